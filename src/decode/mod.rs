@@ -1,0 +1,173 @@
+//! A video file in, sampled frames out.
+//!
+//! Decoding is not trusted: it runs in a child process per file ([`child`]), which fills a launch template
+//! ([`template`]), runs it with GStreamer ([`gst`]), decides packet by packet what is worth decoding ([`plan`]), resizes
+//! what is sampled ([`pixels`]) and writes frames to a pipe ([`wire`]). The parent sees only this file's types.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+/// One sampled picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Presentation time from the start of the medium (its first frame is at or near zero).
+    pub pts: Duration,
+    /// The picture at the size the bundle asks for, resized and cropped.
+    pub pixels: Rgb,
+    /// The whole picture, small, for people.
+    pub thumbnail: Option<Jpeg>,
+}
+
+/// Packed 8-bit RGB, row by row, no padding: `data.len() == width * height * 3`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rgb {
+    pub width: u32,
+    pub height: u32,
+    pub data: Vec<u8>,
+}
+
+/// An encoded JPEG picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Jpeg(pub Vec<u8>);
+
+/// Which frames of the medium are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Want {
+    /// One frame per interval, on the grid `k · interval` from the start of the medium.
+    Every(Duration),
+    /// This many frames spread evenly over the whole medium: frame index `trunc(linspace(0, last, n))`.
+    Uniform(usize),
+}
+
+/// Which coded frames are decoded to get them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Key frames where they are near enough to the wanted times (within the bundle's tolerance), more where not.
+    #[default]
+    Auto,
+    /// Key frames only, however rare they are.
+    Keyframes,
+    /// From each key frame to the last wanted frame behind it; exact times.
+    Gop,
+    /// Everything; exact times.
+    All,
+}
+
+/// How pictures are brought to the size the model wants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PixelSpec {
+    pub width: u32,
+    pub height: u32,
+    pub resize: Resize,
+    pub interpolation: Interpolation,
+    pub antialias: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resize {
+    /// Shorter side to the target (the longer truncated), then a centre crop (CLIP).
+    ShortestEdge,
+    /// Straight to the target size, aspect ratio not kept (CLIP-ViP).
+    Stretch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Interpolation {
+    /// Cubic with a = −0.5, as Pillow.
+    #[serde(rename = "bicubic")]
+    Bicubic,
+    /// Cubic with a = −0.75, as the tensor path of torchvision.
+    #[serde(rename = "bicubic-a075")]
+    BicubicA075,
+    #[serde(rename = "bilinear")]
+    Bilinear,
+}
+
+/// One decoding job.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub path: PathBuf,
+    pub want: Want,
+    pub sampling: Sampling,
+    /// Share of the interval by which a frame taken by [`Sampling::Auto`] may be away from its place on the grid.
+    pub tolerance: f64,
+    /// Frames before this time are not wanted (nothing before it is decoded if that can be helped).
+    pub from: Duration,
+    pub pixels: PixelSpec,
+    /// Longer side of the thumbnail in pixels; `None`: no thumbnails.
+    pub thumbnail_px: Option<u32>,
+}
+
+/// What the container and the first packets say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    pub container: Option<String>,
+    /// Codec in GStreamer's words, such as `video/x-h264`.
+    pub codec: String,
+    /// As shown: after rotation, with square pixels.
+    pub width: u32,
+    pub height: u32,
+    pub duration: Option<Duration>,
+    pub frame_rate: Option<f64>,
+    /// Clockwise turn in degrees that the container asks for; mirroring as text, such as `90 mirrored`.
+    pub orientation: Option<String>,
+    /// When the recording began, Unix milliseconds, where the container says so.
+    pub recorded_at_ms: Option<i64>,
+}
+
+/// How a decoding job ended that gave at least one frame, or none without an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Coded video frames seen, and how many of them went to the decoder.
+    pub packets: u64,
+    pub packets_decoded: u64,
+    /// The sampling that was in effect; for [`Sampling::Auto`] what it came to over the whole medium.
+    pub sampling: Option<Sampling>,
+    /// End of the medium: end of its last frame as far as it could be read.
+    pub end: Duration,
+    /// What was damaged but did not stop the reading, in words; empty for a sound file.
+    pub damage: Vec<String>,
+    /// Processor time of the decoding process in seconds (user + system) and its peak resident memory in bytes.
+    pub cpu_secs: f64,
+    pub peak_rss_bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The file cannot be read at all (permissions, vanished).
+    #[error("cannot read: {0}")]
+    Unreadable(std::io::Error),
+    #[error("not a video: {0}")]
+    NotVideo(String),
+    #[error("no video track (found: {0})")]
+    NoVideoTrack(String),
+    #[error("no decoder for {codec}: {remedy}")]
+    NoDecoder { codec: String, remedy: String },
+    /// Recognised, but no frame could be decoded.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    #[error("the decoding process died: {0}")]
+    Crashed(String),
+    #[error("GStreamer: {0}")]
+    Setup(String),
+    #[error("stopped")]
+    Stopped,
+}
+
+/// A running decoding job: frames in presentation order, at most one error, which is the last item.
+pub trait Frames: Iterator<Item = Result<Frame, DecodeError>> + Send {
+    fn probe(&self) -> &Probe;
+    /// Known once the iterator has ended without an error.
+    fn outcome(&self) -> Option<&Outcome>;
+}
+
+pub trait Decoder: Send + Sync {
+    /// Returns once the medium is recognised, before the first frame.
+    fn open(&self, request: &Request, stop: CancellationToken) -> Result<Box<dyn Frames>, DecodeError>;
+}

@@ -1,0 +1,87 @@
+//! Model bundles and their ONNX Runtime sessions: frames, windows and captions to unit vectors.
+//!
+//! A model is data: [`bundle`] reads and checks it. The traits below are what a bundle becomes; [`onnx`] and [`text`]
+//! implement them, [`worker`] gives each session a thread behind a bounded queue, [`hashed`] is the double for tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decode::Frame;
+use crate::window::Window;
+
+/// One frame through the image encoder, not normalised.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feature {
+    pub pts: Duration,
+    pub values: Arc<[f32]>,
+}
+
+/// A vector of unit length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding(Vec<f32>);
+
+impl Embedding {
+    /// Scales to unit length. A vector without direction (zero, NaN, infinite) is an error.
+    pub fn new(mut values: Vec<f32>) -> Result<Self, EmbedError> {
+        let length = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        if !length.is_finite() || length < 1e-12 {
+            return Err(EmbedError::NoDirection { length });
+        }
+        for value in &mut values {
+            *value = (f64::from(*value) / length) as f32;
+        }
+        Ok(Self(values))
+    }
+
+    pub fn as_slice(&self) -> &[f32] {
+        &self.0
+    }
+
+    pub fn dot(&self, other: &Self) -> f32 {
+        self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EmbedError {
+    #[error("the model gave a vector of length {length}, which has no direction")]
+    NoDirection { length: f64 },
+    #[error("{0}")]
+    Bundle(#[from] BundleError),
+    #[error("device {asked}: {problem}")]
+    Device { asked: String, problem: String },
+    #[error("ONNX Runtime: {0}")]
+    Runtime(String),
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    #[error("the model's thread has ended")]
+    Closed,
+}
+
+/// A bundle that cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("bundle {bundle}: {problem}")]
+pub struct BundleError {
+    pub bundle: String,
+    pub problem: String,
+}
+
+/// Frames to features, order kept.
+pub trait FrameEncoder: Send {
+    fn encode(&mut self, frames: &[Frame]) -> Result<Vec<Feature>, EmbedError>;
+}
+
+/// The features of a window to its vector.
+pub trait Head: Send {
+    fn pool(&mut self, windows: &[Window<Feature>]) -> Result<Vec<Embedding>, EmbedError>;
+}
+
+/// The frames of a window to its vector, for models without per-frame features.
+pub trait VideoEncoder: Send {
+    fn encode(&mut self, windows: &[Window<Frame>]) -> Result<Vec<Embedding>, EmbedError>;
+}
+
+/// Captions to vectors.
+pub trait TextEncoder: Send {
+    fn encode(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EmbedError>;
+}

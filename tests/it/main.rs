@@ -1,0 +1,1 @@
+//! The only integration binary, a file per subject; it drives the real parts.
