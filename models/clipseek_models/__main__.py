@@ -1,0 +1,42 @@
+"""python -m clipseek_models render | train | evaluate"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent.parent
+FOOTAGE = HERE.parent / "tests" / "fixtures" / "footage"
+SHAPES = HERE / "bundles" / "shapes"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="clipseek_models", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    render = commands.add_parser("render", help="write the footage of the synthetic world (needs ffmpeg)")
+    render.add_argument("--out", type=Path, default=FOOTAGE)
+    train = commands.add_parser("train", help="train, export and judge the shipped bundle (needs PyTorch)")
+    train.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    train.add_argument("--out", type=Path, default=SHAPES)
+    judge = commands.add_parser("evaluate", help="judge a bundle of the synthetic world on clips it has not seen")
+    judge.add_argument("bundle", type=Path, nargs="?", default=SHAPES)
+    judge.add_argument("--footage", type=Path, help="search this footage with sliding windows too (needs ffmpeg)")
+    arguments = parser.parse_args()
+
+    # Imported late: only training needs PyTorch.
+    if arguments.command == "render":
+        from .footage import write
+
+        return write(arguments.out)
+    if arguments.command == "train":
+        from .train import train as run
+
+        return run(arguments.seeds, arguments.out)
+    from .evaluate import report
+
+    return report(arguments.bundle, arguments.footage)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Second phase: temporal head and text encoder learn to agree, on what the finished frame encoder knows of each frame."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .captions import Speaker, draw_claim
+from .nets import DIM, FrameEncoder, MeanPool, SequentialHead, TextEncoder
+from .tokenizer import CONTEXT_LENGTH, PAD, UNKNOWN
+from .world import EVENT_NAMES, Claim, Scene, encode_claims, encode_scenes, truth
+
+STRETCHES = (4, 6, 12, 16, 24, 32)  # other numbers of frames that a window may have
+
+
+@dataclass
+class Model:
+    """All parts of a trained bundle."""
+
+    frame: FrameEncoder
+    head: SequentialHead | MeanPool
+    text: TextEncoder
+    logit_scale: float
+
+
+class Corpus:
+    """Captions for every training clip and its reversed twin, worded afresh every epoch."""
+
+    def __init__(self, scenes: list[Scene], tokenizer: Tokenizer, seed: int) -> None:
+        self.scenes, self.tokenizer, self.rng = scenes, tokenizer, Random(seed)
+        self.forward = encode_scenes(scenes)
+        self.backward = encode_scenes([scene.reversed() for scene in scenes])
+
+    def draw(self, rows: np.ndarray) -> tuple[list[Claim], list[Claim], Tensor, Tensor]:
+        """Claims, reversed claims, and both worded: ids and mask [2·B, L]."""
+        claims = [draw_claim(self.scenes[row], self.rng) for row in rows]
+        reverse = [claim.reversed() for claim in claims]
+        speaker = Speaker(self.rng)
+        ids = [list(e.ids) for e in self.tokenizer.encode_batch([speaker.caption(claim) for claim in claims + reverse])]
+        for caption in ids:
+            self._blur(caption)
+        return claims, reverse, *pad(ids)
+
+    def _blur(self, ids: list[int]) -> None:
+        """People use words that the grammar lacks: now and then one is put in, or takes the place of another."""
+        if self.rng.random() < 0.2 and len(ids) < CONTEXT_LENGTH:
+            ids.insert(self.rng.randrange(1, len(ids)), UNKNOWN)
+        if self.rng.random() < 0.05:
+            ids[self.rng.randrange(1, len(ids) - 1)] = UNKNOWN
+
+
+def pad(ids: list[list[int]]) -> tuple[Tensor, Tensor]:
+    longest = max(len(caption) for caption in ids)
+    padded = torch.full((len(ids), longest), PAD)
+    mask = torch.zeros(len(ids), longest, dtype=torch.int64)
+    for row, caption in enumerate(ids):
+        padded[row, : len(caption)] = torch.tensor(caption)
+        mask[row, : len(caption)] = 1
+    return padded, mask
+
+
+def unit(x: Tensor) -> Tensor:
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+def align(
+    encoder: FrameEncoder, known: Tensor, scenes: list[Scene], tokenizer: Tokenizer, head: SequentialHead | MeanPool,
+    seed: int, steps: int, batch: int = 256,
+) -> Model:
+    """`known` [N, 8, 256] is what the encoder knows of the training clips; only its projection is trained further."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    corpus = Corpus(scenes, tokenizer, seed)
+    text = TextEncoder(tokenizer.get_vocab_size())
+    # Which event a clip shows, read from its vector: helps the head to learn direction.
+    events = nn.Linear(DIM, len(EVENT_NAMES))
+    log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+    learnt = [*encoder.norm.parameters(), *encoder.proj.parameters(), *head.parameters(), *text.parameters(), *events.parameters()]
+    optimizer = torch.optim.AdamW([{"params": learnt, "weight_decay": 0.05}, {"params": [log_scale], "weight_decay": 0.0}], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.08)
+    began = time.monotonic()
+    for step in range(steps):
+        rows = rng.integers(0, len(scenes), batch)
+        claims, reverse, ids, mask = corpus.draw(rows)
+        frames = _stretch(known[torch.from_numpy(rows)], rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            features = encoder.project(frames)
+            cut, other = _cut(features, rng)
+            clips = torch.cat([features, features.flip(1), cut])
+            videos = head(clips, torch.ones(clips.shape[:2]))
+            texts = text(ids, mask)
+        videos, texts = unit(videos.float()), unit(texts.float())
+        loss, twin_loss = _loss(corpus, rows, other, claims, reverse, videos, texts, log_scale.exp())
+        what = torch.from_numpy(np.concatenate([corpus.forward[rows, 0], corpus.backward[rows, 0]]))
+        loss = loss + 0.5 * F.cross_entropy(8 * events(videos[: 2 * batch]), what)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            log_scale.clamp_(max=math.log(100))
+        if step % 100 == 0 or step == steps - 1:
+            print(f"align {step:5d} loss {loss.item():.3f} twins {twin_loss.item():.3f} scale {log_scale.exp().item():.1f} {time.monotonic() - began:.0f}s", flush=True)
+    return Model(encoder.eval(), head.eval(), text.eval(), log_scale.exp().item())
+
+
+def _stretch(known: Tensor, rng: np.random.Generator) -> Tensor:
+    """Now and then the clip in fewer or more frames, so that the head has seen every window length."""
+    if rng.random() > 0.12:
+        return known
+    count = int(rng.choice(STRETCHES))
+    index = torch.linspace(0, known.shape[1] - 1, count).round().long()
+    return known[:, index]
+
+
+def _cut(features: Tensor, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
+    """Clips that change to another clip halfway, as windows over a cut do: nobody's answer. Also which other clip."""
+    quarter, frames = len(features) // 4, features.shape[1]
+    other = rng.permutation(len(features))[:quarter]
+    at = int(rng.integers(frames // 2 - 1, frames // 2 + 2))
+    return torch.cat([features[:quarter, :at], features[torch.from_numpy(other), at:]], dim=1), other
+
+
+def _loss(
+    corpus: Corpus, rows: np.ndarray, other: np.ndarray, claims: list[Claim], reverse: list[Claim], videos: Tensor, texts: Tensor, scale: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Contrastive loss over clips, twins and cuts with false negatives masked, plus caption against reversed twin."""
+    batch = len(rows)
+    said = encode_claims(claims + reverse)
+    shown = np.concatenate([corpus.forward[rows], corpus.backward[rows]])
+    true = truth(said, shown)  # [2B, 2B]
+    halves = np.arange(len(other))
+    in_cut = true[:, halves] | true[:, other] | true[:, batch + halves] | true[:, batch + other]
+    own = np.eye(2 * batch, dtype=bool)
+    masked = torch.from_numpy(np.concatenate([true & ~own, in_cut], axis=1))
+    logits = scale * texts @ videos.T  # [2B, 2B + cuts]
+    logits = logits.masked_fill(masked, -1e4)
+    target = torch.arange(2 * batch)
+    contrast = F.cross_entropy(logits, target) + F.cross_entropy(logits[:, : 2 * batch].T, target)
+
+    # Own clip against own twin, both ways; only where the caption tells them apart.
+    twin = np.concatenate([np.arange(batch) + batch, np.arange(batch)])
+    tells = torch.from_numpy(~true[np.arange(2 * batch), twin])
+    similarity = (texts @ videos[: 2 * batch].T).float()
+    mine = similarity.diagonal()
+    index = torch.from_numpy(twin)
+    against_clip = similarity[target, index]
+    against_text = similarity[index, target]
+    twins = F.softplus(-scale * (mine - against_clip)) + F.softplus(-scale * (mine - against_text))
+    twins = (twins * tells).sum() / tells.sum().clamp(min=1)
+    return contrast + twins, twins

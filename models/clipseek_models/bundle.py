@@ -1,0 +1,80 @@
+"""Reads a bundle and runs it with ONNX Runtime alone, the way clipseek does: the judge of what was exported."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+from tokenizers import Tokenizer
+
+
+class Bundle:
+    """A bundle of topology `frames+head`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = tomllib.loads((folder / "bundle.toml").read_text())
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 2
+        self.sessions = {}
+        for name, graph in self.manifest["graphs"].items():
+            path = self._checked(graph)
+            self.sessions[name] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.tokenizer = Tokenizer.from_file(str(self._checked(self.manifest["tokenizer"])))
+
+    def _checked(self, entry: dict[str, str]) -> Path:
+        path = self.folder / entry["file"]
+        if sha256(path) != entry["sha256"]:
+            raise ValueError(f"{path} is not the file that the manifest describes")
+        return path
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """Any picture → uint8 [S, S, 3]: shortest edge, then centre crop."""
+        side = self.manifest["pixels"]["width"]
+        width, height = picture.size
+        short = min(width, height)
+        picture = picture.resize((int(side * width / short), int(side * height / short)), Image.Resampling.BICUBIC)
+        left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
+        return np.asarray(picture.crop((left, top, left + side, top + side)).convert("RGB"))
+
+    def frame_features(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 [N, S, S, 3] → [N, D], not normalised."""
+        pixels = self.manifest["pixels"]
+        graph = self.manifest["graphs"]["frame"]
+        mean, std = np.float32(pixels["mean"]), np.float32(pixels["std"])
+        parts = []
+        for start in range(0, len(frames), 256):
+            x = (frames[start : start + 256].astype(np.float32) / 255 - mean) / std
+            parts.append(self.sessions["frame"].run([graph["output"]], {graph["input"]: x.transpose(0, 3, 1, 2)})[0])
+        return np.concatenate(parts)
+
+    def pool(self, features: np.ndarray) -> np.ndarray:
+        """[B, T, D] → [B, D] of unit length: the head, or CLIP4Clip's meanP where the bundle has none."""
+        graph = self.manifest["graphs"].get("head")
+        if graph is None:
+            return unit(unit(features).mean(1))
+        mask = np.ones(features.shape[:2], np.float32)
+        return self.sessions["head"].run([graph["output"]], {graph["input"]: features, graph["mask"]: mask})[0]
+
+    def texts(self, captions: list[str]) -> np.ndarray:
+        """Captions → [B, D] of unit length."""
+        graph = self.manifest["graphs"]["text"]
+        encoded = [self.tokenizer.encode(caption).ids for caption in captions]
+        longest = max(map(len, encoded))
+        ids = np.full((len(encoded), longest), self.manifest["text"]["pad_id"], np.int64)
+        mask = np.zeros_like(ids)
+        for row, caption in enumerate(encoded):
+            ids[row, : len(caption)], mask[row, : len(caption)] = caption, 1
+        return unit(self.sessions["text"].run([graph["output"]], {graph["input"]: ids, graph["mask"]: mask})[0])
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

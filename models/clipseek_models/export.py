@@ -1,0 +1,126 @@
+"""Writes a trained model as a bundle: ONNX graphs, tokenizer, manifest. Every graph is compared with its module first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from .align import Model
+from .bundle import sha256
+from .dataset import FRAMES, SIDE
+from .motion import FRAME_INTERVAL
+from .nets import DIM, MeanPool
+from .pretrain import MEAN, STD
+from .tokenizer import CONTEXT_LENGTH, PAD
+
+OPSET = 17
+TOLERANCE = 1e-4  # of the largest magnitude of the module's output
+
+
+def export_graph(
+    module: nn.Module, inputs: dict[str, Tensor], output: str, axes: dict[str, dict[int, str]], path: Path, trial: dict[str, Tensor],
+) -> None:
+    """`inputs` fix the shapes that are not in `axes`; `trial` has other sizes along those, to prove them dynamic."""
+    module.eval()
+    torch.onnx.export(
+        module, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=[output],
+        dynamic_axes=axes | {output: {0: "batch"}}, opset_version=OPSET, dynamo=False,
+    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for example in (inputs, trial):
+        with torch.no_grad():
+            expected = module(*example.values()).numpy()
+        actual = session.run([output], {name: value.numpy() for name, value in example.items()})[0]
+        error = np.abs(actual - expected).max() / np.abs(expected).max()
+        if not error < TOLERANCE:
+            path.unlink()
+            raise RuntimeError(f"{path.name} differs from its module by {error:.2e}")
+
+
+def export_model(model: Model, tokenizer: Tokenizer, scope: dict, folder: Path) -> None:
+    """`scope` is what `scope.json` should hold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = model.frame.to(memory_format=torch.contiguous_format)
+    export_graph(
+        frame, {"pixel_values": torch.randn(2, 3, SIDE, SIDE)}, "image_embeds", {"pixel_values": {0: "batch"}},
+        folder / "frame.onnx", {"pixel_values": torch.randn(5, 3, SIDE, SIDE)},
+    )
+    if not isinstance(model.head, MeanPool):
+        mask = torch.ones(3, 13)
+        mask[1, 7:] = 0
+        export_graph(
+            model.head, {"frames": torch.randn(2, FRAMES, DIM), "mask": torch.ones(2, FRAMES)}, "embedding",
+            {"frames": {0: "batch", 1: "time"}, "mask": {0: "batch", 1: "time"}},
+            folder / "head.onnx", {"frames": torch.randn(3, 13, DIM), "mask": mask},
+        )
+    words = tokenizer.get_vocab_size()
+    mask = torch.ones(3, 11, dtype=torch.int64)
+    mask[2, 5:] = 0
+    export_graph(
+        model.text, {"input_ids": torch.randint(words, (2, 7)), "attention_mask": torch.ones(2, 7, dtype=torch.int64)}, "text_embeds",
+        {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}},
+        folder / "text.onnx", {"input_ids": torch.randint(words, (3, 11)), "attention_mask": mask},
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "scope.json").write_text(json.dumps(scope) + "\n")
+    (folder / "bundle.toml").write_text(manifest(folder, model.logit_scale))
+
+
+def manifest(folder: Path, logit_scale: float) -> str:
+    graphs = {
+        "frame": 'input = "pixel_values"\noutput = "image_embeds"',
+        "head": 'input = "frames"\nmask = "mask"\noutput = "embedding"',
+        "text": 'input = "input_ids"\nmask = "attention_mask"\noutput = "text_embeds"',
+    }
+    sections = [
+        f"""format = 1
+name = "shapes"
+summary = "small model of a synthetic world of moving shapes, for trying clipseek and for its tests"
+licence = "MIT OR Apache-2.0"
+source = "trained from nothing by clipseek's own models package on clips that the package renders"
+dim = {DIM}
+
+[scope]
+summary = "synthetic shapes and their motions"
+stats = "scope.json"
+sha256 = "{sha256(folder / "scope.json")}"
+
+[video]
+topology = "frames+head"
+frames = {FRAMES}
+interval_s = {FRAME_INTERVAL}
+interval_tolerance = 0.2
+stride_frames = 4
+
+[pixels]
+width = {SIDE}
+height = {SIDE}
+resize = "shortest-edge"
+interpolation = "bicubic"
+antialias = true
+mean = {list(MEAN)}
+std = {list(STD)}
+
+[text]
+context_length = {CONTEXT_LENGTH}
+padding = "longest"
+pad_id = {PAD}
+templates = ["{{}}"]
+
+[similarity]
+kind = "cosine"
+logit_scale = {logit_scale:.2f}
+"""
+    ]
+    for name, ports in graphs.items():
+        path = folder / f"{name}.onnx"
+        if path.exists():
+            sections.append(f'[graphs.{name}]\nfile = "{path.name}"\nsha256 = "{sha256(path)}"\n{ports}\n')
+    sections.append(f'[tokenizer]\nfile = "tokenizer.json"\nsha256 = "{sha256(folder / "tokenizer.json")}"\n')
+    return "\n".join(sections)

@@ -1,0 +1,133 @@
+"""First phase: the frame encoder alone, taught by what the renderer knows of every frame."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .dataset import BLEND, COS, LOG_RADIUS, OPACITY, SIN, X, Clips, strangers
+from .nets import AttributeReader, FrameEncoder
+from .world import ANY, COLOURS, SHAPES, SYMMETRY
+
+MEAN, STD = (0.48, 0.45, 0.40), (0.26, 0.26, 0.27)
+STRANGE = 5.0  # what the first feature should be for a picture that is not of this world
+IGNORE = -100
+
+
+def to_pixels(frames: np.ndarray) -> Tensor:
+    """uint8 [N, S, S, 3] → normalised [N, 3, S, S], channels last in memory."""
+    x = torch.from_numpy(np.ascontiguousarray(frames)).float().div_(255)
+    x = (x - torch.tensor(MEAN)) / torch.tensor(STD)
+    return x.permute(0, 3, 1, 2)
+
+
+def questions(clips: Clips) -> dict[str, np.ndarray]:
+    """What the attribute reader should answer for each of the N·8 frames.
+
+    Per frame and question (9 colours, then 8 shapes): the object asked about (0, 1, or -1 for none), and whether to
+    count the answer at all: an object half faded or between two colours is neither there nor not.
+    """
+    looks = np.array([[(look.shape, look.colour, look.texture) for look in (scene.looks * 2)[:2]] for scene in clips.scenes])
+    turns_to = np.array([scene.turns_to for scene in clips.scenes])
+    pairs = np.array([len(scene.looks) == 2 for scene in clips.scenes])
+    count, frames = clips.places.shape[:2]
+    asked = np.full((count, frames, len(COLOURS) + len(SHAPES)), -1, np.int8)
+    counts = np.ones(asked.shape, bool)
+    colour_now = np.broadcast_to(looks[:, None, :, 1], (count, frames, 2)).copy()
+    turned = (clips.places[..., 0, BLEND] > 0.5) & (turns_to != ANY)[:, None]
+    colour_now[..., 0] = np.where(turned, turns_to[:, None], colour_now[..., 0])
+    between = (clips.places[..., 0, BLEND] > 0.2) & (clips.places[..., 0, BLEND] < 0.8)
+    for role in (1, 0):
+        there = clips.places[..., role, OPACITY] > 0.5
+        vague = (clips.places[..., role, OPACITY] > 0.15) & (clips.places[..., role, OPACITY] < 0.75)
+        if role == 1:
+            there &= pairs[:, None]
+            vague &= pairs[:, None]
+        n, t = np.nonzero(there)
+        asked[n, t, colour_now[n, t, role]] = role
+        asked[n, t, len(COLOURS) + looks[n, role, 0]] = role
+        n, t = np.nonzero(vague)
+        counts[n, t, colour_now[n, t, role]] = False
+        counts[n, t, len(COLOURS) + looks[n, role, 0]] = False
+    n, t = np.nonzero(between)
+    counts[n, t, : len(COLOURS)] = False
+    counts[n, t, len(COLOURS) + looks[n, 0, 0]] = False
+    return {
+        "asked": asked.reshape(count * frames, -1),
+        "counts": counts.reshape(count * frames, -1),
+        "colour": colour_now.reshape(count * frames, 2),
+        "shape": np.repeat(looks[:, :, 0], frames, axis=0),
+        "texture": np.repeat(looks[:, :, 2], frames, axis=0),
+        "background": np.repeat([scene.background for scene in clips.scenes], frames),
+        "places": clips.places.reshape(count * frames, 2, -1),
+    }
+
+
+_TURNS = np.array([SYMMETRY[shape] > 0 for shape in SHAPES])
+
+
+def attribute_loss(answers: dict[str, Tensor], known: dict[str, np.ndarray], rows: np.ndarray) -> Tensor:
+    """Mean loss over the questions that count, for the frames in `rows`."""
+    asked, counts = known["asked"][rows], known["counts"][rows]
+    present = torch.from_numpy((asked >= 0).astype(np.float32))
+    weight = torch.from_numpy(counts.astype(np.float32))
+    loss = (F.binary_cross_entropy_with_logits(answers["present"][..., 0], present, reduction="none") * weight).mean() * 4
+    n, q = np.nonzero((asked >= 0) & counts)
+    role, frame = asked[n, q], rows[n]
+    where = known["places"][frame, role]
+    turns = torch.from_numpy(_TURNS[known["shape"][frame, role]].astype(np.float32))[:, None]
+    place = torch.from_numpy(where[:, X : LOG_RADIUS + 1])
+    turn = torch.from_numpy(where[:, COS : SIN + 1])
+    loss = loss + 8 * F.smooth_l1_loss(answers["place"][n, q], place, beta=0.05)
+    loss = loss + 1.5 * ((answers["turn"][n, q] - turn).square() * turns).mean()
+    for name in ("shape", "colour", "texture"):
+        target = torch.from_numpy(known[name][frame, role].astype(np.int64))
+        loss = loss + 0.5 * F.cross_entropy(answers[name][n, q], target)
+    return loss + 0.3 * F.cross_entropy(answers["background"], torch.from_numpy(known["background"][rows].astype(np.int64)))
+
+
+def pretrain(clips: Clips, seed: int, steps: int, batch: int = 256, strange: int = 24) -> FrameEncoder:
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    encoder, reader = FrameEncoder().to(memory_format=torch.channels_last), AttributeReader()
+    pixels = clips.pixels.reshape(-1, *clips.pixels.shape[2:])
+    known = questions(clips)
+    foreign = strangers(rng, 4000, pixels[rng.integers(0, len(pixels), 2000)])
+    parameters = [*encoder.trunk.parameters(), *reader.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2.5e-3, total_steps=steps, pct_start=0.1)
+    began = time.monotonic()
+    for step in range(steps):
+        rows = rng.integers(0, len(pixels), batch)
+        images = np.concatenate([pixels[rows], foreign[rng.integers(0, len(foreign), strange)]])
+        with torch.autocast("cpu", torch.bfloat16):
+            features = encoder.knowledge(to_pixels(images).contiguous(memory_format=torch.channels_last))
+        features = features.float()
+        answers = reader(features[:batch])
+        target = torch.zeros(len(images))
+        target[batch:] = STRANGE
+        strangeness = F.smooth_l1_loss(features[:, 0], target, beta=0.5)
+        loss = attribute_loss(answers, known, rows) + strangeness
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0 or step == steps - 1:
+            print(f"frames {step:5d} loss {loss.item():.3f} strangeness {strangeness.item():.4f} {time.monotonic() - began:.0f}s", flush=True)
+    return encoder.eval()
+
+
+@torch.no_grad()
+def features(encoder: FrameEncoder, clips: np.ndarray, batch: int = 512) -> Tensor:
+    """[N, T, S, S, 3] uint8 → what the encoder knows before projection, [N, T, 256]."""
+    frames = clips.reshape(-1, *clips.shape[2:])
+    parts = []
+    for start in range(0, len(frames), batch):
+        with torch.autocast("cpu", torch.bfloat16):
+            x = to_pixels(frames[start : start + batch]).contiguous(memory_format=torch.channels_last)
+            parts.append(encoder.knowledge(x).float())
+    return torch.cat(parts).reshape(*clips.shape[:2], -1)
