@@ -1,1 +1,11 @@
-fn main() {}
+//! Parses, starts, and turns errors into exit codes; everything else is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The decoding process is this same program; it knows nothing of the command line.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == clipseek::decode::child::SUBCOMMAND) {
+        return clipseek::decode::child::main();
+    }
+    clipseek::cli::main()
+}

@@ -1,1 +1,126 @@
-//! To come.
+//! The commands: a file each. The only place that speaks to the terminal.
+//!
+//! Exit codes: 0 done, 1 nothing found (or nothing to do), 2 failed, 130 interrupted.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the terminal is what this module is for")]
+
+mod app;
+mod bench;
+mod config;
+mod doctor;
+mod export;
+mod index;
+mod media;
+mod model;
+mod progress;
+mod search;
+mod text;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use app::App;
+
+/// Type what happens, get the moment.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Begin with: clipseek index FOLDER, then clipseek search \"what happens\"."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Global {
+    /// Folder for all that clipseek writes
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Settings file (annotated: pipelines/clipseek.example.toml)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more (twice: everything)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say only errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Index video files, or all below a folder
+    Index(index::IndexArgs),
+    /// Find moments by caption
+    Search(search::SearchArgs),
+    /// What is indexed: list, show, remove, retry, export
+    Media(media::MediaArgs),
+    /// Models: list, info, verify, import
+    Model(model::ModelArgs),
+    /// Measure each stage on your own files
+    Bench(bench::BenchArgs),
+    /// Check that everything clipseek needs is there
+    Doctor,
+    /// Show or check the settings
+    Config(config::ConfigArgs),
+}
+
+/// How a command ended that did not fail.
+pub(crate) enum End {
+    Done,
+    /// Nothing found, or nothing to do.
+    Nothing,
+    /// Something failed; it has been said.
+    Failed,
+    Interrupted,
+}
+
+/// The program: arguments to exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let verbosity = if cli.global.quiet { -1 } else { cli.global.verbose as i8 };
+    crate::telemetry::init(verbosity);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start threads: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let result = runtime.block_on(run(cli));
+    // A decoder that does not answer must not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    match result {
+        Ok(End::Done) => ExitCode::SUCCESS,
+        Ok(End::Nothing) => ExitCode::from(1),
+        Ok(End::Failed) => ExitCode::from(2),
+        Ok(End::Interrupted) => ExitCode::from(130),
+        Err(error) if text::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<End> {
+    let app = App::new(cli.global)?;
+    match cli.command {
+        Command::Index(args) => index::run(app, args).await,
+        Command::Search(args) => search::run(&app, args).await,
+        Command::Media(args) => media::run(app, args).await,
+        Command::Model(args) => model::run(&app, args).await,
+        Command::Bench(args) => bench::run(&app, args).await,
+        Command::Doctor => doctor::run(&app).await,
+        Command::Config(args) => config::run(&app, &args),
+    }
+}

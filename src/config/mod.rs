@@ -1,1 +1,260 @@
-//! To come.
+//! Typed settings: defaults < file < environment < flags. Unknown keys are refused; every key is in the annotated
+//! `pipelines/clipseek.example.toml`, which a test loads.
+
+pub mod plan;
+mod validate;
+
+use std::path::{Path, PathBuf};
+
+use config::{Config, Environment, File, FileFormat};
+use serde::{Deserialize, Serialize};
+
+use crate::decode::Sampling;
+use crate::embed::runtime::DeviceChoice;
+
+/// Environment variables: `CLIPSEEK__STORE__URL` is `store.url`.
+const ENVIRONMENT: &str = "CLIPSEEK";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Everything clipseek writes lies below this folder.
+    pub data_dir: PathBuf,
+    pub model: ModelSettings,
+    pub index: IndexSettings,
+    pub store: StoreSettings,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSettings {
+    /// Name of a bundle, or its folder. Unset: the bundle the data folder was indexed with, else the shipped one.
+    pub name: Option<String>,
+    pub device: DeviceChoice,
+    /// Threads of one ONNX Runtime session; unset: one per core.
+    pub threads: Option<usize>,
+    /// Frames encoded at once, over all files being indexed.
+    pub batch_frames: usize,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self { name: None, device: DeviceChoice::Auto, threads: None, batch_frames: 16 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IndexSettings {
+    /// Length of a window in seconds; unset: what the bundle was made for.
+    pub window_secs: Option<f64>,
+    /// Every file is one window.
+    pub window_whole: bool,
+    /// Seconds from one window to the next; unset: the bundle's share of the window.
+    pub stride_secs: Option<f64>,
+    /// Length of a window in frames at the bundle's frame interval; with `window_secs`, how many frames it holds.
+    pub frames: Option<usize>,
+    pub stride_frames: Option<usize>,
+    pub sampling: Sampling,
+    /// Files decoded side by side; unset: one per core.
+    pub jobs: Option<usize>,
+    /// Longer side of the pictures shown beside moments.
+    pub thumbnail_px: u32,
+    /// Least time between two such pictures.
+    pub thumbnail_secs: f64,
+    /// Progress is made durable this often.
+    pub checkpoint_secs: f64,
+    /// A file whose decoder says nothing for this long is given up.
+    pub stall_secs: f64,
+}
+
+impl Default for IndexSettings {
+    fn default() -> Self {
+        Self {
+            window_secs: None,
+            window_whole: false,
+            stride_secs: None,
+            frames: None,
+            stride_frames: None,
+            sampling: Sampling::Auto,
+            jobs: None,
+            thumbnail_px: 320,
+            thumbnail_secs: 2.0,
+            checkpoint_secs: 10.0,
+            stall_secs: 60.0,
+        }
+    }
+}
+
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSettings {
+    pub kind: StoreKind,
+    /// gRPC address of a Qdrant server, such as `http://localhost:6334`; `https` for TLS.
+    pub url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    /// In this process, in the data folder.
+    #[default]
+    Edge,
+    /// A server or cluster.
+    Qdrant,
+}
+
+impl std::fmt::Debug for StoreSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let api_key = self.api_key.as_ref().map(|_| "(hidden)");
+        f.debug_struct("StoreSettings")
+            .field("kind", &self.kind)
+            .field("url", &self.url)
+            .field("api_key", &api_key)
+            .finish()
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: default_data_dir(),
+            model: ModelSettings::default(),
+            index: IndexSettings::default(),
+            store: StoreSettings::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Every key with its value for people; secrets hidden.
+    pub fn shown(&self) -> Self {
+        let mut shown = self.clone();
+        if let Some(key) = &mut shown.store.api_key {
+            *key = "(hidden)".to_owned();
+        }
+        shown
+    }
+
+    pub fn ledger_path(&self) -> PathBuf {
+        self.data_dir.join("ledger.sqlite")
+    }
+
+    pub fn thumbs_dir(&self) -> PathBuf {
+        self.data_dir.join("thumbs")
+    }
+
+    pub fn store_dir(&self) -> PathBuf {
+        self.data_dir.join("store")
+    }
+
+    pub fn models_dir(&self) -> PathBuf {
+        self.data_dir.join("models")
+    }
+}
+
+/// `$XDG_DATA_HOME/clipseek`, or `~/.local/share/clipseek`, or `clipseek-data` here.
+fn default_data_dir() -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    var("XDG_DATA_HOME")
+        .or_else(|| var("HOME").map(|home| home.join(".local/share")))
+        .map_or_else(|| PathBuf::from("clipseek-data"), |base| base.join("clipseek"))
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("configuration: {0}")]
+    Read(String),
+    #[error("configuration: {}", .0.join("; "))]
+    Invalid(Vec<String>),
+}
+
+/// Settings from the file (if any) and the environment; flags are laid over them by the caller, who then calls
+/// [`Settings::check`].
+pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
+    let mut builder = Config::builder();
+    if let Some(path) = file {
+        if !path.is_file() {
+            return Err(ConfigError::Read(format!("no such file: {}", path.display())));
+        }
+        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+    }
+    let environment = Environment::with_prefix(ENVIRONMENT).prefix_separator("__").separator("__").try_parsing(true);
+    let config = builder.add_source(environment).build().map_err(|error| ConfigError::Read(error.to_string()))?;
+    config.try_deserialize().map_err(|error| {
+        let place = file.map_or_else(|| "the environment".to_owned(), |path| path.display().to_string());
+        ConfigError::Read(format!("{error} (in {place}; `clipseek config show` lists every key)"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Settings, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("clipseek.toml");
+        std::fs::write(&path, text).unwrap();
+        load(Some(&path))
+    }
+
+    #[test]
+    fn a_typo_is_an_error_that_names_it() {
+        let error = load_text("[index]\nwindow_sec = 3").unwrap_err().to_string();
+        assert!(error.contains("window_sec"), "{error}");
+        let error = load_text("[indx]\nframes = 3").unwrap_err().to_string();
+        assert!(error.contains("indx"), "{error}");
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let settings = load_text("[index]\nwindow_secs = -1.0\nframes = 0\n[store]\nkind = \"qdrant\"").unwrap();
+        let error = settings.check().unwrap_err().to_string();
+        for key in ["index.window_secs", "index.frames", "store.url"] {
+            assert!(error.contains(key), "{key} is missing in: {error}");
+        }
+    }
+
+    #[test]
+    fn the_annotated_example_is_the_default() {
+        let example =
+            load(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/clipseek.example.toml")))).unwrap();
+        example.check().unwrap();
+        let expected = Settings { data_dir: example.data_dir.clone(), ..Settings::default() };
+        assert_eq!(example, expected, "the example shows the defaults");
+    }
+
+    #[test]
+    fn every_key_is_in_the_annotated_example() {
+        let example = include_str!("../../pipelines/clipseek.example.toml");
+        let mut full = Settings::default();
+        full.model.name = Some("x".into());
+        full.model.threads = Some(1);
+        full.index.window_secs = Some(1.0);
+        full.index.stride_secs = Some(1.0);
+        full.index.frames = Some(1);
+        full.index.stride_frames = Some(1);
+        full.index.jobs = Some(1);
+        full.store.url = Some("x".into());
+        full.store.api_key = Some("x".into());
+        let table = toml::Table::try_from(&full).unwrap();
+        for (section, value) in &table {
+            let keys: Vec<&String> = value.as_table().map_or_else(|| vec![section], |table| table.keys().collect());
+            for key in keys {
+                let documented =
+                    example.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} =")));
+                assert!(documented, "{section}.{key} is not in the example");
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_are_hidden() {
+        let settings = StoreSettings { api_key: Some("sesame".into()), ..StoreSettings::default() };
+        assert!(!format!("{settings:?}").contains("sesame"));
+        let settings = Settings { store: settings, ..Settings::default() };
+        assert!(!toml::to_string(&settings.shown()).unwrap().contains("sesame"));
+    }
+}

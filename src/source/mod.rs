@@ -1,14 +1,120 @@
-//! What to read and what it is called.
+//! What to read and what it is called: the files below a path, their content's identity, their URIs.
 
+pub mod walk;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// Identity of a medium: its content, wherever it lies.
+/// Identity of a medium: its content, wherever it lies. The same in every data folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MediaId(pub Uuid);
 
 impl std::fmt::Display for MediaId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Namespace of media ids (UUIDv5).
+const MEDIA: Uuid = Uuid::from_u128(0x9f0f_3c1e_6a52_5a0b_8d0e_2f7c_11aa_64d1);
+
+/// Up to this size a file's identity covers every byte; of a larger one, [`SAMPLES`] blocks spread over it.
+const HASHED_WHOLE: u64 = 64 << 20;
+const SAMPLES: u64 = 64;
+const SAMPLE_BYTES: u64 = 256 << 10;
+
+/// What tells cheaply whether a file may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    pub size: u64,
+    pub modified_ns: i64,
+}
+
+impl Stat {
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            size: metadata.size(),
+            modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// Identity of a file's content.
+pub fn media_id(path: &Path) -> io::Result<MediaId> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut hash = Sha256::new();
+    hash.update(size.to_le_bytes());
+    let mut block = vec![0; SAMPLE_BYTES as usize];
+    if size <= HASHED_WHOLE {
+        loop {
+            match file.read(&mut block)? {
+                0 => break,
+                n => hash.update(&block[..n]),
+            }
+        }
+    } else {
+        for i in 0..SAMPLES {
+            file.seek(SeekFrom::Start((size - SAMPLE_BYTES) * i / (SAMPLES - 1)))?;
+            file.read_exact(&mut block)?;
+            hash.update(&block);
+        }
+    }
+    Ok(MediaId(Uuid::new_v5(&MEDIA, &hash.finalize())))
+}
+
+/// Everything but unreserved characters and the path separator.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Exact `file://` URI of an absolute path, also where its name is not UTF-8.
+pub fn file_uri(path: &Path) -> String {
+    format!("file://{}", percent_encode(path.as_os_str().as_bytes(), PATH))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn identity_is_the_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::write(&a, b"same").unwrap();
+        std::fs::write(&b, b"same").unwrap();
+        assert_eq!(media_id(&a).unwrap(), media_id(&b).unwrap());
+        std::fs::write(&b, b"Same").unwrap();
+        assert_ne!(media_id(&a).unwrap(), media_id(&b).unwrap());
+    }
+
+    #[test]
+    fn large_files_are_told_apart_by_size_and_samples() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large");
+        let mut file = File::create(&path).unwrap();
+        file.set_len(HASHED_WHOLE + 1000).unwrap();
+        let empty = media_id(&path).unwrap();
+        file.seek(SeekFrom::End(-1)).unwrap();
+        file.write_all(b"x").unwrap();
+        assert_ne!(empty, media_id(&path).unwrap(), "the last byte is covered");
+        file.set_len(HASHED_WHOLE + 2000).unwrap();
+        assert_ne!(empty, media_id(&path).unwrap());
+    }
+
+    #[test]
+    fn uris_are_exact() {
+        assert_eq!(file_uri(Path::new("/v/a b'\n.mp4")), "file:///v/a%20b%27%0A.mp4");
+        assert_eq!(file_uri(Path::new(OsStr::from_bytes(b"/v/\xff.mp4"))), "file:///v/%FF.mp4");
     }
 }

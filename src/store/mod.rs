@@ -121,7 +121,8 @@ pub trait VectorStore: Send + Sync {
     async fn scan(&self, media: Option<MediaId>, after: Option<Uuid>, limit: usize) -> Result<Page, StoreError>;
     /// The record with this id, with its vector.
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError>;
-    async fn count(&self) -> Result<u64, StoreError>;
+    /// Records in all, or of one medium.
+    async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError>;
     /// Returns when everything above survives a `kill -9`.
     async fn flush(&self) -> Result<(), StoreError>;
     /// Builds what makes search fast (HNSW); called in pauses of ingestion.

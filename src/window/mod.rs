@@ -1,4 +1,11 @@
-//! Which frames one vector stands for. Pure: no clock, no I/O; time comes only from the frames.
+//! Which frames one vector stands for. Pure: no clock, no I/O; time comes only from the frames, so a replay gives the
+//! same windows.
+//!
+//! Windows lie at `k · stride`, each `length` long. The last one is moved back so that it ends with the medium and is
+//! as long as the others; a medium shorter than one window is one window. Items (frame features) are shared by all
+//! windows that hold them.
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The span one vector stands for, with what lies in it.
@@ -7,4 +14,239 @@ pub struct Window<T> {
     pub start: Duration,
     pub end: Duration,
     pub items: Vec<T>,
+}
+
+/// Where windows lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Span {
+    /// The whole medium is one window.
+    Whole,
+    /// `stride <= length`, or frames between windows would be lost.
+    Sliding { length: Duration, stride: Duration },
+}
+
+/// Cuts items, pushed in the order of their time, into windows.
+pub struct Windows<T> {
+    span: Span,
+    /// At most this many items in a window; more are thinned evenly.
+    max_items: usize,
+    /// Number of the next window on the grid.
+    next: u32,
+    /// End of the last full window given out.
+    covered: Duration,
+    items: VecDeque<(Duration, T)>,
+}
+
+impl<T: Clone> Windows<T> {
+    /// `first` is the number of the first window wanted: 0, or where an interrupted run goes on. Items before
+    /// [`Windows::from`] need not be pushed.
+    pub fn new(span: Span, max_items: usize, first: u32) -> Self {
+        if let Span::Sliding { length, stride } = span {
+            assert!(!stride.is_zero() && stride <= length, "stride must lie between zero and the window's length");
+        }
+        let mut windows =
+            Self { span, max_items: max_items.max(1), next: first, covered: Duration::ZERO, items: VecDeque::new() };
+        windows.covered = windows.from();
+        windows
+    }
+
+    /// Time from which items are needed.
+    pub fn from(&self) -> Duration {
+        self.start_of(self.next)
+    }
+
+    /// Number of the last full window that can be given out again without items before its start: where to resume.
+    pub fn resume_at(&self) -> u32 {
+        self.next.saturating_sub(1)
+    }
+
+    /// Takes the next item and gives the windows that it completes. Items must come in the order of their time.
+    pub fn push(&mut self, pts: Duration, item: T) -> Vec<Window<T>> {
+        let full = self.full_windows(pts);
+        self.items.push_back((pts, item));
+        full
+    }
+
+    /// Gives the windows that are left, of a medium that ends at `end`.
+    pub fn finish(mut self, end: Duration) -> Vec<Window<T>> {
+        let Some(last) = self.items.back().map(|(pts, _)| *pts) else { return Vec::new() };
+        let end = end.max(last);
+        let mut windows = self.full_windows(end);
+        let uncovered = last >= self.covered;
+        if uncovered || self.span == Span::Whole {
+            let start = match self.span {
+                Span::Whole => Duration::ZERO,
+                Span::Sliding { length, .. } => end.saturating_sub(length),
+            };
+            // The last item may lie exactly at the end, so the end is inclusive here.
+            windows.extend(self.window(start, end, |pts| pts >= start));
+        }
+        windows
+    }
+
+    /// Full windows that end at or before `now`; forgets the items that no later window can hold.
+    fn full_windows(&mut self, now: Duration) -> Vec<Window<T>> {
+        let Span::Sliding { length, .. } = self.span else { return Vec::new() };
+        let mut full = Vec::new();
+        while self.start_of(self.next) + length <= now {
+            let start = self.start_of(self.next);
+            let end = start + length;
+            full.extend(self.window(start, end, |pts| pts >= start && pts < end));
+            self.covered = end;
+            self.next += 1;
+        }
+        // The last window may be moved back, but never before this.
+        let oldest = self.start_of(self.next).min(now.saturating_sub(length));
+        while self.items.front().is_some_and(|(pts, _)| *pts < oldest) {
+            self.items.pop_front();
+        }
+        full
+    }
+
+    /// None where the medium has no frame in that span.
+    fn window(&self, start: Duration, end: Duration, holds: impl Fn(Duration) -> bool) -> Option<Window<T>> {
+        let items: Vec<&T> = self.items.iter().filter(|(pts, _)| holds(*pts)).map(|(_, item)| item).collect();
+        if items.is_empty() {
+            return None;
+        }
+        let items = evenly(items.len(), self.max_items).map(|i| items[i].clone()).collect();
+        Some(Window { start, end, items })
+    }
+
+    fn start_of(&self, number: u32) -> Duration {
+        match self.span {
+            Span::Whole => Duration::ZERO,
+            Span::Sliding { stride, .. } => stride * number,
+        }
+    }
+}
+
+/// Indices of `count` of `total` things, spread evenly with both ends: `trunc(linspace(0, total − 1, count))`. All of
+/// them when there are not more.
+pub fn evenly(total: usize, count: usize) -> impl Iterator<Item = usize> {
+    let count = count.min(total);
+    let step = if count > 1 { (total - 1) as f64 / (count - 1) as f64 } else { 0.0 };
+    (0..count).map(move |i| if i + 1 == count && count > 1 { total - 1 } else { (i as f64 * step) as usize })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ms(value: u64) -> Duration {
+        Duration::from_millis(value)
+    }
+
+    fn cut(span: Span, times: &[u64], end: u64, first: u32) -> Vec<Window<u64>> {
+        let mut windows = Windows::new(span, usize::MAX, first);
+        let from = windows.from();
+        let mut all = Vec::new();
+        for time in times.iter().filter(|time| ms(**time) >= from) {
+            all.extend(windows.push(ms(*time), *time));
+        }
+        all.extend(windows.finish(ms(end)));
+        all
+    }
+
+    fn sliding(length: u64, stride: u64) -> Span {
+        Span::Sliding { length: ms(length), stride: ms(stride) }
+    }
+
+    #[test]
+    fn windows_share_items_and_the_tail_is_moved_back() {
+        let windows = cut(sliding(4000, 2000), &[0, 1000, 2000, 3000, 4000, 5000, 6000], 7000, 0);
+        let spans: Vec<_> = windows.iter().map(|w| (w.start.as_millis(), w.end.as_millis(), w.items.clone())).collect();
+        assert_eq!(
+            spans,
+            [
+                (0, 4000, vec![0, 1000, 2000, 3000]),
+                (2000, 6000, vec![2000, 3000, 4000, 5000]),
+                (3000, 7000, vec![3000, 4000, 5000, 6000]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_short_medium_is_one_window() {
+        let windows = cut(sliding(4000, 2000), &[0, 1000], 1500, 0);
+        assert_eq!(windows, [Window { start: ms(0), end: ms(1500), items: vec![0, 1000] }]);
+    }
+
+    #[test]
+    fn the_whole_medium_is_one_window_thinned_evenly() {
+        let mut windows = Windows::new(Span::Whole, 3, 0);
+        for time in 0..5 {
+            assert!(windows.push(ms(time), time).is_empty());
+        }
+        assert_eq!(windows.finish(ms(5)), [Window { start: ms(0), end: ms(5), items: vec![0, 2, 4] }]);
+    }
+
+    #[test]
+    fn nothing_in_nothing_out() {
+        assert!(cut(sliding(4000, 2000), &[], 9000, 0).is_empty());
+    }
+
+    #[test]
+    fn evenly_keeps_both_ends() {
+        assert_eq!(evenly(10, 4).collect::<Vec<_>>(), [0, 3, 6, 9]);
+        assert_eq!(evenly(3, 8).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(evenly(5, 1).collect::<Vec<_>>(), [0]);
+    }
+
+    /// Times in order, a span with stride <= length, and an end.
+    fn medium() -> impl Strategy<Value = (Vec<u64>, u64, u64, u64)> {
+        (prop::collection::vec(0u64..400, 1..200), 1u64..3000, 1u64..3000, 0u64..2000).prop_map(|(gaps, a, b, tail)| {
+            let times: Vec<u64> = gaps
+                .iter()
+                .scan(0, |now, gap| {
+                    *now += gap;
+                    Some(*now)
+                })
+                .collect();
+            let end = times.last().copied().unwrap_or(0) + tail;
+            (times, a.max(b), a.min(b), end)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_item_is_lost_and_every_window_holds_just_its_span((times, length, stride, end) in medium()) {
+            let windows = cut(sliding(length, stride), &times, end, 0);
+            for time in &times {
+                prop_assert!(windows.iter().any(|w| w.items.contains(time)), "{time} is in no window");
+            }
+            for window in &windows {
+                prop_assert!(window.end - window.start <= ms(length));
+                prop_assert!(!window.items.is_empty());
+                let inside: Vec<u64> = times.iter().copied()
+                    .filter(|t| ms(*t) >= window.start && (ms(*t) < window.end || window.end == ms(end) && ms(*t) == ms(end)))
+                    .collect();
+                prop_assert_eq!(&inside, &window.items);
+            }
+            prop_assert!(windows.windows(2).all(|pair| pair[0].start <= pair[1].start));
+            if end >= length {
+                prop_assert!(windows.iter().all(|w| w.end - w.start == ms(length)), "a full medium has only full windows");
+            }
+        }
+
+        #[test]
+        fn resuming_gives_the_rest_of_an_undisturbed_run((times, length, stride, end) in medium(), stop in 0usize..200) {
+            let all = cut(sliding(length, stride), &times, end, 0);
+            let mut interrupted = Windows::new(sliding(length, stride), usize::MAX, 0);
+            let mut before = Vec::new();
+            for time in times.iter().take(stop) {
+                before.extend(interrupted.push(ms(*time), *time));
+            }
+            let rest = cut(sliding(length, stride), &times, end, interrupted.resume_at());
+            let mut spans: Vec<_> = before.iter().chain(&rest).map(|w| (w.start, w.end, w.items.clone())).collect();
+            spans.sort();
+            spans.dedup();
+            let mut expected: Vec<_> = all.iter().map(|w| (w.start, w.end, w.items.clone())).collect();
+            expected.sort();
+            expected.dedup();
+            prop_assert_eq!(spans, expected);
+        }
+    }
 }

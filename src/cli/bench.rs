@@ -1,0 +1,375 @@
+//! `clipseek bench FILE…`: what each stage costs on a person's own files, which one limits, and what a whole run reaches.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use nix::sys::resource::{UsageWho, getrusage};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::app::{App, cores};
+use super::{End, index, text};
+use crate::config::plan::Plan;
+use crate::decode::{Decoder, Frame, Request, Sampling};
+use crate::embed::Feature;
+use crate::embed::bundle::Bundle;
+use crate::embed::manifest::Topology;
+use crate::embed::model::VideoModel;
+use crate::ingest::run::{Totals, run as run_all};
+use crate::ingest::{Event, Ingest, Observer, Options};
+use crate::ledger::Ledger;
+use crate::source::MediaId;
+use crate::source::walk::walk;
+use crate::store::{CollectionSpec, Payload, Record, StoreChoice, VectorStore};
+use crate::thumbs::Thumbs;
+use crate::window::{Window, Windows};
+
+/// Frames kept from the decoder to measure the model with.
+const SAMPLE_FRAMES: usize = 256;
+/// A stage is measured at least this long.
+const AT_LEAST: Duration = Duration::from_secs(2);
+/// Windows put into the store to measure it.
+const STORED_WINDOWS: usize = 5000;
+
+#[derive(Args)]
+pub(super) struct BenchArgs {
+    /// Video files, and folders to look through
+    #[arg(required = true, value_name = "FILE")]
+    paths: Vec<PathBuf>,
+    /// Name of a model or its folder
+    #[arg(long, value_name = "NAME|DIR")]
+    model: Option<String>,
+    /// Which coded frames are decoded
+    #[arg(long, value_enum)]
+    sampling: Option<Sampling>,
+    /// Only the decoder
+    #[arg(long)]
+    decode_only: bool,
+}
+
+/// One stage measured alone.
+#[derive(Debug, Serialize)]
+struct Stage {
+    name: &'static str,
+    /// Processor seconds per second of footage.
+    core_s_per_s: f64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Bench {
+    cores: usize,
+    model: String,
+    device: String,
+    footage_s: f64,
+    frames: u64,
+    sampling: Option<Sampling>,
+    decode_peak_rss_bytes: u64,
+    stages: Vec<Stage>,
+    limiting: &'static str,
+    /// Cores ÷ summed core-seconds of the stages: hours of video per hour that the machine could do.
+    bound_h_per_h: f64,
+    /// What a whole run reached.
+    whole_h_per_h: Option<f64>,
+    whole_over_bound: Option<f64>,
+    store_bytes_per_h: Option<f64>,
+    thumbnail_bytes_per_h: Option<f64>,
+}
+
+pub(super) async fn run(app: &App, args: BenchArgs) -> anyhow::Result<End> {
+    app.settings.check()?;
+    let found = walk(&args.paths);
+    if found.files.is_empty() {
+        app.say("nothing to measure: no video files there");
+        return Ok(End::Nothing);
+    }
+    let (_, bundle) = app.bundle(args.model.as_deref(), None)?;
+    let mut settings = app.settings.index.clone();
+    settings.sampling = args.sampling.unwrap_or(settings.sampling);
+    let plan = index::plan(&settings, &bundle)?;
+    let model = VideoModel::open(&bundle, &app.embed_settings())?;
+    let mut bench = Bench {
+        cores: cores(),
+        model: bundle.name().to_owned(),
+        device: model.device().to_owned(),
+        ..Bench::default()
+    };
+    app.say("decoding alone …");
+    let sample = decode(app, &bundle, &plan, &found.files, &mut bench)?;
+    if !args.decode_only {
+        app.say("the model alone …");
+        let vectors = embed(&bundle, &model, &plan, &sample, &mut bench).await?;
+        app.say("a whole run …");
+        whole(app, Arc::new(bundle), model, plan, found.files, vectors, &mut bench).await?;
+    }
+    let slowest = bench.stages.iter().max_by(|a, b| a.core_s_per_s.total_cmp(&b.core_s_per_s));
+    bench.limiting = slowest.map_or("", |stage| stage.name);
+    print(app, &bench)?;
+    Ok(End::Done)
+}
+
+/// Decodes every file once, one after the other, and keeps some of the frames.
+fn decode(app: &App, bundle: &Bundle, plan: &Plan, files: &[PathBuf], bench: &mut Bench) -> anyhow::Result<Vec<Frame>> {
+    let decoder = app.decoder()?;
+    let (mut sample, mut cpu) = (Vec::new(), 0.0);
+    for path in files {
+        let request = Request {
+            path: path.clone(),
+            want: plan.want,
+            sampling: plan.sampling,
+            tolerance: plan.tolerance,
+            from: Duration::ZERO,
+            pixels: bundle.pixel_spec(),
+            thumbnail_px: Some(app.settings.index.thumbnail_px),
+        };
+        let mut frames = match decoder.open(&request, CancellationToken::new()) {
+            Ok(frames) => frames,
+            Err(error) => {
+                app.say(format_args!("left out: {}: {error}", text::path(path)));
+                continue;
+            }
+        };
+        for frame in frames.by_ref() {
+            let Ok(frame) = frame else { break };
+            bench.frames += 1;
+            if sample.len() < SAMPLE_FRAMES {
+                sample.push(frame);
+            }
+        }
+        if let Some(outcome) = frames.outcome() {
+            cpu += outcome.cpu_secs;
+            bench.footage_s += outcome.end.as_secs_f64();
+            bench.sampling = outcome.sampling;
+            bench.decode_peak_rss_bytes = bench.decode_peak_rss_bytes.max(outcome.peak_rss_bytes);
+        }
+    }
+    if sample.is_empty() || bench.footage_s <= 0.0 {
+        bail!("none of the files gave a frame");
+    }
+    bench.stages.push(Stage { name: "decode", core_s_per_s: cpu / bench.footage_s });
+    Ok(sample)
+}
+
+/// Runs the model over the sample again and again; returns one vector per window of the sample.
+async fn embed(
+    bundle: &Bundle,
+    model: &VideoModel,
+    plan: &Plan,
+    sample: &[Frame],
+    bench: &mut Bench,
+) -> anyhow::Result<Vec<crate::embed::Embedding>> {
+    let per_second = bench.frames as f64 / bench.footage_s;
+    let windows_per_second = plan.stride().map_or(1.0 / bench.footage_s, |stride| 1.0 / stride.as_secs_f64());
+    let window = plan.frames.min(sample.len());
+    match bundle.manifest().video.topology {
+        Topology::FramesHead => {
+            let mut features: Vec<Feature> = Vec::new();
+            let cost = core_seconds(async || {
+                features = model.features(sample.to_vec()).await?;
+                Ok(sample.len())
+            })
+            .await?;
+            bench.stages.push(Stage { name: "frames", core_s_per_s: cost * per_second });
+            let windows = cut(&features, window, |feature| feature.pts);
+            let mut vectors = Vec::new();
+            let cost = core_seconds(async || {
+                vectors = model.pool(windows.clone()).await?;
+                Ok(windows.len())
+            })
+            .await?;
+            bench.stages.push(Stage { name: "head", core_s_per_s: cost * windows_per_second });
+            Ok(vectors)
+        }
+        Topology::Video => {
+            let windows = cut(sample, window, |frame| frame.pts);
+            let mut vectors = Vec::new();
+            let cost = core_seconds(async || {
+                vectors = model.encode(windows.clone()).await?;
+                Ok(windows.len())
+            })
+            .await?;
+            bench.stages.push(Stage { name: "video encoder", core_s_per_s: cost * windows_per_second });
+            Ok(vectors)
+        }
+    }
+}
+
+fn cut<T: Clone>(items: &[T], length: usize, pts: impl Fn(&T) -> Duration) -> Vec<Window<T>> {
+    let whole = |part: &[T]| {
+        let mut windows = Windows::new(crate::window::Span::Whole, length, 0);
+        for item in part {
+            windows.push(pts(item), item.clone());
+        }
+        windows.finish(pts(&part[part.len() - 1]))
+    };
+    items.chunks(length).flat_map(whole).collect()
+}
+
+/// Processor seconds of this process per item that the work handles.
+async fn core_seconds(mut work: impl AsyncFnMut() -> anyhow::Result<usize>) -> anyhow::Result<f64> {
+    work().await?;
+    let (started, before, mut items) = (Instant::now(), own_cpu()?, 0);
+    while started.elapsed() < AT_LEAST {
+        items += work().await?;
+    }
+    Ok((own_cpu()? - before) / items.max(1) as f64)
+}
+
+/// User and system time of this process, without its children.
+fn own_cpu() -> anyhow::Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
+}
+
+/// Indexes the files into a folder of their own.
+async fn whole(
+    app: &App,
+    bundle: Arc<Bundle>,
+    model: VideoModel,
+    plan: Plan,
+    files: Vec<PathBuf>,
+    vectors: Vec<crate::embed::Embedding>,
+    bench: &mut Bench,
+) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let spec =
+        |name: &str| CollectionSpec { name: name.to_owned(), dim: bundle.dim(), bundle: bundle.hash().to_owned() };
+    let open =
+        async |name: &str| crate::store::open(StoreChoice::Edge { dir: dir.path().join(name) }, spec(name)).await;
+    let alone = open("alone").await?;
+    let (cost, bytes_per_window) = store_alone(&alone, &dir.path().join("alone"), &vectors).await?;
+    let windows_per_second = plan.stride().map_or(1.0 / bench.footage_s, |stride| 1.0 / stride.as_secs_f64());
+    bench.stages.push(Stage { name: "store", core_s_per_s: cost * windows_per_second });
+    let sum: f64 = bench.stages.iter().map(|stage| stage.core_s_per_s).sum();
+    bench.bound_h_per_h = bench.cores as f64 / sum;
+
+    let store = open("whole").await?;
+    let thumbs_dir = dir.path().join("thumbs");
+    let options = Options {
+        label: None,
+        tags: Vec::new(),
+        thumbnail_px: app.settings.index.thumbnail_px,
+        thumbnail_spacing: Duration::from_secs_f64(app.settings.index.thumbnail_secs),
+        checkpoint_every: Duration::from_secs_f64(app.settings.index.checkpoint_secs),
+    };
+    let ingest = Ingest::new(
+        Arc::new(app.decoder()?),
+        Arc::clone(&bundle),
+        model,
+        Arc::clone(&store),
+        Arc::new(Ledger::open(&dir.path().join("ledger.sqlite"))?),
+        Thumbs::open(thumbs_dir.clone())?,
+        plan,
+        options,
+        Arc::new(Silent),
+    );
+    let started = Instant::now();
+    let totals: Totals = run_all(&Arc::new(ingest), files, app.jobs(), &CancellationToken::new()).await;
+    let took = started.elapsed().as_secs_f64();
+    if let Some(error) = totals.fatal {
+        return Err(error.into());
+    }
+    let footage = totals.footage.as_secs_f64();
+    let rate = footage / took;
+    bench.whole_h_per_h = Some(rate);
+    bench.whole_over_bound = Some(rate / bench.bound_h_per_h);
+    bench.store_bytes_per_h = Some(bytes_per_window * totals.windows as f64 * 3600.0 / footage);
+    bench.thumbnail_bytes_per_h = Some(folder_bytes(&thumbs_dir) as f64 * 3600.0 / footage);
+    Ok(())
+}
+
+/// Processor seconds and bytes on disk per window in an embedded store, index included.
+async fn store_alone(
+    store: &Arc<dyn VectorStore>,
+    dir: &Path,
+    vectors: &[crate::embed::Embedding],
+) -> anyhow::Result<(f64, f64)> {
+    let record = |number: usize| Record {
+        id: Uuid::from_u128(number as u128),
+        vector: vectors[number % vectors.len()].clone(),
+        payload: Payload {
+            media_id: MediaId(Uuid::from_u128(number as u128 / 1000)),
+            uri: "file:///srv/videos/2026/a-usual-name.mp4".to_owned(),
+            label: None,
+            tags: Vec::new(),
+            start: Duration::from_secs(number as u64),
+            end: Duration::from_secs(number as u64 + 2),
+            wall_ms: None,
+            plan: "w2 s1 f8 auto".to_owned(),
+        },
+    };
+    let fill = async |numbers: std::ops::Range<usize>| -> anyhow::Result<u64> {
+        for start in numbers.clone().step_by(256) {
+            let records: Vec<Record> = (start..numbers.end.min(start + 256)).map(record).collect();
+            store.upsert(&records).await?;
+        }
+        store.flush().await?;
+        store.optimize().await?;
+        Ok(folder_bytes(dir))
+    };
+    // The first filling pays for what does not grow with the number of windows.
+    let before = fill(0..STORED_WINDOWS).await?;
+    let cpu = own_cpu()?;
+    let after = fill(STORED_WINDOWS..2 * STORED_WINDOWS).await?;
+    let windows = STORED_WINDOWS as f64;
+    Ok(((own_cpu()? - cpu) / windows, after.saturating_sub(before) as f64 / windows))
+}
+
+fn folder_bytes(dir: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(dir).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _: Event<'_>) {}
+}
+
+fn print(app: &App, bench: &Bench) -> anyhow::Result<()> {
+    if app.json {
+        println!("{}", serde_json::to_string(bench)?);
+        return Ok(());
+    }
+    println!(
+        "{} of footage, {} frames sampled ({}), model {} on {}, {}",
+        text::span(Duration::from_secs_f64(bench.footage_s)),
+        bench.frames,
+        bench.sampling.map_or_else(|| "-".to_owned(), |s| format!("{s:?}").to_lowercase()),
+        bench.model,
+        bench.device,
+        text::count(bench.cores as u64, "core")
+    );
+    let rows: Vec<_> = bench
+        .stages
+        .iter()
+        .map(|stage| {
+            vec![
+                stage.name.to_owned(),
+                format!("{:.5}", stage.core_s_per_s),
+                format!("{:.0}", bench.cores as f64 / stage.core_s_per_s),
+            ]
+        })
+        .collect();
+    print!("{}", text::table(&["stage alone", "core-s per s of footage", "hours per hour with all cores"], &rows));
+    println!("limiting: {}", bench.limiting);
+    if let (Some(whole), Some(share)) = (bench.whole_h_per_h, bench.whole_over_bound) {
+        println!(
+            "whole run: {whole:.1} hours of video per hour, {share:.2} of the bound of {:.1}",
+            bench.bound_h_per_h
+        );
+    }
+    if let (Some(store), Some(thumbs)) = (bench.store_bytes_per_h, bench.thumbnail_bytes_per_h) {
+        println!(
+            "on disk per hour of video: {} vectors, {} thumbnails",
+            text::bytes(store as u64),
+            text::bytes(thumbs as u64)
+        );
+    }
+    println!("peak memory of a decoding process: {}", text::bytes(bench.decode_peak_rss_bytes));
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! `clipseek doctor`: everything clipseek needs, checked one by one, each with its remedy.
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::End;
+use super::app::App;
+use super::text;
+use crate::embed::model::verify;
+use crate::embed::runtime::runtime_info;
+
+#[derive(Serialize)]
+struct Check {
+    what: &'static str,
+    ok: bool,
+    found: String,
+}
+
+pub(super) async fn run(app: &App) -> anyhow::Result<End> {
+    let mut checks = vec![
+        check("settings", app.settings.check().map(|()| "sound".to_owned())),
+        check("data folder", data_folder(app)),
+        check("disk", disk(app)),
+        check("ledger", ledger(app)),
+    ];
+    checks.extend(gstreamer(app));
+    checks.push(check(
+        "ONNX Runtime",
+        runtime_info().map(|info| {
+            format!("{} ({}){}", info.path.display(), info.build, if info.cuda { ", knows CUDA" } else { "" })
+        }),
+    ));
+    let bundle = app.existing_ledger().ok().flatten();
+    match app.bundle(None, bundle.as_ref()) {
+        Ok((_, bundle)) => {
+            let problems: Vec<String> =
+                verify(bundle.dir(), &app.embed_settings()).into_iter().filter_map(|c| c.outcome.err()).collect();
+            let outcome = if problems.is_empty() {
+                Ok(format!("{} ({})", bundle.name(), text::bytes(bundle.total_bytes())))
+            } else {
+                Err(anyhow::anyhow!("{}", problems.join("; ")))
+            };
+            checks.push(check("model", outcome));
+            checks.push(check("store", store(app, &bundle).await));
+        }
+        Err(error) => checks.push(check::<String, _>("model", Err(error))),
+    }
+    let ok = checks.iter().all(|check| check.ok);
+    if app.json {
+        println!("{}", json!({"ok": ok, "checks": checks}));
+    } else {
+        for check in &checks {
+            println!("{:6}  {:14}  {}", if check.ok { "ok" } else { "FAILED" }, check.what, check.found);
+        }
+    }
+    Ok(if ok { End::Done } else { End::Failed })
+}
+
+fn check<T: Into<String>, E: std::fmt::Display>(what: &'static str, outcome: Result<T, E>) -> Check {
+    match outcome {
+        Ok(found) => Check { what, ok: true, found: found.into() },
+        Err(error) => Check { what, ok: false, found: format!("{error:#}") },
+    }
+}
+
+fn data_folder(app: &App) -> anyhow::Result<String> {
+    let dir = app.data_dir()?;
+    drop(app.lock()?);
+    Ok(format!("{}, writable", dir.display()))
+}
+
+fn disk(app: &App) -> anyhow::Result<String> {
+    let stat = nix::sys::statvfs::statvfs(app.data_dir()?)?;
+    let free = stat.blocks_available() * stat.fragment_size();
+    anyhow::ensure!(free > 1 << 30, "{} free: less than a gibibyte", text::bytes(free));
+    Ok(format!("{} free", text::bytes(free)))
+}
+
+fn ledger(app: &App) -> anyhow::Result<String> {
+    match app.existing_ledger()? {
+        Some(ledger) => Ok(format!("{} known", text::count(ledger.files()?.len() as u64, "file"))),
+        None => Ok("nothing indexed yet".to_owned()),
+    }
+}
+
+/// GStreamer itself, and a decoder for each usual codec.
+fn gstreamer(app: &App) -> Vec<Check> {
+    let inventory = match app.decoder().and_then(|decoder| Ok(decoder.inventory()?)) {
+        Ok(inventory) => inventory,
+        Err(error) => return vec![check::<String, _>("GStreamer", Err(error))],
+    };
+    let mut checks = vec![check::<_, String>("GStreamer", Ok(inventory.version))];
+    let (there, missing): (Vec<_>, Vec<_>) = inventory.decoders.into_iter().partition(|(_, element)| element.is_some());
+    let names =
+        |list: &[(String, Option<String>)]| list.iter().map(|(codec, _)| codec.as_str()).collect::<Vec<_>>().join(", ");
+    checks.push(if missing.is_empty() {
+        check::<_, String>("decoders", Ok(names(&there)))
+    } else {
+        let remedy = "install gstreamer1.0-libav, gstreamer1.0-plugins-good and gstreamer1.0-plugins-bad";
+        check::<String, _>("decoders", Err(format!("none for {}: {remedy}", names(&missing))))
+    });
+    checks
+}
+
+async fn store(app: &App, bundle: &crate::embed::bundle::Bundle) -> anyhow::Result<String> {
+    let kind = app.settings.store.kind;
+    let known = app.existing_ledger()?.map(|ledger| ledger.collections()).transpose()?.unwrap_or_default();
+    if kind == crate::config::StoreKind::Edge && known.iter().all(|(name, _)| *name != bundle.collection()) {
+        return Ok("embedded, nothing indexed yet".to_owned());
+    }
+    let store = app.store(bundle).await?;
+    Ok(format!("{}: {}", bundle.collection(), text::count(store.count(None).await?, "window")))
+}

@@ -1,0 +1,57 @@
+//! `clipseek media export`: a JSON line per window.
+
+use std::io::Write;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use super::End;
+use super::app::App;
+use super::text::seconds;
+
+const PAGE: usize = 1000;
+
+#[derive(Args)]
+pub(super) struct ExportArgs {
+    /// Name of a model or its folder
+    #[arg(long, value_name = "NAME|DIR")]
+    model: Option<String>,
+    /// With each window's vector
+    #[arg(long)]
+    vectors: bool,
+}
+
+pub(super) async fn run(app: &App, args: ExportArgs) -> anyhow::Result<End> {
+    let ledger = app.existing_ledger()?.context("nothing is indexed yet")?;
+    let (_, bundle) = app.bundle(args.model.as_deref(), Some(&ledger))?;
+    let store = app.store(&bundle).await?;
+    let mut after = None;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    loop {
+        let page = store.scan(None, after, PAGE).await?;
+        for record in &page.records {
+            let payload = &record.payload;
+            let files = ledger.files_of(payload.media_id)?;
+            let path = files.iter().find(|file| file.path.exists()).or(files.first());
+            let mut line = json!({
+                "id": record.id,
+                "media_id": payload.media_id,
+                "path": path.map(|file| file.path.to_string_lossy().into_owned()),
+                "start_s": seconds(payload.start),
+                "end_s": seconds(payload.end),
+                "label": payload.label,
+                "tags": payload.tags,
+            });
+            if args.vectors {
+                line["vector"] = json!(record.vector.as_slice());
+            }
+            writeln!(out, "{line}")?;
+        }
+        after = page.next;
+        if after.is_none() {
+            out.flush()?;
+            return Ok(End::Done);
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! `clipseek index`: files in, windows in the store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::app::App;
+use super::progress::Progress;
+use super::{End, text};
+use crate::config::IndexSettings;
+use crate::config::plan::{BundleVideo, Plan};
+use crate::decode::Sampling;
+use crate::embed::bundle::Bundle;
+use crate::embed::model::VideoModel;
+use crate::ingest::run::{Totals, run as run_all};
+use crate::ingest::{Ingest, Observer, Options};
+use crate::source::walk::{Found, walk};
+
+#[derive(Args, Default)]
+pub(super) struct IndexArgs {
+    /// Video files, and folders to look through
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Name of a model (`clipseek model list`) or its folder
+    #[arg(long, value_name = "NAME|DIR")]
+    pub(super) model: Option<String>,
+    /// Which coded frames are decoded
+    #[arg(long, value_enum)]
+    pub(super) sampling: Option<Sampling>,
+    /// Every frame exactly at its time: the same as --sampling gop
+    #[arg(long, conflicts_with = "sampling")]
+    pub(super) exact: bool,
+    /// Length of a window, or the whole file as one
+    #[arg(long, value_name = "SECONDS|whole")]
+    pub(super) window: Option<Window>,
+    /// From one window to the next
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) stride: Option<f64>,
+    /// Frames per window
+    #[arg(long, value_name = "N")]
+    pub(super) frames: Option<usize>,
+    /// A name for what is indexed, such as "garage"
+    #[arg(long)]
+    pub(super) label: Option<String>,
+    /// More words for it (repeatable)
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(super) tags: Vec<String>,
+}
+
+/// `--window`
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Window {
+    Whole,
+    Secs(f64),
+}
+
+impl std::str::FromStr for Window {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<f64>() {
+            Ok(seconds) => Ok(Self::Secs(seconds)),
+            Err(_) if text == "whole" => Ok(Self::Whole),
+            Err(_) => Err("a number of seconds, or \"whole\"".to_owned()),
+        }
+    }
+}
+
+impl IndexArgs {
+    /// Lays the flags over the settings.
+    pub(super) fn apply(&self, app: &mut App) -> anyhow::Result<()> {
+        let index = &mut app.settings.index;
+        match self.window {
+            Some(Window::Whole) => {
+                index.window_whole = true;
+                (index.window_secs, index.stride_secs, index.stride_frames) = (None, None, None);
+            }
+            Some(Window::Secs(seconds)) => {
+                index.window_whole = false;
+                index.window_secs = Some(seconds);
+            }
+            None => {}
+        }
+        if let Some(stride) = self.stride {
+            (index.stride_secs, index.stride_frames) = (Some(stride), None);
+        }
+        index.frames = self.frames.or(index.frames);
+        index.sampling = self.sampling.unwrap_or(index.sampling);
+        if self.exact {
+            index.sampling = Sampling::Gop;
+        }
+        Ok(app.settings.check()?)
+    }
+}
+
+pub(super) async fn run(mut app: App, args: IndexArgs) -> anyhow::Result<End> {
+    args.apply(&mut app)?;
+    if let Some(uri) = args.paths.iter().find(|path| path.to_string_lossy().contains("://")) {
+        bail!("{}: streams cannot be indexed yet, only files", uri.display());
+    }
+    let found = walk(&args.paths);
+    files(&app, args.model.as_deref(), args.label, args.tags, found).await
+}
+
+/// Indexes what was found; also what `media retry` does.
+pub(super) async fn files(
+    app: &App,
+    model: Option<&str>,
+    label: Option<String>,
+    tags: Vec<String>,
+    found: Found,
+) -> anyhow::Result<End> {
+    let _lock = app.lock()?;
+    let ledger = Arc::new(app.ledger()?);
+    let (name, bundle) = app.bundle(model, Some(&ledger))?;
+    let plan = plan(&app.settings.index, &bundle)?;
+    for (path, reason) in &found.unreadable {
+        app.say(format_args!("failed: {}: {reason}", text::path(path)));
+    }
+    for path in &found.loops {
+        app.say(format_args!("{} leads back to a folder above it: not followed", text::path(path)));
+    }
+    let bundle = Arc::new(bundle);
+    let observer = Arc::new(Progress::new(&found.files, app.quiet));
+    let started = Instant::now();
+    let mut totals = if found.files.is_empty() {
+        Totals::default()
+    } else {
+        let store = app.store(&bundle).await?;
+        ledger.add_collection(&bundle.collection(), &name)?;
+        let model = VideoModel::open(&bundle, &app.embed_settings())?;
+        app.say(format_args!(
+            "{} with model {} on {}",
+            text::count(found.files.len() as u64, "file"),
+            bundle.name(),
+            model.device()
+        ));
+        let options = Options {
+            label,
+            tags,
+            thumbnail_px: app.settings.index.thumbnail_px,
+            thumbnail_spacing: Duration::from_secs_f64(app.settings.index.thumbnail_secs),
+            checkpoint_every: Duration::from_secs_f64(app.settings.index.checkpoint_secs),
+        };
+        let ingest = Arc::new(Ingest::new(
+            Arc::new(app.decoder()?),
+            Arc::clone(&bundle),
+            model,
+            Arc::clone(&store),
+            Arc::clone(&ledger),
+            app.thumbs()?,
+            plan,
+            options,
+            Arc::clone(&observer) as Arc<dyn Observer>,
+        ));
+        ingest.sweep(&bundle.collection()).await?;
+        let stop = stop_on_signal();
+        let totals = run_all(&ingest, found.files, app.jobs(), &stop).await;
+        if totals.indexed > 0 && totals.fatal.is_none() {
+            store.optimize().await?;
+        }
+        totals
+    };
+    observer.finish();
+    for (path, reason) in &found.unreadable {
+        ledger.fail(path, None, reason)?;
+    }
+    totals.failed.extend(found.unreadable);
+    report(app, &bundle, &totals, found.skipped, started.elapsed())
+}
+
+pub(super) fn plan(settings: &IndexSettings, bundle: &Bundle) -> anyhow::Result<Plan> {
+    let video = &bundle.manifest().video;
+    let video = BundleVideo {
+        frames: video.frames,
+        interval: video.interval(),
+        tolerance: video.interval_tolerance,
+        stride_frames: video.stride_frames,
+    };
+    Ok(Plan::new(settings, video)?)
+}
+
+/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once (nothing confirmed is lost).
+fn stop_on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        signal().await;
+        eprintln!("\nstopping: keeping what is done (once more to stop at once)");
+        told.cancel();
+        signal().await;
+        std::process::exit(130);
+    });
+    stop
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}
+
+fn report(app: &App, bundle: &Bundle, totals: &Totals, skipped: u64, took: Duration) -> anyhow::Result<End> {
+    if let (Some(scope), false) = (&bundle.manifest().scope, totals.out_of_scope.is_empty()) {
+        app.say(format_args!(
+            "note: model {} knows only {}, and {} is unlike that: searches there will find little. For other footage \
+             bring a model of your own: clipseek model import DIR --name NAME, then index with --model NAME",
+            bundle.name(),
+            scope.summary,
+            match totals.out_of_scope.as_slice() {
+                [one] => text::path(one),
+                more => text::count(more.len() as u64, "file"),
+            }
+        ));
+    }
+    if app.json {
+        println!("{}", json_report(totals, skipped, took));
+    } else {
+        print_report(app, totals, skipped, took);
+    }
+    if let Some(error) = &totals.fatal {
+        eprintln!("error: {error}");
+        return Ok(End::Failed);
+    }
+    Ok(if !totals.interrupted.is_empty() || totals.left > 0 {
+        End::Interrupted
+    } else if !totals.failed.is_empty() {
+        End::Failed
+    } else if totals.indexed + totals.unchanged + totals.known == 0 {
+        End::Nothing
+    } else {
+        End::Done
+    })
+}
+
+fn print_report(app: &App, totals: &Totals, skipped: u64, took: Duration) {
+    let rate = totals.footage.as_secs_f64() / took.as_secs_f64().max(0.001);
+    if totals.indexed > 0 {
+        println!(
+            "indexed {}: {} of footage, {} in {} ({rate:.1}× real time)",
+            text::count(totals.indexed, "file"),
+            text::span(totals.footage),
+            text::count(totals.windows, "window"),
+            text::span(took)
+        );
+    }
+    let others = [
+        (totals.unchanged, "as before"),
+        (totals.known, "known under another name"),
+        (skipped, "not video, skipped"),
+        (totals.failed.len() as u64, "failed"),
+    ];
+    let others: Vec<String> = others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    if !others.is_empty() {
+        println!("{}", others.join(", "));
+    } else if totals.indexed == 0 && totals.interrupted.is_empty() && totals.left == 0 {
+        println!("nothing to index");
+    }
+    for (path, damage) in &totals.damaged {
+        println!("damaged, indexed as far as it goes: {}: {damage}", text::path(path));
+    }
+    for (path, reason) in &totals.failed {
+        println!("failed: {}: {reason}", text::path(path));
+    }
+    if !totals.failed.is_empty() {
+        app.say("`clipseek media list --failed` shows them again, `clipseek media retry` tries them again");
+    }
+    for (path, at) in &totals.interrupted {
+        println!("interrupted: {} at {}", text::path(path), text::clock(*at));
+    }
+    if !totals.interrupted.is_empty() || totals.left > 0 {
+        println!("{} not begun; the same command goes on from here", text::count(totals.left, "file"));
+    }
+}
+
+fn json_report(totals: &Totals, skipped: u64, took: Duration) -> serde_json::Value {
+    let list = |entries: &[(PathBuf, String)]| -> Vec<serde_json::Value> {
+        entries.iter().map(|(path, reason)| json!({"path": path.to_string_lossy(), "reason": reason})).collect()
+    };
+    let interrupted: Vec<_> = totals
+        .interrupted
+        .iter()
+        .map(|(path, at)| json!({"path": path.to_string_lossy(), "at_s": text::seconds(*at)}))
+        .collect();
+    json!({
+        "indexed": totals.indexed,
+        "unchanged": totals.unchanged,
+        "known": totals.known,
+        "skipped": skipped,
+        "windows": totals.windows,
+        "footage_s": text::seconds(totals.footage),
+        "took_s": text::seconds(took),
+        "decode_cpu_s": totals.decode_cpu_secs,
+        "failed": list(&totals.failed),
+        "damaged": list(&totals.damaged),
+        "interrupted": interrupted,
+        "left": totals.left,
+    })
+}

@@ -1,0 +1,155 @@
+//! Progress on standard error: a bar where someone watches, now and then a line where it goes to a file.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::text;
+use crate::ingest::{Event, Observer, Report};
+
+/// Without a terminal a line this often.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+pub(super) struct Progress {
+    bar: ProgressBar,
+    lines: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    started: Instant,
+    said: Instant,
+    files: u64,
+    total_files: u64,
+    /// Size of each file not ended, and how far it is.
+    sizes: HashMap<PathBuf, (u64, Flight)>,
+    total_bytes: u64,
+    done_bytes: u64,
+    footage: Duration,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Flight {
+    duration: Option<Duration>,
+    /// Where embedding began (a resumed file) and how far it is.
+    from: Option<Duration>,
+    reached: Duration,
+}
+
+impl Progress {
+    pub(super) fn new(files: &[PathBuf], quiet: bool) -> Self {
+        let sizes: HashMap<_, _> = files
+            .iter()
+            .map(|path| (path.clone(), (std::fs::metadata(path).map_or(0, |m| m.len()).max(1), Flight::default())))
+            .collect();
+        let total_bytes = sizes.values().map(|(size, _)| size).sum();
+        let watched = std::io::stderr().is_terminal() && !quiet;
+        let bar = ProgressBar::with_draw_target(
+            Some(total_bytes),
+            if watched { ProgressDrawTarget::stderr_with_hz(5) } else { ProgressDrawTarget::hidden() },
+        );
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}  {eta} left") {
+            bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+        }
+        let now = Instant::now();
+        let state = State {
+            started: now,
+            said: now,
+            files: 0,
+            total_files: files.len() as u64,
+            sizes,
+            total_bytes,
+            done_bytes: 0,
+            footage: Duration::ZERO,
+        };
+        Self { bar, lines: !watched && !quiet, state: Mutex::new(state) }
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// A line above the bar.
+    fn line(&self, line: String) {
+        if self.lines {
+            eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
+    }
+}
+
+impl State {
+    fn position(&self) -> u64 {
+        let flying = self.sizes.values().map(|(size, flight)| {
+            let share = flight.duration.map_or(0.0, |d| flight.reached.as_secs_f64() / d.as_secs_f64().max(0.001));
+            (*size as f64 * share.min(1.0)) as u64
+        });
+        self.done_bytes + flying.sum::<u64>()
+    }
+
+    fn summary(&self) -> String {
+        let flying = self.sizes.values().map(|(_, f)| f.reached.saturating_sub(f.from.unwrap_or(f.reached)));
+        let footage = self.footage + flying.sum::<Duration>();
+        let rate = footage.as_secs_f64() / self.started.elapsed().as_secs_f64().max(0.001);
+        format!("{}/{} files  {} of footage  {rate:.1}× real time", self.files, self.total_files, text::span(footage))
+    }
+
+    fn end(&mut self, path: &Path) -> Flight {
+        self.files += 1;
+        let (size, flight) = self.sizes.remove(path).unwrap_or_default();
+        self.done_bytes += size;
+        flight
+    }
+}
+
+impl Observer for Progress {
+    fn event(&self, event: Event<'_>) {
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        match event {
+            Event::Started { .. } => {}
+            Event::Probed { path, probe } => {
+                tracing::info!(
+                    path = %text::path(path), codec = %probe.codec, width = probe.width, height = probe.height,
+                    "decoding"
+                );
+                if let Some((_, flight)) = state.sizes.get_mut(path) {
+                    flight.duration = probe.duration;
+                }
+            }
+            Event::Advanced { path, pts, .. } => {
+                if let Some((_, flight)) = state.sizes.get_mut(path) {
+                    flight.from.get_or_insert(pts);
+                    flight.reached = pts;
+                }
+            }
+            Event::Ended { path, report } => {
+                let flight = state.end(path);
+                if let Report::Indexed(indexed) = report {
+                    state.footage += indexed.duration;
+                    let sampling = indexed.sampling.map_or_else(|| "-".to_owned(), |s| format!("{s:?}").to_lowercase());
+                    tracing::info!(path = %text::path(path), windows = indexed.windows, %sampling, "indexed");
+                } else {
+                    state.footage += flight.reached.saturating_sub(flight.from.unwrap_or(flight.reached));
+                }
+            }
+            Event::Failed { path, reason } => {
+                state.end(path);
+                self.line(format!("failed: {}: {reason}", text::path(path)));
+            }
+        }
+        let summary = state.summary();
+        if self.lines && state.said.elapsed() >= LINE_EVERY {
+            state.said = Instant::now();
+            let done = state.position() as f64 / state.total_bytes.max(1) as f64;
+            let left = state.started.elapsed().mul_f64(((1.0 - done) / done.max(0.001)).clamp(0.0, 1e6));
+            eprintln!("{:.0} %  {summary}  {} left", done * 100.0, text::span(left));
+        }
+        self.bar.set_position(state.position());
+        self.bar.set_message(summary);
+    }
+}

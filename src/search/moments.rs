@@ -1,0 +1,166 @@
+//! Windows to moments. Pure.
+//!
+//! The best window not yet taken is a peak. It grows to both sides over windows of the same medium that overlap or touch
+//! the last one and score at least half way between the peak and the floor (full width at half maximum); the floor is
+//! the median of all candidates. Other windows that overlap a moment are suppressed, so a moment is shown once.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::source::MediaId;
+use crate::store::{Hit, Payload};
+
+/// Neighbouring windows that answer a query, merged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moment {
+    /// Record id of the peak window.
+    pub id: Uuid,
+    pub start: Duration,
+    /// Middle of the best window.
+    pub peak: Duration,
+    pub end: Duration,
+    /// Cosine similarity of the best window.
+    pub score: f32,
+    /// Of the best window.
+    pub payload: Payload,
+}
+
+/// At most `limit` moments, best first, from candidates in any order.
+pub fn merge(mut hits: Vec<Hit>, limit: usize) -> Vec<Moment> {
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+    let Some(floor) = hits.get(hits.len() / 2).map(|hit| hit.score) else { return Vec::new() };
+    let mut moments: Vec<Moment> = Vec::new();
+    for peak in &hits {
+        if moments.len() == limit {
+            break;
+        }
+        let media = peak.payload.media_id;
+        if moments.iter().any(|moment| moment.payload.media_id == media && overlaps(moment, &peak.payload)) {
+            continue;
+        }
+        let half = floor + (peak.score - floor) / 2.0;
+        let taken: Vec<(Duration, Duration)> =
+            moments.iter().filter(|m| m.payload.media_id == media).map(|m| (m.start, m.end)).collect();
+        let (start, end) = grow(peak, &neighbours(&hits, media, half), &taken);
+        moments.push(Moment {
+            id: peak.id,
+            start,
+            peak: peak.payload.start + (peak.payload.end - peak.payload.start) / 2,
+            end,
+            score: peak.score,
+            payload: peak.payload.clone(),
+        });
+    }
+    moments
+}
+
+/// Spans of a medium's windows that score at least `least`.
+fn neighbours(hits: &[Hit], media: MediaId, least: f32) -> Vec<(Duration, Duration)> {
+    let good = hits.iter().filter(|hit| hit.payload.media_id == media && hit.score >= least);
+    good.map(|hit| (hit.payload.start, hit.payload.end)).collect()
+}
+
+/// The span of the peak and of everything that reaches it, up to the moments that are there already.
+fn grow(peak: &Hit, windows: &[(Duration, Duration)], taken: &[(Duration, Duration)]) -> (Duration, Duration) {
+    let (mut start, mut end) = (peak.payload.start, peak.payload.end);
+    loop {
+        let before = (start, end);
+        for (from, to) in windows {
+            if *from <= end && *to >= start {
+                start = start.min(*from);
+                end = end.max(*to);
+            }
+        }
+        if (start, end) == before {
+            break;
+        }
+    }
+    for (from, to) in taken {
+        if *to <= peak.payload.start {
+            start = start.max(*to);
+        } else {
+            end = end.min(*from);
+        }
+    }
+    (start, end)
+}
+
+fn overlaps(moment: &Moment, window: &Payload) -> bool {
+    window.start < moment.end && moment.start < window.end
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hit(media: u128, start: u64, score: f32) -> Hit {
+        let payload = Payload {
+            media_id: MediaId(Uuid::from_u128(media)),
+            uri: String::new(),
+            label: None,
+            tags: Vec::new(),
+            start: Duration::from_secs(start),
+            end: Duration::from_secs(start + 2),
+            wall_ms: None,
+            plan: String::new(),
+        };
+        Hit { id: Uuid::from_u128(media * 1000 + u128::from(start)), score, payload }
+    }
+
+    fn spans(moments: &[Moment]) -> Vec<(u64, u64)> {
+        moments.iter().map(|m| (m.start.as_secs(), m.end.as_secs())).collect()
+    }
+
+    #[test]
+    fn neighbours_above_half_height_are_one_moment() {
+        let scores = [0.1, 0.1, 0.7, 0.9, 0.8, 0.1, 0.1, 0.1, 0.6, 0.1];
+        let hits = scores.iter().zip(0..).map(|(score, start)| hit(1, start, *score)).collect();
+        let moments = merge(hits, 2);
+        assert_eq!(spans(&moments), [(2, 6), (8, 10)]);
+        assert_eq!(moments[0].peak, Duration::from_secs(4));
+    }
+
+    #[test]
+    fn media_are_not_mixed_and_the_limit_holds() {
+        let hits = vec![hit(1, 0, 0.9), hit(2, 1, 0.8), hit(3, 0, 0.1), hit(3, 9, 0.05)];
+        assert_eq!(spans(&merge(hits.clone(), 10)).len(), 4);
+        assert_eq!(spans(&merge(hits, 1)), [(0, 2)]);
+    }
+
+    #[test]
+    fn equal_scores_are_one_moment_per_stretch() {
+        let hits = vec![hit(1, 0, 0.5), hit(1, 1, 0.5), hit(1, 7, 0.5)];
+        assert_eq!(spans(&merge(hits, 10)), [(0, 3), (7, 9)]);
+    }
+
+    #[test]
+    fn nothing_in_nothing_out() {
+        assert!(merge(Vec::new(), 5).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn moments_do_not_overlap_and_come_best_first(
+            windows in prop::collection::btree_map((0u128..3, 0u64..60), -1.0f32..1.0, 0..80), limit in 0usize..20
+        ) {
+            let hits: Vec<Hit> = windows.iter().map(|((media, start), score)| hit(*media, *start, *score)).collect();
+            let moments = merge(hits.clone(), limit);
+            prop_assert!(moments.len() <= limit);
+            prop_assert!(moments.windows(2).all(|pair| pair[0].score >= pair[1].score));
+            for (i, a) in moments.iter().enumerate() {
+                prop_assert!(a.start <= a.peak && a.peak <= a.end);
+                prop_assert!(hits.iter().any(|hit| hit.id == a.id && hit.score == a.score));
+                for b in &moments[..i] {
+                    prop_assert!(a.payload.media_id != b.payload.media_id || a.end <= b.start || b.end <= a.start);
+                }
+            }
+            if limit > 0 && !hits.is_empty() {
+                let best = hits.iter().map(|hit| hit.score).fold(f32::MIN, f32::max);
+                prop_assert_eq!(moments[0].score, best);
+            }
+        }
+    }
+}
