@@ -1,7 +1,24 @@
 //! Model bundles and their ONNX Runtime sessions: frames, windows and captions to unit vectors.
 //!
-//! A model is data: [`bundle`] reads and checks it. The traits below are what a bundle becomes; [`onnx`] and [`text`]
-//! implement them, [`worker`] gives each session a thread behind a bounded queue, [`hashed`] is the double for tests.
+//! A model is data: [`manifest`] and [`bundle`] read and check it, [`import`] makes one of a usual ONNX export. The
+//! traits below are what a bundle becomes; [`onnx`] and [`text`] implement them with sessions of [`runtime`], [`worker`]
+//! gives each session a thread behind a bounded queue, [`model`] is what the rest of the program holds, [`hashed`] is
+//! the double for tests.
+
+pub mod bundle;
+pub mod hashed;
+pub mod head;
+#[cfg(feature = "onnx")]
+pub mod import;
+pub mod manifest;
+pub mod model;
+#[cfg(feature = "onnx")]
+pub mod onnx;
+pub mod runtime;
+pub mod scope;
+mod tensor;
+pub mod text;
+pub mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +71,9 @@ pub enum EmbedError {
     Runtime(String),
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// What was given cannot be encoded; another input can.
+    #[error("{0}")]
+    Input(String),
     #[error("the model's thread has ended")]
     Closed,
 }

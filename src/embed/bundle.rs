@@ -1,0 +1,241 @@
+//! A bundle on disk: the manifest and files of a folder, checked; and the folders where bundles are looked for.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::BundleError;
+use super::manifest::{Manifest, hex};
+use super::scope::Scope;
+use crate::decode::PixelSpec;
+
+pub const MANIFEST_FILE: &str = "bundle.toml";
+
+/// A bundle whose manifest is consistent and whose files are all there, unchanged.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    dir: PathBuf,
+    manifest: Manifest,
+    hash: String,
+    bytes: u64,
+    scope: Option<Scope>,
+}
+
+impl Bundle {
+    /// Reads and checks the folder; hashes every file. All problems are in the error.
+    pub fn load(dir: &Path) -> Result<Self, BundleError> {
+        let manifest = read_manifest(dir)?;
+        let fail = |problem: String| BundleError { bundle: manifest.name.clone(), problem };
+        let mut bytes = 0;
+        let mut problems = Vec::new();
+        for (role, file, sha256) in manifest.files() {
+            match check_file(&dir.join(file), sha256) {
+                Ok(length) => bytes += length,
+                Err(problem) => problems.push(format!("{role} {file}: {problem}")),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(fail(format!("{} (in {})", problems.join("; "), dir.display())));
+        }
+        let scope = match &manifest.scope {
+            None => None,
+            Some(entry) => Some(
+                std::fs::read_to_string(dir.join(&entry.stats))
+                    .map_err(|e| e.to_string())
+                    .and_then(|json| Scope::parse(&json, manifest.dim))
+                    .map_err(|e| fail(format!("scope {}: {e}", entry.stats)))?,
+            ),
+        };
+        Ok(Self { dir: dir.to_owned(), hash: manifest.hash(), manifest, bytes, scope })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    pub fn dim(&self) -> usize {
+        self.manifest.dim
+    }
+
+    /// Identity of what the bundle computes, see [`Manifest::hash`].
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The collection that holds this bundle's vectors, and no other's.
+    pub fn collection(&self) -> String {
+        format!("clipseek_{}_{}", self.manifest.name, &self.hash[..12])
+    }
+
+    pub fn pixel_spec(&self) -> PixelSpec {
+        self.manifest.pixel_spec()
+    }
+
+    pub fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
+    /// Bytes of all files beside the manifest.
+    pub fn total_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// An error about this bundle.
+    pub(super) fn error(&self, problem: impl Into<String>) -> BundleError {
+        BundleError { bundle: self.manifest.name.clone(), problem: problem.into() }
+    }
+}
+
+/// One line of `model verify`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    pub what: String,
+    pub outcome: Result<String, String>,
+}
+
+/// Checks what lies in a folder, one result per thing checked, going on as far as possible.
+/// Whether the graphs run is checked by [`super::model::verify`].
+pub fn verify_files(dir: &Path) -> Vec<Check> {
+    let what = MANIFEST_FILE.to_owned();
+    let manifest = match read_manifest(dir) {
+        Ok(manifest) => manifest,
+        Err(error) => return vec![Check { what, outcome: Err(error.problem) }],
+    };
+    let mut checks = vec![Check { what, outcome: Ok(format!("hash {}", manifest.hash())) }];
+    for (role, file, sha256) in manifest.files() {
+        let outcome = check_file(&dir.join(file), sha256).map(|bytes| format!("{bytes} bytes, sha256 as recorded"));
+        checks.push(Check { what: format!("{role} {file}"), outcome });
+    }
+    checks
+}
+
+pub(super) fn read_manifest(dir: &Path) -> Result<Manifest, BundleError> {
+    let path = dir.join(MANIFEST_FILE);
+    let fail = |problem: String| BundleError { bundle: dir.display().to_string(), problem };
+    let text = std::fs::read_to_string(&path).map_err(|e| fail(format!("cannot read {MANIFEST_FILE}: {e}")))?;
+    Manifest::parse(&text).map_err(|e| fail(format!("{MANIFEST_FILE}: {e}")))
+}
+
+/// Length of the file if its SHA-256 is the expected one.
+fn check_file(path: &Path, expected: &str) -> Result<u64, String> {
+    let (found, bytes) = sha256_of(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => "missing".to_owned(),
+        _ => format!("cannot read: {e}"),
+    })?;
+    if found != expected {
+        return Err(format!("sha256 is {found}, the manifest says {expected}: damaged or changed"));
+    }
+    Ok(bytes)
+}
+
+pub(super) fn sha256_of(path: &Path) -> io::Result<(String, u64)> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut bytes = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((hex(&hasher.finalize()), bytes));
+        }
+        hasher.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+}
+
+/// The folders that hold bundles, a folder each; of two bundles with one name the first counts.
+#[derive(Clone, Debug)]
+pub struct Bundles {
+    dirs: Vec<PathBuf>,
+}
+
+/// A folder that has a manifest, with what the manifest says. Files are not checked.
+#[derive(Debug)]
+pub struct Listed {
+    pub dir: PathBuf,
+    pub manifest: Result<Manifest, BundleError>,
+}
+
+impl Bundles {
+    pub fn new(dirs: Vec<PathBuf>) -> Self {
+        Self { dirs }
+    }
+
+    /// The user's imported bundles (`DATA/models`) and the shipped ones.
+    pub fn standard(data: &Path) -> Self {
+        let mut dirs = vec![data.join("models")];
+        dirs.extend(shipped_dirs());
+        Self::new(dirs)
+    }
+
+    pub fn list(&self) -> Vec<Listed> {
+        let mut listed: Vec<Listed> = Vec::new();
+        for dir in &self.dirs {
+            let Ok(entries) = std::fs::read_dir(dir) else { continue };
+            let mut folders: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+            folders.sort();
+            // What begins with a dot is an import under way.
+            folders.retain(|f| f.join(MANIFEST_FILE).is_file() && !file_name(f).starts_with('.'));
+            for folder in folders {
+                let manifest = read_manifest(&folder);
+                let name = |m: &Result<Manifest, BundleError>| m.as_ref().ok().map(|m| m.name.clone());
+                if name(&manifest).is_none() || listed.iter().all(|l| name(&l.manifest) != name(&manifest)) {
+                    listed.push(Listed { dir: folder, manifest });
+                }
+            }
+        }
+        listed
+    }
+
+    /// A bundle by its name, or by the path of its folder.
+    pub fn open(&self, name: &str) -> Result<Bundle, BundleError> {
+        let listed = self.list();
+        let named = |l: &&Listed| l.manifest.as_ref().is_ok_and(|m| m.name == name);
+        // A broken manifest has no name: its folder's name tells which one was meant.
+        let broken = |l: &&Listed| l.manifest.is_err() && file_name(&l.dir) == name;
+        if let Some(found) = listed.iter().find(named).or_else(|| listed.iter().find(broken)) {
+            return Bundle::load(&found.dir);
+        }
+        let path = Path::new(name);
+        if path.is_dir() {
+            return Bundle::load(path);
+        }
+        let mut names: Vec<&str> =
+            listed.iter().filter_map(|l| Some(l.manifest.as_ref().ok()?.name.as_str())).collect();
+        names.sort_unstable();
+        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let dirs: Vec<String> = self.dirs.iter().map(|d| d.display().to_string()).collect();
+        let problem = format!("no such model and no such folder; there is: {there} (looked in {})", dirs.join(", "));
+        Err(BundleError { bundle: name.to_owned(), problem })
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Beside the executable, where a package puts them, or in the source tree the executable was built in.
+fn shipped_dirs() -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    if let Ok(exe) = std::env::current_exe() {
+        if let Some(dir) = exe.parent() {
+            dirs.push(dir.join("bundles"));
+            dirs.push(dir.join("../share/clipseek/bundles"));
+        }
+        dirs.extend(exe.ancestors().skip(1).take(4).map(|dir| dir.join("models/bundles")));
+    }
+    dirs.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles"));
+    dirs.retain(|dir| dir.is_dir());
+    dirs.dedup();
+    dirs
+}

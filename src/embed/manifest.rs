@@ -1,0 +1,438 @@
+//! The text of `bundle.toml`: its fields, what makes them consistent, and the hash of what they mean.
+//!
+//! Pure: reads no file. [`super::bundle`] compares it with what lies in the folder.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::decode::{Interpolation, PixelSpec, Resize};
+
+/// The only manifest format there is.
+pub const FORMAT: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: u32,
+    pub name: String,
+    pub summary: String,
+    pub licence: String,
+    /// Where the weights come from, for people.
+    pub source: String,
+    /// Length of every vector of this bundle.
+    pub dim: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<ScopeEntry>,
+    pub video: Video,
+    pub pixels: Pixels,
+    pub text: Text,
+    pub similarity: Similarity,
+    pub graphs: Graphs,
+    pub tokenizer: FileEntry,
+}
+
+/// Present for a model that knows only part of the world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScopeEntry {
+    pub summary: String,
+    /// JSON file, see [`super::scope`].
+    pub stats: String,
+    pub sha256: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Video {
+    pub topology: Topology,
+    /// Frames per window.
+    pub frames: usize,
+    pub interval_s: f64,
+    /// Share of the interval by which a frame may be away from its place.
+    pub interval_tolerance: f64,
+    pub stride_frames: usize,
+}
+
+impl Video {
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs_f64(self.interval_s)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Topology {
+    /// Each frame is encoded by itself; a small head makes the window's vector of the frames' features.
+    #[serde(rename = "frames+head")]
+    FramesHead,
+    /// One graph takes all frames of a window.
+    #[serde(rename = "video")]
+    Video,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pixels {
+    pub width: u32,
+    pub height: u32,
+    pub resize: Resize,
+    pub interpolation: Interpolation,
+    pub antialias: bool,
+    pub mean: [f64; 3],
+    pub std: [f64; 3],
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// Most token ids of one text, start and end included.
+    pub context_length: usize,
+    pub padding: Padding,
+    pub pad_id: u32,
+    /// Each is filled with the query at `{}`; the vectors are averaged.
+    pub templates: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Padding {
+    /// To the longest text of the batch.
+    Longest,
+    /// Always to `context_length`.
+    MaxLength,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Similarity {
+    pub kind: SimilarityKind,
+    pub logit_scale: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SimilarityKind {
+    Cosine,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Graphs {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame: Option<GraphEntry>,
+    /// Absent with `frames+head`: mean pooling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<GraphEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<GraphEntry>,
+    pub text: GraphEntry,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphEntry {
+    pub file: String,
+    pub sha256: String,
+    pub input: String,
+    /// Heads must have one, text graphs may, image graphs have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+    pub output: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    pub file: String,
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Reads the text and checks that it is consistent; every inconsistency is in the message.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        // A later format may have keys this one does not know: the format is the better complaint.
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string().trim_end().to_owned())?;
+        if let Some(format) = table.get("format")
+            && format.as_integer() != Some(i64::from(FORMAT))
+        {
+            return Err(format!("format is {format}, this clipseek reads format {FORMAT}"));
+        }
+        let manifest: Self = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+        let problems = manifest.problems();
+        if problems.is_empty() { Ok(manifest) } else { Err(problems.join("; ")) }
+    }
+
+    /// Every file the bundle needs beside its manifest: what it is for, its name, its SHA-256.
+    pub fn files(&self) -> Vec<(&'static str, &str, &str)> {
+        let mut files: Vec<(&'static str, &str, &str)> =
+            self.graph_entries().iter().map(|(role, g)| (*role, g.file.as_str(), g.sha256.as_str())).collect();
+        files.push(("tokenizer", &self.tokenizer.file, &self.tokenizer.sha256));
+        if let Some(scope) = &self.scope {
+            files.push(("scope", &scope.stats, &scope.sha256));
+        }
+        files
+    }
+
+    pub fn pixel_spec(&self) -> PixelSpec {
+        let Pixels { width, height, resize, interpolation, antialias, .. } = self.pixels;
+        PixelSpec { width, height, resize, interpolation, antialias }
+    }
+
+    /// SHA-256 of everything that changes a vector: settings and the hashes of files. Name, descriptions, file names,
+    /// comments, layout of the text and the scope do not count.
+    pub fn hash(&self) -> String {
+        let mut value = serde_json::to_value(self).expect("a manifest is plain data");
+        for key in ["name", "summary", "licence", "source", "scope"] {
+            value.as_object_mut().expect("a struct is an object").remove(key);
+        }
+        let mut lines = BTreeSet::new();
+        flatten("", &value, &mut lines);
+        let mut hasher = Sha256::new();
+        for line in lines {
+            hasher.update(line.as_bytes());
+            hasher.update(b"\n");
+        }
+        hex(&hasher.finalize())
+    }
+
+    fn graph_entries(&self) -> Vec<(&'static str, &GraphEntry)> {
+        let Graphs { frame, head, video, text } = &self.graphs;
+        let optional = [("frame graph", frame), ("head graph", head), ("video graph", video)];
+        let mut entries: Vec<_> = optional.into_iter().filter_map(|(role, g)| Some((role, g.as_ref()?))).collect();
+        entries.push(("text graph", text));
+        entries
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut demand = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        demand(is_name(&self.name), format!("name {:?}: {NAME_RULE}", self.name));
+        demand((1..=65_536).contains(&self.dim), format!("dim is {}, it must be from 1 to 65536", self.dim));
+
+        let Video { frames, interval_s, interval_tolerance, stride_frames, .. } = self.video;
+        demand((1..=1024).contains(&frames), format!("video.frames is {frames}, it must be from 1 to 1024"));
+        demand(
+            interval_s > 0.0 && interval_s <= 86_400.0,
+            format!("video.interval_s is {interval_s}, it must be above 0 and at most a day"),
+        );
+        demand(
+            (0.0..=1.0).contains(&interval_tolerance),
+            format!("video.interval_tolerance is {interval_tolerance}, it must be from 0 to 1"),
+        );
+        demand(
+            (1..=frames.max(1)).contains(&stride_frames),
+            format!("video.stride_frames is {stride_frames}, it must be from 1 to video.frames ({frames})"),
+        );
+
+        let Pixels { width, height, mean, std, .. } = &self.pixels;
+        demand(
+            (1..=4096).contains(width) && (1..=4096).contains(height),
+            format!("pixels are {width}×{height}, each side must be from 1 to 4096"),
+        );
+        demand(mean.iter().all(|m| m.is_finite()), format!("pixels.mean is {mean:?}"));
+        demand(std.iter().all(|s| s.is_finite() && *s > 0.0), format!("pixels.std is {std:?}, each must be above 0"));
+
+        let Text { context_length, templates, .. } = &self.text;
+        demand(
+            (1..=65_536).contains(context_length),
+            format!("text.context_length is {context_length}, it must be from 1 to 65536"),
+        );
+        demand(!templates.is_empty(), "text.templates is empty: give at least \"{}\"".to_owned());
+        for template in templates {
+            demand(
+                template.matches("{}").count() == 1,
+                format!("text.templates: {template:?} must hold {{}} once, where the query goes"),
+            );
+        }
+        let scale = self.similarity.logit_scale;
+        demand(scale.is_finite() && scale > 0.0, format!("similarity.logit_scale is {scale}, it must be above 0"));
+
+        let Graphs { frame, head, video, .. } = &self.graphs;
+        match self.video.topology {
+            Topology::FramesHead => {
+                demand(frame.is_some(), "topology frames+head needs [graphs.frame]".to_owned());
+                demand(video.is_none(), "topology frames+head has no [graphs.video]".to_owned());
+            }
+            Topology::Video => {
+                demand(video.is_some(), "topology video needs [graphs.video]".to_owned());
+                demand(
+                    frame.is_none() && head.is_none(),
+                    "topology video has no [graphs.frame] or [graphs.head]".to_owned(),
+                );
+                demand(
+                    self.scope.is_none(),
+                    "[scope] needs topology frames+head: it looks at frame features".to_owned(),
+                );
+            }
+        }
+        for (key, image) in [("frame", frame), ("video", video)] {
+            demand(image.as_ref().is_none_or(|g| g.mask.is_none()), format!("graphs.{key} takes no mask"));
+        }
+        demand(head.as_ref().is_none_or(|g| g.mask.is_some()), "graphs.head needs mask".to_owned());
+
+        for (role, file, sha256) in self.files() {
+            demand(is_plain_path(file), format!("{role}: file {file:?} must lie inside the bundle's folder"));
+            demand(
+                sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+                format!("{role}: sha256 {sha256:?} is not 64 lower-case hexadecimal digits"),
+            );
+        }
+        problems
+    }
+}
+
+pub(super) const NAME_RULE: &str = "lower-case letters, digits, - and _ only, at most 64, a letter or digit first";
+
+/// Names become folder and collection names.
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+}
+
+fn is_plain_path(file: &str) -> bool {
+    !file.is_empty() && Path::new(file).components().all(|c| matches!(c, Component::Normal(_)))
+}
+
+/// One line per value, so that the order of keys does not matter.
+fn flatten(path: &str, value: &serde_json::Value, lines: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map.iter().filter(|(key, _)| *key != "file") {
+                flatten(&format!("{path}.{key}"), value, lines);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(&format!("{path}.{index}"), item, lines);
+            }
+        }
+        scalar => {
+            lines.insert(format!("{path}={scalar}"));
+        }
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> String {
+        let hash = "0".repeat(64);
+        format!(
+            r#"format = 1
+name = "tiny"
+summary = "for tests"
+licence = "MIT"
+source = "here"
+dim = 4
+[video]
+topology = "frames+head"
+frames = 8
+interval_s = 0.25
+interval_tolerance = 0.2
+stride_frames = 4
+[pixels]
+width = 8
+height = 8
+resize = "shortest-edge"
+interpolation = "bicubic-a075"
+antialias = true
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
+[text]
+context_length = 16
+padding = "max-length"
+pad_id = 0
+templates = ["{{}}"]
+[similarity]
+kind = "cosine"
+logit_scale = 100
+[graphs.frame]
+file = "frame.onnx"
+sha256 = "{hash}"
+input = "pixel_values"
+output = "image_embeds"
+[graphs.text]
+file = "text.onnx"
+sha256 = "{hash}"
+input = "input_ids"
+output = "text_embeds"
+[tokenizer]
+file = "tokenizer.json"
+sha256 = "{hash}"
+"#
+        )
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let manifest = Manifest::parse(&text()).unwrap();
+        assert_eq!(manifest.video.interval(), Duration::from_millis(250));
+        assert_eq!(manifest.pixels.interpolation, Interpolation::BicubicA075);
+        let written = toml::to_string(&manifest).unwrap();
+        assert_eq!(Manifest::parse(&written).unwrap(), manifest);
+        assert_eq!(Manifest::parse(&written).unwrap().hash(), manifest.hash());
+    }
+
+    #[test]
+    fn unknown_key_is_named_with_its_line() {
+        let error = Manifest::parse(&text().replace("frames = 8", "frames = 8\nframez = 9")).unwrap_err();
+        assert!(error.contains("line 10") && error.contains("unknown field `framez`"), "{error}");
+        let error = Manifest::parse(&text().replace("dim = 4\n", "")).unwrap_err();
+        assert!(error.contains("missing field `dim`"), "{error}");
+    }
+
+    #[test]
+    fn later_format_is_said_before_its_keys() {
+        let error = Manifest::parse(&text().replace("format = 1", "format = 2\nnew_key = 1")).unwrap_err();
+        assert_eq!(error, "format is 2, this clipseek reads format 1");
+    }
+
+    #[test]
+    fn all_inconsistencies_at_once() {
+        let wrong = text()
+            .replace("stride_frames = 4", "stride_frames = 9")
+            .replace("std = [0.5, 0.5, 0.5]", "std = [0.5, 0.0, 0.5]")
+            .replace("[\"{}\"]", "[\"a photo\"]")
+            .replace("\"frame.onnx\"", "\"../frame.onnx\"")
+            .replace("name = \"tiny\"", "name = \"Tiny one\"");
+        let error = Manifest::parse(&wrong).unwrap_err();
+        for part in ["stride_frames is 9", "pixels.std", "a photo", "../frame.onnx", "Tiny one"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn topology_and_graphs_must_agree() {
+        let error = Manifest::parse(&text().replace("frames+head", "video")).unwrap_err();
+        assert_eq!(error, "topology video needs [graphs.video]; topology video has no [graphs.frame] or [graphs.head]");
+    }
+
+    #[test]
+    fn hash_follows_meaning_only() {
+        let hash = Manifest::parse(&text()).unwrap().hash();
+        let same = text()
+            .replace("name = \"tiny\"", "name = \"other\" # comment")
+            .replace("for tests", "words")
+            .replace("\"frame.onnx\"", "\"f.onnx\"")
+            .replace("logit_scale = 100", "logit_scale = 100.0");
+        assert_eq!(Manifest::parse(&same).unwrap().hash(), hash);
+        for (from, to) in
+            [("0.25", "0.5"), ("\"bicubic-a075\"", "\"bicubic\""), ("[\"{}\"]", "[\"a {}\"]"), ("000000\"", "000001\"")]
+        {
+            assert_ne!(Manifest::parse(&text().replace(from, to)).unwrap().hash(), hash, "{from} to {to}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The encoders of a bundle as ONNX Runtime sessions.
+//!
+//! A graph's inputs and outputs are compared with the manifest when it is opened, so that a wrong graph is refused with
+//! a precise message before anything is indexed.
+
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Outlet, TensorElementType, TensorRef};
+
+use super::bundle::Bundle;
+use super::manifest::GraphEntry;
+use super::runtime::{Device, EmbedSettings, open_session};
+use super::tensor::{Normaliser, spread};
+use super::{BundleError, EmbedError, Embedding, Feature, FrameEncoder, Head, VideoEncoder};
+use crate::decode::Frame;
+use crate::window::Window;
+
+/// What the manifest makes us expect of an input or output.
+pub(super) struct Port<'a> {
+    pub(super) name: &'a str,
+    pub(super) element: TensorElementType,
+    pub(super) dims: &'a [Dim],
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Dim {
+    /// Must be left open by the graph.
+    Free(&'static str),
+    /// Open or this.
+    Is(usize),
+    /// Open or any number.
+    Any(&'static str),
+}
+
+/// An opened graph whose inputs and output are as the manifest says.
+pub(super) struct Graph {
+    role: &'static str,
+    session: Session,
+    device: Device,
+    output: String,
+    dim: usize,
+}
+
+impl Graph {
+    pub(super) fn open(
+        bundle: &Bundle,
+        role: &'static str,
+        entry: &GraphEntry,
+        inputs: &[Port<'_>],
+        settings: &EmbedSettings,
+    ) -> Result<Self, EmbedError> {
+        let (session, device) = open_session(&bundle.dir().join(&entry.file), settings)?;
+        let dim = bundle.dim();
+        let output = Port {
+            name: &entry.output,
+            element: TensorElementType::Float32,
+            dims: &[Dim::Free("batch"), Dim::Is(dim)],
+        };
+        let mut problems = compare("input", session.inputs(), inputs);
+        let stray = session.inputs().iter().filter(|i| inputs.iter().all(|p| p.name != i.name()));
+        problems.extend(stray.map(|i| format!("input {:?} is not in the manifest", i.name())));
+        problems.extend(compare("output", session.outputs(), &[output]));
+        if !problems.is_empty() {
+            return Err(bundle.error(format!("{role} graph ({}): {}", entry.file, problems.join("; "))).into());
+        }
+        Ok(Self { role, session, device, output: entry.output.clone(), dim })
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The size the graph fixes for a dimension of an input, if it does.
+    fn fixed(&self, input: &str, dim: usize) -> Option<usize> {
+        let outlet = self.session.inputs().iter().find(|i| i.name() == input)?;
+        outlet.dtype().tensor_shape()?.get(dim).and_then(|d| usize::try_from(*d).ok())
+    }
+
+    /// Runs the graph; the output's rows, of which there must be as many as asked for.
+    pub(super) fn run(
+        &mut self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        rows: usize,
+    ) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let failed = |e: ort::Error| EmbedError::Runtime(format!("{} graph: {e}", self.role));
+        let outputs = self.session.run(inputs).map_err(failed)?;
+        let output = outputs.get(&self.output).expect("checked when opened");
+        let (shape, values) = output.try_extract_tensor::<f32>().map_err(failed)?;
+        let expected = [rows as i64, self.dim as i64];
+        if **shape != expected {
+            let problem = format!("{} graph: output is {:?}, expected {expected:?}", self.role, &**shape);
+            return Err(EmbedError::Runtime(problem));
+        }
+        Ok(values.chunks_exact(self.dim).map(<[f32]>::to_vec).collect())
+    }
+}
+
+fn compare(kind: &str, found: &[Outlet], expected: &[Port<'_>]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for port in expected {
+        let Some(outlet) = found.iter().find(|o| o.name() == port.name) else {
+            let names: Vec<&str> = found.iter().map(Outlet::name).collect();
+            problems.push(format!("no {kind} {:?}, there is: {}", port.name, names.join(", ")));
+            continue;
+        };
+        let element = outlet.dtype().tensor_type();
+        let shape = outlet.dtype().tensor_shape().map_or(&[][..], |s| s);
+        // A shape of no dimensions is one the graph does not state; the run shows it.
+        let fits = shape.is_empty()
+            || (shape.len() == port.dims.len() && shape.iter().zip(port.dims).all(|(s, d)| d.admits(*s)));
+        if element != Some(port.element) || !fits {
+            let expected = port.dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
+            let (name, ty) = (port.name, port.element);
+            problems.push(format!("{kind} {name}: expected {ty} [{expected}], found {}", describe(outlet)));
+        }
+    }
+    problems
+}
+
+fn describe(outlet: &Outlet) -> String {
+    match (outlet.dtype().tensor_type(), outlet.dtype().tensor_shape()) {
+        (Some(element), Some(shape)) => {
+            let dims: Vec<String> =
+                shape.iter().map(|d| if *d < 0 { "any".to_owned() } else { d.to_string() }).collect();
+            format!("{element} [{}]", dims.join(", "))
+        }
+        _ => outlet.dtype().to_string(),
+    }
+}
+
+impl Dim {
+    fn admits(self, size: i64) -> bool {
+        match self {
+            Self::Free(_) => size < 0,
+            Self::Is(expected) => size < 0 || size == expected as i64,
+            Self::Any(_) => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Dim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Free(name) => write!(f, "any {name}"),
+            Self::Is(size) => write!(f, "{size}"),
+            Self::Any(name) => f.write_str(name),
+        }
+    }
+}
+
+fn missing(bundle: &Bundle, graph: &str) -> BundleError {
+    bundle.error(format!("has no [graphs.{graph}]"))
+}
+
+/// `[N, 3, H, W]` to `[N, dim]`.
+pub struct OnnxFrameEncoder {
+    graph: Graph,
+    input: String,
+    normaliser: Normaliser,
+    /// Kept between batches: its allocation is larger than anything else here.
+    buffer: Vec<f32>,
+}
+
+impl OnnxFrameEncoder {
+    pub fn open(bundle: &Bundle, settings: &EmbedSettings) -> Result<Self, EmbedError> {
+        let manifest = bundle.manifest();
+        let entry = manifest.graphs.frame.as_ref().ok_or_else(|| missing(bundle, "frame"))?;
+        let dims = image_dims(bundle);
+        let input = Port {
+            name: &entry.input,
+            element: TensorElementType::Float32,
+            dims: &[&[Dim::Free("batch")], &dims[..]].concat(),
+        };
+        let graph = Graph::open(bundle, "frame", entry, &[input], settings)?;
+        Ok(Self {
+            graph,
+            input: entry.input.clone(),
+            normaliser: Normaliser::new(&manifest.pixels),
+            buffer: Vec::new(),
+        })
+    }
+
+    pub fn device(&self) -> Device {
+        self.graph.device()
+    }
+}
+
+impl FrameEncoder for OnnxFrameEncoder {
+    fn encode(&mut self, frames: &[Frame]) -> Result<Vec<Feature>, EmbedError> {
+        if frames.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.buffer.clear();
+        for frame in frames {
+            self.normaliser.append(frame, &mut self.buffer)?;
+        }
+        let [colours, height, width] = self.normaliser.shape();
+        let input = tensor([frames.len() as i64, colours, height, width], &self.buffer)?;
+        let rows = self.graph.run(vec![(&self.input, input)], frames.len())?;
+        Ok(frames.iter().zip(rows).map(|(frame, row)| Feature { pts: frame.pts, values: row.into() }).collect())
+    }
+}
+
+/// `[B, T, dim]` with mask `[B, T]` to `[B, dim]`. Shorter windows are filled up with zeros and mask 0.
+pub struct OnnxHead {
+    graph: Graph,
+    input: String,
+    mask: String,
+    /// Frames per window where the graph takes only this many.
+    fixed_frames: Option<usize>,
+    dim: usize,
+}
+
+impl OnnxHead {
+    pub fn open(bundle: &Bundle, settings: &EmbedSettings) -> Result<Self, EmbedError> {
+        let manifest = bundle.manifest();
+        let entry = manifest.graphs.head.as_ref().ok_or_else(|| missing(bundle, "head"))?;
+        let mask = entry.mask.as_ref().expect("a head has a mask: checked with the manifest");
+        let (batch, frames, dim) = (Dim::Free("batch"), Dim::Any("frames"), Dim::Is(bundle.dim()));
+        let inputs = [
+            Port { name: &entry.input, element: TensorElementType::Float32, dims: &[batch, frames, dim] },
+            Port { name: mask, element: TensorElementType::Float32, dims: &[batch, frames] },
+        ];
+        let graph = Graph::open(bundle, "head", entry, &inputs, settings)?;
+        let fixed_frames = graph.fixed(&entry.input, 1);
+        Ok(Self { graph, input: entry.input.clone(), mask: mask.clone(), fixed_frames, dim: bundle.dim() })
+    }
+}
+
+impl Head for OnnxHead {
+    fn pool(&mut self, windows: &[Window<Feature>]) -> Result<Vec<Embedding>, EmbedError> {
+        let Some(longest) = windows.iter().map(|w| w.items.len()).max() else { return Ok(Vec::new()) };
+        let frames = self.fixed_frames.unwrap_or(longest);
+        if longest > frames {
+            return Err(EmbedError::Input(format!("a window has {longest} frames, this model takes at most {frames}")));
+        }
+        let mut values = vec![0.0; windows.len() * frames * self.dim];
+        let mut mask = vec![0.0; windows.len() * frames];
+        for (w, window) in windows.iter().enumerate() {
+            if window.items.is_empty() {
+                return Err(EmbedError::Input("a window has no frames".to_owned()));
+            }
+            for (i, feature) in window.items.iter().enumerate() {
+                if feature.values.len() != self.dim {
+                    let (found, dim) = (feature.values.len(), self.dim);
+                    return Err(EmbedError::Input(format!("a feature has {found} values, this model's have {dim}")));
+                }
+                let row = w * frames + i;
+                values[row * self.dim..(row + 1) * self.dim].copy_from_slice(&feature.values);
+                mask[row] = 1.0;
+            }
+        }
+        let (batch, frames) = (windows.len() as i64, frames as i64);
+        let values = tensor([batch, frames, self.dim as i64], &values)?;
+        let mask = tensor([batch, frames], &mask)?;
+        let rows = self.graph.run(vec![(&self.input, values), (&self.mask, mask)], windows.len())?;
+        rows.into_iter().map(Embedding::new).collect()
+    }
+}
+
+/// `[B, T, 3, H, W]` to `[B, dim]`, with exactly the frames per window that the manifest says.
+pub struct OnnxVideoEncoder {
+    graph: Graph,
+    input: String,
+    frames: usize,
+    normaliser: Normaliser,
+    buffer: Vec<f32>,
+}
+
+impl OnnxVideoEncoder {
+    pub fn open(bundle: &Bundle, settings: &EmbedSettings) -> Result<Self, EmbedError> {
+        let manifest = bundle.manifest();
+        let entry = manifest.graphs.video.as_ref().ok_or_else(|| missing(bundle, "video"))?;
+        let frames = manifest.video.frames;
+        let dims = [&[Dim::Free("batch"), Dim::Is(frames)], &image_dims(bundle)[..]].concat();
+        let input = Port { name: &entry.input, element: TensorElementType::Float32, dims: &dims };
+        let graph = Graph::open(bundle, "video", entry, &[input], settings)?;
+        let normaliser = Normaliser::new(&manifest.pixels);
+        Ok(Self { graph, input: entry.input.clone(), frames, normaliser, buffer: Vec::new() })
+    }
+
+    pub fn device(&self) -> Device {
+        self.graph.device()
+    }
+}
+
+impl VideoEncoder for OnnxVideoEncoder {
+    fn encode(&mut self, windows: &[Window<Frame>]) -> Result<Vec<Embedding>, EmbedError> {
+        if windows.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.buffer.clear();
+        for window in windows {
+            if window.items.is_empty() {
+                return Err(EmbedError::Input("a window has no frames".to_owned()));
+            }
+            for pick in spread(window.items.len(), self.frames) {
+                self.normaliser.append(&window.items[pick], &mut self.buffer)?;
+            }
+        }
+        let [colours, height, width] = self.normaliser.shape();
+        let shape = [windows.len() as i64, self.frames as i64, colours, height, width];
+        let input = tensor(shape, &self.buffer)?;
+        let rows = self.graph.run(vec![(&self.input, input)], windows.len())?;
+        rows.into_iter().map(Embedding::new).collect()
+    }
+}
+
+/// Colours, height, width.
+fn image_dims(bundle: &Bundle) -> [Dim; 3] {
+    let pixels = &bundle.manifest().pixels;
+    [Dim::Is(3), Dim::Is(pixels.height as usize), Dim::Is(pixels.width as usize)]
+}
+
+/// A view of `values` as a graph's input.
+pub(super) fn tensor<'a, const N: usize, T>(
+    shape: [i64; N],
+    values: &'a [T],
+) -> Result<SessionInputValue<'a>, EmbedError>
+where
+    T: ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
+{
+    let tensor = TensorRef::from_array_view((shape, values)).map_err(|e| EmbedError::Runtime(e.to_string()))?;
+    Ok(tensor.into())
+}
