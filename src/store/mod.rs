@@ -1,8 +1,17 @@
 //! Records in, nearest records out. One trait, three implementations that pass one suite (`tests/it/store.rs`):
 //! [`edge`] (embedded Qdrant, a folder), [`qdrant`] (a server over gRPC), [`memory`] (exact; the judge).
 //!
-//! A store is opened for one collection, and a collection holds the vectors of one bundle.
+//! A store is opened for one collection ([`CollectionSpec`]), and a collection holds the vectors of one bundle: [`open`]
+//! refuses any other.
 
+#[cfg(feature = "edge")]
+pub mod edge;
+pub mod memory;
+#[cfg(feature = "qdrant")]
+pub mod qdrant;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +20,92 @@ use uuid::Uuid;
 
 use crate::embed::Embedding;
 use crate::source::MediaId;
+
+/// A collection and whose vectors it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectionSpec {
+    /// Letters, digits, `_`, `-` and `.`: it names a folder and a collection on a server.
+    pub name: String,
+    pub dim: usize,
+    /// Content hash of the bundle.
+    pub bundle: String,
+}
+
+impl CollectionSpec {
+    fn check_name(&self) -> Result<(), StoreError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(allowed) {
+            return Err(StoreError::Other(format!(
+                "collection name {:?}: only letters, digits, '_', '-' and '.' are allowed, and no '.' first",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether this bundle may use what is there.
+    fn accept(&self, found: &CollectionSpec) -> Result<(), StoreError> {
+        if found.bundle != self.bundle {
+            return Err(StoreError::Foreign { collection: self.name.clone(), found: found.bundle.clone() });
+        }
+        self.accept_dim(found.dim)
+    }
+
+    fn accept_dim(&self, found: usize) -> Result<(), StoreError> {
+        if found != self.dim {
+            return Err(StoreError::Dimension {
+                collection: self.name.clone(),
+                expected: found,
+                actual: self.dim,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_vector(&self, vector: &Embedding) -> Result<(), StoreError> {
+        let actual = vector.as_slice().len();
+        if actual != self.dim {
+            return Err(StoreError::Dimension { collection: self.name.clone(), expected: self.dim, actual });
+        }
+        Ok(())
+    }
+}
+
+/// Where the vectors are kept.
+#[derive(Clone)]
+pub enum StoreChoice {
+    /// In this process, a folder per collection under `dir`.
+    Edge { dir: PathBuf },
+    /// On a server or cluster, over gRPC (usually port 6334).
+    Qdrant { url: String, api_key: Option<String> },
+    /// Nowhere: gone with the process.
+    Memory,
+}
+
+/// Opens the collection, making it where it is missing.
+pub async fn open(choice: &StoreChoice, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
+    collection.check_name()?;
+    match choice {
+        #[cfg(feature = "edge")]
+        StoreChoice::Edge { dir } => {
+            let (dir, collection) = (dir.clone(), collection.clone());
+            let opened = tokio::task::spawn_blocking(move || edge::EdgeStore::open(&dir, &collection)).await;
+            Ok(Arc::new(opened.map_err(|error| StoreError::Other(error.to_string()))??))
+        }
+        #[cfg(feature = "qdrant")]
+        StoreChoice::Qdrant { .. } => todo!(),
+        StoreChoice::Memory => Ok(Arc::new(memory::MemoryStore::new(collection))),
+        #[cfg(not(feature = "edge"))]
+        StoreChoice::Edge { .. } => Err(not_built("edge")),
+        #[cfg(not(feature = "qdrant"))]
+        StoreChoice::Qdrant { .. } => Err(not_built("qdrant")),
+    }
+}
+
+#[cfg(not(all(feature = "edge", feature = "qdrant")))]
+fn not_built(feature: &str) -> StoreError {
+    StoreError::Other(format!("this clipseek was built without the feature {feature:?}: build it with that feature"))
+}
 
 /// One window in the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +222,43 @@ pub trait VectorStore: Send + Sync {
     async fn flush(&self) -> Result<(), StoreError>;
     /// Builds what makes search fast (HNSW); called in pauses of ingestion.
     async fn optimize(&self) -> Result<(), StoreError>;
+}
+
+/// Best first; ties in the order of ids, which the engines leave open.
+fn sort_hits(hits: &mut [Hit]) {
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+}
+
+/// The fields of a payload by which records are found.
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+mod field {
+    pub(super) const MEDIA_ID: &str = "media_id";
+    pub(super) const LABEL: &str = "label";
+    pub(super) const TAGS: &str = "tags";
+    pub(super) const WALL_MS: &str = "wall_ms";
+    pub(super) const PLAN: &str = "plan";
+}
+
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+fn payload_to_json(payload: &Payload) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::to_value(payload) {
+        Ok(serde_json::Value::Object(map)) => map,
+        other => unreachable!("a payload is an object of plain fields, not {other:?}"),
+    }
+}
+
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+fn payload_from_json(map: serde_json::Map<String, serde_json::Value>) -> Result<Payload, StoreError> {
+    serde_json::from_value(serde_json::Value::Object(map))
+        .map_err(|error| StoreError::Other(format!("a stored record cannot be read: {error}")))
+}
+
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+fn annotation_to_json(annotation: &Annotation) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::json!({ "uri": annotation.uri, "label": annotation.label, "tags": annotation.tags }) {
+        serde_json::Value::Object(map) => map,
+        other => unreachable!("an annotation is an object, not {other:?}"),
+    }
 }
 
 mod seconds {

@@ -1,0 +1,199 @@
+//! The folder of one collection: who may open it, whose vectors it holds, and putting it in order after a crash.
+//!
+//! ```text
+//! <dir>/<collection>/
+//!   lock         held (flock) while a process has it open
+//!   unclean      there while it is open, so still there after a crash
+//!   shard/       the engine's files, and collection.json: bundle and dimension
+//!   shard.new/   a shard being made; renamed when complete
+//! ```
+
+use std::collections::HashMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use qdrant_edge::{
+    CreateIndex, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeShard, EdgeVectorParams, FieldIndexOperations,
+    HnswIndexConfig, IntegerIndexParams, KeywordIndexParams, PayloadFieldSchema, PayloadSchemaParams,
+    UpdateOperation, UuidIndexParams,
+};
+
+use super::{failed, guarded, points, repair};
+use crate::store::{CollectionSpec, StoreError, field};
+
+const COLLECTION_FILE: &str = "collection.json";
+
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Unlocks when dropped, so it must outlive the shard.
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes the lock, makes the shard where there is none, and opens it.
+    pub(super) fn open(dir: &Path, collection: &CollectionSpec) -> Result<(Self, EdgeShard), StoreError> {
+        let path = dir.join(&collection.name);
+        fs::create_dir_all(&path).map_err(|error| io_failed(&path, &error))?;
+        let folder = Self { _lock: lock(&path)?, path };
+        if !folder.shard().exists() {
+            folder.create(collection)?;
+        }
+        collection.accept(&folder.read_collection()?)?;
+        let shard = folder.load()?;
+        if folder.unclean().exists() {
+            guarded(|| repair::remove_duplicates(&shard)).map_err(|error| folder.corrupt(&error.to_string()))?;
+        }
+        fs::write(folder.unclean(), "").map_err(|error| io_failed(&folder.path, &error))?;
+        Ok((folder, shard))
+    }
+
+    pub(super) fn load(&self) -> Result<EdgeShard, StoreError> {
+        self.trim_log().map_err(|error| io_failed(&self.path, &error))?;
+        let leftovers = self.shard().join("temp_segments");
+        if leftovers.exists() {
+            fs::remove_dir_all(&leftovers).map_err(|error| io_failed(&leftovers, &error))?;
+        }
+        guarded(|| EdgeShard::load(&self.shard(), None).map_err(failed))
+            .map_err(|error| self.corrupt(&error.to_string()))
+    }
+
+    /// Called once the shard is closed with all on disk.
+    pub(super) fn closed_cleanly(&self) -> io::Result<()> {
+        fs::remove_file(self.unclean())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many full files of the engine's log lie here (32 MiB each).
+    pub(super) fn full_logs(&self) -> io::Result<usize> {
+        Ok(self.list_full_logs()?.len())
+    }
+
+    /// The engine never replays its log nor shortens it, and a log is larger than the vectors in it. What is needed of
+    /// it is where it ends, as numbers of operations must go on from there: so all full files but the last can go.
+    /// Only while the shard is closed and flushed.
+    fn trim_log(&self) -> io::Result<()> {
+        let mut logs = self.list_full_logs()?;
+        logs.sort_unstable();
+        logs.pop();
+        for (_, path) in logs {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
+    fn list_full_logs(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        let mut logs = Vec::new();
+        for entry in fs::read_dir(self.shard().join("wal"))? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if let Some(first) = name.strip_prefix("closed-").and_then(|first| first.parse().ok()) {
+                logs.push((first, path));
+            }
+        }
+        Ok(logs)
+    }
+
+    fn create(&self, collection: &CollectionSpec) -> Result<(), StoreError> {
+        let new = self.path.join("shard.new");
+        let make = || -> io::Result<()> {
+            if new.exists() {
+                fs::remove_dir_all(&new)?;
+            }
+            fs::create_dir(&new)?;
+            fs::write(new.join(COLLECTION_FILE), serde_json::to_vec_pretty(collection)?)?;
+            File::open(new.join(COLLECTION_FILE))?.sync_all()
+        };
+        make().map_err(|error| io_failed(&new, &error))?;
+        guarded(|| {
+            let shard = EdgeShard::new(&new, config(collection)).map_err(failed)?;
+            for (name, schema) in indexes() {
+                let index = CreateIndex { field_name: points::key(name), field_schema: Some(schema) };
+                shard
+                    .update(UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(index)))
+                    .map_err(failed)?;
+            }
+            Ok(())
+        })?;
+        fs::rename(&new, self.shard())
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|error| io_failed(&self.path, &error))
+    }
+
+    fn read_collection(&self) -> Result<CollectionSpec, StoreError> {
+        let file = self.shard().join(COLLECTION_FILE);
+        let text = fs::read(&file).map_err(|error| self.corrupt(&format!("{}: {error}", file.display())))?;
+        serde_json::from_slice(&text).map_err(|error| self.corrupt(&format!("{}: {error}", file.display())))
+    }
+
+    fn corrupt(&self, problem: &str) -> StoreError {
+        StoreError::Corrupt {
+            path: self.path.display().to_string(),
+            problem: format!(
+                "{problem}; put back a backup of this folder, or remove it and index again (the videos are untouched)"
+            ),
+        }
+    }
+
+    fn shard(&self) -> PathBuf {
+        self.path.join("shard")
+    }
+
+    fn unclean(&self) -> PathBuf {
+        self.path.join("unclean")
+    }
+}
+
+/// The engine locks its log too, but tells a locked folder from a broken one only in words.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = path.join("lock");
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file)
+        .map_err(|error| io_failed(&file, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(io_failed(&file, &error)),
+    }
+}
+
+pub(super) fn io_failed(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Other(format!("{}: {error}", path.display()))
+}
+
+/// Vectors, payloads, graph and payload indexes are mapped from disk: the operating system keeps in memory what is
+/// used, and gives it back under pressure.
+fn config(collection: &CollectionSpec) -> EdgeConfig {
+    let vectors = EdgeVectorParams::builder(collection.dim, Distance::Cosine).on_disk(true).build();
+    EdgeConfig {
+        on_disk_payload: true,
+        vectors: HashMap::from([(String::new(), vectors)]),
+        hnsw_config: HnswIndexConfig { m: 16, ef_construct: 100, on_disk: Some(true), ..HnswIndexConfig::default() },
+        optimizers: EdgeOptimizersConfig::default(),
+        ..EdgeConfig::default()
+    }
+}
+
+fn indexes() -> [(&'static str, PayloadFieldSchema); 5] {
+    let keyword = || PayloadSchemaParams::Keyword(KeywordIndexParams { on_disk: Some(true), ..Default::default() });
+    let uuid = PayloadSchemaParams::Uuid(UuidIndexParams { on_disk: Some(true), ..Default::default() });
+    let integer = PayloadSchemaParams::Integer(IntegerIndexParams {
+        lookup: Some(false),
+        range: Some(true),
+        on_disk: Some(true),
+        ..Default::default()
+    });
+    [
+        (field::MEDIA_ID, PayloadFieldSchema::FieldParams(uuid)),
+        (field::LABEL, PayloadFieldSchema::FieldParams(keyword())),
+        (field::TAGS, PayloadFieldSchema::FieldParams(keyword())),
+        (field::WALL_MS, PayloadFieldSchema::FieldParams(integer)),
+        (field::PLAN, PayloadFieldSchema::FieldParams(keyword())),
+    ]
+}
