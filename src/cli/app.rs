@@ -126,7 +126,7 @@ impl App {
                 api_key: settings.api_key.clone(),
             },
         };
-        Ok(store::open(choice, spec).await?)
+        Ok(store::open(&choice, &spec).await?)
     }
 
     pub(super) fn decoder(&self) -> anyhow::Result<ChildDecoder> {

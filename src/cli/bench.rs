@@ -239,7 +239,7 @@ async fn whole(
     let spec =
         |name: &str| CollectionSpec { name: name.to_owned(), dim: bundle.dim(), bundle: bundle.hash().to_owned() };
     let open =
-        async |name: &str| crate::store::open(StoreChoice::Edge { dir: dir.path().join(name) }, spec(name)).await;
+        async |name: &str| crate::store::open(&StoreChoice::Edge { dir: dir.path().join(name) }, &spec(name)).await;
     let alone = open("alone").await?;
     let (cost, bytes_per_window) = store_alone(&alone, &dir.path().join("alone"), &vectors).await?;
     let windows_per_second = plan.stride().map_or(1.0 / bench.footage_s, |stride| 1.0 / stride.as_secs_f64());

@@ -120,7 +120,7 @@ fn info(app: &App, model: &str) -> anyhow::Result<End> {
 }
 
 fn check(app: &App, model: &str) -> anyhow::Result<End> {
-    let dir = app.bundles().dir_of(model)?;
+    let dir = app.bundles().open(model)?.dir().to_path_buf();
     let checks = verify(&dir, &app.embed_settings());
     let failed = checks.iter().filter(|check| check.outcome.is_err()).count();
     if app.json {

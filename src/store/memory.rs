@@ -99,8 +99,9 @@ impl VectorStore for MemoryStore {
         Ok(self.read().get(&id).cloned())
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
-        Ok(self.read().len() as u64)
+    async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
+        let held = |record: &&Record| media.is_none_or(|media| record.payload.media_id == media);
+        Ok(self.read().values().filter(held).count() as u64)
     }
 
     async fn flush(&self) -> Result<(), StoreError> {

@@ -252,9 +252,9 @@ impl VectorStore for EdgeStore {
         .await
     }
 
-    async fn count(&self) -> Result<u64, StoreError> {
-        self.read(|engine| {
-            let count = engine.count(CountRequest { filter: None, exact: true }).map_err(failed)?;
+    async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
+        self.read(move |engine| {
+            let count = engine.count(CountRequest { filter: media.map(points::of_media), exact: true }).map_err(failed)?;
             Ok(count as u64)
         })
         .await

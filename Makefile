@@ -1,0 +1,52 @@
+# `make help` lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help packages build demo test lint test-models bench clean-demo
+
+cargo_target := $(or $(CARGO_TARGET_DIR),target)
+release := $(cargo_target)/release
+clipseek := $(release)/clipseek
+demo_data := $(cargo_target)/demo
+python := $(cargo_target)/python/bin/python
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+packages:
+	@deploy/install-packages.sh
+
+build: packages ## The program and all it needs to run: system packages, ONNX Runtime, the shipped model
+	@echo "Building (the first time takes 15 minutes on two cores)"
+	@cargo build --release --locked --bin clipseek
+	@deploy/install-onnxruntime.sh $(release)/lib
+	@rm -rf $(release)/bundles && cp -r models/bundles $(release)/bundles
+
+demo: build ## Index the sample footage and search it
+	@CLIPSEEK=$(clipseek) DATA=$(demo_data) deploy/demo.sh
+
+test: build ## All tests that need no PyTorch
+	@deploy/install-packages.sh
+	cargo test --release --locked
+	$(MAKE) --no-print-directory $(python)
+	cd models && $(abspath $(python)) -m pytest -q -m "not torch"
+
+lint: packages ## Formatting and lints
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+
+# Python for the tests of models/: no PyTorch in it.
+$(python): models/pyproject.toml
+	@echo "Installing Python packages for the tests of models/"
+	@python3 -m venv $(cargo_target)/python
+	@$(python) -m pip install -q --disable-pip-version-check pytest ./models
+	@touch $@
+
+test-models: packages ## Tests of the training package, with PyTorch (several gigabytes)
+	@python3 -m venv $(cargo_target)/python-torch
+	@$(cargo_target)/python-torch/bin/python -m pip install -q --disable-pip-version-check pytest './models[train]'
+	cd models && $(abspath $(cargo_target))/python-torch/bin/python -m pytest -q
+
+bench: build ## The figures of the README, side by side on this machine
+	@CLIPSEEK=$(clipseek) tests/peers/bench.sh
+
+clean-demo: ## Forget what the demo indexed
+	rm -rf $(demo_data)

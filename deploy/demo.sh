@@ -1,0 +1,24 @@
+#!/bin/sh
+# Indexes the sample footage and runs a few searches. Can be run again: what is indexed is not indexed twice.
+set -eu
+
+clipseek=${CLIPSEEK:-target/release/clipseek}
+data=${DATA:-target/demo}
+footage=tests/fixtures/footage
+
+echo
+echo "== Indexing the sample footage: $footage"
+"$clipseek" --data "$data" index "$footage"
+
+search() {
+    echo
+    echo "== clipseek search \"$1\""
+    "$clipseek" --data "$data" search "$1" --limit 3
+}
+search "a red circle moves to the left"
+search "a small square grows"
+search "a triangle appears"
+
+echo
+echo "Try your own words:   $clipseek --data $data search \"a blue star spins clockwise\""
+echo "Your own videos:      see \"Your own videos\" in README.md"
