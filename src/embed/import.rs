@@ -1,1 +1,340 @@
-//! To come.
+//! Makes a bundle of a folder in the usual ONNX layout of CLIP-like models.
+//!
+//! Two graphs, `vision_model.onnx` and `text_model.onnx` (at the top or under `onnx/`), `tokenizer.json` and
+//! `preprocessor_config.json`; where they are there, `config.json`, `tokenizer_config.json` and a README with its
+//! licence. Names and sizes are read off the graphs and tried out. Windows get the settings of [`FRAMES`] and its
+//! neighbours, since such a model knows pictures, not time.
+
+use std::path::{Path, PathBuf};
+
+use ort::session::Session;
+use ort::value::{Outlet, TensorElementType};
+use serde_json::Value;
+
+use super::bundle::{Bundle, MANIFEST_FILE, sha256_of};
+use super::export::Preprocessing;
+use super::manifest::{
+    FORMAT, FileEntry, GraphEntry, Graphs, Manifest, NAME_RULE, Padding, Similarity, SimilarityKind, Text, Topology,
+    Video, is_name,
+};
+use super::onnx::tensor;
+use super::runtime::{DeviceChoice, EmbedSettings, open_session};
+use super::text::TextTokenizer;
+use super::{BundleError, EmbedError};
+
+const FRAMES: usize = 8;
+const INTERVAL_S: f64 = 1.0;
+const INTERVAL_TOLERANCE: f64 = 0.5;
+const STRIDE_FRAMES: usize = 4;
+/// CLIP's, for exports that do not say.
+const CONTEXT_LENGTH: usize = 77;
+/// What CLIP-like models are trained up to; exports carry at most the value training began with.
+const LOGIT_SCALE: f64 = 100.0;
+
+/// Copies the export in `dir` to `dest/name` and adds the manifest. Nothing is left behind when it fails.
+pub fn import(dir: &Path, name: &str, dest: &Path) -> Result<Bundle, EmbedError> {
+    let fail = |problem: String| BundleError { bundle: name.to_owned(), problem };
+    if !is_name(name) {
+        return Err(fail(format!("not a name for a model: {NAME_RULE}")).into());
+    }
+    let target = dest.join(name);
+    if target.exists() {
+        let problem = format!("{} is already there: remove it or import under another name", target.display());
+        return Err(fail(problem).into());
+    }
+    let export = Export::find(dir).map_err(fail)?;
+    let created = |e: std::io::Error| fail(format!("cannot write to {}: {e}", dest.display()));
+    std::fs::create_dir_all(dest).map_err(created)?;
+    let staging = Staging(dest.join(format!(".{name}.importing-{}", std::process::id())));
+    std::fs::create_dir(&staging.0).map_err(created)?;
+    export.copy_to(&staging.0).map_err(created)?;
+
+    let manifest = export.manifest(name, &staging.0).map_err(|e| match e {
+        EmbedError::Bundle(e) => fail(e.problem).into(),
+        other => other,
+    })?;
+    let text = toml::to_string(&manifest).map_err(|e| fail(e.to_string()))?;
+    // Reading it back applies the rules that hold for every manifest.
+    Manifest::parse(&text).map_err(fail)?;
+    std::fs::write(staging.0.join(MANIFEST_FILE), text).map_err(created)?;
+    std::fs::rename(&staging.0, &target).map_err(created)?;
+    Ok(Bundle::load(&target)?)
+}
+
+/// A folder that goes away with its value; after a successful rename nothing is there any more.
+struct Staging(PathBuf);
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const VISION: &str = "vision_model.onnx";
+const TEXT: &str = "text_model.onnx";
+const TOKENIZER: &str = "tokenizer.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// The files of an export.
+struct Export {
+    dir: PathBuf,
+    vision: PathBuf,
+    text: PathBuf,
+    tokenizer: PathBuf,
+    preprocessing: Preprocessing,
+    config: Value,
+    tokenizer_config: Value,
+    licence: String,
+}
+
+impl Export {
+    fn find(dir: &Path) -> Result<Self, String> {
+        let mut problems = Vec::new();
+        let mut find = |names: &[String]| {
+            let found = names.iter().map(|name| dir.join(name)).find(|path| path.is_file());
+            if found.is_none() {
+                problems.push(format!("no {}", names.join(" or ")));
+            }
+            found.unwrap_or_default()
+        };
+        let graph = |name: &str| [name.to_owned(), format!("onnx/{name}")];
+        let (vision, text) = (find(&graph(VISION)), find(&graph(TEXT)));
+        let (tokenizer, preprocessor) = (find(&[TOKENIZER.to_owned()]), find(&[PREPROCESSOR.to_owned()]));
+        if !problems.is_empty() {
+            return Err(format!("{} in {}", problems.join(", "), dir.display()));
+        }
+        for graph in [&vision, &text] {
+            let beside = PathBuf::from(format!("{}_data", graph.display()));
+            if beside.exists() {
+                let problem = "weights outside of the graph's file are not supported: export it as one file";
+                return Err(format!("{}: {problem}", beside.display()));
+            }
+        }
+        let preprocessing = Preprocessing::read(&json(&preprocessor)?).map_err(|e| format!("{PREPROCESSOR}: {e}"))?;
+        let optional = |name: &str| match dir.join(name) {
+            path if path.is_file() => json(&path),
+            _ => Ok(Value::Null),
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            vision,
+            text,
+            tokenizer,
+            preprocessing,
+            config: optional("config.json")?,
+            tokenizer_config: optional("tokenizer_config.json")?,
+            licence: licence(dir),
+        })
+    }
+
+    fn copy_to(&self, dir: &Path) -> std::io::Result<()> {
+        for (from, name) in [(&self.vision, VISION), (&self.text, TEXT), (&self.tokenizer, TOKENIZER)] {
+            // Contents only: a read-only source must not make a read-only copy.
+            std::io::copy(&mut std::fs::File::open(from)?, &mut std::fs::File::create(dir.join(name))?)?;
+        }
+        Ok(())
+    }
+
+    fn manifest(&self, name: &str, dir: &Path) -> Result<Manifest, EmbedError> {
+        let pixels = self.preprocessing.pixels();
+        let image = [3, i64::from(pixels.height), i64::from(pixels.width)];
+        let (vision, image_dim) = probe_vision(dir, image)?;
+        let tokenizer = json(&dir.join(TOKENIZER)).map_err(problem)?;
+        let mut text = self.text_settings(&tokenizer);
+        let (text_graph, text_dim, length) = probe_text(dir, &text)?;
+        if let Some(length) = length {
+            // A graph of one length takes no other.
+            (text.context_length, text.padding) = (length, Padding::MaxLength);
+        }
+        if image_dim != text_dim {
+            return Err(problem(format!("{VISION} gives {image_dim} numbers and {TEXT} {text_dim}: not one model")));
+        }
+        if let Some(dim) = self.config["projection_dim"].as_u64()
+            && dim != image_dim as u64
+        {
+            return Err(problem(format!("config.json says projection_dim {dim}, the graphs give {image_dim}")));
+        }
+        let folder = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
+        let folder = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Manifest {
+            format: FORMAT,
+            name: name.to_owned(),
+            summary: format!("image-text model of {folder}, mean over the frames"),
+            licence: self.licence.clone(),
+            source: format!("imported from a folder {folder}"),
+            dim: image_dim,
+            scope: None,
+            video: Video {
+                topology: Topology::FramesHead,
+                frames: FRAMES,
+                interval_s: INTERVAL_S,
+                interval_tolerance: INTERVAL_TOLERANCE,
+                stride_frames: STRIDE_FRAMES,
+            },
+            pixels,
+            text,
+            similarity: Similarity {
+                kind: SimilarityKind::Cosine,
+                logit_scale: self.config["logit_scale"].as_f64().unwrap_or(LOGIT_SCALE),
+            },
+            graphs: Graphs { frame: Some(vision), head: None, video: None, text: text_graph },
+            tokenizer: FileEntry { file: TOKENIZER.to_owned(), sha256: hash(dir, TOKENIZER)? },
+        })
+    }
+
+    fn text_settings(&self, tokenizer: &Value) -> Text {
+        let padding = &tokenizer["padding"];
+        let fixed = padding["strategy"]["Fixed"].as_u64();
+        let lengths = [
+            fixed,
+            self.config["text_config"]["max_position_embeddings"].as_u64(),
+            // Tokenizers without a limit say an astronomic one.
+            self.tokenizer_config["model_max_length"].as_u64().filter(|length| *length <= 4096),
+            tokenizer["truncation"]["max_length"].as_u64(),
+        ];
+        let context_length = lengths.into_iter().flatten().next().map_or(CONTEXT_LENGTH, |length| length as usize);
+        // SigLIP was trained on padded texts without a mask, and says so nowhere but in its name.
+        let siglip = self.config["model_type"].as_str().is_some_and(|model| model.starts_with("siglip"));
+        let pad_token = &self.tokenizer_config["pad_token"];
+        let pad_token = pad_token.as_str().or_else(|| pad_token["content"].as_str());
+        let pad_id = padding["pad_id"].as_u64().or_else(|| token_id(tokenizer, pad_token?)).unwrap_or(0);
+        Text {
+            context_length,
+            padding: if fixed.is_some() || siglip { Padding::MaxLength } else { Padding::Longest },
+            pad_id: pad_id as u32,
+            templates: vec!["{}".to_owned()],
+        }
+    }
+}
+
+fn token_id(tokenizer: &Value, token: &str) -> Option<u64> {
+    let added = tokenizer["added_tokens"].as_array()?;
+    let found = added.iter().find(|t| t["content"] == token).and_then(|t| t["id"].as_u64());
+    found.or_else(|| tokenizer["model"]["vocab"][token].as_u64())
+}
+
+/// The licence of the README's front matter.
+fn licence(dir: &Path) -> String {
+    let readme = std::fs::read_to_string(dir.join("README.md")).unwrap_or_default();
+    let front = readme.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---")).map_or("", |(front, _)| front);
+    let named = |key: &str| {
+        let value = front.lines().find_map(|line| line.strip_prefix(key))?.trim().trim_matches(['"', '\'']);
+        (!value.is_empty()).then(|| value.to_owned())
+    };
+    named("license_name:").or_else(|| named("license:")).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn json(path: &Path) -> Result<Value, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn problem(problem: String) -> EmbedError {
+    BundleError { bundle: String::new(), problem }.into()
+}
+
+fn hash(dir: &Path, file: &str) -> Result<String, EmbedError> {
+    sha256_of(&dir.join(file)).map(|(hash, _)| hash).map_err(|e| problem(format!("{file}: {e}")))
+}
+
+/// Runs one picture through: the graph's entry, and how many numbers come out.
+fn probe_vision(dir: &Path, image: [i64; 3]) -> Result<(GraphEntry, usize), EmbedError> {
+    let (mut session, _) = open_session(&dir.join(VISION), &probe_settings())?;
+    let takes = |o: &&Outlet| element(o) == Some(TensorElementType::Float32) && rank(o) == 4;
+    let [input] = session.inputs() else {
+        return Err(problem(format!("{VISION} has inputs {}, expected one picture", names(session.inputs()))));
+    };
+    if !takes(&input) {
+        let found = input.dtype();
+        return Err(problem(format!("{VISION}: input {} is {found}, expected float32 of 4 dimensions", input.name())));
+    }
+    let input = input.name().to_owned();
+    let output = output_name(&session, VISION, "image_embeds")?;
+    let [colours, height, width] = image;
+    let values = vec![0.0f32; (colours * height * width) as usize];
+    let picture = tensor([1, colours, height, width], &values)?;
+    let dim = run(&mut session, VISION, vec![(input.as_str(), picture)], &output)?;
+    Ok((GraphEntry { file: VISION.to_owned(), sha256: hash(dir, VISION)?, input, mask: None, output }, dim))
+}
+
+/// Runs one word through: the graph's entry, how many numbers come out, and the length if only one is taken.
+fn probe_text(dir: &Path, text: &Text) -> Result<(GraphEntry, usize, Option<usize>), EmbedError> {
+    let (mut session, _) = open_session(&dir.join(TEXT), &probe_settings())?;
+    let mut input = None;
+    let mut mask = None;
+    for port in session.inputs() {
+        if element(port) != Some(TensorElementType::Int64) || rank(port) != 2 {
+            let found = port.dtype();
+            return Err(problem(format!("{TEXT}: input {} is {found}, expected int64 of 2 dimensions", port.name())));
+        }
+        if port.name().contains("mask") { mask = Some(port.name().to_owned()) } else { input = Some(port) }
+    }
+    let expected = if mask.is_some() { 2 } else { 1 };
+    let Some(ids) = input.filter(|_| session.inputs().len() == expected) else {
+        let found = names(session.inputs());
+        return Err(problem(format!("{TEXT} has inputs {found}, expected token ids and at most a mask")));
+    };
+    let (input, length) = (ids.name().to_owned(), ids.dtype().tensor_shape().map_or(-1, |s| s[1]));
+    let length = usize::try_from(length).ok();
+    let mut text = text.clone();
+    if let Some(length) = length {
+        (text.context_length, text.padding) = (length, Padding::MaxLength);
+    }
+    let tokens = TextTokenizer::load(&dir.join(TOKENIZER), &text)?.tokens(&["a".to_owned()])?;
+    let output = output_name(&session, TEXT, "text_embeds")?;
+    let shape = [1, tokens.length as i64];
+    let mut inputs = vec![(input.as_str(), tensor(shape, &tokens.ids)?)];
+    if let Some(mask) = &mask {
+        inputs.push((mask, tensor(shape, &tokens.mask)?));
+    }
+    let dim = run(&mut session, TEXT, inputs, &output)?;
+    Ok((GraphEntry { file: TEXT.to_owned(), sha256: hash(dir, TEXT)?, input, mask, output }, dim, length))
+}
+
+/// The output of this name, or the only one that can be one vector per row.
+fn output_name(session: &Session, file: &str, usual: &str) -> Result<String, EmbedError> {
+    let outputs = session.outputs();
+    let vectors: Vec<&Outlet> = outputs.iter().filter(|o| rank(o) == 2).collect();
+    match (outputs.iter().find(|o| o.name() == usual), &vectors[..]) {
+        (Some(output), _) => Ok(output.name().to_owned()),
+        (None, [output]) => Ok(output.name().to_owned()),
+        _ => {
+            let found = names(outputs);
+            Err(problem(format!("{file} has outputs {found}, expected {usual} or one of 2 dimensions")))
+        }
+    }
+}
+
+/// Numbers per row of the output.
+fn run(
+    session: &mut Session,
+    file: &str,
+    inputs: Vec<(&str, ort::session::SessionInputValue<'_>)>,
+    output: &str,
+) -> Result<usize, EmbedError> {
+    let failed = |e: ort::Error| problem(format!("{file} does not run: {e}"));
+    let outputs = session.run(inputs).map_err(failed)?;
+    let output = outputs.get(output).expect("named by the graph");
+    let (shape, _) = output.try_extract_tensor::<f32>().map_err(failed)?;
+    match **shape {
+        [1, dim] => Ok(dim as usize),
+        _ => Err(problem(format!("{file} gives {:?}, expected one row", &**shape))),
+    }
+}
+
+/// The processor is good enough for one run, and there everywhere.
+fn probe_settings() -> EmbedSettings {
+    EmbedSettings { device: DeviceChoice::Cpu, ..EmbedSettings::default() }
+}
+
+fn element(outlet: &Outlet) -> Option<TensorElementType> {
+    outlet.dtype().tensor_type()
+}
+
+fn rank(outlet: &Outlet) -> usize {
+    outlet.dtype().tensor_shape().map_or(0, |shape| shape.len())
+}
+
+fn names(outlets: &[Outlet]) -> String {
+    outlets.iter().map(Outlet::name).collect::<Vec<_>>().join(", ")
+}

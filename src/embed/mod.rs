@@ -6,6 +6,8 @@
 //! the double for tests.
 
 pub mod bundle;
+#[cfg(feature = "onnx")]
+mod export;
 pub mod hashed;
 pub mod head;
 #[cfg(feature = "onnx")]
