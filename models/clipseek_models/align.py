@@ -96,7 +96,7 @@ def align(
             cut, other = _cut(features, rng)
             clips = torch.cat([features, features.flip(1), cut])
             videos = head(clips, torch.ones(clips.shape[:2]))
-            texts = text(ids, mask)
+            texts = _by_length(text, ids, mask)
         videos, texts = unit(videos.float()), unit(texts.float())
         loss, twin_loss = _loss(corpus, rows, other, claims, reverse, videos, texts, log_scale.exp())
         what = torch.from_numpy(np.concatenate([corpus.forward[rows, 0], corpus.backward[rows, 0]]))
@@ -111,6 +111,17 @@ def align(
         if step % 100 == 0 or step == steps - 1:
             print(f"align {step:5d} loss {loss.item():.3f} twins {twin_loss.item():.3f} scale {log_scale.exp().item():.1f} {time.monotonic() - began:.0f}s", flush=True)
     return Model(encoder.eval(), head.eval(), text.eval(), log_scale.exp().item())
+
+
+def _by_length(text: TextEncoder, ids: Tensor, mask: Tensor, groups: int = 4) -> Tensor:
+    """The text encoder over captions of like length, so that little is spent on padding."""
+    lengths = mask.sum(1)
+    order = lengths.argsort()
+    parts = []
+    for rows in order.chunk(groups):
+        longest = int(lengths[rows].max())
+        parts.append(text(ids[rows, :longest], mask[rows, :longest]))
+    return torch.cat(parts)[order.argsort()]
 
 
 def _stretch(known: Tensor, rng: np.random.Generator) -> Tensor:

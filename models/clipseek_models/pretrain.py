@@ -20,7 +20,7 @@ IGNORE = -100
 
 def to_pixels(frames: np.ndarray) -> Tensor:
     """uint8 [N, S, S, 3] → normalised [N, 3, S, S], channels last in memory."""
-    x = torch.from_numpy(np.ascontiguousarray(frames)).float().div_(255)
+    x = torch.tensor(frames).float().div_(255)
     x = (x - torch.tensor(MEAN)) / torch.tensor(STD)
     return x.permute(0, 3, 1, 2)
 

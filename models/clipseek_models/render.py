@@ -81,7 +81,8 @@ def distance(shape: str, px: np.ndarray, py: np.ndarray) -> np.ndarray:
     if shape == "heart":
         ax, ay = np.abs(px), py + 0.1
         lobe = np.hypot(ax - 0.46, ay + 0.3) - 0.5
-        wedge = np.maximum((ax + ay - 0.96) * 0.7071, -ay - 0.3 - 0.2 * (ax < 0.46))
+        # Bounded by the lobes' tangent, and above by the line through their centres.
+        wedge = np.maximum(0.7071 * np.maximum(ax + ay - 0.867, ax - ay - 0.76), -ay - 0.3)
         return np.minimum(lobe, wedge)
     if shape == "crescent":
         return np.maximum(r - 1.0, 0.82 - np.hypot(px - 0.45, py))

@@ -127,7 +127,8 @@ class Claim:
         if first.name == "recolour":
             looks = (replace(looks[0], colour=self.turns_to),)
             return replace(self, looks=looks, turns_to=self.looks[0].colour)
-        return replace(self, events=tuple(EVENT[name].reverse or name for name in self.events), looks=looks)
+        events = sorted((EVENT[name].reverse or name for name in self.events), key=EVENT_NAMES.index)
+        return replace(self, events=tuple(events), looks=looks)
 
 
 def held_out(look: Look) -> bool:
