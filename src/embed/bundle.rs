@@ -199,16 +199,21 @@ impl Bundles {
 
     /// A bundle by its name, or by the path of its folder.
     pub fn open(&self, name: &str) -> Result<Bundle, BundleError> {
+        Bundle::load(&self.dir_of(name)?)
+    }
+
+    /// Its folder, also where it is too damaged to be opened.
+    pub fn dir_of(&self, name: &str) -> Result<PathBuf, BundleError> {
         let listed = self.list();
         let named = |l: &&Listed| l.manifest.as_ref().is_ok_and(|m| m.name == name);
         // A broken manifest has no name: its folder's name tells which one was meant.
         let broken = |l: &&Listed| l.manifest.is_err() && file_name(&l.dir) == name;
         if let Some(found) = listed.iter().find(named).or_else(|| listed.iter().find(broken)) {
-            return Bundle::load(&found.dir);
+            return Ok(found.dir.clone());
         }
         let path = Path::new(name);
         if path.is_dir() {
-            return Bundle::load(path);
+            return Ok(path.to_path_buf());
         }
         let mut names: Vec<&str> =
             listed.iter().filter_map(|l| Some(l.manifest.as_ref().ok()?.name.as_str())).collect();
