@@ -233,8 +233,8 @@ impl Head for OnnxHead {
         if longest > frames {
             return Err(EmbedError::Input(format!("a window has {longest} frames, this model takes at most {frames}")));
         }
-        let mut values = vec![0.0; windows.len() * frames * self.dim];
-        let mut mask = vec![0.0; windows.len() * frames];
+        let mut values = vec![0.0f32; windows.len() * frames * self.dim];
+        let mut mask = vec![0.0f32; windows.len() * frames];
         for (w, window) in windows.iter().enumerate() {
             if window.items.is_empty() {
                 return Err(EmbedError::Input("a window has no frames".to_owned()));

@@ -38,6 +38,8 @@ impl TextTokenizer {
         // The manifest's rules replace those in the file. Cutting makes room for the end token.
         tokenizer.with_truncation(Some(TruncationParams { max_length, ..Default::default() })).map_err(failed)?;
         tokenizer.with_padding(None);
+        // Somebody who types `<|endoftext|>` means these letters, not the end of the text.
+        tokenizer.set_encode_special_tokens(true);
         Ok(Self { tokenizer, text: text.clone() })
     }
 
