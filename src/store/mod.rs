@@ -53,11 +53,7 @@ impl CollectionSpec {
 
     fn accept_dim(&self, found: usize) -> Result<(), StoreError> {
         if found != self.dim {
-            return Err(StoreError::Dimension {
-                collection: self.name.clone(),
-                expected: found,
-                actual: self.dim,
-            });
+            return Err(StoreError::Dimension { collection: self.name.clone(), expected: found, actual: self.dim });
         }
         Ok(())
     }

@@ -1,1 +1,2 @@
 //! The only integration binary, a file per subject; it drives the real parts.
+mod store;
