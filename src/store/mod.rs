@@ -89,7 +89,9 @@ pub async fn open(choice: &StoreChoice, collection: &CollectionSpec) -> Result<A
             Ok(Arc::new(opened.map_err(|error| StoreError::Other(error.to_string()))??))
         }
         #[cfg(feature = "qdrant")]
-        StoreChoice::Qdrant { .. } => todo!(),
+        StoreChoice::Qdrant { url, api_key } => {
+            Ok(Arc::new(qdrant::QdrantStore::open(url, api_key.as_deref(), collection).await?))
+        }
         StoreChoice::Memory => Ok(Arc::new(memory::MemoryStore::new(collection))),
         #[cfg(not(feature = "edge"))]
         StoreChoice::Edge { .. } => Err(not_built("edge")),
