@@ -123,6 +123,5 @@ fn matches(filter: &Filter, payload: &Payload) -> bool {
 }
 
 fn selected(selection: &Selection, payload: &Payload) -> bool {
-    payload.media_id == selection.media_id
-        && selection.except_plan.as_ref().is_none_or(|plan| payload.plan != *plan)
+    payload.media_id == selection.media_id && selection.except_plan.as_ref().is_none_or(|plan| payload.plan != *plan)
 }

@@ -53,11 +53,7 @@ impl CollectionSpec {
 
     fn accept_dim(&self, found: usize) -> Result<(), StoreError> {
         if found != self.dim {
-            return Err(StoreError::Dimension {
-                collection: self.name.clone(),
-                expected: found,
-                actual: self.dim,
-            });
+            return Err(StoreError::Dimension { collection: self.name.clone(), expected: found, actual: self.dim });
         }
         Ok(())
     }
@@ -93,7 +89,9 @@ pub async fn open(choice: &StoreChoice, collection: &CollectionSpec) -> Result<A
             Ok(Arc::new(opened.map_err(|error| StoreError::Other(error.to_string()))??))
         }
         #[cfg(feature = "qdrant")]
-        StoreChoice::Qdrant { .. } => todo!(),
+        StoreChoice::Qdrant { url, api_key } => {
+            Ok(Arc::new(qdrant::QdrantStore::open(url, api_key.as_deref(), collection).await?))
+        }
         StoreChoice::Memory => Ok(Arc::new(memory::MemoryStore::new(collection))),
         #[cfg(not(feature = "edge"))]
         StoreChoice::Edge { .. } => Err(not_built("edge")),

@@ -1,3 +1,4 @@
 //! The only integration binary, a file per subject; it drives the real parts.
 
 mod embed;
+mod store;

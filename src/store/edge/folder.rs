@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use qdrant_edge::{
     CreateIndex, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeShard, EdgeVectorParams, FieldIndexOperations,
-    HnswIndexConfig, IntegerIndexParams, KeywordIndexParams, PayloadFieldSchema, PayloadSchemaParams,
-    UpdateOperation, UuidIndexParams,
+    HnswIndexConfig, IntegerIndexParams, KeywordIndexParams, PayloadFieldSchema, PayloadSchemaParams, UpdateOperation,
+    UuidIndexParams,
 };
 
 use super::{failed, guarded, points, repair};
@@ -26,8 +27,15 @@ const COLLECTION_FILE: &str = "collection.json";
 
 pub(super) struct Folder {
     path: PathBuf,
-    /// Unlocks when dropped, so it must outlive the shard.
-    _lock: File,
+    /// Must outlive the shard.
+    lock: File,
+}
+
+impl Drop for Folder {
+    /// Closing the file alone would leave the lock to a child process that was just being started.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Folder {
@@ -35,7 +43,7 @@ impl Folder {
     pub(super) fn open(dir: &Path, collection: &CollectionSpec) -> Result<(Self, EdgeShard), StoreError> {
         let path = dir.join(&collection.name);
         fs::create_dir_all(&path).map_err(|error| io_failed(&path, &error))?;
-        let folder = Self { _lock: lock(&path)?, path };
+        let folder = Self { lock: lock(&path)?, path };
         if !folder.shard().exists() {
             folder.create(collection)?;
         }
@@ -49,13 +57,31 @@ impl Folder {
     }
 
     pub(super) fn load(&self) -> Result<EdgeShard, StoreError> {
-        self.trim_log().map_err(|error| io_failed(&self.path, &error))?;
+        self.trim_log().map_err(|error| self.corrupt(&format!("log: {error}")))?;
         let leftovers = self.shard().join("temp_segments");
         if leftovers.exists() {
             fs::remove_dir_all(&leftovers).map_err(|error| io_failed(&leftovers, &error))?;
         }
+        self.wait_for_log()?;
         guarded(|| EdgeShard::load(&self.shard(), None).map_err(failed))
             .map_err(|error| self.corrupt(&error.to_string()))
+    }
+
+    /// The engine locks its log as well and gives that lock up by closing it only, so a child process that was just
+    /// being started can hold it a moment longer than we do.
+    fn wait_for_log(&self) -> Result<(), StoreError> {
+        let log = self.shard().join("wal");
+        let file = File::open(&log).map_err(|error| self.corrupt(&format!("{}: {error}", log.display())))?;
+        for _ in 0..500 {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+                Ok(()) | Err(TryLockError::Error(_)) => {
+                    let _ = file.unlock();
+                    return Ok(());
+                }
+            }
+        }
+        Err(StoreError::Locked { path: log.display().to_string() })
     }
 
     /// Called once the shard is closed with all on disk.

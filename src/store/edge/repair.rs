@@ -65,9 +65,8 @@ fn duplicates(shard: &EdgeShard, ids: &[PointId]) -> Result<Vec<PointId>, StoreE
 
 /// Reading gives the newest copy; it is written again once all copies are gone.
 fn keep_newest(shard: &EdgeShard, ids: &[PointId]) -> Result<(), StoreError> {
-    let newest = shard
-        .retrieve(ids, Some(WithPayloadInterface::Bool(true)), Some(WithVector::Bool(true)))
-        .map_err(failed)?;
+    let newest =
+        shard.retrieve(ids, Some(WithPayloadInterface::Bool(true)), Some(WithVector::Bool(true))).map_err(failed)?;
     let points: Vec<_> = newest
         .into_iter()
         .filter_map(|record| {

@@ -1,0 +1,190 @@
+//! Sending a request again where that can help, and saying what went wrong where it cannot.
+
+use std::future::Future;
+use std::time::Duration;
+
+use qdrant_client::QdrantError;
+
+use crate::store::StoreError;
+
+/// Waits between tries, about 12 s together: a server that restarts is back by then.
+const WAITS: [Duration; 6] = [
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+    Duration::from_millis(3200),
+    Duration::from_millis(6000),
+];
+/// At the start somebody is waiting to hear that the address is wrong.
+const CONNECT_WAITS: [Duration; 1] = [Duration::from_millis(300)];
+
+/// Numbers of the gRPC specification.
+mod code {
+    pub(super) const CANCELLED: i32 = 1; // also: timed out on our side
+    pub(super) const UNKNOWN: i32 = 2; // the connection broke
+    pub(super) const DEADLINE_EXCEEDED: i32 = 4;
+    pub(super) const NOT_FOUND: i32 = 5;
+    pub(super) const ALREADY_EXISTS: i32 = 6;
+    pub(super) const PERMISSION_DENIED: i32 = 7;
+    pub(super) const RESOURCE_EXHAUSTED: i32 = 8;
+    pub(super) const ABORTED: i32 = 10;
+    pub(super) const INTERNAL: i32 = 13; // also: could not connect
+    pub(super) const UNAVAILABLE: i32 = 14;
+    pub(super) const UNAUTHENTICATED: i32 = 16;
+}
+
+pub(super) struct Server {
+    /// Without user and password.
+    url: String,
+    /// To take out of messages.
+    secrets: Vec<String>,
+}
+
+impl Server {
+    pub(super) fn new(url: &str, api_key: Option<&str>) -> Self {
+        let mut secrets: Vec<String> = api_key.map(str::to_owned).into_iter().collect();
+        let mut shown = url.to_owned();
+        if let Some((scheme, rest)) = url.split_once("://")
+            && let Some((user, host)) = rest.rsplit_once('@')
+        {
+            secrets.push(user.to_owned());
+            shown = format!("{scheme}://{host}");
+        }
+        secrets.retain(|secret| !secret.is_empty());
+        Self { url: shown, secrets }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) async fn call<T, F>(&self, request: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, QdrantError>>,
+    {
+        self.try_with(&WAITS, request).await
+    }
+
+    /// The first request to this server.
+    pub(super) async fn connect<T, F>(&self, request: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, QdrantError>>,
+    {
+        self.try_with(&CONNECT_WAITS, request).await
+    }
+
+    async fn try_with<T, F>(&self, waits: &[Duration], request: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, QdrantError>>,
+    {
+        let mut waits = waits.iter();
+        loop {
+            let error = match request().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match (is_transient(&error), waits.next()) {
+                (true, Some(wait)) => {
+                    tracing::debug!(url = self.url, error = %self.describe(error), "trying again");
+                    tokio::time::sleep(*wait).await;
+                }
+                _ => return Err(self.describe(error)),
+            }
+        }
+    }
+
+    pub(super) fn describe(&self, error: QdrantError) -> StoreError {
+        let problem = match &error {
+            // Not the whole status: it carries headers.
+            QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => {
+                status.message().to_owned()
+            }
+            other => other.to_string(),
+        };
+        let problem = self.without_secrets(&problem);
+        let url = self.url.clone();
+        match code_of(&error) {
+            Some(code::PERMISSION_DENIED | code::UNAUTHENTICATED) => {
+                StoreError::Other(format!("Qdrant at {url} refuses the API key: {problem}"))
+            }
+            Some(code::UNAVAILABLE | code::CANCELLED | code::DEADLINE_EXCEEDED | code::UNKNOWN) => {
+                StoreError::Unreachable { problem: with_hint(&url, problem), url }
+            }
+            Some(code::INTERNAL) if problem.contains("connect") || problem.contains("h2 protocol") => {
+                StoreError::Unreachable { problem: with_hint(&url, problem), url }
+            }
+            None => StoreError::Unreachable { problem, url },
+            Some(_) => StoreError::Other(format!("Qdrant at {url}: {problem}")),
+        }
+    }
+
+    fn without_secrets(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+}
+
+fn with_hint(url: &str, problem: String) -> String {
+    if url.trim_end_matches('/').ends_with(":6333") {
+        return format!("{problem} (6333 is usually its HTTP port; the gRPC port is usually 6334)");
+    }
+    problem
+}
+
+fn is_transient(error: &QdrantError) -> bool {
+    match code_of(error) {
+        Some(code) => [
+            code::CANCELLED,
+            code::UNKNOWN,
+            code::DEADLINE_EXCEEDED,
+            code::RESOURCE_EXHAUSTED,
+            code::ABORTED,
+            code::INTERNAL,
+            code::UNAVAILABLE,
+        ]
+        .contains(&code),
+        None => false,
+    }
+}
+
+pub(super) fn is_not_found(error: &QdrantError) -> bool {
+    code_of(error) == Some(code::NOT_FOUND)
+}
+
+pub(super) fn is_there_already(error: &QdrantError) -> bool {
+    match error {
+        // Older servers answer with a general code.
+        QdrantError::ResponseError { status } => {
+            code_of(error) == Some(code::ALREADY_EXISTS) || status.message().contains("already exists")
+        }
+        _ => false,
+    }
+}
+
+fn code_of(error: &QdrantError) -> Option<i32> {
+    match error {
+        QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => {
+            Some(status.code().into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_show() {
+        let server = Server::new("https://me:pass@host:6334", Some("k-123"));
+        assert_eq!(server.url(), "https://host:6334");
+        let told = server.without_secrets("Failed to connect to https://me:pass@host:6334 with k-123");
+        assert_eq!(told, "Failed to connect to https://***@host:6334 with ***");
+    }
+
+    #[test]
+    fn the_wrong_port_gets_a_hint() {
+        assert!(with_hint("http://localhost:6333/", "broken".into()).contains("usually 6334"));
+        assert_eq!(with_hint("http://localhost:6334", "broken".into()), "broken");
+    }
+}

@@ -1,0 +1,216 @@
+//! The suite on a real Qdrant server, and what only a server can get wrong: keys, addresses, restarts.
+//!
+//! The server is the program named by `CLIPSEEK_TEST_QDRANT`, else `qdrant` on the PATH: started on free loopback
+//! ports in a temporary folder and killed afterwards. Or it is one that runs: `CLIPSEEK_TEST_QDRANT_URL`, with
+//! `CLIPSEEK_TEST_QDRANT_KEY`; the tests that restart it are left out then.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use clipseek::store::StoreChoice;
+use tempfile::TempDir;
+
+use super::*;
+
+const KEY: &str = "key-of-the-test-7f3a";
+
+struct OnServer {
+    url: String,
+    api_key: Option<String>,
+    prefix: String,
+}
+
+#[async_trait]
+impl Place for OnServer {
+    async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
+        let choice = StoreChoice::Qdrant { url: self.url.clone(), api_key: self.api_key.clone() };
+        let name = format!("{}{}", self.prefix, collection.name);
+        clipseek::store::open(&choice, &CollectionSpec { name, ..collection.clone() }).await
+    }
+}
+
+/// A server of our own.
+struct Running {
+    program: PathBuf,
+    folder: TempDir,
+    grpc: u16,
+    http: u16,
+    process: Child,
+}
+
+impl Running {
+    /// `None`: there is no program to start.
+    fn start() -> Option<Self> {
+        let program = program()?;
+        let folder = tempfile::tempdir().unwrap();
+        let (grpc, http) = (free_port(), free_port());
+        let process = spawn(&program, &folder, grpc, http);
+        let mut running = Self { program, folder, grpc, http, process };
+        running.wait_until_up();
+        Some(running)
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn start_again(&mut self) {
+        self.process = spawn(&self.program, &self.folder, self.grpc, self.http);
+    }
+
+    fn wait_until_up(&mut self) {
+        let start = Instant::now();
+        while TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.grpc))).is_err() {
+            assert!(self.process.try_wait().unwrap().is_none(), "the server ended");
+            assert!(start.elapsed() < Duration::from_secs(60), "the server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn place(&self, api_key: Option<&str>) -> OnServer {
+        let url = format!("http://127.0.0.1:{}", self.grpc);
+        OnServer { url, api_key: api_key.map(str::to_owned), prefix: String::new() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("CLIPSEEK_TEST_QDRANT") {
+        return Some(named.into());
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("qdrant")).find(|file| file.is_file())
+}
+
+fn spawn(program: &PathBuf, folder: &TempDir, grpc: u16, http: u16) -> Child {
+    Command::new(program)
+        .current_dir(folder.path())
+        .env("QDRANT__SERVICE__HOST", "127.0.0.1")
+        .env("QDRANT__SERVICE__GRPC_PORT", grpc.to_string())
+        .env("QDRANT__SERVICE__HTTP_PORT", http.to_string())
+        .env("QDRANT__SERVICE__API_KEY", KEY)
+        .env("QDRANT__STORAGE__STORAGE_PATH", folder.path().join("storage"))
+        .env("QDRANT__STORAGE__SNAPSHOTS_PATH", folder.path().join("snapshots"))
+        .env("QDRANT__TELEMETRY_DISABLED", "true")
+        .env("QDRANT__LOG_LEVEL", "ERROR")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn not_run(what: &str) {
+    // Past the capture of the test harness: a suite that did not run must be seen.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{what}: NOT RUN (no server: name a qdrant program 1.16 or later in CLIPSEEK_TEST_QDRANT, or put it on the \
+         PATH, or name a running one in CLIPSEEK_TEST_QDRANT_URL)"
+    );
+}
+
+#[tokio::test]
+async fn passes_the_suite() {
+    if let Ok(url) = std::env::var("CLIPSEEK_TEST_QDRANT_URL") {
+        let api_key = std::env::var("CLIPSEEK_TEST_QDRANT_KEY").ok();
+        let place = OnServer { url, api_key, prefix: format!("test{}_", std::process::id()) };
+        whole_suite(&place).await;
+        remove_collections(&place).await;
+    } else if let Some(server) = Running::start() {
+        whole_suite(&server.place(Some(KEY))).await;
+    } else {
+        not_run("store suite on a Qdrant server");
+    }
+}
+
+async fn remove_collections(place: &OnServer) {
+    let client = qdrant_client::Qdrant::from_url(&place.url).api_key(place.api_key.clone());
+    let client = client.skip_compatibility_check().build().unwrap();
+    for collection in client.list_collections().await.unwrap().collections {
+        if collection.name.starts_with(&place.prefix) {
+            client.delete_collection(collection.name).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_key_is_said_and_not_shown() {
+    let Some(server) = Running::start() else { return not_run("wrong API key") };
+    for key in [None, Some("wrong-key-5521")] {
+        let refused = server.place(key).open(&spec("key", 8)).await.map(drop).unwrap_err().to_string();
+        assert!(refused.contains("refuses the API key"), "{refused}");
+        assert!(!refused.contains("wrong-key-5521") && !refused.contains(KEY), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_collection_is_left_alone() {
+    let Some(server) = Running::start() else { return not_run("collection of somebody else") };
+    let place = server.place(Some(KEY));
+    let collection = spec("theirs", 8);
+    let client = qdrant_client::Qdrant::from_url(&place.url).api_key(KEY).skip_compatibility_check().build().unwrap();
+    let vectors = qdrant_client::qdrant::VectorParamsBuilder::new(8, qdrant_client::qdrant::Distance::Cosine);
+    let request = qdrant_client::qdrant::CreateCollectionBuilder::new(&collection.name).vectors_config(vectors);
+    client.create_collection(request).await.unwrap();
+    let refused = place.open(&collection).await.map(drop).unwrap_err();
+    assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn an_address_without_a_server_is_named() {
+    for scheme in ["http", "https"] {
+        let url = format!("{scheme}://127.0.0.1:{}", free_port());
+        let place = OnServer { url: url.clone(), api_key: Some("secret-9912".into()), prefix: String::new() };
+        let refused = place.open(&spec("nobody", 8)).await.map(drop).unwrap_err();
+        assert!(matches!(refused, StoreError::Unreachable { .. }), "{refused}");
+        let text = refused.to_string();
+        assert!(text.contains(&format!("cannot reach Qdrant at {url}")) && text.contains("refused"), "{text}");
+        assert!(!text.contains("secret-9912"), "{text}");
+    }
+    let place = OnServer { url: "not a url".into(), api_key: None, prefix: String::new() };
+    assert!(place.open(&spec("nobody", 8)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_loses_nothing() {
+    let Some(mut server) = Running::start() else { return not_run("server restarted in the middle") };
+    let store = server.place(Some(KEY)).open(&spec("restart", 32)).await.unwrap();
+    let records: Vec<Record> = (0..3000).map(|n| record(n, n / 100, 32)).collect();
+    let writer = {
+        let (store, records) = (store.clone(), records.clone());
+        tokio::spawn(async move {
+            for part in records.chunks(100) {
+                store.upsert(part).await.unwrap();
+            }
+        })
+    };
+    while store.count().await.unwrap() < 500 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    server.kill();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.start_again();
+    writer.await.unwrap();
+    assert_eq!(store.count().await.unwrap(), 3000);
+    for record in records.iter().step_by(97) {
+        assert_same(&store.get(record.id).await.unwrap().unwrap(), record);
+    }
+
+    server.kill();
+    let gone = store.count().await.unwrap_err();
+    assert!(matches!(gone, StoreError::Unreachable { .. }), "{gone}");
+    server.start_again();
+    server.wait_until_up();
+    assert_eq!(store.count().await.unwrap(), 3000, "usable again");
+}
