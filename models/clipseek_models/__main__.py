@@ -19,6 +19,7 @@ def main() -> int:
     train = commands.add_parser("train", help="train, export and judge the shipped bundle (needs PyTorch)")
     train.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     train.add_argument("--out", type=Path, default=SHAPES)
+    train.add_argument("--keep", type=Path, help="keep the bundles of all seeds and of the mean-pooled head here")
     judge = commands.add_parser("evaluate", help="judge a bundle of the synthetic world on clips it has not seen")
     judge.add_argument("bundle", type=Path, nargs="?", default=SHAPES)
     judge.add_argument("--footage", type=Path, help="search this footage with sliding windows too (needs ffmpeg)")
@@ -32,7 +33,7 @@ def main() -> int:
     if arguments.command == "train":
         from .train import train as run
 
-        return run(arguments.seeds, arguments.out)
+        return run(arguments.seeds, arguments.out, arguments.keep)
     from .evaluate import report
 
     return report(arguments.bundle, arguments.footage)

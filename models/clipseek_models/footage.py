@@ -71,7 +71,7 @@ def write(folder: Path) -> int:
         queries = _other_words(claim, Speaker(words))
         timeline["tape.mp4"].append({"start_s": start, "end_s": end, "caption": plain.caption(claim), "queries": queries})
         start = end
-    tape_coding = ("-c:v", "libx264", "-preset", "slow", "-crf", "28", "-bf", "2", "-g", str(2 * TAPE_FPS), "-pix_fmt", "yuv420p", "-movflags", "+faststart")
+    tape_coding = ("-c:v", "libx264", "-preset", "slow", "-crf", "25", "-bf", "2", "-g", str(2 * TAPE_FPS), "-pix_fmt", "yuv420p", "-movflags", "+faststart")
     _encode(folder / "tape.mp4", np.concatenate(frames), TAPE_FPS, tape_coding)
     (folder / "timeline.json").write_text(json.dumps(timeline, indent=1) + "\n")
     return 0

@@ -7,7 +7,6 @@ each other cost more than they bring.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
 import tempfile
 import time
@@ -19,7 +18,7 @@ import torch
 from . import card, tokenizer
 from .align import align
 from .bundle import Bundle
-from .dataset import VALIDATION_SEED, Clips, test_set, training_clips
+from .dataset import VALIDATION_SEED, Clips, TestSet, test_set, training_clips
 from .evaluate import Scores, evaluate
 from .export import export_model
 from .nets import MeanPool, SequentialHead
@@ -27,10 +26,20 @@ from .pretrain import features, pretrain
 from .scope import fit
 
 CLIPS = 24_000
-FRAME_STEPS = 1400
-ALIGN_STEPS = 1000
+FRAME_STEPS = 1000
+ALIGN_STEPS = 600
 
-_clips: Clips | None = None  # in the parent before the workers fork, so that they share its memory
+
+@dataclass(frozen=True)
+class World:
+    """What all seeds share."""
+
+    clips: Clips
+    validation: TestSet
+    test: TestSet
+
+
+_world: World | None = None  # set in the parent before the workers fork, so that they share its memory
 
 
 @dataclass(frozen=True)
@@ -44,22 +53,22 @@ class Run:
     test: Scores
 
 
-def train(seeds: list[int], out: Path) -> int:
-    global _clips
+def train(seeds: list[int], out: Path, keep: Path | None = None) -> int:
+    """`keep`: where the bundles of all seeds and heads stay; otherwise only the shipped one does."""
+    global _world
     began = time.monotonic()
-    _clips = training_clips(CLIPS)
+    _world = World(training_clips(CLIPS), test_set(200, VALIDATION_SEED), test_set())
     print(f"rendered {CLIPS} clips in {time.monotonic() - began:.0f}s", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        jobs = [(seed, Path(scratch)) for seed in seeds]
-        with multiprocessing.get_context("fork").Pool(min(len(jobs), os.cpu_count() or 1), maxtasksperchild=1) as pool:
+        jobs = [(seed, keep or Path(scratch)) for seed in seeds]
+        with multiprocessing.get_context("fork").Pool(len(jobs)) as pool:
             runs = [run for runs in pool.imap(_train_seed, jobs, chunksize=1) for run in runs]
-        sequential = [run for run in runs if run.head == "seqTransf"]
         # Chosen on the validation clips, so that the test clips have no say in what is shipped.
-        shipped = max(sequential, key=lambda run: sum(vars(run.validation).values()))
+        shipped = max((run for run in runs if run.head == "seqTransf"), key=lambda run: sum(vars(run.validation).values()))
         out.mkdir(parents=True, exist_ok=True)
         for path in shipped.folder.iterdir():
             shutil.copy(path, out / path.name)
-        (out / "CARD.md").write_text(card.write(runs, shipped, out))
+    (out / "CARD.md").write_text(card.write(runs, shipped, out))
     for run in runs:
         print(card.row(run), flush=True)
     print(f"shipped seed {shipped.seed}; {(time.monotonic() - began) / 60:.1f} minutes in all")
@@ -67,11 +76,11 @@ def train(seeds: list[int], out: Path) -> int:
 
 
 def _train_seed(job: tuple[int, Path]) -> list[Run]:
-    seed, scratch = job
+    seed, folder = job
     torch.set_num_threads(1)
     began = time.monotonic()
-    encoder = pretrain(_clips, seed, FRAME_STEPS)
-    known = features(encoder, _clips.pixels)
+    encoder = pretrain(_world.clips, seed, FRAME_STEPS)
+    known = features(encoder, _world.clips.pixels)
     print(f"seed {seed}: frame encoder and features after {time.monotonic() - began:.0f}s", flush=True)
     words = tokenizer.build()
     learnt = {name: value.clone() for name, value in encoder.state_dict().items()}
@@ -79,12 +88,12 @@ def _train_seed(job: tuple[int, Path]) -> list[Run]:
     for name, head in (("seqTransf", SequentialHead), ("meanP", MeanPool)):
         encoder.load_state_dict(learnt)
         torch.manual_seed(seed)
-        model = align(encoder.train(), known, _clips.scenes, words, head(), seed, ALIGN_STEPS)
+        model = align(encoder.train(), known, _world.clips.scenes, words, head(), seed, ALIGN_STEPS)
         with torch.no_grad():
             scope = fit(model.frame.project(known).numpy())
-        folder = scratch / f"{name}-{seed}"
-        export_model(model, words, scope, folder)
-        bundle = Bundle(folder)
-        runs.append(Run(seed, name, folder, evaluate(bundle, test_set(200, VALIDATION_SEED)), evaluate(bundle, test_set())))
+        bundle = folder / f"{name}-{seed}"
+        export_model(model, words, scope, bundle)
+        judged = Bundle(bundle)
+        runs.append(Run(seed, name, bundle, evaluate(judged, _world.validation), evaluate(judged, _world.test)))
         print(f"seed {seed} {name}: {runs[-1].test} after {time.monotonic() - began:.0f}s", flush=True)
     return runs
