@@ -1,4 +1,10 @@
 //! The only integration binary, a file per subject; it drives the real parts.
 
+mod bad_input;
 mod embed;
+mod flow;
+mod kill;
+mod media;
 mod store;
+mod support;
+mod tidy;

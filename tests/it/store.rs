@@ -76,7 +76,7 @@ suite! {
 
 async fn adds_overwrites_and_gets(place: &dyn Place) {
     let store = place.open(&spec("adds", 8)).await.unwrap();
-    assert_eq!(store.count().await.unwrap(), 0);
+    assert_eq!(store.count(None).await.unwrap(), 0);
     assert_eq!(store.get(Uuid::from_u128(7)).await.unwrap(), None);
     assert_eq!(store.search(&query(1, 8, 3)).await.unwrap(), []);
     store.optimize().await.unwrap();
@@ -87,7 +87,7 @@ async fn adds_overwrites_and_gets(place: &dyn Place) {
     store.upsert(&records).await.unwrap();
     store.upsert(&[]).await.unwrap();
     store.flush().await.unwrap();
-    assert_eq!(store.count().await.unwrap(), 10);
+    assert_eq!(store.count(None).await.unwrap(), 10);
     for record in &records {
         assert_same(&store.get(record.id).await.unwrap().unwrap(), record);
     }
@@ -97,7 +97,7 @@ async fn adds_overwrites_and_gets(place: &dyn Place) {
     newer.payload.label = None;
     newer.payload.end = Duration::from_millis(123_456);
     store.upsert(std::slice::from_ref(&newer)).await.unwrap();
-    assert_eq!(store.count().await.unwrap(), 10);
+    assert_eq!(store.count(None).await.unwrap(), 10);
     assert_same(&store.get(newer.id).await.unwrap().unwrap(), &newer);
     let query = Query { vector: newer.vector.clone(), limit: 1, filter: Filter::default() };
     assert_eq!(store.search(&query).await.unwrap()[0].payload, newer.payload);
@@ -223,12 +223,12 @@ async fn deletes_and_counts(place: &dyn Place) {
     };
     assert_eq!(delete(0, Some("newer")).await, 4);
     assert_eq!(delete(0, Some("newer")).await, 0);
-    assert_eq!(store.count().await.unwrap(), 26);
+    assert_eq!(store.count(None).await.unwrap(), 26);
     assert_eq!(store.get(records[3].id).await.unwrap(), None);
     assert_same(&store.get(records[4].id).await.unwrap().unwrap(), &records[4]);
     assert_eq!(delete(1, None).await, 10);
     assert_eq!(delete(55, None).await, 0);
-    assert_eq!(store.count().await.unwrap(), 16);
+    assert_eq!(store.count(None).await.unwrap(), 16);
     let left: BTreeSet<Uuid> = store.search(&query(2, 8, 50)).await.unwrap().iter().map(|hit| hit.id).collect();
     assert_eq!(left, records[4..10].iter().chain(&records[20..]).map(|record| record.id).collect());
 
@@ -264,7 +264,7 @@ async fn annotates_one_medium(place: &dyn Place) {
     let payload = store.get(records[0].id).await.unwrap().unwrap().payload;
     assert_eq!((payload.label, payload.tags, payload.uri), (None, vec![], plain.uri.clone()));
     store.annotate(medium(404), &plain).await.unwrap();
-    assert_eq!(store.count().await.unwrap(), 20);
+    assert_eq!(store.count(None).await.unwrap(), 20);
 }
 
 async fn scans_every_record_once_in_order(place: &dyn Place) {
@@ -295,7 +295,7 @@ async fn keeps_everything_over_reopening(place: &dyn Place) {
         store.flush().await.unwrap();
         drop(store);
         let store = place.open(&collection).await.unwrap();
-        assert_eq!(store.count().await.unwrap(), 50);
+        assert_eq!(store.count(None).await.unwrap(), 50);
         for record in &records {
             assert_same(&store.get(record.id).await.unwrap().unwrap(), record);
         }
@@ -315,7 +315,7 @@ async fn refuses_another_model(place: &dyn Place) {
     ] {
         assert!(matches!(outcome, StoreError::Dimension { expected: 8, actual: 9, .. }), "{outcome}");
     }
-    assert_eq!(store.count().await.unwrap(), 1, "nothing of a refused batch is stored");
+    assert_eq!(store.count(None).await.unwrap(), 1, "nothing of a refused batch is stored");
     drop(store);
     let foreign = CollectionSpec { bundle: "another".into(), ..collection.clone() };
     let refused = place.open(&foreign).await.map(drop).unwrap_err();
@@ -323,7 +323,7 @@ async fn refuses_another_model(place: &dyn Place) {
     let wider = CollectionSpec { dim: 16, ..collection.clone() };
     let refused = place.open(&wider).await.map(drop).unwrap_err();
     assert!(matches!(refused, StoreError::Dimension { expected: 8, actual: 16, .. }), "{refused}");
-    assert_eq!(place.open(&collection).await.unwrap().count().await.unwrap(), 1);
+    assert_eq!(place.open(&collection).await.unwrap().count(None).await.unwrap(), 1);
 }
 
 /// Enough for the engines to build and use their graph.
@@ -340,7 +340,7 @@ async fn finds_the_nearest_after_optimize(place: &dyn Place) {
         fill(&[store.as_ref(), &judge], part).await;
     }
     store.optimize().await.unwrap();
-    assert_eq!(store.count().await.unwrap(), 20_000);
+    assert_eq!(store.count(None).await.unwrap(), 20_000);
 
     let few = Filter { media: Some((0..5).map(medium).collect()), ..Filter::default() };
     let half = Filter { media: Some((0..100).map(medium).collect()), ..Filter::default() };
@@ -362,7 +362,7 @@ async fn finds_the_nearest_after_optimize(place: &dyn Place) {
     let label = Annotation { uri: "file:///b.mp4".into(), label: Some("b".into()), tags: vec![] };
     store.annotate(medium(4), &label).await.unwrap();
     store.optimize().await.unwrap();
-    assert_eq!(store.count().await.unwrap(), 19_900);
+    assert_eq!(store.count(None).await.unwrap(), 19_900);
     let filter = Filter { label: Some("b".into()), ..Filter::default() };
     let query = Query { vector: records[450].vector.clone(), limit: 200, filter };
     let found = store.search(&query).await.unwrap();

@@ -68,7 +68,7 @@ async fn serves_searches_during_writes() {
     }
     writer.await.unwrap();
     assert!(searches > 0);
-    assert_eq!(store.count().await.unwrap(), 12_000);
+    assert_eq!(store.count(None).await.unwrap(), 12_000);
 }
 
 /// The log of the engine would grow for ever: far larger than the vectors.
@@ -92,7 +92,7 @@ async fn does_not_keep_its_log_for_ever() {
     drop(store);
     let store = place.open(&collection).await.unwrap();
     assert!(log() < 100 << 20, "{} bytes of log after opening", log());
-    assert_eq!(store.count().await.unwrap(), 1000);
+    assert_eq!(store.count(None).await.unwrap(), 1000);
     assert_same(&store.get(records[5].id).await.unwrap().unwrap(), &records[5]);
 }
 
@@ -107,7 +107,7 @@ async fn a_second_process_is_told_who_has_it() {
     assert!(refused.to_string().contains("in use by another clipseek process"), "{refused}");
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(place.open(&collection).await.unwrap().count().await.unwrap(), 1);
+    assert_eq!(place.open(&collection).await.unwrap().count(None).await.unwrap(), 1);
 
     let _open = place.open(&collection).await.unwrap();
     let again = place.open(&collection).await.map(drop).unwrap_err();
@@ -206,7 +206,7 @@ async fn check_after_kill(place: &InFolder, done: u64) {
         }
         assert!(by_id.is_empty(), "records of medium {media} that nobody wrote");
     }
-    assert_eq!(store.count().await.unwrap(), total, "nothing twice");
+    assert_eq!(store.count(None).await.unwrap(), total, "nothing twice");
     let own = expected(done, 7, done);
     let query = Query { vector: own.vector.clone(), limit: 1, filter: Filter::default() };
     assert_eq!(store.search(&query).await.unwrap()[0].id, own.id);

@@ -195,22 +195,22 @@ async fn a_restart_in_the_middle_loses_nothing() {
             }
         })
     };
-    while store.count().await.unwrap() < 500 {
+    while store.count(None).await.unwrap() < 500 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     server.kill();
     tokio::time::sleep(Duration::from_millis(300)).await;
     server.start_again();
     writer.await.unwrap();
-    assert_eq!(store.count().await.unwrap(), 3000);
+    assert_eq!(store.count(None).await.unwrap(), 3000);
     for record in records.iter().step_by(97) {
         assert_same(&store.get(record.id).await.unwrap().unwrap(), record);
     }
 
     server.kill();
-    let gone = store.count().await.unwrap_err();
+    let gone = store.count(None).await.unwrap_err();
     assert!(matches!(gone, StoreError::Unreachable { .. }), "{gone}");
     server.start_again();
     server.wait_until_up();
-    assert_eq!(store.count().await.unwrap(), 3000, "usable again");
+    assert_eq!(store.count(None).await.unwrap(), 3000, "usable again");
 }

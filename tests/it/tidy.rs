@@ -1,0 +1,57 @@
+//! Keeps the code map true: each foreign library stays in its module.
+
+use std::path::{Path, PathBuf};
+
+/// A word, and the only places that may say it.
+const BOUNDARIES: &[(&str, &[&str])] = &[
+    ("gstreamer", &["decode/", "cli/doctor.rs"]),
+    ("ort::", &["embed/"]),
+    ("tokenizers::", &["embed/"]),
+    ("qdrant_edge::", &["store/"]),
+    ("qdrant_client::", &["store/"]),
+    ("rusqlite::", &["ledger/"]),
+    ("use clap::", &["cli/"]),
+    ("indicatif::", &["cli/"]),
+    ("use config::", &["config/"]),
+    ("anyhow::", &["cli/"]),
+    ("println!", &["cli/"]),
+];
+
+fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_where_they_belong() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        for (number, line) in (1..).zip(std::fs::read_to_string(&file).unwrap().lines()) {
+            let code = line.split("//").next().unwrap_or_default();
+            for (word, homes) in BOUNDARIES {
+                if code.contains(word) && !homes.iter().any(|home| name.starts_with(home)) {
+                    wrong.push(format!("src/{name}:{number}: {word} belongs to {homes:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_of_the_code_map_is_there() {
+    let lib = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    for module in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")).map(|name| name.trim_end_matches(';')) {
+        assert!(module == "telemetry" || lib.contains(&format!("//! - [`{module}`]")), "{module} is not in the code map");
+    }
+}
