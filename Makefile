@@ -24,7 +24,6 @@ demo: build ## Index the sample footage and search it
 	@CLIPSEEK=$(clipseek) DATA=$(demo_data) deploy/demo.sh
 
 test: build ## All tests that need no PyTorch
-	@deploy/install-packages.sh
 	cargo test --release --locked
 	$(MAKE) --no-print-directory $(python)
 	cd models && $(abspath $(python)) -m pytest -q -m "not torch"

@@ -8,7 +8,7 @@ packages="pkg-config
 libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
 gstreamer1.0-libav
-protobuf-compiler libclang-dev cmake g++ python3-venv $*"
+cmake g++ python3-venv $*"
 
 missing=""
 for package in $packages; do

@@ -4,6 +4,8 @@
 //! ([`template`]), runs it with GStreamer ([`gst`]), decides packet by packet what is worth decoding ([`plan`]), resizes
 //! what is sampled ([`pixels`]) and writes frames to a pipe ([`wire`]). The parent sees only this file's types.
 
+pub mod child;
+pub mod pixels;
 use std::path::PathBuf;
 use std::time::Duration;
 
