@@ -16,6 +16,8 @@ from .render import render
 from .world import EVENT_NAMES, SHAPES, SYMMETRY, Claim, Scene, encode_claims, encode_scenes, truth
 
 FRAMES, SIDE = 8, 64
+# Events that are hard to learn are shown more often in training.
+WEIGHTS = np.array([{"spin_clockwise": 2.0, "spin_counter": 2.0, "recolour": 3.0, "rise_fall": 1.5}.get(name, 1.0) for name in EVENT_NAMES])
 TEST_SEED, VALIDATION_SEED = 20_000, 30_000
 # Columns of `Clips.places`: where an object is and how it is turned, its opacity, how far its colour has changed.
 X, Y, LOG_RADIUS, COS, SIN, OPACITY, BLEND = range(7)
@@ -95,7 +97,7 @@ def _render_part(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[Sce
     where = np.empty((count, FRAMES, 2, 7), np.float32)
     scenes = []
     for i in range(count):
-        scene = draw_scene(rng, unseen=False)
+        scene = draw_scene(rng, False, EVENT_NAMES[rng.choice(len(EVENT_NAMES), p=WEIGHTS / WEIGHTS.sum())])
         # Decoders give the frame nearest to the moment asked for.
         times = np.arange(FRAMES) * FRAME_INTERVAL + rng.uniform(-0.04, 0.04, FRAMES)
         pixels[i] = wear(render(scene, times, SIDE, softness=rng.uniform(0.8, 1.6)))

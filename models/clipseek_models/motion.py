@@ -13,7 +13,7 @@ from .world import (
     ANY, BACKGROUNDS, COLOURS, EVENT, EVENTS, SHAPES, SIZES, SYMMETRY, TEXTURES, Look, Scene, can_spin, held_out, visible,
 )
 
-RADIUS = {"small": (0.095, 0.125), "large": (0.165, 0.205)}
+RADIUS = {"small": (0.105, 0.13), "large": (0.165, 0.205)}
 FRAME_INTERVAL = 0.25
 SOLID = ("circle", "square", "heart")  # shapes that another object can hide behind
 
@@ -97,7 +97,7 @@ def _draw_numbers(rng: np.random.Generator, scene: Scene) -> dict[str, float]:
         n["low"], n["high"] = low, low + travel
         n["drift"] = float(rng.uniform(-0.04, 0.04))
     elif event.startswith("spin"):
-        fastest = min(0.34 * SYMMETRY[SHAPES[scene.looks[0].shape]] / FRAME_INTERVAL, 150.0)
+        fastest = min(0.28 * SYMMETRY[SHAPES[scene.looks[0].shape]] / FRAME_INTERVAL, 150.0)
         n["rate"] = float(rng.uniform(0.45 * fastest, fastest))
         n["x0"], n["y0"] = float(rng.uniform(0.3, 0.7)), float(rng.uniform(0.3, 0.7))
     elif event in ("grow", "shrink"):

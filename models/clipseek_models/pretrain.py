@@ -83,7 +83,7 @@ def attribute_loss(answers: dict[str, Tensor], known: dict[str, np.ndarray], row
     place = torch.from_numpy(where[:, X : LOG_RADIUS + 1])
     turn = torch.from_numpy(where[:, COS : SIN + 1])
     loss = loss + 8 * F.smooth_l1_loss(answers["place"][n, q], place, beta=0.05)
-    loss = loss + 1.5 * ((answers["turn"][n, q] - turn).square() * turns).mean()
+    loss = loss + 3.0 * ((answers["turn"][n, q] - turn).square() * turns).mean()
     for name in ("shape", "colour", "texture"):
         target = torch.from_numpy(known[name][frame, role].astype(np.int64))
         loss = loss + 0.5 * F.cross_entropy(answers[name][n, q], target)

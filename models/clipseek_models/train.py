@@ -27,7 +27,7 @@ from .scope import fit
 
 CLIPS = 24_000
 FRAME_STEPS = 1000
-ALIGN_STEPS = 600
+ALIGN_STEPS = 700
 
 
 @dataclass(frozen=True)
