@@ -6,6 +6,7 @@
 //! the double for tests.
 
 pub mod bundle;
+mod digest;
 #[cfg(feature = "onnx")]
 mod export;
 pub mod hashed;
