@@ -89,6 +89,7 @@ impl Bundle {
     }
 
     /// An error about this bundle.
+    #[cfg(feature = "onnx")]
     pub(super) fn error(&self, problem: impl Into<String>) -> BundleError {
         BundleError { bundle: self.manifest.name.clone(), problem: problem.into() }
     }

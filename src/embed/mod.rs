@@ -19,6 +19,7 @@ pub mod model;
 pub mod onnx;
 pub mod runtime;
 pub mod scope;
+#[cfg(feature = "onnx")]
 mod tensor;
 pub mod text;
 pub mod worker;
