@@ -68,6 +68,10 @@ struct Shard {
 impl EdgeStore {
     /// Opens (or makes) the folder of this collection in `dir`. Blocks: seconds for millions of records.
     pub fn open(dir: &Path, collection: &CollectionSpec) -> Result<Self, StoreError> {
+        // The engine maps its files: where the disk is full it is killed, not told. What is there can be searched still.
+        if !dir.join(&collection.name).exists() {
+            check_free_space(dir, MIN_FREE_BYTES)?;
+        }
         let (folder, engine) = Folder::open(dir, collection)?;
         let shard = Arc::new(Shard { engine: RwLock::new(Some(engine)), folder });
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
@@ -259,7 +263,8 @@ impl VectorStore for EdgeStore {
 
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
         self.read(move |engine| {
-            let count = engine.count(CountRequest { filter: media.map(points::of_media), exact: true }).map_err(failed)?;
+            let count =
+                engine.count(CountRequest { filter: media.map(points::of_media), exact: true }).map_err(failed)?;
             Ok(count as u64)
         })
         .await
@@ -300,8 +305,9 @@ fn closed() -> StoreError {
 }
 
 fn check_free_space(path: &Path, needed: u64) -> Result<(), StoreError> {
-    let Ok(stat) = nix::sys::statvfs::statvfs(path) else {
-        return Ok(()); // not every file system answers
+    // The folder may not be there yet, and not every file system answers.
+    let Some(stat) = path.ancestors().find_map(|place| nix::sys::statvfs::statvfs(place).ok()) else {
+        return Ok(());
     };
     let free = u64::from(stat.blocks_available()) * u64::from(stat.fragment_size());
     if free < needed {
