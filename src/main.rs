@@ -22,7 +22,13 @@ fn main() {
         },
         tolerance: 0.25,
         from: Duration::from_secs_f64(args.get(6).map_or(0.0, |v| v.parse().unwrap())),
-        pixels: PixelSpec { width: 224, height: 224, resize: Resize::ShortestEdge, interpolation: Interpolation::Bicubic, antialias: true },
+        pixels: PixelSpec {
+            width: 224,
+            height: 224,
+            resize: Resize::ShortestEdge,
+            interpolation: Interpolation::Bicubic,
+            antialias: true,
+        },
         thumbnail_px: args.get(4).and_then(|v| v.parse().ok()),
     };
     let start = Instant::now();
@@ -48,6 +54,14 @@ fn main() {
             Err(e) => error = Some(e.to_string()),
         }
     }
-    let short: Vec<String> = times.iter().take(6).chain(times.iter().rev().take(1)).map(|t| format!("{t:.3}")).collect();
-    println!("{} frames={n} err={error:?} times={} open={opened:?} wall={:?}\n    {:?}\n    {:?}", args[1], short.join(","), start.elapsed(), frames.probe(), frames.outcome());
+    let short: Vec<String> =
+        times.iter().take(6).chain(times.iter().rev().take(1)).map(|t| format!("{t:.3}")).collect();
+    println!(
+        "{} frames={n} err={error:?} times={} open={opened:?} wall={:?}\n    {:?}\n    {:?}",
+        args[1],
+        short.join(","),
+        start.elapsed(),
+        frames.probe(),
+        frames.outcome()
+    );
 }

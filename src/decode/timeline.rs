@@ -36,7 +36,10 @@ impl Timeline {
     pub fn place(&mut self, stamp: Stamp) -> Packet {
         let step = stamp.duration.filter(|d| *d > 0).or(self.nominal);
         let next = self.latest.map_or(0, |latest| latest + step.unwrap_or(USUAL_STEP));
-        let pts = match stamp.pts.or(stamp.dts) {
+        let in_order = stamp.pts.is_some();
+        // Decoding times grow; where two are alike, frames were packed together.
+        let counted = stamp.dts.filter(|dts| self.latest.is_none_or(|latest| dts + self.shift > latest));
+        let pts = match stamp.pts.or(counted) {
             Some(pts) => {
                 let behind = self.latest.map_or(0, |latest| latest - (pts + self.shift));
                 if stamp.key && behind > BACKWARD_JUMP {
@@ -47,7 +50,7 @@ impl Timeline {
             None => next,
         };
         self.latest = Some(self.latest.map_or(pts, |latest| latest.max(pts)));
-        Packet { pts, duration: step, key: stamp.key, shown: stamp.shown, bytes: stamp.bytes }
+        Packet { pts, duration: step, key: stamp.key, shown: stamp.shown, bytes: stamp.bytes, in_order }
     }
 }
 
@@ -65,6 +68,16 @@ mod tests {
         timeline.set_nominal(Some(100));
         let times: Vec<i64> = (0..4).map(|i| timeline.place(stamp(None, i == 0)).pts).collect();
         assert_eq!(times, [0, 100, 200, 300]);
+    }
+
+    #[test]
+    fn decoding_times_serve_where_there_is_nothing_better() {
+        let mut timeline = Timeline::default();
+        timeline.set_nominal(Some(40));
+        let dts = [0, 40, 80, 80, 160];
+        let packets = dts.map(|dts| timeline.place(Stamp { dts: Some(dts), ..stamp(None, dts == 0) }));
+        assert_eq!(packets.map(|packet| packet.pts), [0, 40, 80, 120, 160]);
+        assert!(packets.iter().all(|packet| !packet.in_order));
     }
 
     #[test]
