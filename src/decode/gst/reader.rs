@@ -65,6 +65,8 @@ pub(in crate::decode) struct Reader {
     layout: Option<Layout>,
     /// Frames so small say no more than "as before" and give no picture.
     least_size: Option<usize>,
+    /// The decoder of this codec (GIF) gives all pictures the same time.
+    shuffles: bool,
     clean_start_seen: bool,
     first: Option<(Packet, Coded)>,
     probe: Probe,
@@ -109,6 +111,7 @@ impl Reader {
             caps: None,
             layout: None,
             least_size: None,
+            shuffles: false,
             clean_start_seen: false,
             first: None,
             probe: Probe::default(),
@@ -211,6 +214,7 @@ impl Reader {
             key,
             shown,
             bytes: buffer.size(),
+            in_order: !self.shuffles,
         });
         Some((packet, Coded { buffer, caps }))
     }
@@ -226,6 +230,7 @@ impl Reader {
             // The transparency of WebM is a stream of its own, which is not wanted, and decoders refuse its mark.
             structure.remove_field("codec-alpha");
             let is_mpeg4 = structure.name() == "video/mpeg" && structure.get::<i32>("mpegversion") == Ok(4);
+            self.shuffles = structure.name().contains("gif");
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
             if structure.name() == "video/x-h264" {
                 let record = structure.get::<gst::Buffer>("codec_data").ok();
@@ -263,26 +268,21 @@ impl Reader {
         if let Some(codec) = found.without_plugin.clone().filter(|_| !found.connected) {
             return DecodeError::NoDecoder { remedy: remedy(&codec), codec };
         }
-        if !found.connected && !found.tracks.is_empty() {
-            return DecodeError::NoVideoTrack(found.tracks.join(", "));
-        }
         if kind.starts_with("text/") || kind.starts_with("image/") && kind != "image/gif" {
             return DecodeError::NotVideo(kind.to_string());
+        }
+        if !found.connected && !found.tracks.is_empty() {
+            return DecodeError::NoVideoTrack(found.tracks.join(", "));
         }
         if kind.starts_with("audio/") {
             return DecodeError::NoVideoTrack(kind.to_string());
         }
-        match self.problem.as_ref().and_then(|error| error.kind::<gst::StreamError>()) {
-            Some(gst::StreamError::TypeNotFound | gst::StreamError::WrongType) => {
-                return DecodeError::NotVideo(text());
-            }
-            Some(gst::StreamError::CodecNotFound) if !found.connected => {
-                return DecodeError::NotVideo(format!("{kind}: {}", text()));
-            }
-            _ => {}
-        }
-        if kind.is_empty() {
-            return DecodeError::NotVideo(text());
+        let no_plugin = self.problem.as_ref().is_some_and(|error| {
+            error.matches(gst::StreamError::CodecNotFound) || error.matches(gst::CoreError::MissingPlugin)
+        });
+        if kind.is_empty() || no_plugin && !kind.starts_with("video/") {
+            let kind = if kind.is_empty() { text() } else { kind.to_string() };
+            return DecodeError::NotVideo(kind);
         }
         DecodeError::Damaged(text())
     }
