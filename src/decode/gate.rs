@@ -4,7 +4,7 @@
 //! What is held is limited: of a group that grows too long, the first part is let through to the decoder and the rest
 //! is decided on part by part. Pure: what the frames carry (`T`) is not looked at.
 
-use super::plan::{Decision, Packet, Rule, Territory, decide, step};
+use super::plan::{Decision, Packet, Rule, Territory, decide};
 use super::{Outcome, Sampling};
 
 const MOST_PACKETS: usize = 600;
@@ -44,6 +44,7 @@ pub struct Gate<T> {
     previous_key: Option<i64>,
     served_to: i64,
     exact_to: i64,
+    step: i64,
     begun: bool,
     end: Option<i64>,
     packets: u64,
@@ -66,6 +67,7 @@ impl<T> Gate<T> {
             previous_key: None,
             served_to: NEVER,
             exact_to: NEVER,
+            step: 0,
             begun: false,
             end: None,
             packets: 0,
@@ -219,6 +221,7 @@ impl<T> Gate<T> {
                 exact_to: self.exact_to,
                 previous_key: self.previous_key,
                 next_key,
+                previous_step: self.step,
                 begun: self.begun,
             },
         );
@@ -237,15 +240,13 @@ impl<T> Gate<T> {
         if !self.continued && packets[0].shown {
             self.previous_key = Some(packets[0].pts);
         }
-        if !open_ended && let (None, Some(end)) = (packets[packets.len() - 1].duration, self.end) {
+        if let (None, Some(end), Some(base)) = (packets[packets.len() - 1].duration, self.end, self.base) {
             // The last frame lasts as long as the others do.
-            let mut shown: Vec<i64> = packets.iter().filter(|p| p.shown).map(|p| p.pts).collect();
-            shown.sort_unstable();
-            if let (Some(last), Some(base)) = (shown.last(), self.base) {
-                self.end = Some(end.max(last + base + step(&shown)));
-            }
+            let last = packets.iter().filter(|p| p.shown).map(|p| p.pts).max();
+            self.end = Some(last.map_or(end, |last| end.max(last + base + decision.step)));
         }
         self.served_to = decision.served_to;
+        self.step = decision.step;
         if open_ended {
             self.exact_to = decision.served_to;
         }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cli;
+mod decode;
 mod embed;
 mod flow;
 mod kill;

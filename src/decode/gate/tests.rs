@@ -29,7 +29,14 @@ impl Stream {
         for i in 1..total {
             shown.push(shown[i - 1] + self.steps[i % self.steps.len()] * MS);
         }
-        let packet = |i: usize, key: bool| Packet { pts: shown[i], duration: None, key, shown: true, bytes: 100 };
+        let packet = |i: usize, key: bool| Packet {
+            pts: shown[i],
+            duration: None,
+            key,
+            shown: true,
+            bytes: 100,
+            in_order: true,
+        };
         let mut coded = Vec::new();
         let mut first = 0;
         for (number, group) in self.groups.iter().enumerate() {

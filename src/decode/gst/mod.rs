@@ -41,7 +41,9 @@ fn element<T: IsA<gst::Element>>(pipeline: &gst::Pipeline, name: &str) -> Result
 
 /// The next error a graph reports within this time, if any.
 fn reported_error(bus: &gst::Bus, wait: gst::ClockTime) -> Option<gst::glib::Error> {
-    let message = bus.timed_pop_filtered(wait, &[gst::MessageType::Error])?;
+    // Without time to wait the binding's timed variant does not even look.
+    let kinds = [gst::MessageType::Error];
+    let message = if wait.is_zero() { bus.pop_filtered(&kinds)? } else { bus.timed_pop_filtered(wait, &kinds)? };
     match message.view() {
         gst::MessageView::Error(error) => Some(error.error()),
         _ => None,
