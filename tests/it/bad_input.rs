@@ -40,7 +40,7 @@ fn bad_files_fail_with_their_reason_and_good_ones_are_indexed() {
         ("text.mp4", b"this is a letter to my aunt\n".repeat(100), "not a video"),
         ("noise.mkv", (0..50_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect(), "not a video"),
         ("header.mp4", mp4[..60].to_vec(), ""),
-        ("sound.avi", wav(), "no video track"),
+        ("sound.mkv", wav(), "no video track"),
         ("zeros.mp4", vec![0; 10_000], "not a video"),
     ];
     for (name, bytes, _) in &cases {

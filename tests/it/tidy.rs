@@ -37,7 +37,7 @@ fn libraries_stay_where_they_belong() {
     for file in files {
         let name = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
         for (number, line) in (1..).zip(std::fs::read_to_string(&file).unwrap().lines()) {
-            if line.starts_with("#[cfg(test)]") {
+            if line.trim_start().starts_with("#[cfg(test)]") {
                 break;
             }
             let code = line.split("//").next().unwrap_or_default();

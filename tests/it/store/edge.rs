@@ -138,7 +138,7 @@ async fn records_left_twice_by_a_kill_are_one_again() {
     fs::write(root.join("unclean"), "").unwrap();
 
     let store = place.open(&collection).await.unwrap();
-    assert_eq!(store.count().await.unwrap(), 2501);
+    assert_eq!(store.count(None).await.unwrap(), 2501);
     assert_eq!(scan_all(store.as_ref(), None, 1000).await.len(), 2501);
     let filter = Filter { label: Some("new".into()), ..Filter::default() };
     let found = store.search(&Query { vector: vector(1, 8), limit: 100, filter }).await.unwrap();
