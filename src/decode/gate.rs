@@ -22,9 +22,17 @@ const NEVER: i64 = i64::MIN / 4;
 #[derive(Debug)]
 pub struct Release<T> {
     /// In coded order.
-    pub packets: Vec<(Packet, T)>,
+    pub packets: Vec<Released<T>>,
     /// Times of the frames to hand on, as the packets have them.
     pub wanted: Vec<i64>,
+}
+
+#[derive(Debug)]
+pub struct Released<T> {
+    pub packet: Packet,
+    pub payload: T,
+    /// The frame coded before this one was left out.
+    pub after_gap: bool,
 }
 
 #[derive(Debug)]
@@ -46,6 +54,7 @@ pub struct Gate<T> {
     exact_to: i64,
     step: i64,
     begun: bool,
+    gap: bool,
     end: Option<i64>,
     packets: u64,
     decoded: u64,
@@ -69,6 +78,7 @@ impl<T> Gate<T> {
             exact_to: NEVER,
             step: 0,
             begun: false,
+            gap: false,
             end: None,
             packets: 0,
             decoded: 0,
@@ -226,12 +236,18 @@ impl<T> Gate<T> {
             },
         );
         self.advance(&packets, leading.len(), open_ended, &decision);
-        let released = self.held.drain(..count).zip(decision.decode);
-        let packets: Vec<(Packet, T)> =
-            released.filter(|(_, decode)| *decode).filter_map(|((packet, load), _)| Some((packet, load?))).collect();
+        let mut packets = Vec::new();
+        for ((packet, payload), decode) in self.held.drain(..count).zip(decision.decode) {
+            match payload {
+                Some(payload) if decode => {
+                    packets.push(Released { packet, payload, after_gap: std::mem::take(&mut self.gap) });
+                }
+                _ => self.gap = true,
+            }
+        }
         self.bytes = self.held.iter().map(|(packet, _)| packet.bytes).sum();
         self.decoded += packets.len() as u64;
-        self.deltas_decoded += packets.iter().filter(|(packet, _)| !packet.key).count() as u64;
+        self.deltas_decoded += packets.iter().filter(|released| !released.packet.key).count() as u64;
         let wanted = decision.wanted.iter().map(|pts| pts + base).collect();
         Some(Release { packets, wanted })
     }

@@ -172,7 +172,7 @@ impl Job<'_> {
             *wanted += release.wanted.len();
             decoding.want(&release.wanted);
             let progress = |pictures| self.listener.progress(pictures);
-            release.packets.into_iter().all(|(packet, coded)| decoding.push(&packet, coded, &progress).is_ok())
+            release.packets.into_iter().all(|released| decoding.push(released, &progress).is_ok())
         };
         while let Some((packet, coded)) = reader.next()? {
             seen += 1;

@@ -116,12 +116,12 @@ fn every_container_and_codec_gives_every_frame() {
         ("a.mp4", format!("{x264} ! mp4mux")),
         ("a.mov", format!("{x264} ! qtmux")),
         ("a.mkv", format!("{x264} ! matroskamux")),
-        ("a.flv", format!("{x264} ! flvmux")),
+        ("a.flv", "x264enc key-int-max=25 bframes=0 ! h264parse ! flvmux".into()),
         ("a.ts", format!("{x264} ! mpegtsmux")),
         ("hevc.mkv", "x265enc key-int-max=25 speed-preset=ultrafast ! h265parse ! matroskamux".into()),
         ("vp8.webm", "vp8enc deadline=1 keyframe-max-dist=25 ! webmmux".into()),
         ("vp9.webm", "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=25 ! webmmux".into()),
-        ("mpeg2.ts", "avenc_mpeg2video gop-size=15 ! mpegvideoparse ! mpegtsmux".into()),
+        ("mpeg2.ts", "mpeg2enc ! mpegvideoparse ! mpegtsmux".into()),
         ("mpeg4.avi", "avenc_mpeg4 gop-size=25 ! avimux".into()),
         ("mjpeg.avi", "jpegenc ! avimux".into()),
         ("prores.mov", "videoconvert ! avenc_prores_ks ! qtmux".into()),
@@ -204,11 +204,11 @@ fn uniform_takes_first_and_last() {
 #[test]
 fn pictures_stand_upright_and_wide() {
     let world = World::new();
-    // Green at the left, blue at the right.
     let halves =
         "videotestsrc num-buffers=5 pattern=gradient ! video/x-raw,format=I420,width=160,height=80,framerate=25/1";
-    let encode = "x264enc ! h264parse ! taginject tags=\"image-orientation=rotate-90\" ! qtmux";
-    let turned = all(&world.make("turned.mov", &format!("{halves} ! {encode} ! filesink location=OUT")));
+    let path = world.make("turned.mp4", &format!("{halves} ! x264enc ! h264parse ! mp4mux ! filesink location=OUT"));
+    turn_clockwise(&path);
+    let turned = all(&path);
     assert_eq!((turned.probe.width, turned.probe.height), (80, 160));
     assert_eq!(turned.probe.orientation.as_deref(), Some("90"));
     // The gradient runs from top to bottom; turned clockwise the top is at the right.
@@ -222,6 +222,16 @@ fn pictures_stand_upright_and_wide() {
                 pixel-aspect-ratio=16/9 ! x264enc ! h264parse ! matroskamux ! filesink location=OUT";
     let wide = all(&world.make("wide.mkv", wide));
     assert_eq!((wide.probe.width, wide.probe.height), (160, 80));
+}
+
+/// Writes a quarter turn into the track header.
+fn turn_clockwise(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let matrix = bytes.windows(4).position(|kind| kind == b"tkhd").unwrap() + 4 + 40;
+    for (index, value) in [0, 0x0001_0000, 0, -0x0001_0000, 0, 0, 80 << 16, 0, 0x4000_0000_i32].iter().enumerate() {
+        bytes[matrix + index * 4..matrix + index * 4 + 4].copy_from_slice(&value.to_be_bytes());
+    }
+    std::fs::write(path, bytes).unwrap();
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn run(packets: &[Packet], sampling: Sampling, interval: i64, from: i64) -> Run 
     let mut take = |release: Option<Release<()>>| {
         if let Some(release) = release {
             run.wanted.extend(release.wanted);
-            run.decoded.extend(release.packets.into_iter().map(|(packet, ())| packet));
+            run.decoded.extend(release.packets.into_iter().map(|released| released.packet));
         }
     };
     for packet in packets {

@@ -10,8 +10,8 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
+use super::super::gate::Released;
 use super::super::pixels::{Orientation, Picture, deinterlace};
-use super::super::plan::Packet;
 use super::super::{DecodeError, template};
 use super::reader::Coded;
 use super::{element, launch, reported_error};
@@ -122,6 +122,8 @@ impl Decoding {
             }
             gst::PadProbeReturn::Ok
         });
+        let entry = decoder.static_pad("sink").ok_or_else(|| DecodeError::Setup("a decoder without input".into()))?;
+        entry.add_probe(gst::PadProbeType::BUFFER, drain_at_gap);
         let bus = pipeline.bus().expect("a pipeline has a bus");
         source.set_max_bytes(0);
         if pipeline.set_state(gst::State::Playing).is_err() {
@@ -143,12 +145,8 @@ impl Decoding {
     }
 
     /// Waits while the decoder has enough to do, calling `waiting` again and again.
-    pub(in crate::decode) fn push(
-        &mut self,
-        packet: &Packet,
-        coded: Coded,
-        waiting: &dyn Fn(u64),
-    ) -> Result<(), String> {
+    pub(in crate::decode) fn push(&mut self, released: Released<Coded>, waiting: &dyn Fn(u64)) -> Result<(), String> {
+        let (packet, coded) = (released.packet, released.payload);
         while self.source.current_level_bytes() >= QUEUE {
             waiting(self.pictures());
             self.check_for(PAUSE)?;
@@ -164,6 +162,11 @@ impl Decoding {
         let fields = buffer.make_mut();
         fields.set_pts(gst::ClockTime::from_nseconds((packet.pts + SHIFT).max(0) as u64));
         fields.set_dts(gst::ClockTime::NONE);
+        if released.after_gap {
+            fields.set_flags(gst::BufferFlags::DISCONT);
+        } else {
+            fields.unset_flags(gst::BufferFlags::DISCONT);
+        }
         self.source.push_buffer(buffer).map(|_| ()).map_err(|error| error.to_string())
     }
 
@@ -187,6 +190,16 @@ impl Decoding {
             None => Ok(()),
         }
     }
+}
+
+/// Has the decoder give what it still holds before it gets a frame that does not follow on the last: it would count the
+/// frames in between as lost, and throw pictures away.
+fn drain_at_gap(pad: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
+    let gap = info.buffer().is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::DISCONT));
+    if gap && let Some(start) = pad.sticky_event::<gst::event::StreamStart>(0) {
+        pad.send_event(start);
+    }
+    gst::PadProbeReturn::Ok
 }
 
 impl Pictures {
