@@ -22,6 +22,8 @@ const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 const GRACE: u32 = 15;
 /// So many glances without finding any track, and there is none.
 const PATIENCE: u32 = 1500;
+/// libav's reader of GIF goes round in circles at the end of the file instead of saying so: silence is the end.
+const END_OF_GIF: u32 = 100;
 /// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
 const START_ROUNDING: i64 = 1_000_000;
 
@@ -181,7 +183,10 @@ impl Reader {
     fn is_over(&self, quiet: u32) -> bool {
         let found = lock(&self.found);
         let ended = found.ended || self.problem.is_some();
-        (self.hopeless && !found.connected) || (ended && quiet > GRACE) || (!found.connected && quiet > PATIENCE)
+        (self.hopeless && !found.connected)
+            || (ended && quiet > GRACE)
+            || (!found.connected && quiet > PATIENCE)
+            || (self.shuffles && quiet > END_OF_GIF)
     }
 
     fn note_problem(&mut self) {
