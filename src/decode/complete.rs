@@ -63,7 +63,8 @@ fn matroska_end(file: &File, head: &[u8]) -> io::Result<Option<u64>> {
     let at = 4 + width as u64 + size;
     let mut segment = [0; 12];
     let got = file.read_at(&mut segment, at)?;
-    if got < 12 || !segment.starts_with(&MATROSKA_SEGMENT) {
+    let segment = &segment[..got];
+    if !segment.starts_with(&MATROSKA_SEGMENT) {
         return Ok(None);
     }
     Ok(number(&segment[4..]).map(|(size, width)| at.saturating_add(4 + width as u64).saturating_add(size)))

@@ -4,8 +4,11 @@
 mod decoders;
 mod facts;
 mod log;
+mod mended;
 mod pictures;
 mod reader;
+
+use std::sync::{Mutex, MutexGuard};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -48,4 +51,8 @@ fn reported_error(bus: &gst::Bus, wait: gst::ClockTime) -> Option<gst::glib::Err
         gst::MessageView::Error(error) => Some(error.error()),
         _ => None,
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -14,7 +14,7 @@ use super::super::gate::Released;
 use super::super::pixels::{Orientation, Picture, deinterlace};
 use super::super::{DecodeError, template};
 use super::reader::Coded;
-use super::{element, launch, reported_error};
+use super::{element, launch, lock, reported_error};
 
 /// Bytes of coded frames waiting for the decoder.
 const QUEUE: u64 = 2 << 20;
@@ -259,8 +259,4 @@ fn picture<R>(
     let pixel_aspect = (aspect.numer().max(1) as u32, aspect.denom().max(1) as u32);
     let pts = buffer.pts().map_or(0, |pts| pts.nseconds() as i64 - SHIFT);
     Ok(take(pts, &Picture { data, width, height, pixel_aspect, orientation }))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! A file to its coded frames.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -14,7 +14,8 @@ use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::{DecodeError, Probe, template};
 use super::decoders::remedy;
-use super::{element, facts, launch, reported_error};
+use super::mended::serve;
+use super::{element, facts, launch, lock, reported_error};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -392,43 +393,4 @@ fn place(time: Option<gst::ClockTime>, segment: Option<&gst::FormattedSegment<gs
     let shown = nanos + START_ROUNDING >= start && segment.stop().is_none_or(|stop| time < stop);
     let base = segment.base().map_or(0, |t| t.nseconds() as i64);
     (Some(nanos - start + base), shown)
-}
-
-/// Answers what the graph asks of a mended file.
-fn serve(source: &gst_app::AppSrc, mended: &Arc<Mended>) {
-    const LEAST: u32 = 64 << 10;
-    source.set_size(mended.len() as i64);
-    let position = Arc::new(Mutex::new(0u64));
-    let (sought, file) = (position.clone(), mended.clone());
-    source.set_callbacks(
-        gst_app::AppSrcCallbacks::builder()
-            .seek_data(move |_, offset| {
-                *lock(&sought) = offset;
-                true
-            })
-            .need_data(move |source, length| {
-                let mut position = lock(&position);
-                let length = if length == u32::MAX { LEAST } else { length };
-                match file.read_at(*position, length as usize) {
-                    Ok(data) if !data.is_empty() => {
-                        let offset = *position;
-                        *position += data.len() as u64;
-                        let mut buffer = gst::Buffer::from_slice(data);
-                        let fields = buffer.get_mut().expect("a new buffer has one owner");
-                        fields.set_offset(offset);
-                        drop(position);
-                        let _ = source.push_buffer(buffer);
-                    }
-                    _ => {
-                        drop(position);
-                        let _ = source.end_of_stream();
-                    }
-                }
-            })
-            .build(),
-    );
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
