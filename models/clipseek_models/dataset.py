@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from multiprocessing import Pool
+from multiprocessing import get_context
 from random import Random
 
 import numpy as np
@@ -113,7 +113,8 @@ def training_clips(count: int, seed: int = 10_000, processes: int = 2) -> Clips:
     pixels = np.empty((count, FRAMES, SIDE, SIDE, 3), np.uint8)
     where = np.empty((count, FRAMES, 2, 7), np.float32)
     scenes: list[Scene] = []
-    with Pool(processes) as pool:
+    # Not forked: threads of whatever ran before would be missing in the child, and it would wait for them.
+    with get_context("spawn").Pool(processes) as pool:
         for these_pixels, these_places, these_scenes in pool.imap(_render_part, jobs):
             here = slice(len(scenes), len(scenes) + len(these_scenes))
             pixels[here], where[here] = these_pixels, these_places
