@@ -1,0 +1,61 @@
+"""Makes the footage that is measured on: 1080p H.264, 30 frames a second, key frame every 2 s, two B-frames.
+
+The sample tape in the middle, a moving texture behind it, grain over all, so that it costs a decoder about what a
+camera's picture costs. Long files repeat a short one without encoding it again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+TAPE = Path(__file__).parent.parent / "fixtures/footage/tape.mp4"
+BASE_S = 60
+X264 = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "24", "-pix_fmt", "yuv420p", "-g", "60", "-keyint_min", "60", "-sc_threshold", "0", "-bf", "2", "-b_strategy", "0"]
+PICTURE = (
+    "[0]crop=1920:1080:x='(in_w-out_w)*(0.5+0.5*sin(t/3))':y='(in_h-out_h)*(0.5+0.5*cos(t/4))'[behind];"
+    "[1]fps=30,scale=1080:1080:flags=bicubic[tape];"
+    "[behind][tape]overlay=x=420:y=0,noise=alls=7:allf=t,format=yuv420p"
+)
+
+
+def base(folder: Path) -> Path:
+    path = folder / "base.mp4"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        still = folder / "texture.png"
+        Image.fromarray(texture(2880, 1620)).save(still)
+        inputs = ["-loop", "1", "-framerate", "30", "-i", still, "-stream_loop", "-1", "-i", TAPE]
+        _ffmpeg([*inputs, "-filter_complex", PICTURE, "-t", BASE_S, *X264], path)
+    return path
+
+
+def looped(folder: Path, seconds: int) -> Path:
+    path = folder / f"{seconds}s.mp4"
+    if not path.exists():
+        _ffmpeg(["-stream_loop", "-1", "-i", base(folder), "-t", seconds, "-c", "copy", "-an"], path)
+    return path
+
+
+def several(folder: Path, count: int, seconds: int) -> list[Path]:
+    """Files of about that length, each of another one, for the same content would be indexed once."""
+    return [looped(folder, seconds + 2 * i) for i in range(count)]
+
+
+def texture(width: int, height: int) -> np.ndarray:
+    """Noise with the spectrum of natural pictures (amplitude as one over frequency), in colour."""
+    rng = np.random.default_rng(1)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = np.inf
+    planes = [np.fft.irfft2(np.fft.rfft2(rng.standard_normal((height, width))) / frequency, (height, width)) for _ in range(3)]
+    stack = np.stack([planes[0], planes[0] + planes[1] / 3, planes[0] + planes[2] / 3], axis=-1)
+    return np.clip(128 + 50 * stack / stack.std(), 0, 255).astype(np.uint8)
+
+
+def _ffmpeg(arguments: list[object], path: Path) -> None:
+    part = path.with_suffix(".part.mp4")
+    subprocess.run(["ffmpeg", "-y", "-v", "error", *map(str, arguments), str(part)], check=True)
+    part.rename(path)
