@@ -1,15 +1,24 @@
-"""The shipped bundle reaches its targets. Needs numpy, pillow, tokenizers and onnxruntime; no PyTorch."""
+"""The shipped bundle reaches its targets. Needs numpy, pillow, tokenizers and onnxruntime; no PyTorch.
 
+Searching the footage needs ffmpeg too, and is skipped where there is none.
+"""
+
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clipseek_models.bundle import Bundle
+from clipseek_models.dataset import strangers
 from clipseek_models.dataset import test_set as make_test_set
 from clipseek_models.evaluate import evaluate
+from clipseek_models.scope import distances
+from clipseek_models.windows import scope, search_footage
 
-SHAPES = Path(__file__).resolve().parent.parent / "bundles" / "shapes"
+MODELS = Path(__file__).resolve().parent.parent
+SHAPES = MODELS / "bundles" / "shapes"
+FOOTAGE = MODELS.parent / "tests" / "fixtures" / "footage"
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +58,17 @@ def test_words_of_ones_own(bundle):
     """A person's wording is nearer to the grammar's for the same thing than for its opposite."""
     mine, left, right = bundle.texts(["a red ball rolling to the left", "the red circle goes left", "the red circle goes right"])
     assert mine @ left > mine @ right
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg to decode")
+def test_captions_find_their_footage(bundle):
+    assert search_footage(bundle, FOOTAGE) == 0
+
+
+def test_scope_tells_the_world_from_other_pictures(bundle):
+    mean, std, limit = scope(bundle)
+    clips = make_test_set().clips
+    inside = distances(bundle.frame_features(clips.reshape(-1, 64, 64, 3)), mean, std).reshape(len(clips), -1).mean(1)
+    outside = distances(bundle.frame_features(strangers(np.random.default_rng(99), 100, clips[:, 0])), mean, std)
+    assert inside.max() < limit
+    assert (outside > limit).mean() > 0.95

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use super::Global;
 use crate::config::{self, Settings, StoreKind};
-use crate::decode::child::ChildDecoder;
+use crate::decode::ChildDecoder;
 use crate::embed::bundle::{Bundle, Bundles};
 use crate::embed::runtime::EmbedSettings;
 use crate::ledger::Ledger;
@@ -131,7 +132,7 @@ impl App {
 
     pub(super) fn decoder(&self) -> anyhow::Result<ChildDecoder> {
         let exe = std::env::current_exe().context("cannot find this program's own file")?;
-        Ok(ChildDecoder::new(exe))
+        Ok(ChildDecoder::new(exe).stall_after(Duration::from_secs_f64(self.settings.index.stall_secs)))
     }
 
     pub(super) fn jobs(&self) -> usize {

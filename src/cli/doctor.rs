@@ -6,6 +6,7 @@ use serde_json::json;
 use super::End;
 use super::app::App;
 use super::text;
+use crate::decode::inventory;
 use crate::embed::model::verify;
 use crate::embed::runtime::runtime_info;
 
@@ -23,7 +24,7 @@ pub(super) async fn run(app: &App) -> anyhow::Result<End> {
         check("disk", disk(app)),
         check("ledger", ledger(app)),
     ];
-    checks.extend(gstreamer(app));
+    checks.extend(gstreamer());
     checks.push(check(
         "ONNX Runtime",
         runtime_info().map(|info| {
@@ -84,15 +85,14 @@ fn ledger(app: &App) -> anyhow::Result<String> {
 }
 
 /// GStreamer itself, and a decoder for each usual codec.
-fn gstreamer(app: &App) -> Vec<Check> {
-    let inventory = match app.decoder().and_then(|decoder| Ok(decoder.inventory()?)) {
+fn gstreamer() -> Vec<Check> {
+    let inventory = match inventory() {
         Ok(inventory) => inventory,
         Err(error) => return vec![check::<String, _>("GStreamer", Err(error))],
     };
     let mut checks = vec![check::<_, String>("GStreamer", Ok(inventory.version))];
     let (there, missing): (Vec<_>, Vec<_>) = inventory.decoders.into_iter().partition(|(_, element)| element.is_some());
-    let names =
-        |list: &[(String, Option<String>)]| list.iter().map(|(codec, _)| codec.as_str()).collect::<Vec<_>>().join(", ");
+    let names = |list: &[(&str, Option<String>)]| list.iter().map(|(codec, _)| *codec).collect::<Vec<_>>().join(", ");
     checks.push(if missing.is_empty() {
         check::<_, String>("decoders", Ok(names(&there)))
     } else {

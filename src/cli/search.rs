@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::app::App;
 use super::{End, text};
-use crate::decode::pixels;
-use crate::decode::{Frame, PixelSpec};
+use crate::decode::Frame;
+use crate::decode::pixels::{Orientation, Picture, Shrinker};
 use crate::embed::Embedding;
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
@@ -196,10 +196,16 @@ async fn of_image(app: &App, bundle: &Bundle, file: &Path) -> anyhow::Result<Emb
         .with_context(|| format!("--image {}", file.display()))?
         .decode()
         .with_context(|| format!("--image {}: not a JPEG, PNG or WebP picture", file.display()))?;
-    let spec: PixelSpec = bundle.pixel_spec();
-    let picture = picture.into_rgb8();
-    let rgb = crate::decode::Rgb { width: picture.width(), height: picture.height(), data: picture.into_raw() };
-    let frame = Frame { pts: Duration::ZERO, pixels: pixels::fit(&rgb, &spec)?, thumbnail: None };
+    let rgba = picture.into_rgba8();
+    let picture = Picture {
+        data: rgba.as_raw(),
+        width: rgba.width(),
+        height: rgba.height(),
+        pixel_aspect: (1, 1),
+        orientation: Orientation::default(),
+    };
+    let pixels = Shrinker::default().pixels(&picture, &bundle.pixel_spec());
+    let frame = Frame { pts: Duration::ZERO, pixels, thumbnail: None };
     let model = VideoModel::open(bundle, &app.embed_settings())?;
     let frames = vec![frame; bundle.manifest().video.frames];
     let span = (Duration::ZERO, Duration::ZERO);

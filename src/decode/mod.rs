@@ -1,11 +1,31 @@
 //! A video file in, sampled frames out.
 //!
-//! Decoding is not trusted: it runs in a child process per file ([`child`]), which fills a launch template
-//! ([`template`]), runs it with GStreamer ([`gst`]), decides packet by packet what is worth decoding ([`plan`]), resizes
-//! what is sampled ([`pixels`]) and writes frames to a pipe ([`wire`]). The parent sees only this file's types.
+//! Decoding is not trusted: [`ChildDecoder`] runs it in a process per file. There ([`child`], [`job`]) two GStreamer
+//! graphs ([`gst`], from the launch templates in [`template`]) stand on either side of the [`gate`]: one reads coded
+//! frames, the other decodes those that the gate lets through, as [`plan`] decides for each group of pictures. What is
+//! sampled is resized ([`pixels`]) and written to a pipe ([`wire`]). [`timeline`] repairs time stamps, [`mp4`] headers.
+//! The rest of the program sees only this file's types.
 
+#[cfg(feature = "gst")]
 pub mod child;
+pub mod gate;
+#[cfg(feature = "gst")]
+mod gst;
+pub mod h264;
+#[cfg(feature = "gst")]
+mod job;
+pub mod mp4;
+mod parent;
 pub mod pixels;
+pub mod plan;
+pub mod template;
+pub mod timeline;
+pub mod wire;
+
+#[cfg(feature = "gst")]
+pub use gst::{Inventory, inventory};
+pub use parent::{ChildDecoder, SUBCOMMAND};
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,13 +1,11 @@
 //! A bundle on disk: the manifest and files of a folder, checked; and the folders where bundles are looked for.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::BundleError;
-use super::manifest::{Manifest, hex};
+use super::digest::sha256_of;
+use super::manifest::Manifest;
 use super::scope::Scope;
 use crate::decode::PixelSpec;
 
@@ -91,6 +89,7 @@ impl Bundle {
     }
 
     /// An error about this bundle.
+    #[cfg(feature = "onnx")]
     pub(super) fn error(&self, problem: impl Into<String>) -> BundleError {
         BundleError { bundle: self.manifest.name.clone(), problem: problem.into() }
     }
@@ -136,21 +135,6 @@ fn check_file(path: &Path, expected: &str) -> Result<u64, String> {
         return Err(format!("sha256 is {found}, the manifest says {expected}: damaged or changed"));
     }
     Ok(bytes)
-}
-
-pub(super) fn sha256_of(path: &Path) -> io::Result<(String, u64)> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    let mut bytes = 0;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((hex(&hasher.finalize()), bytes));
-        }
-        hasher.update(&buffer[..read]);
-        bytes += read as u64;
-    }
 }
 
 /// The folders that hold bundles, a folder each; of two bundles with one name the first counts.

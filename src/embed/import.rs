@@ -6,20 +6,23 @@
 //! neighbours, since such a model knows pictures, not time.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType};
 use serde_json::Value;
 
-use super::bundle::{Bundle, MANIFEST_FILE, sha256_of};
+use super::bundle::{Bundle, MANIFEST_FILE};
+use super::digest::sha256_of;
+
 use super::export::Preprocessing;
 use super::manifest::{
     FORMAT, FileEntry, GraphEntry, Graphs, Manifest, NAME_RULE, Padding, Similarity, SimilarityKind, Text, Topology,
     Video, is_name,
 };
-use super::onnx::tensor;
+use super::onnx::{OnnxFrameEncoder, tensor};
 use super::runtime::{DeviceChoice, EmbedSettings, open_session};
-use super::text::TextTokenizer;
+use super::text::{OnnxTextEncoder, TextTokenizer};
 use super::{BundleError, EmbedError};
 
 const FRAMES: usize = 8;
@@ -57,6 +60,10 @@ pub fn import(dir: &Path, name: &str, dest: &Path) -> Result<Bundle, EmbedError>
     // Reading it back applies the rules that hold for every manifest.
     Manifest::parse(&text).map_err(fail)?;
     std::fs::write(staging.0.join(MANIFEST_FILE), text).map_err(created)?;
+    // Opened as it will be when used: a graph for a single picture, say, is found out now.
+    let bundle = Bundle::load(&staging.0)?;
+    OnnxFrameEncoder::open(&bundle, &probe_settings())?;
+    OnnxTextEncoder::open(&bundle, Arc::new(TextTokenizer::open(&bundle)?), &probe_settings())?;
     std::fs::rename(&staging.0, &target).map_err(created)?;
     Ok(Bundle::load(&target)?)
 }

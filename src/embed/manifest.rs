@@ -2,13 +2,12 @@
 //!
 //! Pure: reads no file. [`super::bundle`] compares it with what lies in the folder.
 
-use std::collections::BTreeSet;
 use std::path::{Component, Path};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::digest::sha256_of_values;
 use crate::decode::{Interpolation, PixelSpec, Resize};
 
 /// The only manifest format there is.
@@ -188,14 +187,11 @@ impl Manifest {
         for key in ["name", "summary", "licence", "source", "scope"] {
             value.as_object_mut().expect("a struct is an object").remove(key);
         }
-        let mut lines = BTreeSet::new();
-        flatten("", &value, &mut lines);
-        let mut hasher = Sha256::new();
-        for line in lines {
-            hasher.update(line.as_bytes());
-            hasher.update(b"\n");
+        for (_, file) in value.pointer_mut("/graphs").and_then(|g| g.as_object_mut()).into_iter().flatten() {
+            file.as_object_mut().expect("a struct is an object").remove("file");
         }
-        hex(&hasher.finalize())
+        value["tokenizer"].as_object_mut().expect("a struct is an object").remove("file");
+        sha256_of_values(&value)
     }
 
     fn graph_entries(&self) -> Vec<(&'static str, &GraphEntry)> {
@@ -299,29 +295,6 @@ pub(super) fn is_name(name: &str) -> bool {
 
 fn is_plain_path(file: &str) -> bool {
     !file.is_empty() && Path::new(file).components().all(|c| matches!(c, Component::Normal(_)))
-}
-
-/// One line per value, so that the order of keys does not matter.
-fn flatten(path: &str, value: &serde_json::Value, lines: &mut BTreeSet<String>) {
-    match value {
-        serde_json::Value::Object(map) => {
-            for (key, value) in map.iter().filter(|(key, _)| *key != "file") {
-                flatten(&format!("{path}.{key}"), value, lines);
-            }
-        }
-        serde_json::Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                flatten(&format!("{path}.{index}"), item, lines);
-            }
-        }
-        scalar => {
-            lines.insert(format!("{path}={scalar}"));
-        }
-    }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! the double for tests.
 
 pub mod bundle;
+mod digest;
 #[cfg(feature = "onnx")]
 mod export;
 pub mod hashed;
@@ -18,6 +19,7 @@ pub mod model;
 pub mod onnx;
 pub mod runtime;
 pub mod scope;
+#[cfg(feature = "onnx")]
 mod tensor;
 pub mod text;
 pub mod worker;

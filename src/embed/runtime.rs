@@ -69,7 +69,7 @@ mod library {
     use ort::logging::LogLevel;
     use ort::session::Session;
     use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-    use tracing::{info, warn};
+    use tracing::info;
 
     use super::{Device, DeviceChoice, EmbedSettings};
     use crate::embed::EmbedError;
@@ -194,7 +194,6 @@ mod library {
             }
             Err(error) => format!("{error}: {REMEDY}"),
         };
-        warn!(%problem, "ONNX Runtime cannot be loaded");
         Err(EmbedError::Runtime(problem))
     }
 

@@ -104,4 +104,22 @@ mod tests {
         let many = spread(154, 64);
         assert_eq!((many[21], many[63]), (50, 153), "not 51: the step is a rounded float64");
     }
+
+    #[test]
+    fn spread_agrees_with_the_official_loader() {
+        let root =
+            std::env::var("CLIPSEEK_SHARED").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").to_owned());
+        let Ok(cases) = std::fs::read_to_string(format!("{root}/fixtures/parity/frame_sampling/cases.json")) else {
+            println!("skipped: no parity fixtures in {root}");
+            return;
+        };
+        let cases: serde_json::Value = serde_json::from_str(&cases).unwrap();
+        let cases = cases["clip_vip"].as_array().unwrap();
+        assert!(cases.len() > 3);
+        for case in cases {
+            let number = |key: &str| case[key].as_u64().unwrap() as usize;
+            let selected: Vec<usize> = serde_json::from_value(case["selected"].clone()).unwrap();
+            assert_eq!(spread(number("frame_count"), number("num_frames")), selected);
+        }
+    }
 }

@@ -361,3 +361,14 @@ fn tokens_agree_with_the_hugging_face_tokenizer() {
         assert!(tokens.ids[used as usize..].iter().all(|id| *id == 49407));
     }
 }
+
+#[test]
+fn shipped_bundles_are_sound() {
+    let shipped = Bundles::new(vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles")]);
+    for listed in shipped.list() {
+        for check in verify(&listed.dir, &settings()) {
+            assert!(check.outcome.is_ok(), "{}: {check:?}", listed.dir.display());
+            println!("{}: {}: {}", listed.dir.display(), check.what, check.outcome.unwrap());
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Holds coded frames until it is clear which of their group are worth decoding.
+//!
+//! A territory (see [`super::plan`]) is complete when the first frame behind the leading ones of the next group arrives.
+//! What is held is limited: of a group that grows too long, the first part is let through to the decoder and the rest
+//! is decided on part by part. Pure: what the frames carry (`T`) is not looked at.
+
+use super::plan::{Decision, Packet, Rule, Territory, decide, step};
+use super::{Outcome, Sampling};
+
+const MOST_PACKETS: usize = 600;
+const MOST_BYTES: usize = 32 << 20;
+/// Frames kept back when a long group is cut, so that shown order is settled for those before the cut.
+const LOOKAHEAD: usize = 32;
+/// More leading frames than any codec allows: the clock went backward instead.
+const MOST_LEADING: usize = 64;
+/// Share of frames decoded from which on a job is said to have decoded everything.
+const NEARLY_ALL: f64 = 0.9;
+/// Before every time, with room for arithmetic.
+const NEVER: i64 = i64::MIN / 4;
+
+/// What goes on to the decoder.
+#[derive(Debug)]
+pub struct Release<T> {
+    /// In coded order.
+    pub packets: Vec<(Packet, T)>,
+    /// Times of the frames to hand on, as the packets have them.
+    pub wanted: Vec<i64>,
+}
+
+#[derive(Debug)]
+pub struct Gate<T> {
+    rule: Rule,
+    held: Vec<(Packet, Option<T>)>,
+    bytes: usize,
+    /// Whether `held` begins with a key frame or behind a cut.
+    in_group: bool,
+    continued: bool,
+    /// Where in `held` the next group begins.
+    next_key: Option<usize>,
+    own_leading: usize,
+    own_leading_kept: usize,
+    /// Time of the first shown frame; all decisions are relative to it.
+    base: Option<i64>,
+    previous_key: Option<i64>,
+    served_to: i64,
+    exact_to: i64,
+    begun: bool,
+    end: Option<i64>,
+    packets: u64,
+    decoded: u64,
+    deltas_decoded: u64,
+}
+
+impl<T> Gate<T> {
+    pub fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            held: Vec::new(),
+            bytes: 0,
+            in_group: false,
+            continued: false,
+            next_key: None,
+            own_leading: 0,
+            own_leading_kept: 0,
+            base: None,
+            previous_key: None,
+            served_to: NEVER,
+            exact_to: NEVER,
+            begun: false,
+            end: None,
+            packets: 0,
+            decoded: 0,
+            deltas_decoded: 0,
+        }
+    }
+
+    /// Time of the first shown frame, once known: from the first release on.
+    pub fn base(&self) -> Option<i64> {
+        self.base
+    }
+
+    pub fn push(&mut self, packet: Packet, payload: T) -> Option<Release<T>> {
+        self.packets += 1;
+        if packet.shown {
+            let end = packet.pts + packet.duration.unwrap_or(0);
+            self.end = Some(self.end.map_or(end, |known| known.max(end)));
+        }
+        if packet.key && !self.in_group {
+            // What came before the first key frame cannot be decoded.
+            self.held.clear();
+            self.bytes = 0;
+            self.in_group = true;
+        }
+        let mut release = None;
+        if let Some(next) = self.next_key {
+            let leading = self.held.len() - next - 1;
+            if packet.key || packet.pts > self.held[next].0.pts || leading >= MOST_LEADING {
+                release = self.close(next, false);
+            }
+        }
+        if packet.key && !(self.held.is_empty() && !self.continued) {
+            self.next_key = Some(self.held.len());
+        }
+        self.bytes += packet.bytes;
+        let useless = self.rule.sampling == Sampling::Keyframes && !packet.key && self.in_group;
+        self.held.push((packet, (!useless).then_some(payload)));
+        if self.next_key.is_none() && (self.held.len() >= MOST_PACKETS || self.bytes >= MOST_BYTES) {
+            let more = self.relieve();
+            release = merge(release, more);
+        }
+        release
+    }
+
+    /// No more frames come.
+    pub fn finish(&mut self) -> Option<Release<T>> {
+        self.start_without_key();
+        let mut release = None;
+        if let Some(next) = self.next_key {
+            release = self.close(next, false);
+        }
+        let rest = self.close(self.held.len(), false);
+        merge(release, rest)
+    }
+
+    /// Fills in what the gate knows of how the job went.
+    pub fn report(&self, outcome: &mut Outcome) {
+        outcome.packets = self.packets;
+        outcome.packets_decoded = self.decoded;
+        outcome.end = std::time::Duration::from_nanos(match (self.end, self.base) {
+            (Some(end), Some(base)) => u64::try_from(end - base).unwrap_or(0),
+            _ => 0,
+        });
+        outcome.sampling = Some(match self.rule.sampling {
+            Sampling::Auto if self.deltas_decoded == 0 => Sampling::Keyframes,
+            Sampling::Auto if self.decoded as f64 > NEARLY_ALL * self.packets as f64 => Sampling::All,
+            Sampling::Auto => Sampling::Gop,
+            asked => asked,
+        });
+    }
+
+    /// A stream whose frames are not marked starts with its first frame.
+    fn start_without_key(&mut self) {
+        if !self.in_group
+            && let Some((first, _)) = self.held.first_mut()
+        {
+            first.key = true;
+            self.in_group = true;
+        }
+    }
+
+    /// Makes room while a group is still going on.
+    fn relieve(&mut self) -> Option<Release<T>> {
+        self.start_without_key();
+        if self.rule.sampling == Sampling::Keyframes {
+            // Only the key frame and the end of the group matter.
+            let last = self.held.iter().map(|(packet, _)| packet.pts).max();
+            let mut index = 0;
+            self.held.retain(|(packet, _)| {
+                index += 1;
+                index == 1 || Some(packet.pts) == last
+            });
+            self.bytes = self.held.iter().map(|(packet, _)| packet.bytes).sum();
+            return None;
+        }
+        self.close(self.cut(), true)
+    }
+
+    /// The last place, some frames back, where all frames before are shown before all frames behind.
+    fn cut(&self) -> usize {
+        let length = self.held.len();
+        let latest = length - LOOKAHEAD.min(length / 4);
+        let mut earliest_behind = vec![i64::MAX; length + 1];
+        for (index, (packet, _)) in self.held.iter().enumerate().rev() {
+            earliest_behind[index] = earliest_behind[index + 1].min(packet.pts);
+        }
+        let (mut latest_before, mut cut) = (i64::MIN, latest);
+        for (index, (packet, _)) in self.held.iter().enumerate().take(latest + 1).skip(1) {
+            latest_before = latest_before.max(self.held[index - 1].0.pts);
+            if latest_before < earliest_behind[index].min(packet.pts) {
+                cut = index;
+            }
+        }
+        cut
+    }
+
+    /// Decides on the first `count` held frames, which are a group or a part of one, and takes them out.
+    fn close(&mut self, count: usize, open_ended: bool) -> Option<Release<T>> {
+        if count == 0 {
+            return None;
+        }
+        if self.base.is_none() && !self.continued && self.own_leading == 0 {
+            // Nothing was shown before, so frames shown before the first key frame cannot be decoded.
+            let key = self.held[0].0.pts;
+            self.own_leading = self.held[1..count].iter().take_while(|(packet, _)| packet.pts < key).count();
+        }
+        let own_leading = self.own_leading.min(count - 1);
+        if self.base.is_none() {
+            let own = self.held[..count].iter().enumerate().filter(|(i, _)| *i == 0 || *i > own_leading);
+            self.base = own.map(|(_, (packet, _))| packet).filter(|p| p.shown).map(|p| p.pts).min();
+        }
+        let base = self.base.unwrap_or(0);
+        let relative = |(packet, _): &(Packet, Option<T>)| Packet { pts: packet.pts - base, ..*packet };
+        let packets: Vec<Packet> = self.held[..count].iter().map(relative).collect();
+        let behind: Vec<Packet> = self.held[count..].iter().map(relative).collect();
+        let (next_key, leading) = match behind.split_first() {
+            Some((key, leading)) if !open_ended => (key.shown.then_some(key.pts), leading),
+            _ => (None, &[][..]),
+        };
+        let decision = decide(
+            &self.rule,
+            &Territory {
+                packets: &packets,
+                own_leading,
+                own_leading_kept: self.own_leading_kept,
+                leading,
+                continued: self.continued,
+                open_ended,
+                served_to: self.served_to,
+                exact_to: self.exact_to,
+                previous_key: self.previous_key,
+                next_key,
+                begun: self.begun,
+            },
+        );
+        self.advance(&packets, leading.len(), open_ended, &decision);
+        let released = self.held.drain(..count).zip(decision.decode);
+        let packets: Vec<(Packet, T)> =
+            released.filter(|(_, decode)| *decode).filter_map(|((packet, load), _)| Some((packet, load?))).collect();
+        self.bytes = self.held.iter().map(|(packet, _)| packet.bytes).sum();
+        self.decoded += packets.len() as u64;
+        self.deltas_decoded += packets.iter().filter(|(packet, _)| !packet.key).count() as u64;
+        let wanted = decision.wanted.iter().map(|pts| pts + base).collect();
+        Some(Release { packets, wanted })
+    }
+
+    fn advance(&mut self, packets: &[Packet], leading: usize, open_ended: bool, decision: &Decision) {
+        if !self.continued && packets[0].shown {
+            self.previous_key = Some(packets[0].pts);
+        }
+        if !open_ended && let (None, Some(end)) = (packets[packets.len() - 1].duration, self.end) {
+            // The last frame lasts as long as the others do.
+            let mut shown: Vec<i64> = packets.iter().filter(|p| p.shown).map(|p| p.pts).collect();
+            shown.sort_unstable();
+            if let (Some(last), Some(base)) = (shown.last(), self.base) {
+                self.end = Some(end.max(last + base + step(&shown)));
+            }
+        }
+        self.served_to = decision.served_to;
+        if open_ended {
+            self.exact_to = decision.served_to;
+        }
+        self.begun |= !decision.wanted.is_empty();
+        self.continued = open_ended;
+        self.next_key = None;
+        self.own_leading = leading;
+        self.own_leading_kept = decision.leading_kept;
+        if open_ended {
+            (self.own_leading, self.own_leading_kept) = (0, 0);
+        }
+    }
+}
+
+fn merge<T>(first: Option<Release<T>>, second: Option<Release<T>>) -> Option<Release<T>> {
+    match (first, second) {
+        (Some(mut first), Some(second)) => {
+            first.packets.extend(second.packets);
+            first.wanted.extend(second.wanted);
+            Some(first)
+        }
+        (first, second) => first.or(second),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! The only place that knows GStreamer: one graph from a file to coded frames ([`reader`]), one from coded frames to
+//! pictures ([`pictures`]). Both come from launch templates.
+
+mod decoders;
+mod facts;
+mod log;
+mod pictures;
+mod reader;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use super::DecodeError;
+
+pub(super) use decoders::decoders_for;
+pub use decoders::{Inventory, inventory};
+pub(super) use log::{collect_messages, take_messages};
+pub(super) use pictures::{Decoding, Pictures};
+pub(super) use reader::{Coded, Reader, Source};
+
+pub(super) fn init() -> Result<(), DecodeError> {
+    gst::init().map_err(|error| DecodeError::Setup(error.to_string()))?;
+    collect_messages();
+    Ok(())
+}
+
+fn launch(graph: &str) -> Result<gst::Pipeline, DecodeError> {
+    let missing = |error: gst::glib::Error| {
+        DecodeError::Setup(format!("{error}; install the GStreamer plug-ins base, good and bad (graph: {graph})"))
+    };
+    gst::parse::launch(graph)
+        .map_err(missing)?
+        .downcast::<gst::Pipeline>()
+        .map_err(|_| DecodeError::Setup(format!("the template is a single element: {graph}")))
+}
+
+fn element<T: IsA<gst::Element>>(pipeline: &gst::Pipeline, name: &str) -> Result<T, DecodeError> {
+    let missing = || DecodeError::Setup(format!("the launch template has no fitting element called {name}"));
+    pipeline.by_name(name).ok_or_else(missing)?.downcast::<T>().map_err(|_| missing())
+}
+
+/// The next error a graph reports within this time, if any.
+fn reported_error(bus: &gst::Bus, wait: gst::ClockTime) -> Option<gst::glib::Error> {
+    let message = bus.timed_pop_filtered(wait, &[gst::MessageType::Error])?;
+    match message.view() {
+        gst::MessageView::Error(error) => Some(error.error()),
+        _ => None,
+    }
+}

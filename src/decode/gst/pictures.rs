@@ -1,0 +1,213 @@
+//! Coded frames to pictures.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+use gstreamer_video::prelude::*;
+
+use super::super::pixels::{Orientation, Picture, deinterlace};
+use super::super::{DecodeError, template};
+use super::reader::Coded;
+use super::{element, launch, reported_error};
+
+/// Bytes of coded frames waiting for the decoder.
+const QUEUE: u64 = 2 << 20;
+const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+/// Between two looks at a full queue.
+const PAUSE: gst::ClockTime = gst::ClockTime::from_mseconds(4);
+/// Added to all times: frames cut away by an edit list lie before zero, which GStreamer does not allow.
+const SHIFT: i64 = 1_000 * 3600 * 1_000_000_000;
+
+/// Shared between the side that feeds the decoder and the side that takes pictures.
+#[derive(Debug, Default)]
+struct Control {
+    /// Times of pictures to hand on.
+    wanted: Mutex<BTreeSet<i64>>,
+    /// How much later a picture may be that stands in for a lost one.
+    slack: i64,
+    pictures: AtomicU64,
+    failed: AtomicBool,
+}
+
+impl Control {
+    /// Whether this picture is handed on.
+    fn keeps(&self, pts: i64) -> bool {
+        self.pictures.fetch_add(1, Ordering::Relaxed);
+        let mut wanted = lock(&self.wanted);
+        let mut keep = wanted.remove(&pts);
+        // Those before it did not come and will not.
+        while let Some(lost) = wanted.first().copied().filter(|time| *time < pts) {
+            wanted.pop_first();
+            keep |= pts - lost <= self.slack;
+        }
+        keep
+    }
+}
+
+/// The feeding side.
+#[derive(Debug)]
+pub(in crate::decode) struct Decoding {
+    pipeline: gst::Pipeline,
+    source: gst_app::AppSrc,
+    bus: gst::Bus,
+    control: Arc<Control>,
+    caps: Option<gst::Caps>,
+}
+
+/// The taking side.
+#[derive(Debug)]
+pub(in crate::decode) struct Pictures {
+    sink: gst_app::AppSink,
+    control: Arc<Control>,
+}
+
+impl Drop for Decoding {
+    fn drop(&mut self) {
+        self.control.failed.store(true, Ordering::Release);
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+impl Decoding {
+    pub(in crate::decode) fn start(decoder: &str, threads: u32, slack: i64) -> Result<(Self, Pictures), DecodeError> {
+        let pipeline = launch(&template::fill(template::DECODE, &[("decoder", decoder)]))?;
+        let source: gst_app::AppSrc = element(&pipeline, "packets")?;
+        let sink: gst_app::AppSink = element(&pipeline, "frames")?;
+        let decoder: gst::Element = element(&pipeline, "decoder")?;
+        if decoder.has_property_with_type("max-threads", i32::static_type()) {
+            decoder.set_property("max-threads", threads as i32);
+        }
+        let control = Arc::new(Control { slack, ..Control::default() });
+        let watched = control.clone();
+        let pad = decoder.static_pad("src").ok_or_else(|| DecodeError::Setup("a decoder without output".into()))?;
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| match info.buffer().and_then(|buffer| buffer.pts()) {
+            Some(pts) if !watched.keeps(pts.nseconds() as i64 - SHIFT) => gst::PadProbeReturn::Drop,
+            _ => gst::PadProbeReturn::Ok,
+        });
+        let bus = pipeline.bus().expect("a pipeline has a bus");
+        source.set_max_bytes(0);
+        if pipeline.set_state(gst::State::Playing).is_err() {
+            let error = reported_error(&bus, gst::ClockTime::ZERO)
+                .map_or_else(String::new, |error| error.message().to_string());
+            return Err(DecodeError::Setup(format!("the decoder does not start: {error}")));
+        }
+        let pictures = Pictures { sink, control: control.clone() };
+        Ok((Self { pipeline, source, bus, control, caps: None }, pictures))
+    }
+
+    pub(in crate::decode) fn want(&self, times: &[i64]) {
+        lock(&self.control.wanted).extend(times);
+    }
+
+    /// How many pictures the decoder has made so far, wanted or not.
+    pub(in crate::decode) fn pictures(&self) -> u64 {
+        self.control.pictures.load(Ordering::Relaxed)
+    }
+
+    /// Waits while the decoder has enough to do, calling `waiting` again and again.
+    pub(in crate::decode) fn push(&mut self, pts: i64, coded: Coded, waiting: &dyn Fn(u64)) -> Result<(), String> {
+        while self.source.current_level_bytes() >= QUEUE {
+            waiting(self.pictures());
+            self.check_for(PAUSE)?;
+        }
+        self.check()?;
+        if self.caps.as_ref() != Some(&coded.caps) {
+            self.source.set_caps(Some(&coded.caps));
+            self.caps = Some(coded.caps);
+        }
+        let mut buffer = coded.buffer;
+        let fields = buffer.make_mut();
+        fields.set_pts(gst::ClockTime::from_nseconds((pts + SHIFT).max(0) as u64));
+        fields.set_dts(gst::ClockTime::NONE);
+        self.source.push_buffer(buffer).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// No more coded frames come; the decoder gives what it still holds.
+    pub(in crate::decode) fn finish(&self) {
+        let _ = self.source.end_of_stream();
+    }
+
+    /// What the decoder broke on, if it did.
+    pub(in crate::decode) fn check(&self) -> Result<(), String> {
+        self.check_for(gst::ClockTime::ZERO)
+    }
+
+    fn check_for(&self, wait: gst::ClockTime) -> Result<(), String> {
+        match reported_error(&self.bus, wait) {
+            Some(error) => {
+                self.control.failed.store(true, Ordering::Release);
+                Err(error.message().to_string())
+            }
+            None if self.control.failed.load(Ordering::Acquire) => Err("the decoder gave up".into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Pictures {
+    /// Waits for the next picture and hands its time and itself to `take`; `None` after the last one.
+    pub(in crate::decode) fn next<R>(
+        &mut self,
+        orientation: Orientation,
+        take: impl FnOnce(i64, &Picture) -> R,
+    ) -> Option<Result<R, String>> {
+        loop {
+            if let Some(sample) = self.sink.try_pull_sample(GLANCE) {
+                return Some(picture(&sample, orientation, take));
+            }
+            if self.sink.is_eos() || self.control.failed.load(Ordering::Acquire) {
+                return None;
+            }
+        }
+    }
+}
+
+fn picture<R>(
+    sample: &gst::Sample,
+    orientation: Orientation,
+    take: impl FnOnce(i64, &Picture) -> R,
+) -> Result<R, String> {
+    let buffer = sample.buffer().ok_or("a picture without data")?;
+    let info = sample.caps().and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok());
+    let info = info.ok_or("a picture without description")?;
+    let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|e| e.to_string())?;
+    let (width, height) = (info.width(), info.height());
+    let line = width as usize * 4;
+    let stride = frame.plane_stride()[0] as usize;
+    let data = frame.plane_data(0).map_err(|e| e.to_string())?;
+    let interlaced = match info.interlace_mode() {
+        gst_video::VideoInterlaceMode::Progressive => false,
+        gst_video::VideoInterlaceMode::Mixed => gst_video::VideoBufferFlags::from_bits_truncate(buffer.flags().bits())
+            .contains(gst_video::VideoBufferFlags::INTERLACED),
+        _ => true,
+    };
+    let mut copy;
+    let data = if interlaced || stride != line || data.len() < line * height as usize {
+        copy = data
+            .chunks(stride)
+            .take(height as usize)
+            .flat_map(|row| &row[..line.min(row.len())])
+            .copied()
+            .collect::<Vec<u8>>();
+        copy.resize(line * height as usize, 0);
+        if interlaced {
+            deinterlace(&mut copy, line);
+        }
+        copy.as_slice()
+    } else {
+        data
+    };
+    let aspect = info.par();
+    let pixel_aspect = (aspect.numer().max(1) as u32, aspect.denom().max(1) as u32);
+    let pts = buffer.pts().map_or(0, |pts| pts.nseconds() as i64 - SHIFT);
+    Ok(take(pts, &Picture { data, width, height, pixel_aspect, orientation }))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

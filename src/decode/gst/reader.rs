@@ -1,0 +1,397 @@
+//! A file to its coded frames.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use super::super::h264::{self, Layout};
+use super::super::mp4::Mended;
+use super::super::pixels::Orientation;
+use super::super::plan::Packet;
+use super::super::timeline::{Stamp, Timeline};
+use super::super::{DecodeError, Probe, template};
+use super::decoders::remedy;
+use super::{element, facts, launch, reported_error};
+
+/// How long to wait for a frame before looking whether something else happened.
+const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+/// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
+const START_ROUNDING: i64 = 1_000_000;
+
+/// Where the bytes come from.
+#[derive(Clone, Debug)]
+pub(in crate::decode) enum Source {
+    File(PathBuf),
+    Mended(Arc<Mended>),
+}
+
+/// One coded frame.
+#[derive(Debug)]
+pub(in crate::decode) struct Coded {
+    pub(super) buffer: gst::Buffer,
+    pub(super) caps: gst::Caps,
+}
+
+/// What has been learned while the container was opened.
+#[derive(Debug, Default)]
+struct Found {
+    container: Option<String>,
+    tracks: Vec<String>,
+    without_plugin: Option<String>,
+    connected: bool,
+    complete: bool,
+}
+
+#[derive(Debug)]
+pub(in crate::decode) struct Reader {
+    pipeline: gst::Pipeline,
+    sink: gst_app::AppSink,
+    bus: gst::Bus,
+    found: Arc<Mutex<Found>>,
+    timeline: Timeline,
+    /// Description as it came, and as it goes on.
+    caps: Option<(gst::Caps, gst::Caps)>,
+    layout: Option<Layout>,
+    clean_start_seen: bool,
+    started_over: bool,
+    first: Option<(Packet, Coded)>,
+    probe: Probe,
+    orientation: Orientation,
+    problem: Option<String>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+impl Reader {
+    /// Returns when the first coded frame is there.
+    pub(in crate::decode) fn open(source: &Source) -> Result<Self, DecodeError> {
+        let pipeline = match source {
+            Source::File(path) => {
+                let pipeline = launch(&template::fill(template::READ_FILE, &[]))?;
+                element::<gst::Element>(&pipeline, "input")?.set_property("location", path);
+                pipeline
+            }
+            Source::Mended(mended) => {
+                let pipeline = launch(&template::fill(template::READ_MENDED, &[]))?;
+                serve(&element(&pipeline, "input")?, mended);
+                pipeline
+            }
+        };
+        let sink: gst_app::AppSink = element(&pipeline, "frames")?;
+        let found = Arc::new(Mutex::new(Found::default()));
+        connect_tracks(&element(&pipeline, "tracks")?, &sink, &found);
+        let bus = pipeline.bus().expect("a pipeline has a bus");
+        let mut reader = Self {
+            pipeline,
+            sink,
+            bus,
+            found,
+            timeline: Timeline::default(),
+            caps: None,
+            layout: None,
+            clean_start_seen: false,
+            started_over: false,
+            first: None,
+            probe: Probe::default(),
+            orientation: Orientation::default(),
+            problem: None,
+        };
+        if reader.pipeline.set_state(gst::State::Playing).is_err() {
+            return Err(reader.failure());
+        }
+        match reader.pull()? {
+            Some(first) => {
+                reader.learn(&first.1);
+                reader.first = Some(first);
+                Ok(reader)
+            }
+            None => Err(reader.failure()),
+        }
+    }
+
+    pub(in crate::decode) fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    pub(in crate::decode) fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// Description of the codec of the first frame.
+    pub(in crate::decode) fn codec(&self) -> Option<&gst::CapsRef> {
+        self.first.as_ref().map(|(_, coded)| coded.caps.as_ref())
+    }
+
+    /// What made the reading end early.
+    pub(in crate::decode) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    /// `None`: the end, be it of the file or of what can be read of it.
+    pub(in crate::decode) fn next(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.pull(),
+        }
+    }
+
+    fn pull(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
+        loop {
+            if let Some(sample) = self.sink.try_pull_sample(GLANCE) {
+                match self.take(&sample) {
+                    Some(coded) => return Ok(Some(coded)),
+                    None => continue,
+                }
+            }
+            if self.sink.is_eos() {
+                self.note_problem();
+                return Ok(None);
+            }
+            {
+                let found = lock(&self.found);
+                if found.complete && !found.connected {
+                    return Ok(None);
+                }
+            }
+            if self.note_problem() {
+                // Frames may have come in between; after them the sink stays empty.
+                match self.sink.try_pull_sample(GLANCE).and_then(|sample| self.take(&sample)) {
+                    Some(coded) => return Ok(Some(coded)),
+                    None => return Ok(None),
+                }
+            }
+        }
+    }
+
+    fn note_problem(&mut self) -> bool {
+        if let Some(error) = reported_error(&self.bus, gst::ClockTime::ZERO) {
+            self.problem.get_or_insert_with(|| error.message().to_string());
+            return true;
+        }
+        self.problem.is_some()
+    }
+
+    fn take(&mut self, sample: &gst::Sample) -> Option<(Packet, Coded)> {
+        let buffer = sample.buffer_owned()?;
+        let raw_caps = sample.caps_owned()?;
+        let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        if buffer.size() == 0 || self.start_over(delta) {
+            return None;
+        }
+        let caps = self.describe(raw_caps);
+        let key = !delta && self.is_clean_start(&buffer);
+        let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+        let (pts, shown) = place(buffer.pts(), segment);
+        let (dts, _) = place(buffer.dts(), segment);
+        let packet = self.timeline.place(Stamp {
+            pts,
+            dts,
+            duration: buffer.duration().map(|d| d.nseconds() as i64),
+            key,
+            shown,
+            bytes: buffer.size(),
+        });
+        Some((packet, Coded { buffer, caps }))
+    }
+
+    /// With an edit list, GStreamer 1.22's MP4 reader may begin behind the key frame it needs; after a seek it does not.
+    fn start_over(&mut self, delta: bool) -> bool {
+        let first = !std::mem::replace(&mut self.started_over, true);
+        let is_mp4 = matches!(lock(&self.found).container.as_deref(), Some("video/quicktime" | "application/x-3gp"));
+        first
+            && delta
+            && is_mp4
+            && self.pipeline.seek_simple(gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE, gst::ClockTime::ZERO).is_ok()
+    }
+
+    fn describe(&mut self, raw: gst::Caps) -> gst::Caps {
+        if let Some((known, caps)) = &self.caps
+            && *known == raw
+        {
+            return caps.clone();
+        }
+        let mut caps = raw.clone();
+        if let Some(structure) = caps.make_mut().structure_mut(0) {
+            // The transparency of WebM is a stream of its own, which is not wanted, and decoders refuse its mark.
+            structure.remove_field("codec-alpha");
+            if structure.name() == "video/x-h264" {
+                let record = structure.get::<gst::Buffer>("codec_data").ok();
+                let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
+                self.layout = Some(record.map_or(Layout::StartCodes, |record| Layout::from_codec_data(&record)));
+            }
+        }
+        self.timeline.set_nominal(facts::nominal_step(&caps));
+        self.caps = Some((raw, caps.clone()));
+        caps
+    }
+
+    fn is_clean_start(&mut self, buffer: &gst::Buffer) -> bool {
+        let Some(layout) = self.layout else { return true };
+        let Ok(data) = buffer.map_readable() else { return true };
+        let clean = h264::is_clean_start(layout, &data);
+        self.clean_start_seen |= clean;
+        // Some encoders never mark a start; then every intra picture has to do.
+        clean || !self.clean_start_seen
+    }
+
+    fn learn(&mut self, first: &Coded) {
+        let container = lock(&self.found).container.clone();
+        let duration = self.pipeline.query_duration::<gst::ClockTime>();
+        let pad = self.sink.static_pad("sink").expect("a sink has a sink pad");
+        (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration);
+    }
+
+    /// Why there is no coded frame.
+    fn failure(&mut self) -> DecodeError {
+        let error = reported_error(&self.bus, gst::ClockTime::ZERO);
+        let found = lock(&self.found);
+        let text = || {
+            let said = error.as_ref().map(|error| error.message().to_string());
+            said.or_else(|| self.problem.clone()).unwrap_or_else(|| "there is no coded frame in it".into())
+        };
+        let kind = found.container.as_deref().unwrap_or("");
+        if let Some(codec) = found.without_plugin.clone().filter(|_| !found.connected) {
+            return DecodeError::NoDecoder { remedy: remedy(&codec), codec };
+        }
+        if found.complete && !found.connected && !found.tracks.is_empty() {
+            return DecodeError::NoVideoTrack(found.tracks.join(", "));
+        }
+        if kind.starts_with("text/") || kind.starts_with("image/") && kind != "image/gif" {
+            return DecodeError::NotVideo(kind.to_string());
+        }
+        if kind.starts_with("audio/") {
+            return DecodeError::NoVideoTrack(kind.to_string());
+        }
+        match error.as_ref().and_then(|error| error.kind::<gst::StreamError>()) {
+            Some(gst::StreamError::TypeNotFound | gst::StreamError::WrongType) => {
+                return DecodeError::NotVideo(text());
+            }
+            Some(gst::StreamError::CodecNotFound) if !found.connected => {
+                return DecodeError::NotVideo(format!("{kind}: {}", text()));
+            }
+            _ => {}
+        }
+        if kind.is_empty() {
+            return DecodeError::NotVideo(text());
+        }
+        DecodeError::Damaged(text())
+    }
+}
+
+/// Connects the first video track to the sink and notes what else there is.
+fn connect_tracks(tracks: &gst::Element, sink: &gst_app::AppSink, found: &Arc<Mutex<Found>>) {
+    let target = sink.static_pad("sink").expect("a sink has a sink pad");
+    let learned = found.clone();
+    tracks.connect_pad_added(move |_, pad| {
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let Some(name) = caps.structure(0).map(|s| s.name().to_string()) else { return };
+        let mut found = lock(&learned);
+        let still = found.container.as_deref().is_some_and(|kind| kind.starts_with("image/") && kind != "image/gif");
+        let video = (name.starts_with("video/") || name.starts_with("image/")) && !still;
+        found.tracks.push(name);
+        if video && !target.is_linked() {
+            found.connected = pad.link(&target).is_ok();
+        }
+    });
+    let learned = found.clone();
+    tracks.connect_no_more_pads(move |_| lock(&learned).complete = true);
+    let learned = found.clone();
+    tracks.connect("unknown-type", false, move |values| {
+        let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
+        if let Some(structure) = caps.as_ref().and_then(|caps| caps.structure(0))
+            && (structure.name().starts_with("video/") || structure.name().starts_with("image/"))
+        {
+            lock(&learned).without_plugin.get_or_insert_with(|| structure.name().to_string());
+        }
+        None
+    });
+    // Only video needs a parser; whatever else there is must not hold it up.
+    tracks.connect("autoplug-continue", false, move |values| {
+        let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
+        let name = caps.as_ref().and_then(|caps| caps.structure(0)).map(|s| s.name().to_string()).unwrap_or_default();
+        let sound_or_text = ["audio/", "text/", "subpicture/", "closedcaption/", "application/x-ssa"];
+        Some((!sound_or_text.iter().any(|kind| name.starts_with(kind)) || is_tagged_container(&name)).to_value())
+    });
+    let learned = found.clone();
+    if let Some(bin) = tracks.dynamic_cast_ref::<gst::Bin>() {
+        bin.connect_deep_element_added(move |_, _, element| watch_type(element, &learned));
+    }
+}
+
+/// Sound in a container of its own: there may be video within (Ogg).
+fn is_tagged_container(name: &str) -> bool {
+    name == "audio/ogg"
+}
+
+/// The element that recognises the file says what it is.
+fn watch_type(element: &gst::Element, found: &Arc<Mutex<Found>>) {
+    if element.factory().is_none_or(|factory| factory.name() != "typefind") {
+        return;
+    }
+    let found = found.clone();
+    element.connect("have-type", false, move |values| {
+        let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
+        if let Some(structure) = caps.as_ref().and_then(|caps| caps.structure(0)) {
+            lock(&found).container.get_or_insert_with(|| structure.name().to_string());
+        }
+        None
+    });
+}
+
+/// Time on the graph's clock, and whether it lies in what is to be shown.
+fn place(time: Option<gst::ClockTime>, segment: Option<&gst::FormattedSegment<gst::ClockTime>>) -> (Option<i64>, bool) {
+    let (Some(time), Some(segment)) = (time, segment) else {
+        return (time.map(|t| t.nseconds() as i64), true);
+    };
+    let nanos = time.nseconds() as i64;
+    let start = segment.start().map_or(0, |t| t.nseconds() as i64);
+    let shown = nanos + START_ROUNDING >= start && segment.stop().is_none_or(|stop| time < stop);
+    let base = segment.base().map_or(0, |t| t.nseconds() as i64);
+    (Some(nanos - start + base), shown)
+}
+
+/// Answers what the graph asks of a mended file.
+fn serve(source: &gst_app::AppSrc, mended: &Arc<Mended>) {
+    const LEAST: u32 = 64 << 10;
+    source.set_size(mended.len() as i64);
+    let position = Arc::new(Mutex::new(0u64));
+    let (sought, file) = (position.clone(), mended.clone());
+    source.set_callbacks(
+        gst_app::AppSrcCallbacks::builder()
+            .seek_data(move |_, offset| {
+                *lock(&sought) = offset;
+                true
+            })
+            .need_data(move |source, length| {
+                let mut position = lock(&position);
+                let length = if length == u32::MAX { LEAST } else { length };
+                match file.read_at(*position, length as usize) {
+                    Ok(data) if !data.is_empty() => {
+                        let offset = *position;
+                        *position += data.len() as u64;
+                        let mut buffer = gst::Buffer::from_slice(data);
+                        let fields = buffer.get_mut().expect("a new buffer has one owner");
+                        fields.set_offset(offset);
+                        drop(position);
+                        let _ = source.push_buffer(buffer);
+                    }
+                    _ => {
+                        drop(position);
+                        let _ = source.end_of_stream();
+                    }
+                }
+            })
+            .build(),
+    );
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

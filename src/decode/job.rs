@@ -1,0 +1,234 @@
+//! One decoding job, inside the child process: file to frames.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::gate::{Gate, Release};
+use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
+use super::mp4::Mended;
+use super::pixels::{Orientation, Shrinker};
+use super::plan::{Packet, Rule, Targets, uniform};
+use super::wire::Message;
+use super::{DecodeError, Frame, Outcome, Probe, Request, Sampling, Want};
+
+/// A broken decoder or file is not worth more tries.
+const MOST_DECODERS: usize = 2;
+/// Threads of a decoder that has every frame to decode. With key frames alone there is nothing to share out.
+const DECODER_THREADS: u32 = 4;
+
+/// Where messages go; false when nobody listens any more.
+pub(super) trait Listener: Sync {
+    fn hear(&self, message: &Message) -> bool;
+    /// Called often while work goes on; the listener decides whether to tell.
+    fn progress(&self, amount: u64);
+}
+
+pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
+    if std::fs::metadata(&request.path).map_err(DecodeError::Unreadable)?.is_dir() {
+        return Err(DecodeError::NotVideo("a folder".into()));
+    }
+    std::fs::File::open(&request.path).map_err(DecodeError::Unreadable)?;
+    init()?;
+    let mut job = Job { request, listener, frames: AtomicU64::new(0), probe_sent: false };
+    let plain = job.read(&Source::File(request.path.clone()));
+    let hopeless = match &plain {
+        Ok(_) => false,
+        Err(DecodeError::Damaged(_) | DecodeError::NotVideo(_) | DecodeError::NoVideoTrack(_)) => {
+            job.frame_count() == 0
+        }
+        Err(_) => false,
+    };
+    if hopeless && let Some(mended) = mended(&request.path) {
+        let again = job.read(&Source::Mended(Arc::new(mended)));
+        if let Ok(mut outcome) = again {
+            outcome.damage.insert(0, "the header of the file is damaged and was read with repairs".into());
+            return Ok(outcome);
+        }
+    }
+    plain
+}
+
+fn mended(path: &Path) -> Option<Mended> {
+    Mended::open(path).ok().flatten()
+}
+
+struct Job<'a> {
+    request: &'a Request,
+    listener: &'a dyn Listener,
+    frames: AtomicU64,
+    probe_sent: bool,
+}
+
+impl Job<'_> {
+    fn frame_count(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Reads the file, with another decoder if the best one gives nothing.
+    fn read(&mut self, source: &Source) -> Result<Outcome, DecodeError> {
+        let rule = self.rule(source)?;
+        let mut reader = Reader::open(source)?;
+        let decoders = decoders_for(reader.codec().ok_or_else(|| DecodeError::Damaged("no frame".into()))?)?;
+        self.tell_probe(reader.probe())?;
+        let mut result = Err(DecodeError::Stopped);
+        for (number, decoder) in decoders.iter().take(MOST_DECODERS).enumerate() {
+            if number > 0 {
+                reader = Reader::open(source)?;
+            }
+            result = self.decode(&mut reader, decoder, rule.clone());
+            if self.frame_count() > 0 || !matches!(result, Err(DecodeError::Damaged(_) | DecodeError::Setup(_))) {
+                break;
+            }
+        }
+        result
+    }
+
+    fn tell_probe(&mut self, probe: &Probe) -> Result<(), DecodeError> {
+        if !std::mem::replace(&mut self.probe_sent, true) && !self.listener.hear(&Message::Probe(probe.clone())) {
+            return Err(DecodeError::Stopped);
+        }
+        Ok(())
+    }
+
+    fn rule(&self, source: &Source) -> Result<Rule, DecodeError> {
+        let nanos = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX / 8);
+        let from = nanos(self.request.from);
+        let targets = match self.request.want {
+            Want::Every(interval) => Targets::Grid { interval: nanos(interval).max(1), from },
+            Want::Uniform(count) => {
+                let mut times = uniform(&self.survey(source)?, count);
+                times.retain(|time| *time >= from);
+                Targets::Times(times)
+            }
+        };
+        let tolerance = (targets.spacing() as f64 * self.request.tolerance.max(0.0)) as i64;
+        Ok(Rule { targets, sampling: self.request.sampling, tolerance })
+    }
+
+    /// All coded frames of the file, without decoding any.
+    fn survey(&self, source: &Source) -> Result<Vec<Packet>, DecodeError> {
+        let mut reader = Reader::open(source)?;
+        let mut packets = Vec::new();
+        while let Some((packet, _)) = reader.next()? {
+            packets.push(packet);
+            self.listener.progress(packets.len() as u64);
+        }
+        Ok(packets)
+    }
+
+    fn decode(&self, reader: &mut Reader, decoder: &str, rule: Rule) -> Result<Outcome, DecodeError> {
+        let threads = if rule.sampling == Sampling::Keyframes { 1 } else { DECODER_THREADS };
+        let slack = (rule.targets.spacing() / 2).min(1_000_000_000);
+        let (mut decoding, mut pictures) = Decoding::start(decoder, threads, slack)?;
+        let orientation = reader.orientation();
+        let base = std::sync::atomic::AtomicI64::new(0);
+        let mut gate = Gate::new(rule);
+        let mut wanted = 0;
+        let (fed, taken) = std::thread::scope(|scope| {
+            let taker = scope.spawn(|| self.take_pictures(&mut pictures, orientation, &base));
+            let fed = self.feed(reader, &mut gate, &mut decoding, &base, &mut wanted);
+            if fed.is_ok() {
+                decoding.finish();
+            }
+            while fed.is_ok() && !taker.is_finished() && decoding.check().is_ok() {
+                self.listener.progress(decoding.pictures());
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            let broken = decoding.check().err();
+            drop(decoding);
+            let taken = taker.join().unwrap_or_else(|_| Err(DecodeError::Crashed("a thread panicked".into())));
+            (fed.map(|()| broken), taken)
+        });
+        taken?;
+        let broken = fed?;
+        let mut outcome = Outcome::default();
+        gate.report(&mut outcome);
+        outcome.damage = self.damage(reader, broken, wanted);
+        if self.frame_count() == 0 && wanted > 0 {
+            outcome.damage.push("no picture could be decoded".into());
+            return Err(DecodeError::Damaged(outcome.damage.join("; ")));
+        }
+        if outcome.packets == 0 {
+            return Err(DecodeError::Damaged("there is no coded frame in it".into()));
+        }
+        Ok(outcome)
+    }
+
+    /// Coded frames through the gate to the decoder. A decoder that breaks is no error here: what it gave counts.
+    fn feed(
+        &self,
+        reader: &mut Reader,
+        gate: &mut Gate<Coded>,
+        decoding: &mut Decoding,
+        base: &std::sync::atomic::AtomicI64,
+        wanted: &mut usize,
+    ) -> Result<(), DecodeError> {
+        let mut seen = 0;
+        let mut send = |release: Option<Release<Coded>>, gate: &Gate<Coded>| -> bool {
+            let Some(release) = release else { return true };
+            base.store(gate.base().unwrap_or(0), Ordering::Release);
+            *wanted += release.wanted.len();
+            decoding.want(&release.wanted);
+            let progress = |pictures| self.listener.progress(pictures);
+            release.packets.into_iter().all(|(packet, coded)| decoding.push(packet.pts, coded, &progress).is_ok())
+        };
+        while let Some((packet, coded)) = reader.next()? {
+            seen += 1;
+            self.listener.progress(seen);
+            let release = gate.push(packet, coded);
+            if !send(release, gate) {
+                return Ok(());
+            }
+        }
+        let rest = gate.finish();
+        send(rest, gate);
+        Ok(())
+    }
+
+    fn take_pictures(
+        &self,
+        pictures: &mut Pictures,
+        orientation: Orientation,
+        base: &std::sync::atomic::AtomicI64,
+    ) -> Result<(), DecodeError> {
+        let mut shrinker = Shrinker::default();
+        let mut latest = None;
+        while let Some(frame) = pictures.next(orientation, |pts, picture| {
+            let pts = pts - base.load(Ordering::Acquire);
+            let thumbnail = self.request.thumbnail_px.map(|longer| shrinker.thumbnail(picture, longer));
+            Frame {
+                pts: std::time::Duration::from_nanos(pts.max(0) as u64),
+                pixels: shrinker.pixels(picture, &self.request.pixels),
+                thumbnail,
+            }
+        }) {
+            let frame = frame.map_err(DecodeError::Damaged)?;
+            // Streams without proper times may come shuffled; order is part of the contract.
+            if latest.is_some_and(|latest| frame.pts <= latest) {
+                continue;
+            }
+            latest = Some(frame.pts);
+            self.frames.fetch_add(1, Ordering::Relaxed);
+            if !self.listener.hear(&Message::Frame(frame)) {
+                return Err(DecodeError::Stopped);
+            }
+        }
+        Ok(())
+    }
+
+    fn damage(&self, reader: &Reader, broken: Option<String>, wanted: usize) -> Vec<String> {
+        let mut damage = Vec::new();
+        damage.extend(reader.problem().map(|problem| format!("the file could not be read to its end: {problem}")));
+        damage.extend(broken.map(|problem| format!("the decoder gave up: {problem}")));
+        let missing = (wanted as u64).saturating_sub(self.frame_count());
+        if missing > 0 {
+            damage.push(format!("{missing} of {wanted} wanted frames could not be decoded"));
+        }
+        let (lines, count) = take_messages();
+        if count > 0 {
+            damage.push(format!("the decoder complained {count} times, first: {}", lines.join("; ")));
+        }
+        damage
+    }
+}

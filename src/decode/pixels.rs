@@ -1,0 +1,236 @@
+//! Decoded pictures to the size the model wants, and to thumbnails. Pure.
+//!
+//! The resampler is that of Pillow (a convolution over 8 bits, horizontal first), which the reference implementations
+//! use; where a bundle asks for no antialiasing, plain interpolation. Turning and mirroring commute with it, so they are
+//! done last, on the small picture.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{Filter, FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::ExtendedColorType;
+use image::codecs::jpeg::JpegEncoder;
+
+use super::{Interpolation, Jpeg, PixelSpec, Resize, Rgb};
+
+const JPEG_QUALITY: u8 = 80;
+
+/// A decoded picture as it was coded: packed RGB with a fourth, unused byte per pixel.
+#[derive(Clone, Copy, Debug)]
+pub struct Picture<'a> {
+    pub data: &'a [u8],
+    pub width: u32,
+    pub height: u32,
+    /// Width of a pixel by its height.
+    pub pixel_aspect: (u32, u32),
+    pub orientation: Orientation,
+}
+
+/// How a picture is to be shown: mirrored left to right, then turned clockwise by so many quarters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Orientation {
+    pub mirrored: bool,
+    pub quarters: u8,
+}
+
+impl Orientation {
+    /// From the words of GStreamer's `image-orientation` tag; unknown ones are upright.
+    pub fn from_tag(tag: &str) -> Self {
+        let (mirrored, turn) = match tag.strip_prefix("flip-rotate-") {
+            Some(turn) => (true, turn),
+            None => (false, tag.strip_prefix("rotate-").unwrap_or("0")),
+        };
+        let quarters = match turn {
+            "90" => 1,
+            "180" => 2,
+            "270" => 3,
+            _ => 0,
+        };
+        Self { mirrored, quarters }
+    }
+
+    /// For people: `90`, `270 mirrored`; `None` if upright.
+    pub fn in_words(self) -> Option<String> {
+        let turn = u32::from(self.quarters) * 90;
+        match (turn, self.mirrored) {
+            (0, false) => None,
+            (turn, false) => Some(turn.to_string()),
+            (turn, true) => Some(format!("{turn} mirrored")),
+        }
+    }
+
+    pub fn lies_on_its_side(self) -> bool {
+        self.quarters % 2 == 1
+    }
+
+    /// Width and height as shown, or back.
+    pub fn size(self, (width, height): (u32, u32)) -> (u32, u32) {
+        if self.lies_on_its_side() { (height, width) } else { (width, height) }
+    }
+
+    /// The place in a coded picture of `width` × `height` that is shown at (x, y).
+    fn coded_place(self, (x, y): (u32, u32), (width, height): (u32, u32)) -> (u32, u32) {
+        let (turned_x, turned_y) = match self.quarters {
+            0 => (x, y),
+            1 => (y, height - 1 - x),
+            2 => (width - 1 - x, height - 1 - y),
+            _ => (width - 1 - y, x),
+        };
+        (if self.mirrored { width - 1 - turned_x } else { turned_x }, turned_y)
+    }
+}
+
+/// Width and height as shown with square pixels.
+pub fn shown_size(coded: (u32, u32), pixel_aspect: (u32, u32), orientation: Orientation) -> (u32, u32) {
+    let (n, d) = (u64::from(pixel_aspect.0.max(1)), u64::from(pixel_aspect.1.max(1)));
+    let width = ((u64::from(coded.0) * n + d / 2) / d).clamp(1, u64::from(u32::MAX)) as u32;
+    orientation.size((width, coded.1))
+}
+
+/// Replaces the lines of the second field by what lies between those of the first.
+pub fn deinterlace(data: &mut [u8], line: usize) {
+    let lines = data.len() / line.max(1);
+    for odd in (1..lines).step_by(2) {
+        let (above, rest) = data.split_at_mut(odd * line);
+        let above = &above[(odd - 1) * line..];
+        let (target, below) = rest.split_at_mut(line);
+        if below.len() < line {
+            target.copy_from_slice(above);
+            continue;
+        }
+        for ((target, above), below) in target.iter_mut().zip(above).zip(below) {
+            *target = ((u16::from(*above) + u16::from(*below) + 1) / 2) as u8;
+        }
+    }
+}
+
+/// Keeps the resampler's buffers between pictures.
+#[derive(Debug, Default)]
+pub struct Shrinker {
+    resizer: Resizer,
+}
+
+impl Shrinker {
+    pub fn pixels(&mut self, picture: &Picture, spec: &PixelSpec) -> Rgb {
+        let shown = shown_size((picture.width, picture.height), picture.pixel_aspect, picture.orientation);
+        let (full, (left, top)) = match spec.resize {
+            Resize::Stretch => ((spec.width, spec.height), (0, 0)),
+            Resize::ShortestEdge => {
+                let full = cover(shown, spec.width.max(spec.height));
+                (full, (centre(full.0, spec.width), centre(full.1, spec.height)))
+            }
+        };
+        let size = (spec.width.min(full.0), spec.height.min(full.1));
+        let coded = self.resample(picture, full, (left, top), size, algorithm(spec));
+        orient(coded, picture.orientation)
+    }
+
+    pub fn thumbnail(&mut self, picture: &Picture, longer_side: u32) -> Jpeg {
+        let shown = shown_size((picture.width, picture.height), picture.pixel_aspect, picture.orientation);
+        let longer = shown.0.max(shown.1);
+        let scaled = |side: u32| {
+            let side = u64::from(side) * u64::from(longer_side.min(longer)) + u64::from(longer / 2);
+            (side / u64::from(longer)).max(1) as u32
+        };
+        let size = (scaled(shown.0), scaled(shown.1));
+        // Each pixel from a few, not from all below it: for people that is good enough, and several times cheaper.
+        let algorithm = ResizeAlg::SuperSampling(FilterType::Bilinear, 2);
+        let rgb = orient(self.resample(picture, size, (0, 0), size, algorithm), picture.orientation);
+        let mut jpeg = Vec::new();
+        JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
+            .encode(&rgb.data, rgb.width, rgb.height, ExtendedColorType::Rgb8)
+            .expect("a vector takes what is written and the size is that of the data");
+        Jpeg(jpeg)
+    }
+
+    /// The rectangle at `corner` of `size` out of the picture resized to `full`, all as shown; the result is still as
+    /// coded.
+    fn resample(
+        &mut self,
+        picture: &Picture,
+        full: (u32, u32),
+        corner: (u32, u32),
+        size: (u32, u32),
+        algorithm: ResizeAlg,
+    ) -> Rgb {
+        let orientation = picture.orientation;
+        let full = orientation.size(full);
+        let opposite = (corner.0 + size.0 - 1, corner.1 + size.1 - 1);
+        let (a, b) = (orientation.coded_place(corner, full), orientation.coded_place(opposite, full));
+        let (left, top) = (a.0.min(b.0), a.1.min(b.1));
+        let (width, height) = orientation.size(size);
+        let (across, down) =
+            (f64::from(picture.width) / f64::from(full.0), f64::from(picture.height) / f64::from(full.1));
+        let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false).crop(
+            f64::from(left) * across,
+            f64::from(top) * down,
+            (f64::from(width) * across).min(f64::from(picture.width) - f64::from(left) * across),
+            (f64::from(height) * down).min(f64::from(picture.height) - f64::from(top) * down),
+        );
+        let length = picture.width as usize * picture.height as usize * 4;
+        let source = ImageRef::new(picture.width, picture.height, &picture.data[..length], PixelType::U8x4)
+            .expect("the slice has the length of the picture");
+        let mut small = Image::new(width, height, PixelType::U8x4);
+        self.resizer.resize(&source, &mut small, &options).expect("the rectangle lies in the picture");
+        let data = small.buffer().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+        Rgb { width, height, data }
+    }
+}
+
+fn algorithm(spec: &PixelSpec) -> ResizeAlg {
+    let filter = match spec.interpolation {
+        Interpolation::Bicubic => FilterType::CatmullRom,
+        Interpolation::Bilinear => FilterType::Bilinear,
+        Interpolation::BicubicA075 => {
+            FilterType::Custom(Filter::new("bicubic-a075", cubic_a075, 2.0).expect("the support is positive"))
+        }
+    };
+    if spec.antialias { ResizeAlg::Convolution(filter) } else { ResizeAlg::Interpolation(filter) }
+}
+
+fn cubic_a075(x: f64) -> f64 {
+    const A: f64 = -0.75;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+/// The size whose shorter side is `short`; the longer is truncated.
+fn cover((width, height): (u32, u32), short: u32) -> (u32, u32) {
+    let longer = |long: u32, other: u32| {
+        let side = u64::from(short) * u64::from(long) / u64::from(other.max(1));
+        // A picture of one line, say, would become absurdly long.
+        side.min(u64::from(short) * 256) as u32
+    };
+    if width <= height { (short, longer(height, width)) } else { (longer(width, height), short) }
+}
+
+/// Offset of a centre crop: half the difference, halves to the even number.
+fn centre(full: u32, part: u32) -> u32 {
+    let difference = full.saturating_sub(part);
+    let half = difference / 2;
+    if difference % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
+}
+
+fn orient(coded: Rgb, orientation: Orientation) -> Rgb {
+    if orientation == Orientation::default() {
+        return coded;
+    }
+    let size = (coded.width, coded.height);
+    let (width, height) = orientation.size(size);
+    let mut data = Vec::with_capacity(coded.data.len());
+    for y in 0..height {
+        for x in 0..width {
+            let (from_x, from_y) = orientation.coded_place((x, y), size);
+            let at = (from_y as usize * coded.width as usize + from_x as usize) * 3;
+            data.extend_from_slice(&coded.data[at..at + 3]);
+        }
+    }
+    Rgb { width, height, data }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,324 @@
+//! Which coded frames are worth decoding. Pure.
+//!
+//! Coded video comes in groups: a key frame, which needs nothing else, and the frames behind it, which need it. Shown
+//! order and coded order differ: frames shown just before a key frame may be coded behind it ("leading"). So the unit
+//! decided on is a *territory*: all frames shown from one key frame up to the next, that is a group without its own
+//! leading frames but with those of the next group.
+//!
+//! A decision depends on the times of the coded frames alone, never on what was decoded before. Hence a job that starts
+//! in the middle gives exactly the frames that a job from the start gives there.
+//!
+//! Times are nanoseconds from the first shown frame. Ranges `(after, upto]` are half open.
+
+use super::Sampling;
+
+/// What a coded frame tells before it is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    pub pts: i64,
+    pub duration: Option<i64>,
+    pub key: bool,
+    /// False for frames that are only decoded because others need them (cut away by an edit list).
+    pub shown: bool,
+    pub bytes: usize,
+}
+
+/// The times at which a picture is wanted.
+#[derive(Clone, Debug)]
+pub enum Targets {
+    /// Multiples of the interval, none before `from`.
+    Grid { interval: i64, from: i64 },
+    /// These times, ascending, each that of a frame.
+    Times(Vec<i64>),
+}
+
+impl Targets {
+    fn any(&self, after: i64, upto: i64) -> bool {
+        if after >= upto {
+            return false;
+        }
+        match self {
+            Self::Grid { interval, from } => {
+                let next = after.max(from - 1).max(-1).div_euclid(*interval) + 1;
+                next.saturating_mul(*interval) <= upto
+            }
+            Self::Times(times) => times.get(times.partition_point(|t| *t <= after)).is_some_and(|t| *t <= upto),
+        }
+    }
+
+    /// Distance between neighbours, on average.
+    pub fn spacing(&self) -> i64 {
+        match self {
+            Self::Grid { interval, .. } => *interval,
+            Self::Times(times) => match times.as_slice() {
+                [first, .., last] => (last - first) / (times.len() as i64 - 1),
+                _ => 0,
+            },
+        }
+    }
+}
+
+/// What is wanted of a medium and how exactly.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub targets: Targets,
+    pub sampling: Sampling,
+    /// How far from a target the key frame may be that serves it; used by [`Sampling::Auto`].
+    pub tolerance: i64,
+}
+
+impl Rule {
+    /// How far key frames reach in this sampling; `None`: they are frames like any other.
+    fn reach(&self) -> Option<i64> {
+        match self.sampling {
+            Sampling::Auto => Some(self.tolerance),
+            Sampling::Keyframes => Some(i64::MAX / 4),
+            Sampling::Gop | Sampling::All => None,
+        }
+    }
+}
+
+/// The frames to decide on and what is known of their neighbours.
+#[derive(Clone, Copy, Debug)]
+pub struct Territory<'a> {
+    /// One group in coded order. The first is its key frame, unless `continued`.
+    pub packets: &'a [Packet],
+    /// So many behind the key frame were decided on with the territory before, and so many of these are decoded.
+    pub own_leading: usize,
+    pub own_leading_kept: usize,
+    /// The leading frames of the next group.
+    pub leading: &'a [Packet],
+    /// The group was too long to be held: its first part has been decided on, or its last part is not known yet.
+    pub continued: bool,
+    pub open_ended: bool,
+    /// Targets up to here lie in earlier territories. Key frames reach back behind that, but not to where a group too
+    /// long to be held was served exactly.
+    pub served_to: i64,
+    pub exact_to: i64,
+    /// Shown times of the key frames before and behind.
+    pub previous_key: Option<i64>,
+    pub next_key: Option<i64>,
+    /// Something was wanted before: [`Sampling::All`] has begun.
+    pub begun: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// For each of the packets.
+    pub decode: Vec<bool>,
+    /// So many of the leading frames of the next group are decoded.
+    pub leading_kept: usize,
+    /// Times of the frames to hand on, ascending.
+    pub wanted: Vec<i64>,
+    pub served_to: i64,
+}
+
+pub fn decide(rule: &Rule, territory: &Territory) -> Decision {
+    let own = territory.packets.iter().enumerate().filter(|(i, _)| *i == 0 || *i > territory.own_leading);
+    let mut shown: Vec<i64> =
+        own.map(|(_, packet)| packet).chain(territory.leading).filter(|p| p.shown).map(|p| p.pts).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    // A frame serves the targets from half a step behind its predecessor to half a step behind itself.
+    let half = match rule.targets {
+        Targets::Grid { .. } => step(&shown) / 2,
+        Targets::Times(_) => 0,
+    };
+    let mut wanted = Vec::new();
+    let mut served_to = territory.served_to;
+    if let Some(reach) = rule.reach()
+        && let Some(key) = shown_key(territory)
+    {
+        let last = shown.last().copied().unwrap_or(key) + half;
+        if key_is_wanted(rule, territory, key, reach, last) {
+            wanted.push(key);
+        }
+    }
+    for pts in &shown {
+        let upto = (pts + half).max(served_to);
+        let unserved = match rule.reach() {
+            None => rule.targets.any(served_to, upto),
+            Some(_) if rule.sampling == Sampling::Keyframes => false,
+            Some(reach) => any_beyond_keys(rule, territory, reach, served_to, upto),
+        };
+        if unserved && wanted.last() != Some(pts) {
+            wanted.push(*pts);
+        }
+        served_to = upto;
+    }
+    let (decode, leading_kept) = needed(rule, territory, &wanted);
+    Decision { decode, leading_kept, wanted, served_to }
+}
+
+fn shown_key(territory: &Territory) -> Option<i64> {
+    let first = territory.packets.first()?;
+    (!territory.continued && first.shown).then_some(first.pts)
+}
+
+/// Whether a target lies nearer to this key frame than to its neighbours, and near enough.
+fn key_is_wanted(rule: &Rule, territory: &Territory, key: i64, reach: i64, last: i64) -> bool {
+    let nearer_than_previous = territory.previous_key.map_or(i64::MIN, |previous| middle(previous, key));
+    let after = nearer_than_previous.max(key - reach - 1).max(territory.exact_to);
+    let upto = territory.next_key.map_or(key.max(last), |next| middle(key, next)).min(key + reach);
+    rule.targets.any(after, upto)
+}
+
+fn middle(a: i64, b: i64) -> i64 {
+    a + (b - a).div_euclid(2)
+}
+
+/// Whether a target in the range is out of reach of the key frames around.
+fn any_beyond_keys(rule: &Rule, territory: &Territory, reach: i64, mut after: i64, upto: i64) -> bool {
+    let keys = [territory.previous_key, shown_key(territory).or(territory.previous_key), territory.next_key];
+    for key in keys.into_iter().flatten() {
+        if rule.targets.any(after, (key - reach - 1).min(upto)) {
+            return true;
+        }
+        after = after.max(key + reach);
+    }
+    rule.targets.any(after, upto)
+}
+
+/// The frames that must be decoded to get the wanted ones.
+fn needed(rule: &Rule, territory: &Territory, wanted: &[i64]) -> (Vec<bool>, usize) {
+    let is_wanted = |packet: &Packet| packet.shown && wanted.binary_search(&packet.pts).is_ok();
+    let exact = rule.sampling != Sampling::Keyframes;
+    let everything = match rule.sampling {
+        Sampling::All => territory.begun || !wanted.is_empty() || territory.open_ended,
+        Sampling::Gop | Sampling::Auto => territory.open_ended,
+        Sampling::Keyframes => false,
+    };
+    let leading_kept = match territory.leading.iter().rposition(is_wanted) {
+        _ if everything && rule.sampling == Sampling::All => territory.leading.len(),
+        Some(last) if exact => last + 1,
+        _ => 0,
+    };
+    let own = |index: usize| index == 0 || index > territory.own_leading;
+    let upto = if everything || leading_kept > 0 {
+        territory.packets.len()
+    } else {
+        let last = (0..territory.packets.len()).rev().find(|i| own(*i) && is_wanted(&territory.packets[*i]));
+        last.map_or(0, |last| last + 1)
+    };
+    let kept = |index: usize| match index {
+        0 => upto > 0 || territory.own_leading_kept > 0,
+        i if i <= territory.own_leading => i <= territory.own_leading_kept,
+        i => i < upto,
+    };
+    ((0..territory.packets.len()).map(kept).collect(), leading_kept)
+}
+
+/// The usual distance of neighbours: the median.
+pub fn step(ascending: &[i64]) -> i64 {
+    let mut steps: Vec<i64> = ascending.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    if steps.is_empty() {
+        return 0;
+    }
+    let middle = steps.len() / 2;
+    *steps.select_nth_unstable(middle).1
+}
+
+/// Times of `count` frames spread evenly over all shown frames, first and last included; a frame that would be taken
+/// twice is taken once.
+pub fn uniform(packets: &[Packet], count: usize) -> Vec<i64> {
+    let start = packets.iter().position(|p| p.key).unwrap_or(0);
+    let Some(first) = packets.get(start) else { return Vec::new() };
+    let leading = packets[start + 1..].iter().take_while(|p| p.pts < first.pts).count();
+    let rest = &packets[start + 1 + leading..];
+    let mut shown: Vec<i64> = std::iter::once(first).chain(rest).filter(|p| p.shown).map(|p| p.pts).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    let Some(base) = shown.first().copied() else { return Vec::new() };
+    let mut times: Vec<i64> = evenly(shown.len(), count).into_iter().map(|index| shown[index] - base).collect();
+    times.dedup();
+    times
+}
+
+/// `trunc(linspace(0, total − 1, count))`.
+fn evenly(total: usize, count: usize) -> Vec<usize> {
+    let last = total.saturating_sub(1);
+    if count == 1 {
+        return vec![0];
+    }
+    let step = last as f64 / (count.max(2) - 1) as f64;
+    (0..count).map(|i| if i + 1 == count { last } else { (i as f64 * step) as usize }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(pts: i64, key: bool) -> Packet {
+        Packet { pts, duration: None, key, shown: true, bytes: 1 }
+    }
+
+    fn group<'a>(packets: &'a [Packet], leading: &'a [Packet], next_key: Option<i64>) -> Territory<'a> {
+        Territory {
+            packets,
+            own_leading: 0,
+            own_leading_kept: 0,
+            leading,
+            continued: false,
+            open_ended: false,
+            served_to: i64::MIN / 2,
+            exact_to: i64::MIN / 2,
+            previous_key: None,
+            next_key,
+            begun: false,
+        }
+    }
+
+    fn rule(sampling: Sampling, interval: i64, tolerance: i64) -> Rule {
+        Rule { targets: Targets::Grid { interval, from: 0 }, sampling, tolerance }
+    }
+
+    #[test]
+    fn a_group_is_decoded_up_to_its_last_wanted_frame_in_coded_order() {
+        // Shown 0 10 20 30 40 50, coded I P B B P B.
+        let packets = [packet(0, true), packet(30, false), packet(10, false), packet(20, false), packet(50, false)];
+        let decision = decide(&rule(Sampling::Gop, 20, 0), &group(&packets, &[], Some(60)));
+        assert_eq!(decision.wanted, [0, 20, 50]);
+        assert_eq!(decision.decode, [true; 5]);
+        let decision = decide(&rule(Sampling::Gop, 1000, 0), &group(&packets, &[], Some(60)));
+        assert_eq!((decision.wanted, decision.decode), (vec![0], vec![true, false, false, false, false]));
+    }
+
+    #[test]
+    fn a_wanted_leading_frame_needs_the_whole_group_before_it() {
+        let packets = [packet(0, true), packet(10, false), packet(20, false)];
+        let leading = [packet(30, false), packet(40, false), packet(50, false)];
+        let decision = decide(&rule(Sampling::Gop, 40, 0), &group(&packets, &leading, Some(60)));
+        assert_eq!(decision.wanted, [0, 40]);
+        assert_eq!((decision.decode, decision.leading_kept), (vec![true; 3], 2));
+    }
+
+    #[test]
+    fn a_near_key_frame_serves_and_a_far_one_does_not() {
+        let packets: Vec<Packet> = (0..10).map(|i| packet(i * 10 + 5, i == 0)).collect();
+        let near = decide(&rule(Sampling::Auto, 100, 10), &group(&packets, &[], Some(105)));
+        assert_eq!(near.wanted, [5]);
+        assert_eq!(near.decode.iter().filter(|d| **d).count(), 1);
+        let far = decide(&rule(Sampling::Auto, 50, 10), &group(&packets, &[], Some(105)));
+        assert_eq!(far.wanted, [5, 45]);
+        assert_eq!(far.decode.iter().filter(|d| **d).count(), 5);
+    }
+
+    #[test]
+    fn even_spread_is_that_of_the_reference() {
+        // From the fixtures of the reference implementations: the integer formula differs here.
+        let indices = evenly(154, 64);
+        assert_eq!(indices[..12], [0, 2, 4, 7, 9, 12, 14, 17, 19, 21, 24, 26]);
+        assert_eq!(indices[50..], [121, 123, 126, 128, 131, 133, 136, 138, 140, 143, 145, 148, 150, 153]);
+        assert_eq!(evenly(3, 12), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2]);
+        assert_eq!(evenly(9, 1), [0]);
+    }
+
+    #[test]
+    fn uniform_takes_each_frame_once_and_only_shown_ones() {
+        let mut packets: Vec<Packet> = (0..5).map(|i| packet(i * 10, i == 0)).collect();
+        packets[0].shown = false;
+        assert_eq!(uniform(&packets, 12), [0, 10, 20, 30]);
+        assert_eq!(uniform(&packets, 2), [0, 30]);
+        assert!(uniform(&[], 3).is_empty());
+    }
+}

@@ -1,0 +1,344 @@
+//! What the decoding process and its parent say to each other.
+//!
+//! Parent → child, once: a greeting and a [`Job`]. Child → parent: a greeting, then [`Message`]s. A message is a kind
+//! (one byte), a length (four bytes, little endian) and that many bytes. Neither side believes the other: lengths are
+//! limited before anything is allocated, and whatever does not parse is an error, never a panic.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DecodeError, Frame, Jpeg, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want};
+
+/// First on either pipe; the last byte is the version of everything below.
+const GREETING: [u8; 4] = *b"csd\x01";
+/// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
+const LONGEST: usize = 64 << 20;
+/// Header of a frame: time, width, height.
+const FRAME_HEADER: usize = 8 + 4 + 4;
+
+/// What the child says.
+#[derive(Debug)]
+pub enum Message {
+    /// The medium is recognised.
+    Probe(Probe),
+    Frame(Frame),
+    /// Work goes on though no frame came of it yet.
+    Alive,
+    /// The end: how it went, or why it could not be done.
+    End(Result<Outcome, DecodeError>),
+}
+
+/// A [`Request`] as it travels: everything but the path, which is bytes.
+#[derive(Serialize, Deserialize)]
+struct Job {
+    want: Want,
+    sampling: Sampling,
+    tolerance: f64,
+    from: Duration,
+    pixels: PixelSpec,
+    thumbnail_px: Option<u32>,
+}
+
+/// A [`DecodeError`] as it travels.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Failure {
+    Unreadable { code: Option<i32>, text: String },
+    NotVideo(String),
+    NoVideoTrack(String),
+    NoDecoder { codec: String, remedy: String },
+    Damaged(String),
+    Crashed(String),
+    Setup(String),
+    Stopped,
+}
+
+mod kind {
+    pub(super) const JOB: u8 = 1;
+    pub(super) const PROBE: u8 = 2;
+    pub(super) const FRAME: u8 = 3;
+    pub(super) const ALIVE: u8 = 4;
+    pub(super) const DONE: u8 = 5;
+    pub(super) const FAILED: u8 = 6;
+}
+
+pub fn greet(to: &mut impl Write) -> io::Result<()> {
+    to.write_all(&GREETING)
+}
+
+pub fn expect_greeting(from: &mut impl Read) -> io::Result<()> {
+    let mut bytes = [0; GREETING.len()];
+    from.read_exact(&mut bytes)?;
+    if bytes == GREETING { Ok(()) } else { Err(invalid(format!("greeting {bytes:?}, not {GREETING:?}"))) }
+}
+
+pub fn write_request(to: &mut impl Write, request: &Request) -> io::Result<()> {
+    let job = Job {
+        want: request.want,
+        sampling: request.sampling,
+        tolerance: request.tolerance,
+        from: request.from,
+        pixels: request.pixels,
+        thumbnail_px: request.thumbnail_px,
+    };
+    let job = serde_json::to_vec(&job)?;
+    let path = request.path.as_os_str().as_bytes();
+    write_parts(to, kind::JOB, &[&(job.len() as u32).to_le_bytes(), &job, path])
+}
+
+pub fn read_request(from: &mut impl Read) -> io::Result<Request> {
+    let (kind, body) = read_parts(from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    if kind != kind::JOB {
+        return Err(invalid(format!("message {kind} in place of a job")));
+    }
+    let mut rest = body.as_slice();
+    let length = take_u32(&mut rest)? as usize;
+    let job: Job = serde_json::from_slice(take(&mut rest, length)?)?;
+    Ok(Request {
+        path: PathBuf::from(OsString::from_vec(rest.to_vec())),
+        want: job.want,
+        sampling: job.sampling,
+        tolerance: job.tolerance,
+        from: job.from,
+        pixels: job.pixels,
+        thumbnail_px: job.thumbnail_px,
+    })
+}
+
+pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
+    match message {
+        Message::Probe(probe) => write_parts(to, kind::PROBE, &[&serde_json::to_vec(probe)?]),
+        Message::Frame(frame) => {
+            let mut header = Vec::with_capacity(FRAME_HEADER);
+            header.extend_from_slice(&(frame.pts.as_nanos() as u64).to_le_bytes());
+            header.extend_from_slice(&frame.pixels.width.to_le_bytes());
+            header.extend_from_slice(&frame.pixels.height.to_le_bytes());
+            let thumbnail = frame.thumbnail.as_ref().map_or(&[][..], |jpeg| &jpeg.0);
+            write_parts(to, kind::FRAME, &[&header, &frame.pixels.data, thumbnail])
+        }
+        Message::Alive => write_parts(to, kind::ALIVE, &[]),
+        Message::End(Ok(outcome)) => write_parts(to, kind::DONE, &[&serde_json::to_vec(outcome)?]),
+        Message::End(Err(error)) => write_parts(to, kind::FAILED, &[&serde_json::to_vec(&Failure::from(error))?]),
+    }
+}
+
+/// `None`: the other side closed the pipe between two messages.
+pub fn read_message(from: &mut impl Read) -> io::Result<Option<Message>> {
+    let Some((kind, body)) = read_parts(from)? else { return Ok(None) };
+    let message = match kind {
+        kind::PROBE => Message::Probe(serde_json::from_slice(&body)?),
+        kind::FRAME => Message::Frame(read_frame(&body)?),
+        kind::ALIVE => Message::Alive,
+        kind::DONE => Message::End(Ok(serde_json::from_slice(&body)?)),
+        kind::FAILED => Message::End(Err(serde_json::from_slice::<Failure>(&body)?.into())),
+        other => return Err(invalid(format!("message of unknown kind {other}"))),
+    };
+    Ok(Some(message))
+}
+
+fn read_frame(body: &[u8]) -> io::Result<Frame> {
+    let mut rest = body;
+    let pts = u64::from_le_bytes(take(&mut rest, 8)?.try_into().expect("eight bytes were taken"));
+    let (width, height) = (take_u32(&mut rest)?, take_u32(&mut rest)?);
+    let size = u64::from(width) * u64::from(height) * 3;
+    let data = take(&mut rest, usize::try_from(size).map_err(|_| invalid("picture too large".into()))?)?.to_vec();
+    let thumbnail = (!rest.is_empty()).then(|| Jpeg(rest.to_vec()));
+    Ok(Frame { pts: Duration::from_nanos(pts), pixels: Rgb { width, height, data }, thumbnail })
+}
+
+fn write_parts(to: &mut impl Write, kind: u8, parts: &[&[u8]]) -> io::Result<()> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    if length > LONGEST {
+        return Err(invalid(format!("message of {length} bytes")));
+    }
+    to.write_all(&[kind])?;
+    to.write_all(&(length as u32).to_le_bytes())?;
+    for part in parts {
+        to.write_all(part)?;
+    }
+    to.flush()
+}
+
+fn read_parts(from: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>)>> {
+    let mut kind = [0];
+    loop {
+        match from.read(&mut kind) {
+            Ok(0) => return Ok(None),
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > LONGEST {
+        return Err(invalid(format!("message of {length} bytes")));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    Ok(Some((kind[0], body)))
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> io::Result<&'a [u8]> {
+    let (head, tail) = rest.split_at_checked(length).ok_or_else(|| invalid("message too short".into()))?;
+    *rest = tail;
+    Ok(head)
+}
+
+fn take_u32(rest: &mut &[u8]) -> io::Result<u32> {
+    Ok(u32::from_le_bytes(take(rest, 4)?.try_into().expect("four bytes were taken")))
+}
+
+fn invalid(problem: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem)
+}
+
+impl From<&DecodeError> for Failure {
+    fn from(error: &DecodeError) -> Self {
+        match error {
+            DecodeError::Unreadable(error) => Self::Unreadable { code: error.raw_os_error(), text: error.to_string() },
+            DecodeError::NotVideo(text) => Self::NotVideo(text.clone()),
+            DecodeError::NoVideoTrack(text) => Self::NoVideoTrack(text.clone()),
+            DecodeError::NoDecoder { codec, remedy } => {
+                Self::NoDecoder { codec: codec.clone(), remedy: remedy.clone() }
+            }
+            DecodeError::Damaged(text) => Self::Damaged(text.clone()),
+            DecodeError::Crashed(text) => Self::Crashed(text.clone()),
+            DecodeError::Setup(text) => Self::Setup(text.clone()),
+            DecodeError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<Failure> for DecodeError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unreadable { code: Some(code), .. } => Self::Unreadable(io::Error::from_raw_os_error(code)),
+            Failure::Unreadable { code: None, text } => Self::Unreadable(io::Error::other(text)),
+            Failure::NotVideo(text) => Self::NotVideo(text),
+            Failure::NoVideoTrack(text) => Self::NoVideoTrack(text),
+            Failure::NoDecoder { codec, remedy } => Self::NoDecoder { codec, remedy },
+            Failure::Damaged(text) => Self::Damaged(text),
+            Failure::Crashed(text) => Self::Crashed(text),
+            Failure::Setup(text) => Self::Setup(text),
+            Failure::Stopped => Self::Stopped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::{Interpolation, Resize};
+
+    proptest! {
+        #[test]
+        fn requests_survive_the_pipe(
+            path in prop::collection::vec(1u8.., 1..60),
+            nanos in 1u64..1 << 50,
+            count in 1usize..1000,
+            uniform: bool,
+            tolerance in 0.0f64..1.0,
+            from in 0u64..1 << 50,
+            thumbnail_px in prop::option::of(1u32..4000),
+        ) {
+            let request = Request {
+                path: PathBuf::from(OsString::from_vec(path)),
+                want: if uniform { Want::Uniform(count) } else { Want::Every(Duration::from_nanos(nanos)) },
+                sampling: Sampling::Gop,
+                tolerance,
+                from: Duration::from_nanos(from),
+                pixels: PixelSpec {
+                    width: 224,
+                    height: 128,
+                    resize: Resize::ShortestEdge,
+                    interpolation: Interpolation::BicubicA075,
+                    antialias: uniform,
+                },
+                thumbnail_px,
+            };
+            let mut pipe = Vec::new();
+            write_request(&mut pipe, &request).unwrap();
+            let back = read_request(&mut pipe.as_slice()).unwrap();
+            prop_assert_eq!(format!("{back:?}"), format!("{request:?}"));
+        }
+
+        #[test]
+        fn frames_survive_the_pipe(
+            width in 1u32..40,
+            height in 1u32..40,
+            nanos: u64,
+            seed: u8,
+            thumbnail in prop::option::of(prop::collection::vec(any::<u8>(), 1..200)),
+        ) {
+            let data = (0..width * height * 3).map(|i| (i as u8).wrapping_mul(seed)).collect();
+            let frame = Frame {
+                pts: Duration::from_nanos(nanos),
+                pixels: Rgb { width, height, data },
+                thumbnail: thumbnail.map(Jpeg),
+            };
+            let mut pipe = Vec::new();
+            write_message(&mut pipe, &Message::Frame(frame.clone())).unwrap();
+            write_message(&mut pipe, &Message::Alive).unwrap();
+            let mut pipe = pipe.as_slice();
+            match read_message(&mut pipe).unwrap() {
+                Some(Message::Frame(back)) => prop_assert_eq!(back, frame),
+                other => prop_assert!(false, "{:?}", other),
+            }
+            prop_assert!(matches!(read_message(&mut pipe).unwrap(), Some(Message::Alive)));
+            prop_assert!(read_message(&mut pipe).unwrap().is_none());
+        }
+
+        #[test]
+        fn nonsense_is_an_error_not_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read_message(&mut bytes.as_slice());
+            let _ = read_request(&mut bytes.as_slice());
+        }
+    }
+
+    #[test]
+    fn the_end_survives_the_pipe() {
+        let outcome = Outcome { packets: 7, damage: vec!["cut short".into()], cpu_secs: 0.25, ..Outcome::default() };
+        let errors = [
+            DecodeError::Unreadable(io::Error::from_raw_os_error(13)),
+            DecodeError::NotVideo("text/plain".into()),
+            DecodeError::NoDecoder { codec: "video/x-odd".into(), remedy: "install it".into() },
+            DecodeError::Stopped,
+        ];
+        let mut pipe = Vec::new();
+        write_message(&mut pipe, &Message::End(Ok(outcome.clone()))).unwrap();
+        assert!(matches!(read_message(&mut pipe.as_slice()).unwrap(), Some(Message::End(Ok(back))) if back == outcome));
+        for error in errors {
+            let text = error.to_string();
+            let mut pipe = Vec::new();
+            write_message(&mut pipe, &Message::End(Err(error))).unwrap();
+            match read_message(&mut pipe.as_slice()).unwrap() {
+                Some(Message::End(Err(back))) => assert_eq!(back.to_string(), text),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_it_is_allocated() {
+        let mut pipe = vec![kind::FRAME];
+        pipe.extend_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(read_message(&mut pipe.as_slice()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        assert!(expect_greeting(&mut &b"csd\x02"[..]).is_err());
+        let mut pipe = Vec::new();
+        greet(&mut pipe).unwrap();
+        assert!(expect_greeting(&mut pipe.as_slice()).is_ok());
+    }
+}
