@@ -128,7 +128,7 @@ class Bench:
         """A long file against a short one: the whole process tree, a frame every 2 s."""
         peaks = []
         for seconds in (SHORT_S, LONG_S):
-            file = footage.looped(self.footage, seconds)
+            file = footage.looped(self.footage, seconds, footage.SMALL_CRF)
             cost = self.run("index", "--model", self.bundles()[-1], file, data=f"memory-{seconds}", env=SPARSE)
             peaks.append(cost.peak_bytes)
             file.unlink()
