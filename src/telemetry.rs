@@ -6,8 +6,9 @@ use tracing_subscriber::EnvFilter;
 pub fn init(verbosity: i8) {
     let level = match verbosity {
         ..=-1 => "error",
-        0 => "warn,ort=error",
-        1 => "info,ort=warn",
+        // The engine warns of flags that only its server sets, and tells each log file it opens.
+        0 => "warn,ort=error,qdrant_edge=error",
+        1 => "info,ort=warn,qdrant_edge=error",
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("CLIPSEEK_LOG").unwrap_or_else(|_| EnvFilter::new(level));

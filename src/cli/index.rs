@@ -21,6 +21,9 @@ use crate::ingest::run::{Totals, run as run_all};
 use crate::ingest::{Ingest, Observer, Options};
 use crate::source::walk::{Found, walk};
 
+/// With more windows than this, building the index takes long enough to be announced.
+const WORTH_SAYING: u64 = 5000;
+
 #[derive(Args, Default)]
 pub(super) struct IndexArgs {
     /// Video files, and folders to look through
@@ -161,12 +164,15 @@ pub(super) async fn files(
         ingest.sweep(&bundle.collection()).await?;
         let stop = stop_on_signal();
         let totals = run_all(&ingest, found.files, app.jobs(), &stop).await;
-        if totals.indexed > 0 && totals.fatal.is_none() {
+        observer.finish();
+        if totals.indexed > 0 && totals.fatal.is_none() && !stop.is_cancelled() {
+            if store.count(None).await? > WORTH_SAYING {
+                app.say("building the search index (searches are right without it, but slower) …");
+            }
             store.optimize().await?;
         }
         totals
     };
-    observer.finish();
     for (path, reason) in &found.unreadable {
         ledger.fail(path, None, reason)?;
     }

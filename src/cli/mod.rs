@@ -38,6 +38,7 @@ struct Cli {
 }
 
 #[derive(Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Global {
     /// Folder for all that clipseek writes
     #[arg(long, global = true, value_name = "DIR")]

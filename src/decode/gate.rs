@@ -4,7 +4,7 @@
 //! What is held is limited: of a group that grows too long, the first part is let through to the decoder and the rest
 //! is decided on part by part. Pure: what the frames carry (`T`) is not looked at.
 
-use super::plan::{Decision, Packet, Rule, Territory, decide, step};
+use super::plan::{Decision, Packet, Rule, Territory, decide};
 use super::{Outcome, Sampling};
 
 const MOST_PACKETS: usize = 600;
@@ -22,9 +22,17 @@ const NEVER: i64 = i64::MIN / 4;
 #[derive(Debug)]
 pub struct Release<T> {
     /// In coded order.
-    pub packets: Vec<(Packet, T)>,
+    pub packets: Vec<Released<T>>,
     /// Times of the frames to hand on, as the packets have them.
     pub wanted: Vec<i64>,
+}
+
+#[derive(Debug)]
+pub struct Released<T> {
+    pub packet: Packet,
+    pub payload: T,
+    /// The frame coded before this one was left out.
+    pub after_gap: bool,
 }
 
 #[derive(Debug)]
@@ -44,7 +52,9 @@ pub struct Gate<T> {
     previous_key: Option<i64>,
     served_to: i64,
     exact_to: i64,
+    step: i64,
     begun: bool,
+    gap: bool,
     end: Option<i64>,
     packets: u64,
     decoded: u64,
@@ -66,7 +76,9 @@ impl<T> Gate<T> {
             previous_key: None,
             served_to: NEVER,
             exact_to: NEVER,
+            step: 0,
             begun: false,
+            gap: false,
             end: None,
             packets: 0,
             decoded: 0,
@@ -219,16 +231,23 @@ impl<T> Gate<T> {
                 exact_to: self.exact_to,
                 previous_key: self.previous_key,
                 next_key,
+                previous_step: self.step,
                 begun: self.begun,
             },
         );
         self.advance(&packets, leading.len(), open_ended, &decision);
-        let released = self.held.drain(..count).zip(decision.decode);
-        let packets: Vec<(Packet, T)> =
-            released.filter(|(_, decode)| *decode).filter_map(|((packet, load), _)| Some((packet, load?))).collect();
+        let mut packets = Vec::new();
+        for ((packet, payload), decode) in self.held.drain(..count).zip(decision.decode) {
+            match payload {
+                Some(payload) if decode => {
+                    packets.push(Released { packet, payload, after_gap: std::mem::take(&mut self.gap) });
+                }
+                _ => self.gap = true,
+            }
+        }
         self.bytes = self.held.iter().map(|(packet, _)| packet.bytes).sum();
         self.decoded += packets.len() as u64;
-        self.deltas_decoded += packets.iter().filter(|(packet, _)| !packet.key).count() as u64;
+        self.deltas_decoded += packets.iter().filter(|released| !released.packet.key).count() as u64;
         let wanted = decision.wanted.iter().map(|pts| pts + base).collect();
         Some(Release { packets, wanted })
     }
@@ -237,15 +256,13 @@ impl<T> Gate<T> {
         if !self.continued && packets[0].shown {
             self.previous_key = Some(packets[0].pts);
         }
-        if !open_ended && let (None, Some(end)) = (packets[packets.len() - 1].duration, self.end) {
+        if let (None, Some(end), Some(base)) = (packets[packets.len() - 1].duration, self.end, self.base) {
             // The last frame lasts as long as the others do.
-            let mut shown: Vec<i64> = packets.iter().filter(|p| p.shown).map(|p| p.pts).collect();
-            shown.sort_unstable();
-            if let (Some(last), Some(base)) = (shown.last(), self.base) {
-                self.end = Some(end.max(last + base + step(&shown)));
-            }
+            let last = packets.iter().filter(|p| p.shown).map(|p| p.pts).max();
+            self.end = Some(last.map_or(end, |last| end.max(last + base + decision.step)));
         }
         self.served_to = decision.served_to;
+        self.step = decision.step;
         if open_ended {
             self.exact_to = decision.served_to;
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::complete::missing_bytes;
 use super::gate::{Gate, Release};
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
 use super::mp4::Mended;
@@ -171,7 +172,7 @@ impl Job<'_> {
             *wanted += release.wanted.len();
             decoding.want(&release.wanted);
             let progress = |pictures| self.listener.progress(pictures);
-            release.packets.into_iter().all(|(packet, coded)| decoding.push(packet.pts, coded, &progress).is_ok())
+            release.packets.into_iter().all(|released| decoding.push(released, &progress).is_ok())
         };
         while let Some((packet, coded)) = reader.next()? {
             seen += 1;
@@ -219,6 +220,9 @@ impl Job<'_> {
 
     fn damage(&self, reader: &Reader, broken: Option<String>, wanted: usize) -> Vec<String> {
         let mut damage = Vec::new();
+        if let Ok(Some(missing)) = missing_bytes(&self.request.path) {
+            damage.push(format!("the file is cut short: {missing} bytes are missing at its end"));
+        }
         damage.extend(reader.problem().map(|problem| format!("the file could not be read to its end: {problem}")));
         damage.extend(broken.map(|problem| format!("the decoder gave up: {problem}")));
         let missing = (wanted as u64).saturating_sub(self.frame_count());

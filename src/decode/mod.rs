@@ -8,6 +8,7 @@
 
 #[cfg(feature = "gst")]
 pub mod child;
+pub mod complete;
 pub mod gate;
 #[cfg(feature = "gst")]
 mod gst;

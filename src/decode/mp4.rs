@@ -139,7 +139,7 @@ fn child<'a>(body: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
 /// The content of a `moov` to a whole one with only what is needed and sound; `None` if no video is left.
 fn rebuild(moov: &[u8]) -> Option<Vec<u8>> {
     let header = child(moov, &[b"mvhd"]).filter(|header| header.len() >= 100);
-    let mut body = boxed(b"mvhd", &movie_header(header));
+    let mut body = boxed(b"mvhd", &movie_header(header, longest(moov)));
     let mut tracks = 0;
     for (kind, at, start, end) in children(moov) {
         match &kind {
@@ -156,10 +156,25 @@ fn rebuild(moov: &[u8]) -> Option<Vec<u8>> {
     (tracks > 0).then(|| boxed(b"moov", &body))
 }
 
-fn movie_header(old: Option<&[u8]>) -> Vec<u8> {
+/// Duration of the longest track in our time scale.
+fn longest(moov: &[u8]) -> u32 {
+    let tracks = children(moov).into_iter().filter(|(kind, ..)| kind == b"trak");
+    let durations = tracks.filter_map(|(_, _, start, end)| {
+        let header = child(&moov[start..end], &[b"mdia", b"mdhd"])?;
+        let (scale, duration) = if header.first() == Some(&1) { (20, 28) } else { (12, 16) };
+        let scale = u64::from(be32(header, scale)?).max(1);
+        Some(u64::from(be32(header, duration)?) * u64::from(TIME_SCALE) / scale)
+    });
+    u32::try_from(durations.max().unwrap_or(0)).unwrap_or(u32::MAX - TIME_SCALE)
+}
+
+/// The old one if it makes sense, else one for a movie of this duration.
+fn movie_header(old: Option<&[u8]>, duration: u32) -> Vec<u8> {
     let Some(old) = old else {
         let mut new = vec![0; 100];
         new[12..16].copy_from_slice(&TIME_SCALE.to_be_bytes());
+        // Room for frames that are shown later than they are decoded.
+        new[16..20].copy_from_slice(&(duration.saturating_add(TIME_SCALE)).to_be_bytes());
         new[20..24].copy_from_slice(&0x0001_0000_u32.to_be_bytes());
         new[24..26].copy_from_slice(&0x0100_u16.to_be_bytes());
         for (at, value) in [(36, 0x0001_0000_u32), (52, 0x0001_0000), (68, 0x4000_0000), (96, 0xffff_ffff)] {
@@ -197,19 +212,25 @@ fn video_track(track: &[u8], keep_edits: bool) -> Option<Vec<u8>> {
         match &kind {
             b"tkhd" => new.extend(&track[at..end]),
             b"edts" if keep_edits => new.extend(&track[at..end]),
-            b"mdia" => new.extend(boxed(b"mdia", &media_box(&track[start..end]))),
+            b"mdia" => new.extend(boxed(b"mdia", &media_box(&track[start..end], !keep_edits))),
             _ => {}
         }
     }
     Some(new)
 }
 
-fn media_box(media: &[u8]) -> Vec<u8> {
+/// `stretch`: without edits frames are shown later than they are decoded, so the track ends later than it says.
+fn media_box(media: &[u8], stretch: bool) -> Vec<u8> {
     let mut new = Vec::new();
     for (kind, at, start, end) in children(media) {
         if &kind == b"mdhd" {
             let mut header = media[start..end].to_vec();
             with_time_scale(&mut header);
+            if let (true, Some(0), Some(scale), Some(duration)) =
+                (stretch, header.first(), be32(&header, 12), be32(&header, 16))
+            {
+                header[16..20].copy_from_slice(&duration.saturating_add(scale).to_be_bytes());
+            }
             new.extend(boxed(&kind, &header));
         } else {
             new.extend(&media[at..end]);

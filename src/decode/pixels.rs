@@ -1,13 +1,15 @@
 //! Decoded pictures to the size the model wants, and to thumbnails. Pure.
 //!
 //! The resampler is that of Pillow (a convolution over 8 bits, horizontal first), which the reference implementations
-//! use; where a bundle asks for no antialiasing, plain interpolation. Turning and mirroring commute with it, so they are
-//! done last, on the small picture.
+//! use; where a bundle asks for no antialiasing, the plain interpolation of PyTorch ([`interpolate`]). Turning and
+//! mirroring commute with both, so they are done last, on the small picture.
 
 use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{Filter, FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{Filter, FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
+
+mod interpolate;
 
 use super::{Interpolation, Jpeg, PixelSpec, Resize, Rgb};
 
@@ -119,7 +121,11 @@ impl Shrinker {
             }
         };
         let size = (spec.width.min(full.0), spec.height.min(full.1));
-        let coded = self.resample(picture, full, (left, top), size, algorithm(spec));
+        let region = Region::new(picture, full, (left, top), size);
+        let coded = match spec.antialias {
+            true => self.convolve(picture, &region, filter(spec.interpolation)),
+            false => interpolate::interpolate(picture, &region, spec.interpolation),
+        };
         orient(coded, picture.orientation)
     }
 
@@ -131,9 +137,11 @@ impl Shrinker {
             (side / u64::from(longer)).max(1) as u32
         };
         let size = (scaled(shown.0), scaled(shown.1));
+        let region = Region::new(picture, size, (0, 0), size);
         // Each pixel from a few, not from all below it: for people that is good enough, and several times cheaper.
         let algorithm = ResizeAlg::SuperSampling(FilterType::Bilinear, 2);
-        let rgb = orient(self.resample(picture, size, (0, 0), size, algorithm), picture.orientation);
+        let small = self.resize(&source(picture), region.size, algorithm, region.crop);
+        let rgb = orient(packed(&small), picture.orientation);
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
             .encode(&rgb.data, rgb.width, rgb.height, ExtendedColorType::Rgb8)
@@ -141,60 +149,87 @@ impl Shrinker {
         Jpeg(jpeg)
     }
 
-    /// The rectangle at `corner` of `size` out of the picture resized to `full`, all as shown; the result is still as
-    /// coded.
-    fn resample(
+    /// Horizontally, then vertically, each to 8 bits: the order shows where a filter overshoots.
+    fn convolve(&mut self, picture: &Picture, region: &Region, filter: FilterType) -> Rgb {
+        let (left, top, width, height) = region.crop;
+        // Rows that the vertical pass looks at; its support reaches beyond the rectangle.
+        let reach = 3.0 * (height / f64::from(region.size.1)).max(1.0);
+        let first = (top - reach).floor().max(0.0);
+        let last = (top + height + reach).ceil().min(f64::from(picture.height));
+        let across = self.resize(
+            &source(picture),
+            (region.size.0, (last - first) as u32),
+            ResizeAlg::Convolution(filter),
+            (left, first, width, last - first),
+        );
+        let down = (0.0, top - first, f64::from(region.size.0), height);
+        packed(&self.resize(&across, region.size, ResizeAlg::Convolution(filter), down))
+    }
+
+    fn resize(
         &mut self,
-        picture: &Picture,
-        full: (u32, u32),
-        corner: (u32, u32),
+        from: &impl IntoImageView,
         size: (u32, u32),
         algorithm: ResizeAlg,
-    ) -> Rgb {
+        (left, top, width, height): (f64, f64, f64, f64),
+    ) -> Image<'static> {
+        let mut small = Image::new(size.0, size.1, PixelType::U8x4);
+        let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false).crop(left, top, width, height);
+        self.resizer.resize(from, &mut small, &options).expect("the rectangle lies in the picture");
+        small
+    }
+}
+
+/// A part of the picture and the size it is brought to, as coded.
+#[derive(Clone, Copy, Debug)]
+struct Region {
+    /// Left, top, width, height in the picture.
+    crop: (f64, f64, f64, f64),
+    size: (u32, u32),
+}
+
+impl Region {
+    /// The rectangle at `corner` of `size` out of the picture resized to `full`, all as shown.
+    fn new(picture: &Picture, full: (u32, u32), corner: (u32, u32), size: (u32, u32)) -> Self {
         let orientation = picture.orientation;
         let full = orientation.size(full);
         let opposite = (corner.0 + size.0 - 1, corner.1 + size.1 - 1);
         let (a, b) = (orientation.coded_place(corner, full), orientation.coded_place(opposite, full));
         let (left, top) = (a.0.min(b.0), a.1.min(b.1));
-        let (width, height) = orientation.size(size);
-        let (across, down) =
-            (f64::from(picture.width) / f64::from(full.0), f64::from(picture.height) / f64::from(full.1));
-        let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false).crop(
-            f64::from(left) * across,
-            f64::from(top) * down,
-            (f64::from(width) * across).min(f64::from(picture.width) - f64::from(left) * across),
-            (f64::from(height) * down).min(f64::from(picture.height) - f64::from(top) * down),
-        );
-        let length = picture.width as usize * picture.height as usize * 4;
-        let source = ImageRef::new(picture.width, picture.height, &picture.data[..length], PixelType::U8x4)
-            .expect("the slice has the length of the picture");
-        let mut small = Image::new(width, height, PixelType::U8x4);
-        self.resizer.resize(&source, &mut small, &options).expect("the rectangle lies in the picture");
-        let data = small.buffer().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
-        Rgb { width, height, data }
+        let size = orientation.size(size);
+        let along = |start: u32, length: u32, full: u32, coded: u32| {
+            let scale = f64::from(coded) / f64::from(full);
+            let start = f64::from(start) * scale;
+            (start, (f64::from(length) * scale).min(f64::from(coded) - start))
+        };
+        let (left, width) = along(left, size.0, full.0, picture.width);
+        let (top, height) = along(top, size.1, full.1, picture.height);
+        Self { crop: (left, top, width, height), size }
     }
 }
 
-fn algorithm(spec: &PixelSpec) -> ResizeAlg {
-    let filter = match spec.interpolation {
+fn source<'a>(picture: &Picture<'a>) -> ImageRef<'a> {
+    let length = picture.width as usize * picture.height as usize * 4;
+    ImageRef::new(picture.width, picture.height, &picture.data[..length], PixelType::U8x4)
+        .expect("the slice has the length of the picture")
+}
+
+fn packed(image: &Image) -> Rgb {
+    let mut data = vec![0; image.width() as usize * image.height() as usize * 3];
+    for (to, from) in data.chunks_exact_mut(3).zip(image.buffer().chunks_exact(4)) {
+        to.copy_from_slice(&from[..3]);
+    }
+    Rgb { width: image.width(), height: image.height(), data }
+}
+
+fn filter(interpolation: Interpolation) -> FilterType {
+    match interpolation {
         Interpolation::Bicubic => FilterType::CatmullRom,
         Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::BicubicA075 => {
-            FilterType::Custom(Filter::new("bicubic-a075", cubic_a075, 2.0).expect("the support is positive"))
+            let filter = Filter::new("bicubic-a075", |x| interpolate::cubic(-0.75, x), 2.0);
+            FilterType::Custom(filter.expect("the support is positive"))
         }
-    };
-    if spec.antialias { ResizeAlg::Convolution(filter) } else { ResizeAlg::Interpolation(filter) }
-}
-
-fn cubic_a075(x: f64) -> f64 {
-    const A: f64 = -0.75;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
     }
 }
 

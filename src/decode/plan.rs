@@ -21,6 +21,8 @@ pub struct Packet {
     /// False for frames that are only decoded because others need them (cut away by an edit list).
     pub shown: bool,
     pub bytes: usize,
+    /// False where the container tells the coded order only: the frame shown at `pts` may be one coded a little later.
+    pub in_order: bool,
 }
 
 /// The times at which a picture is wanted.
@@ -98,6 +100,8 @@ pub struct Territory<'a> {
     /// Shown times of the key frames before and behind.
     pub previous_key: Option<i64>,
     pub next_key: Option<i64>,
+    /// Usual distance of frames in the territory before.
+    pub previous_step: i64,
     /// Something was wanted before: [`Sampling::All`] has begun.
     pub begun: bool,
 }
@@ -111,6 +115,7 @@ pub struct Decision {
     /// Times of the frames to hand on, ascending.
     pub wanted: Vec<i64>,
     pub served_to: i64,
+    pub step: i64,
 }
 
 pub fn decide(rule: &Rule, territory: &Territory) -> Decision {
@@ -120,8 +125,9 @@ pub fn decide(rule: &Rule, territory: &Territory) -> Decision {
     shown.sort_unstable();
     shown.dedup();
     // A frame serves the targets from half a step behind its predecessor to half a step behind itself.
+    let step = usual_step(territory, &shown);
     let half = match rule.targets {
-        Targets::Grid { .. } => step(&shown) / 2,
+        Targets::Grid { .. } => step / 2,
         Targets::Times(_) => 0,
     };
     let mut wanted = Vec::new();
@@ -147,7 +153,16 @@ pub fn decide(rule: &Rule, territory: &Territory) -> Decision {
         served_to = upto;
     }
     let (decode, leading_kept) = needed(rule, territory, &wanted);
-    Decision { decode, leading_kept, wanted, served_to }
+    Decision { decode, leading_kept, wanted, served_to, step }
+}
+
+/// Of a lone frame the neighbours tell.
+fn usual_step(territory: &Territory, shown: &[i64]) -> i64 {
+    match (shown, territory.next_key) {
+        ([lone], Some(next)) => next - lone,
+        ([_], None) => territory.previous_step,
+        _ => step(shown),
+    }
 }
 
 fn shown_key(territory: &Territory) -> Option<i64> {
@@ -183,9 +198,11 @@ fn any_beyond_keys(rule: &Rule, territory: &Territory, reach: i64, mut after: i6
 fn needed(rule: &Rule, territory: &Territory, wanted: &[i64]) -> (Vec<bool>, usize) {
     let is_wanted = |packet: &Packet| packet.shown && wanted.binary_search(&packet.pts).is_ok();
     let exact = rule.sampling != Sampling::Keyframes;
+    let exact_frames = wanted.iter().any(|pts| !territory.packets.iter().any(|p| p.key && p.pts == *pts));
+    let order_unknown = exact_frames && territory.packets.iter().any(|packet| !packet.in_order);
     let everything = match rule.sampling {
         Sampling::All => territory.begun || !wanted.is_empty() || territory.open_ended,
-        Sampling::Gop | Sampling::Auto => territory.open_ended,
+        Sampling::Gop | Sampling::Auto => territory.open_ended || order_unknown,
         Sampling::Keyframes => false,
     };
     let leading_kept = match territory.leading.iter().rposition(is_wanted) {
@@ -209,7 +226,7 @@ fn needed(rule: &Rule, territory: &Territory, wanted: &[i64]) -> (Vec<bool>, usi
 }
 
 /// The usual distance of neighbours: the median.
-pub fn step(ascending: &[i64]) -> i64 {
+fn step(ascending: &[i64]) -> i64 {
     let mut steps: Vec<i64> = ascending.windows(2).map(|pair| pair[1] - pair[0]).collect();
     if steps.is_empty() {
         return 0;
@@ -249,7 +266,7 @@ mod tests {
     use super::*;
 
     fn packet(pts: i64, key: bool) -> Packet {
-        Packet { pts, duration: None, key, shown: true, bytes: 1 }
+        Packet { pts, duration: None, key, shown: true, bytes: 1, in_order: true }
     }
 
     fn group<'a>(packets: &'a [Packet], leading: &'a [Packet], next_key: Option<i64>) -> Territory<'a> {
@@ -264,6 +281,7 @@ mod tests {
             exact_to: i64::MIN / 2,
             previous_key: None,
             next_key,
+            previous_step: 0,
             begun: false,
         }
     }

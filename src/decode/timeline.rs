@@ -17,6 +17,8 @@ pub struct Stamp {
     pub key: bool,
     pub shown: bool,
     pub bytes: usize,
+    /// False where the decoder will not tell which picture came of which frame.
+    pub in_order: bool,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +26,10 @@ pub struct Timeline {
     /// Added to what the container says.
     shift: i64,
     latest: Option<i64>,
+    /// By how much the first frame is shown later than it is decoded.
+    lead: Option<i64>,
+    /// A frame without presentation time was seen: from there on decoding times count.
+    counting: bool,
     /// Frame duration according to the stream's description.
     nominal: Option<i64>,
 }
@@ -36,7 +42,15 @@ impl Timeline {
     pub fn place(&mut self, stamp: Stamp) -> Packet {
         let step = stamp.duration.filter(|d| *d > 0).or(self.nominal);
         let next = self.latest.map_or(0, |latest| latest + step.unwrap_or(USUAL_STEP));
-        let pts = match stamp.pts.or(stamp.dts) {
+        if let (None, Some(pts), Some(dts)) = (self.lead, stamp.pts, stamp.dts) {
+            self.lead = Some(pts - dts);
+        }
+        self.counting |= stamp.pts.is_none();
+        // Decoding times grow; where two are alike, frames were packed together.
+        let decoded = stamp.dts.map(|dts| dts + self.lead.unwrap_or(0));
+        let grown = decoded.filter(|time| self.latest.is_none_or(|latest| time + self.shift > latest));
+        let in_order = stamp.in_order && !self.counting;
+        let pts = match if self.counting { grown } else { stamp.pts } {
             Some(pts) => {
                 let behind = self.latest.map_or(0, |latest| latest - (pts + self.shift));
                 if stamp.key && behind > BACKWARD_JUMP {
@@ -47,7 +61,7 @@ impl Timeline {
             None => next,
         };
         self.latest = Some(self.latest.map_or(pts, |latest| latest.max(pts)));
-        Packet { pts, duration: step, key: stamp.key, shown: stamp.shown, bytes: stamp.bytes }
+        Packet { pts, duration: step, key: stamp.key, shown: stamp.shown, bytes: stamp.bytes, in_order }
     }
 }
 
@@ -56,7 +70,7 @@ mod tests {
     use super::*;
 
     fn stamp(pts: Option<i64>, key: bool) -> Stamp {
-        Stamp { pts, dts: None, duration: None, key, shown: true, bytes: 0 }
+        Stamp { pts, dts: None, duration: None, key, shown: true, bytes: 0, in_order: true }
     }
 
     #[test]
@@ -65,6 +79,34 @@ mod tests {
         timeline.set_nominal(Some(100));
         let times: Vec<i64> = (0..4).map(|i| timeline.place(stamp(None, i == 0)).pts).collect();
         assert_eq!(times, [0, 100, 200, 300]);
+    }
+
+    #[test]
+    fn decoding_times_serve_where_there_is_nothing_better() {
+        let mut timeline = Timeline::default();
+        timeline.set_nominal(Some(40));
+        let dts = [0, 40, 80, 80, 160];
+        let packets = dts.map(|dts| timeline.place(Stamp { dts: Some(dts), ..stamp(None, dts == 0) }));
+        assert_eq!(packets.map(|packet| packet.pts), [0, 40, 80, 120, 160]);
+        assert!(packets.iter().all(|packet| !packet.in_order));
+    }
+
+    #[test]
+    fn once_a_presentation_time_is_missing_decoding_times_count() {
+        // As in program streams: I P B B P B B, shown 40 later than decoded, the second P without a time.
+        let mut timeline = Timeline::default();
+        timeline.set_nominal(Some(40));
+        let stamps = [
+            (Some(40), 0),
+            (Some(160), 40),
+            (Some(80), 80),
+            (Some(120), 120),
+            (None, 160),
+            (Some(200), 200),
+            (Some(240), 240),
+        ];
+        let times = stamps.map(|(pts, dts)| timeline.place(Stamp { dts: Some(dts), ..stamp(pts, dts == 0) }).pts);
+        assert_eq!(times, [40, 160, 80, 120, 200, 240, 280]);
     }
 
     #[test]

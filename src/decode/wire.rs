@@ -38,7 +38,8 @@ pub enum Message {
 struct Job {
     want: Want,
     sampling: Sampling,
-    tolerance: f64,
+    /// Its bits: as text it might come back as its neighbour, and the choice of frames with it.
+    tolerance: u64,
     from: Duration,
     pixels: PixelSpec,
     thumbnail_px: Option<u32>,
@@ -81,7 +82,7 @@ pub fn write_request(to: &mut impl Write, request: &Request) -> io::Result<()> {
     let job = Job {
         want: request.want,
         sampling: request.sampling,
-        tolerance: request.tolerance,
+        tolerance: request.tolerance.to_bits(),
         from: request.from,
         pixels: request.pixels,
         thumbnail_px: request.thumbnail_px,
@@ -103,7 +104,7 @@ pub fn read_request(from: &mut impl Read) -> io::Result<Request> {
         path: PathBuf::from(OsString::from_vec(rest.to_vec())),
         want: job.want,
         sampling: job.sampling,
-        tolerance: job.tolerance,
+        tolerance: f64::from_bits(job.tolerance),
         from: job.from,
         pixels: job.pixels,
         thumbnail_px: job.thumbnail_px,

@@ -40,7 +40,7 @@ fn bad_files_fail_with_their_reason_and_good_ones_are_indexed() {
         ("text.mp4", b"this is a letter to my aunt\n".repeat(100), "not a video"),
         ("noise.mkv", (0..50_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect(), "not a video"),
         ("header.mp4", mp4[..60].to_vec(), ""),
-        ("sound.avi", wav(), "no video track"),
+        ("sound.mkv", wav(), "no video track"),
         ("zeros.mp4", vec![0; 10_000], "not a video"),
     ];
     for (name, bytes, _) in &cases {
@@ -112,7 +112,8 @@ fn any_file_name_is_indexed_found_and_exported() {
     let world = World::new();
     let dir = videos(&world);
     let clips = ["h264.mp4", "vp8.webm", "vp9.webm", "mpeg4.avi", "mpeg2.ts"];
-    let names: [&[u8]; 5] = [b"two words.mp4", b"it's \"quoted\".webm", b"line\nbreak.webm", b"\xff\xfe.avi", "日本.ts".as_bytes()];
+    let names: [&[u8]; 5] =
+        [b"two words.mp4", b"it's \"quoted\".webm", b"line\nbreak.webm", b"\xff\xfe.avi", "日本.ts".as_bytes()];
     for (clip, name) in clips.iter().zip(names) {
         std::fs::copy(footage(clip), dir.join(OsStr::from_bytes(name))).unwrap();
     }
@@ -120,7 +121,13 @@ fn any_file_name_is_indexed_found_and_exported() {
     assert_eq!(report["indexed"].as_u64(), Some(5), "{report}");
     let found = world.json(&["search", "something", "--json", "--limit", "50"]);
     let uris: Vec<&str> = found["moments"].as_array().unwrap().iter().map(|m| m["uri"].as_str().unwrap()).collect();
-    for end in ["/two%20words.mp4", "/it%27s%20%22quoted%22.webm", "/line%0Abreak.webm", "/%FF%FE.avi", "/%E6%97%A5%E6%9C%AC.ts"] {
+    for end in [
+        "/two%20words.mp4",
+        "/it%27s%20%22quoted%22.webm",
+        "/line%0Abreak.webm",
+        "/%FF%FE.avi",
+        "/%E6%97%A5%E6%9C%AC.ts",
+    ] {
         assert!(uris.iter().any(|uri| uri.ends_with(end)), "{end} is not in {uris:?}");
     }
     assert_eq!(world.json(&["index", text(&dir), "--json"])["unchanged"].as_u64(), Some(5));
@@ -272,7 +279,11 @@ fn a_full_disk_ends_the_run_and_what_was_there_stays() {
     };
     let ran = world.run(&["index", text(&footage(""))]);
     assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
-    assert!(ran.err.contains("free on this disk") || ran.err.contains("disk is full") || ran.err.contains("No space"), "{}", ran.err);
+    assert!(
+        ran.err.contains("free on this disk") || ran.err.contains("disk is full") || ran.err.contains("No space"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

@@ -20,7 +20,15 @@ fn real_captions_find_real_videos() {
     let world = World::new();
     world.ok(&["model", "import", text(&bundle), "--name", "photos"]);
     let report = world.json(&[
-        "index", text(&media.join("clips")), "--model", "photos", "--window", "whole", "--frames", "8", "--json",
+        "index",
+        text(&media.join("clips")),
+        "--model",
+        "photos",
+        "--window",
+        "whole",
+        "--frames",
+        "8",
+        "--json",
     ]);
     assert_eq!(report["failed"], serde_json::json!([]));
     let (mut first, mut fifth, mut all) = (0, 0, 0);

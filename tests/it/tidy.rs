@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// A word, and the only places that may say it.
 const BOUNDARIES: &[(&str, &[&str])] = &[
     ("gstreamer", &["decode/", "cli/doctor.rs"]),
-    ("ort::", &["embed/"]),
+    (" ort::", &["embed/"]),
     ("tokenizers::", &["embed/"]),
     ("qdrant_edge::", &["store/"]),
     ("qdrant_client::", &["store/"]),
@@ -37,6 +37,9 @@ fn libraries_stay_where_they_belong() {
     for file in files {
         let name = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
         for (number, line) in (1..).zip(std::fs::read_to_string(&file).unwrap().lines()) {
+            if line.trim_start().starts_with("#[cfg(test)]") {
+                break;
+            }
             let code = line.split("//").next().unwrap_or_default();
             for (word, homes) in BOUNDARIES {
                 if code.contains(word) && !homes.iter().any(|home| name.starts_with(home)) {
@@ -52,6 +55,9 @@ fn libraries_stay_where_they_belong() {
 fn every_module_of_the_code_map_is_there() {
     let lib = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
     for module in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")).map(|name| name.trim_end_matches(';')) {
-        assert!(module == "telemetry" || lib.contains(&format!("//! - [`{module}`]")), "{module} is not in the code map");
+        assert!(
+            module == "telemetry" || lib.contains(&format!("//! - [`{module}`]")),
+            "{module} is not in the code map"
+        );
     }
 }

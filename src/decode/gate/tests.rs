@@ -29,7 +29,14 @@ impl Stream {
         for i in 1..total {
             shown.push(shown[i - 1] + self.steps[i % self.steps.len()] * MS);
         }
-        let packet = |i: usize, key: bool| Packet { pts: shown[i], duration: None, key, shown: true, bytes: 100 };
+        let packet = |i: usize, key: bool| Packet {
+            pts: shown[i],
+            duration: None,
+            key,
+            shown: true,
+            bytes: 100,
+            in_order: true,
+        };
         let mut coded = Vec::new();
         let mut first = 0;
         for (number, group) in self.groups.iter().enumerate() {
@@ -81,7 +88,7 @@ fn run(packets: &[Packet], sampling: Sampling, interval: i64, from: i64) -> Run 
     let mut take = |release: Option<Release<()>>| {
         if let Some(release) = release {
             run.wanted.extend(release.wanted);
-            run.decoded.extend(release.packets.into_iter().map(|(packet, ())| packet));
+            run.decoded.extend(release.packets.into_iter().map(|released| released.packet));
         }
     };
     for packet in packets {

@@ -8,6 +8,9 @@ use gstreamer::prelude::*;
 use super::super::Probe;
 use super::super::pixels::{Orientation, shown_size};
 
+/// WebM files written on the fly say less than this.
+const NO_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(1);
+
 /// Orientation and probe of the track that arrives at this pad.
 pub(super) fn read(
     pad: &gst::Pad,
@@ -48,7 +51,7 @@ pub(super) fn read(
         codec: structure.map(|s| s.name().to_string()).unwrap_or_default(),
         width,
         height,
-        duration: duration.filter(|d| !d.is_zero()).map(|d| Duration::from_nanos(d.nseconds())),
+        duration: duration.filter(|d| *d >= NO_DURATION).map(|d| Duration::from_nanos(d.nseconds())),
         frame_rate: frame_rate.map(|f| f64::from(f.numer()) / f64::from(f.denom())),
         orientation: orientation.in_words(),
         recorded_at_ms,

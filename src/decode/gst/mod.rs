@@ -4,8 +4,11 @@
 mod decoders;
 mod facts;
 mod log;
+mod mended;
 mod pictures;
 mod reader;
+
+use std::sync::{Mutex, MutexGuard};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -41,9 +44,15 @@ fn element<T: IsA<gst::Element>>(pipeline: &gst::Pipeline, name: &str) -> Result
 
 /// The next error a graph reports within this time, if any.
 fn reported_error(bus: &gst::Bus, wait: gst::ClockTime) -> Option<gst::glib::Error> {
-    let message = bus.timed_pop_filtered(wait, &[gst::MessageType::Error])?;
+    // Without time to wait the binding's timed variant does not even look.
+    let kinds = [gst::MessageType::Error];
+    let message = if wait.is_zero() { bus.pop_filtered(&kinds)? } else { bus.timed_pop_filtered(wait, &kinds)? };
     match message.view() {
         gst::MessageView::Error(error) => Some(error.error()),
         _ => None,
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -10,16 +10,19 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
+use super::super::gate::Released;
 use super::super::pixels::{Orientation, Picture, deinterlace};
 use super::super::{DecodeError, template};
 use super::reader::Coded;
-use super::{element, launch, reported_error};
+use super::{element, launch, lock, reported_error};
 
 /// Bytes of coded frames waiting for the decoder.
 const QUEUE: u64 = 2 << 20;
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 /// Between two looks at a full queue.
-const PAUSE: gst::ClockTime = gst::ClockTime::from_mseconds(4);
+const PAUSE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+/// Longer than any decoder holds a picture back.
+const MOST_DELAY: i64 = 1_000_000_000;
 /// Added to all times: frames cut away by an edit list lie before zero, which GStreamer does not allow.
 const SHIFT: i64 = 1_000 * 3600 * 1_000_000_000;
 
@@ -28,6 +31,9 @@ const SHIFT: i64 = 1_000 * 3600 * 1_000_000_000;
 struct Control {
     /// Times of pictures to hand on.
     wanted: Mutex<BTreeSet<i64>>,
+    /// Times of coded frames of which no picture has come yet, and whether it is unknown which belongs to which.
+    coming: Mutex<BTreeSet<i64>>,
+    order_unknown: AtomicBool,
     /// How much later a picture may be that stands in for a lost one.
     slack: i64,
     pictures: AtomicU64,
@@ -35,6 +41,24 @@ struct Control {
 }
 
 impl Control {
+    /// The time of a picture that the decoder says came out of the frame coded for `pts`.
+    fn time(&self, pts: i64) -> i64 {
+        let mut coming = lock(&self.coming);
+        if !self.order_unknown.load(Ordering::Relaxed) {
+            // What is long past will not come.
+            *coming = coming.split_off(&(pts - MOST_DELAY));
+            coming.remove(&pts);
+            return pts;
+        }
+        // Pictures come in the order they are shown in, so the earliest time is meant.
+        while let Some(first) = coming.pop_first() {
+            if first >= pts - MOST_DELAY {
+                return first;
+            }
+        }
+        pts
+    }
+
     /// Whether this picture is handed on.
     fn keeps(&self, pts: i64) -> bool {
         self.pictures.fetch_add(1, Ordering::Relaxed);
@@ -85,10 +109,21 @@ impl Decoding {
         let control = Arc::new(Control { slack, ..Control::default() });
         let watched = control.clone();
         let pad = decoder.static_pad("src").ok_or_else(|| DecodeError::Setup("a decoder without output".into()))?;
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| match info.buffer().and_then(|buffer| buffer.pts()) {
-            Some(pts) if !watched.keeps(pts.nseconds() as i64 - SHIFT) => gst::PadProbeReturn::Drop,
-            _ => gst::PadProbeReturn::Ok,
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
+            let Some(pts) = buffer.pts() else { return gst::PadProbeReturn::Drop };
+            let pts = pts.nseconds() as i64 - SHIFT;
+            let time = watched.time(pts);
+            if !watched.keeps(time) {
+                return gst::PadProbeReturn::Drop;
+            }
+            if time != pts {
+                buffer.make_mut().set_pts(gst::ClockTime::from_nseconds((time + SHIFT).max(0) as u64));
+            }
+            gst::PadProbeReturn::Ok
         });
+        let entry = decoder.static_pad("sink").ok_or_else(|| DecodeError::Setup("a decoder without input".into()))?;
+        entry.add_probe(gst::PadProbeType::BUFFER, drain_at_gap);
         let bus = pipeline.bus().expect("a pipeline has a bus");
         source.set_max_bytes(0);
         if pipeline.set_state(gst::State::Playing).is_err() {
@@ -110,7 +145,8 @@ impl Decoding {
     }
 
     /// Waits while the decoder has enough to do, calling `waiting` again and again.
-    pub(in crate::decode) fn push(&mut self, pts: i64, coded: Coded, waiting: &dyn Fn(u64)) -> Result<(), String> {
+    pub(in crate::decode) fn push(&mut self, released: Released<Coded>, waiting: &dyn Fn(u64)) -> Result<(), String> {
+        let (packet, coded) = (released.packet, released.payload);
         while self.source.current_level_bytes() >= QUEUE {
             waiting(self.pictures());
             self.check_for(PAUSE)?;
@@ -120,10 +156,17 @@ impl Decoding {
             self.source.set_caps(Some(&coded.caps));
             self.caps = Some(coded.caps);
         }
+        self.control.order_unknown.fetch_or(!packet.in_order, Ordering::Relaxed);
+        lock(&self.control.coming).insert(packet.pts);
         let mut buffer = coded.buffer;
         let fields = buffer.make_mut();
-        fields.set_pts(gst::ClockTime::from_nseconds((pts + SHIFT).max(0) as u64));
+        fields.set_pts(gst::ClockTime::from_nseconds((packet.pts + SHIFT).max(0) as u64));
         fields.set_dts(gst::ClockTime::NONE);
+        if released.after_gap {
+            fields.set_flags(gst::BufferFlags::DISCONT);
+        } else {
+            fields.unset_flags(gst::BufferFlags::DISCONT);
+        }
         self.source.push_buffer(buffer).map(|_| ()).map_err(|error| error.to_string())
     }
 
@@ -147,6 +190,16 @@ impl Decoding {
             None => Ok(()),
         }
     }
+}
+
+/// Has the decoder give what it still holds before it gets a frame that does not follow on the last: it would count the
+/// frames in between as lost, and throw pictures away.
+fn drain_at_gap(pad: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
+    let gap = info.buffer().is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::DISCONT));
+    if gap && let Some(start) = pad.sticky_event::<gst::event::StreamStart>(0) {
+        pad.send_event(start);
+    }
+    gst::PadProbeReturn::Ok
 }
 
 impl Pictures {
@@ -206,8 +259,4 @@ fn picture<R>(
     let pixel_aspect = (aspect.numer().max(1) as u32, aspect.denom().max(1) as u32);
     let pts = buffer.pts().map_or(0, |pts| pts.nseconds() as i64 - SHIFT);
     Ok(take(pts, &Picture { data, width, height, pixel_aspect, orientation }))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

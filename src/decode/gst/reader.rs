@@ -1,7 +1,7 @@
 //! A file to its coded frames.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -14,12 +14,22 @@ use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::{DecodeError, Probe, template};
 use super::decoders::remedy;
-use super::{element, facts, launch, reported_error};
+use super::mended::serve;
+use super::{element, facts, launch, lock, reported_error};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+/// So many glances without a frame, and a stream that had an error, or ended before it began, is over.
+const GRACE: u32 = 15;
+/// So many glances without finding any track, and there is none.
+const PATIENCE: u32 = 1500;
+/// libav's reader of GIF goes round in circles at the end of the file instead of saying so: silence is the end.
+const END_OF_GIF: u32 = 100;
 /// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
 const START_ROUNDING: i64 = 1_000_000;
+
+/// Size of an MPEG-4 frame that says "not coded". Files with packed B-frames are full of them.
+const MPEG4_NOT_CODED: usize = 8;
 
 /// Where the bytes come from.
 #[derive(Clone, Debug)]
@@ -42,7 +52,8 @@ struct Found {
     tracks: Vec<String>,
     without_plugin: Option<String>,
     connected: bool,
-    complete: bool,
+    /// The end of the video arrived at its parser.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -55,12 +66,18 @@ pub(in crate::decode) struct Reader {
     /// Description as it came, and as it goes on.
     caps: Option<(gst::Caps, gst::Caps)>,
     layout: Option<Layout>,
+    /// Frames so small say no more than "as before" and give no picture.
+    least_size: Option<usize>,
+    /// The decoder of this codec (GIF) gives all pictures the same time.
+    shuffles: bool,
     clean_start_seen: bool,
-    started_over: bool,
     first: Option<(Packet, Coded)>,
     probe: Probe,
     orientation: Orientation,
-    problem: Option<String>,
+    /// The first error reported.
+    problem: Option<gst::glib::Error>,
+    /// The error says that the file is no medium.
+    hopeless: bool,
 }
 
 impl Drop for Reader {
@@ -96,12 +113,14 @@ impl Reader {
             timeline: Timeline::default(),
             caps: None,
             layout: None,
+            least_size: None,
+            shuffles: false,
             clean_start_seen: false,
-            started_over: false,
             first: None,
             probe: Probe::default(),
             orientation: Orientation::default(),
             problem: None,
+            hopeless: false,
         };
         if reader.pipeline.set_state(gst::State::Playing).is_err() {
             return Err(reader.failure());
@@ -131,7 +150,7 @@ impl Reader {
 
     /// What made the reading end early.
     pub(in crate::decode) fn problem(&self) -> Option<&str> {
-        self.problem.as_deref()
+        self.problem.as_ref().map(|error| error.message())
     }
 
     /// `None`: the end, be it of the file or of what can be read of it.
@@ -143,49 +162,53 @@ impl Reader {
     }
 
     fn pull(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
+        let mut quiet = 0;
         loop {
             if let Some(sample) = self.sink.try_pull_sample(GLANCE) {
+                quiet = 0;
                 match self.take(&sample) {
                     Some(coded) => return Ok(Some(coded)),
                     None => continue,
                 }
             }
-            if self.sink.is_eos() {
-                self.note_problem();
+            quiet += 1;
+            self.note_problem();
+            if self.sink.is_eos() || self.is_over(quiet) {
                 return Ok(None);
-            }
-            {
-                let found = lock(&self.found);
-                if found.complete && !found.connected {
-                    return Ok(None);
-                }
-            }
-            if self.note_problem() {
-                // Frames may have come in between; after them the sink stays empty.
-                match self.sink.try_pull_sample(GLANCE).and_then(|sample| self.take(&sample)) {
-                    Some(coded) => return Ok(Some(coded)),
-                    None => return Ok(None),
-                }
             }
         }
     }
 
-    fn note_problem(&mut self) -> bool {
+    /// Whether no more frames will come although the sink was not told. Errors do not always end the stream: one bad
+    /// track is one, and the others go on.
+    fn is_over(&self, quiet: u32) -> bool {
+        let found = lock(&self.found);
+        let ended = found.ended || self.problem.is_some();
+        (self.hopeless && !found.connected)
+            || (ended && quiet > GRACE)
+            || (!found.connected && quiet > PATIENCE)
+            || (self.shuffles && quiet > END_OF_GIF)
+    }
+
+    fn note_problem(&mut self) {
         if let Some(error) = reported_error(&self.bus, gst::ClockTime::ZERO) {
-            self.problem.get_or_insert_with(|| error.message().to_string());
-            return true;
+            let unknown = [gst::StreamError::TypeNotFound, gst::StreamError::WrongType];
+            self.hopeless |= error.kind::<gst::StreamError>().is_some_and(|kind| unknown.contains(&kind));
+            self.problem.get_or_insert(error);
         }
-        self.problem.is_some()
     }
 
     fn take(&mut self, sample: &gst::Sample) -> Option<(Packet, Coded)> {
         let buffer = sample.buffer_owned()?;
         let raw_caps = sample.caps_owned()?;
         let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        if buffer.size() == 0 || self.start_over(delta) {
+        if buffer.size() == 0 {
             return None;
         }
         let caps = self.describe(raw_caps);
+        if self.least_size.is_some_and(|least| delta && buffer.size() <= least) {
+            return None;
+        }
         let key = !delta && self.is_clean_start(&buffer);
         let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
         let (pts, shown) = place(buffer.pts(), segment);
@@ -197,18 +220,9 @@ impl Reader {
             key,
             shown,
             bytes: buffer.size(),
+            in_order: !self.shuffles,
         });
         Some((packet, Coded { buffer, caps }))
-    }
-
-    /// With an edit list, GStreamer 1.22's MP4 reader may begin behind the key frame it needs; after a seek it does not.
-    fn start_over(&mut self, delta: bool) -> bool {
-        let first = !std::mem::replace(&mut self.started_over, true);
-        let is_mp4 = matches!(lock(&self.found).container.as_deref(), Some("video/quicktime" | "application/x-3gp"));
-        first
-            && delta
-            && is_mp4
-            && self.pipeline.seek_simple(gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE, gst::ClockTime::ZERO).is_ok()
     }
 
     fn describe(&mut self, raw: gst::Caps) -> gst::Caps {
@@ -221,6 +235,9 @@ impl Reader {
         if let Some(structure) = caps.make_mut().structure_mut(0) {
             // The transparency of WebM is a stream of its own, which is not wanted, and decoders refuse its mark.
             structure.remove_field("codec-alpha");
+            let is_mpeg4 = structure.name() == "video/mpeg" && structure.get::<i32>("mpegversion") == Ok(4);
+            self.shuffles = structure.name().contains("gif");
+            self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
             if structure.name() == "video/x-h264" {
                 let record = structure.get::<gst::Buffer>("codec_data").ok();
                 let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
@@ -250,36 +267,28 @@ impl Reader {
 
     /// Why there is no coded frame.
     fn failure(&mut self) -> DecodeError {
-        let error = reported_error(&self.bus, gst::ClockTime::ZERO);
+        self.note_problem();
         let found = lock(&self.found);
-        let text = || {
-            let said = error.as_ref().map(|error| error.message().to_string());
-            said.or_else(|| self.problem.clone()).unwrap_or_else(|| "there is no coded frame in it".into())
-        };
+        let text = || self.problem().unwrap_or("there is no coded frame in it").to_string();
         let kind = found.container.as_deref().unwrap_or("");
         if let Some(codec) = found.without_plugin.clone().filter(|_| !found.connected) {
             return DecodeError::NoDecoder { remedy: remedy(&codec), codec };
         }
-        if found.complete && !found.connected && !found.tracks.is_empty() {
-            return DecodeError::NoVideoTrack(found.tracks.join(", "));
-        }
         if kind.starts_with("text/") || kind.starts_with("image/") && kind != "image/gif" {
             return DecodeError::NotVideo(kind.to_string());
+        }
+        if !found.connected && !found.tracks.is_empty() {
+            return DecodeError::NoVideoTrack(found.tracks.join(", "));
         }
         if kind.starts_with("audio/") {
             return DecodeError::NoVideoTrack(kind.to_string());
         }
-        match error.as_ref().and_then(|error| error.kind::<gst::StreamError>()) {
-            Some(gst::StreamError::TypeNotFound | gst::StreamError::WrongType) => {
-                return DecodeError::NotVideo(text());
-            }
-            Some(gst::StreamError::CodecNotFound) if !found.connected => {
-                return DecodeError::NotVideo(format!("{kind}: {}", text()));
-            }
-            _ => {}
-        }
-        if kind.is_empty() {
-            return DecodeError::NotVideo(text());
+        let no_plugin = self.problem.as_ref().is_some_and(|error| {
+            error.matches(gst::StreamError::CodecNotFound) || error.matches(gst::CoreError::MissingPlugin)
+        });
+        if kind.is_empty() || no_plugin && !kind.starts_with("video/") {
+            let kind = if kind.is_empty() { text() } else { kind.to_string() };
+            return DecodeError::NotVideo(kind);
         }
         DecodeError::Damaged(text())
     }
@@ -301,8 +310,6 @@ fn connect_tracks(tracks: &gst::Element, sink: &gst_app::AppSink, found: &Arc<Mu
         }
     });
     let learned = found.clone();
-    tracks.connect_no_more_pads(move |_| lock(&learned).complete = true);
-    let learned = found.clone();
     tracks.connect("unknown-type", false, move |values| {
         let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
         if let Some(structure) = caps.as_ref().and_then(|caps| caps.structure(0))
@@ -321,7 +328,11 @@ fn connect_tracks(tracks: &gst::Element, sink: &gst_app::AppSink, found: &Arc<Mu
     });
     let learned = found.clone();
     if let Some(bin) = tracks.dynamic_cast_ref::<gst::Bin>() {
-        bin.connect_deep_element_added(move |_, _, element| watch_type(element, &learned));
+        bin.children().iter().for_each(|element| watch_type(element, found));
+        bin.connect_deep_element_added(move |_, _, element| {
+            watch_type(element, &learned);
+            watch_parser(element, &learned);
+        });
     }
 }
 
@@ -345,53 +356,41 @@ fn watch_type(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     });
 }
 
+/// Parsers throw away what lies before the part to be shown, even the key frame that it needs. So they are told that all
+/// is to be shown, in a way that leaves the clock as it was: the segment starts at zero, and the true start becomes its
+/// offset. [`place`] tells the two apart.
+fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
+    let is_parser = |factory: gst::ElementFactory| factory.has_type(gst::ElementFactoryType::PARSER);
+    let Some(pad) = element.static_pad("sink").filter(|_| element.factory().is_some_and(is_parser)) else { return };
+    let found = found.clone();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        let Some(event) = info.event() else { return gst::PadProbeReturn::Ok };
+        match event.view() {
+            gst::EventView::Eos(_) => lock(&found).ended = true,
+            gst::EventView::Segment(segment) => {
+                if let Some(times) = segment.segment().downcast_ref::<gst::ClockTime>() {
+                    let mut whole = times.clone();
+                    whole.set_start(gst::ClockTime::ZERO);
+                    whole.set_offset(times.start().unwrap_or_default());
+                    let event = gst::event::Segment::builder(&whole).seqnum(event.seqnum()).build();
+                    info.data = Some(gst::PadProbeData::Event(event));
+                }
+            }
+            _ => {}
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
 /// Time on the graph's clock, and whether it lies in what is to be shown.
 fn place(time: Option<gst::ClockTime>, segment: Option<&gst::FormattedSegment<gst::ClockTime>>) -> (Option<i64>, bool) {
     let (Some(time), Some(segment)) = (time, segment) else {
         return (time.map(|t| t.nseconds() as i64), true);
     };
     let nanos = time.nseconds() as i64;
-    let start = segment.start().map_or(0, |t| t.nseconds() as i64);
+    let start = segment.start().unwrap_or_default() + segment.offset().unwrap_or_default();
+    let start = start.nseconds() as i64;
     let shown = nanos + START_ROUNDING >= start && segment.stop().is_none_or(|stop| time < stop);
     let base = segment.base().map_or(0, |t| t.nseconds() as i64);
     (Some(nanos - start + base), shown)
-}
-
-/// Answers what the graph asks of a mended file.
-fn serve(source: &gst_app::AppSrc, mended: &Arc<Mended>) {
-    const LEAST: u32 = 64 << 10;
-    source.set_size(mended.len() as i64);
-    let position = Arc::new(Mutex::new(0u64));
-    let (sought, file) = (position.clone(), mended.clone());
-    source.set_callbacks(
-        gst_app::AppSrcCallbacks::builder()
-            .seek_data(move |_, offset| {
-                *lock(&sought) = offset;
-                true
-            })
-            .need_data(move |source, length| {
-                let mut position = lock(&position);
-                let length = if length == u32::MAX { LEAST } else { length };
-                match file.read_at(*position, length as usize) {
-                    Ok(data) if !data.is_empty() => {
-                        let offset = *position;
-                        *position += data.len() as u64;
-                        let mut buffer = gst::Buffer::from_slice(data);
-                        let fields = buffer.get_mut().expect("a new buffer has one owner");
-                        fields.set_offset(offset);
-                        drop(position);
-                        let _ = source.push_buffer(buffer);
-                    }
-                    _ => {
-                        drop(position);
-                        let _ = source.end_of_stream();
-                    }
-                }
-            })
-            .build(),
-    );
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

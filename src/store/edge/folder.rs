@@ -84,9 +84,10 @@ impl Folder {
         Err(StoreError::Locked { path: log.display().to_string() })
     }
 
-    /// Called once the shard is closed with all on disk.
+    /// Called once the shard is closed with all on disk; the folder is free then.
     pub(super) fn closed_cleanly(&self) -> io::Result<()> {
-        fs::remove_file(self.unclean())
+        fs::remove_file(self.unclean())?;
+        self.lock.unlock()
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -102,7 +102,7 @@ impl Server {
             }
             other => other.to_string(),
         };
-        let problem = self.without_secrets(&problem);
+        let problem = self.without_secrets(innermost(&problem));
         let url = self.url.clone();
         match code_of(&error) {
             Some(code::PERMISSION_DENIED | code::UNAUTHENTICATED) => {
@@ -111,7 +111,7 @@ impl Server {
             Some(code::UNAVAILABLE | code::CANCELLED | code::DEADLINE_EXCEEDED | code::UNKNOWN) => {
                 StoreError::Unreachable { problem: with_hint(&url, problem), url }
             }
-            Some(code::INTERNAL) if problem.contains("connect") || problem.contains("h2 protocol") => {
+            Some(code::INTERNAL) if status_says(&error, "Failed to connect") || status_says(&error, "h2 protocol") => {
                 StoreError::Unreachable { problem: with_hint(&url, problem), url }
             }
             None => StoreError::Unreachable { problem, url },
@@ -122,6 +122,20 @@ impl Server {
     fn without_secrets(&self, text: &str) -> String {
         self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
+}
+
+/// The client shows a failed connection as nested values of Rust; the last text in there is what helps a person.
+fn innermost(problem: &str) -> &str {
+    if !problem.starts_with("Failed to connect") {
+        return problem;
+    }
+    for opening in ["message: \"", "error: \""] {
+        let text = problem.rsplit_once(opening).and_then(|(_, rest)| rest.split_once('"'));
+        if let Some((text, _)) = text {
+            return text;
+        }
+    }
+    problem
 }
 
 fn with_hint(url: &str, problem: String) -> String {
@@ -152,13 +166,12 @@ pub(super) fn is_not_found(error: &QdrantError) -> bool {
 }
 
 pub(super) fn is_there_already(error: &QdrantError) -> bool {
-    match error {
-        // Older servers answer with a general code.
-        QdrantError::ResponseError { status } => {
-            code_of(error) == Some(code::ALREADY_EXISTS) || status.message().contains("already exists")
-        }
-        _ => false,
-    }
+    // Older servers answer with a general code.
+    code_of(error) == Some(code::ALREADY_EXISTS) || status_says(error, "already exists")
+}
+
+fn status_says(error: &QdrantError, text: &str) -> bool {
+    matches!(error, QdrantError::ResponseError { status } if status.message().contains(text))
 }
 
 fn code_of(error: &QdrantError) -> Option<i32> {
@@ -180,6 +193,16 @@ mod tests {
         assert_eq!(server.url(), "https://host:6334");
         let told = server.without_secrets("Failed to connect to https://me:pass@host:6334 with k-123");
         assert_eq!(told, "Failed to connect to https://***@host:6334 with ***");
+    }
+
+    #[test]
+    fn a_failed_connection_is_told_in_words() {
+        let tcp = r#"Failed to connect to http://a:1/: Error(Transport, ConnectError(ConnectError("tcp connect error", Os { code: 111, kind: ConnectionRefused, message: "Connection refused" })))"#;
+        assert_eq!(innermost(tcp), "Connection refused");
+        let dns = r#"Failed to connect to http://b/: Error(ConnectError("dns error", Custom { kind: Uncategorized, error: "failed to lookup address" }))"#;
+        assert_eq!(innermost(dns), "failed to lookup address");
+        assert_eq!(innermost("Failed to connect to c: TLS"), "Failed to connect to c: TLS");
+        assert_eq!(innermost("the error: \"x\""), "the error: \"x\"");
     }
 
     #[test]

@@ -1,0 +1,100 @@
+//! What the commands print, word for word.
+
+use super::support::{World, footage, text};
+
+#[test]
+fn help() {
+    let world = World::new();
+    insta::assert_snapshot!(world.ok(&["--help"]).out);
+}
+
+#[test]
+fn help_of_index_and_search() {
+    let world = World::new();
+    insta::assert_snapshot!("index", world.ok(&["index", "-h"]).out);
+    insta::assert_snapshot!("search", world.ok(&["search", "-h"]).out);
+}
+
+#[test]
+fn an_empty_data_folder() {
+    let world = World::new();
+    let said = |arguments: &[&str]| {
+        let ran = world.run(arguments);
+        format!(
+            "$ clipseek {}\n{}{}exit {}\n",
+            arguments.join(" "),
+            ran.out,
+            ran.err.replace(text(world.dir.path()), "…"),
+            ran.code
+        )
+    };
+    let all = [
+        said(&["media"]),
+        said(&["media", "list", "--failed"]),
+        said(&["media", "retry"]),
+        said(&["search", "a dog"]),
+        said(&["media", "show", "a.mp4"]),
+        said(&["media", "remove", "--missing"]),
+        said(&["config", "check"]),
+    ];
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn a_run_with_good_and_bad_files() {
+    let world = World::new();
+    let dir = world.dir.path().join("videos");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::copy(footage("h264.mp4"), dir.join("good.mp4")).unwrap();
+    std::fs::write(dir.join("notes.txt"), "not media").unwrap();
+    std::fs::write(dir.join("letter.mp4"), "dear aunt, ".repeat(1000)).unwrap();
+    let first = world.run(&["index", "videos", "--label", "garage"]);
+    assert_eq!(first.code, 2);
+    assert!(first.out.starts_with("indexed 1 file: "), "{}", first.out);
+    let again = world.run(&["index", "videos"]);
+    let media = world.ok(&["media"]);
+    insta::assert_snapshot!(format!("{}\n{}", again.out, media.out));
+}
+
+#[test]
+fn json_has_the_promised_fields() {
+    let world = World::new();
+    world.ok(&["index", text(&footage("h264.mp4")), "--label", "garage", "--tag", "a"]);
+    let keys = |value: &serde_json::Value| {
+        let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        keys.join(" ")
+    };
+    let found = world.json(&["search", "a circle", "--json", "--limit", "1"]);
+    assert_eq!(keys(&found), "moments");
+    assert_eq!(keys(&found["moments"][0]), "confidence end_s id label path peak_s score start_s uri");
+    assert_eq!(found["moments"][0]["label"], "garage");
+    assert!(found["moments"][0]["confidence"].is_null());
+    let listed = world.json(&["media", "list", "--json"]);
+    assert_eq!(keys(&listed["media"][0]), "media_id path reason state windows");
+    assert_eq!(keys(&world.exported()[0]), "end_s id label media_id path start_s tags");
+    let with_vectors = world.ok(&["media", "export", "--vectors"]);
+    let line: serde_json::Value = serde_json::from_str(with_vectors.out.lines().next().unwrap()).unwrap();
+    let models = world.json(&["model", "list", "--json"]);
+    let shapes = models["models"].as_array().unwrap().iter().find(|model| model["name"] == "shapes").unwrap().clone();
+    assert_eq!(keys(&shapes), "dim frames licence name source");
+    assert_eq!(line["vector"].as_array().unwrap().len() as u64, shapes["dim"].as_u64().unwrap());
+}
+
+#[test]
+fn the_shipped_model_says_so_once_when_it_meets_other_footage() {
+    let Some(media) = super::support::shared("media/clips") else { return };
+    let world = World::new();
+    let ran = world.ok(&["index", text(&media.join("dog_in_snow.mp4")), text(&media.join("yoga_terrace.mp4"))]);
+    assert_eq!(ran.err.matches("knows only").count(), 1, "{}", ran.err);
+    assert!(ran.err.contains("clipseek model import"), "{}", ran.err);
+    let ran = world.ok(&["index", text(&footage("tape.mp4"))]);
+    assert!(!ran.err.contains("knows only"), "{}", ran.err);
+}
+
+#[test]
+fn doctor_finds_everything_in_place() {
+    let world = World::new();
+    let report = world.json(&["doctor", "--json"]);
+    assert_eq!(report["ok"], true, "{report}");
+}

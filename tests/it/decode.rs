@@ -1,0 +1,436 @@
+//! Files of many kinds through the real decoding process. The files are made here, with GStreamer.
+
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clipseek::decode::{
+    ChildDecoder, DecodeError, Decoder, Frame, Interpolation, Outcome, PixelSpec, Probe, Request, Resize, Sampling,
+    Want,
+};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use tokio_util::sync::CancellationToken;
+
+fn decoder() -> ChildDecoder {
+    ChildDecoder::new(PathBuf::from(env!("CARGO_BIN_EXE_clipseek")))
+}
+
+/// Runs a launch line with `OUT` replaced by the file to be made.
+fn make(graph: &str, path: &Path) {
+    gst::init().unwrap();
+    let pipeline = gst::parse::launch(&graph.replace("OUT", path.to_str().unwrap())).unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let message = pipeline
+        .bus()
+        .unwrap()
+        .timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Eos, gst::MessageType::Error])
+        .expect("the file is made within a minute");
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert!(matches!(message.view(), gst::MessageView::Eos(_)), "{graph}: {message:?}");
+}
+
+/// A moving picture: 25 frames a second, a colour in each corner would be too little to tell frames apart.
+fn source(frames: u32) -> String {
+    format!(
+        "videotestsrc pattern=ball num-buffers={frames} ! video/x-raw,format=I420,width=160,height=120,framerate=25/1"
+    )
+}
+
+fn request(path: &Path, sampling: Sampling, interval: f64) -> Request {
+    Request {
+        path: path.to_path_buf(),
+        want: Want::Every(Duration::from_secs_f64(interval)),
+        sampling,
+        tolerance: 0.25,
+        from: Duration::ZERO,
+        pixels: PixelSpec {
+            width: 64,
+            height: 64,
+            resize: Resize::ShortestEdge,
+            interpolation: Interpolation::Bicubic,
+            antialias: true,
+        },
+        thumbnail_px: Some(80),
+    }
+}
+
+struct Run {
+    frames: Vec<Frame>,
+    probe: Probe,
+    outcome: Outcome,
+}
+
+impl Run {
+    fn times(&self) -> Vec<u64> {
+        self.frames.iter().map(|frame| frame.pts.as_millis() as u64).collect()
+    }
+}
+
+fn run(request: &Request) -> Result<Run, DecodeError> {
+    let mut frames = decoder().open(request, CancellationToken::new())?;
+    let got = frames.by_ref().collect::<Result<Vec<_>, _>>()?;
+    for frame in &got {
+        let (width, height) = (frame.pixels.width, frame.pixels.height);
+        assert_eq!((width, height), (request.pixels.width, request.pixels.height));
+        assert_eq!(frame.pixels.data.len(), (width * height * 3) as usize);
+        assert_eq!(frame.thumbnail.is_some(), request.thumbnail_px.is_some());
+    }
+    assert!(got.windows(2).all(|pair| pair[0].pts < pair[1].pts));
+    Ok(Run { frames: got, probe: frames.probe().clone(), outcome: frames.outcome().unwrap().clone() })
+}
+
+fn all(path: &Path) -> Run {
+    run(&request(path, Sampling::All, 0.001)).unwrap()
+}
+
+struct World(tempfile::TempDir);
+
+impl World {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn make(&self, name: &str, graph: &str) -> PathBuf {
+        let path = self.file(name);
+        make(graph, &path);
+        path
+    }
+
+    /// 100 frames of H.264, a key frame every second, two B-frames.
+    fn h264(&self, name: &str) -> PathBuf {
+        let encoder = "x264enc key-int-max=25 bframes=2 b-adapt=false option-string=scenecut=0 speed-preset=veryfast";
+        self.make(name, &format!("{} ! {encoder} ! h264parse ! mp4mux ! filesink location=OUT", source(100)))
+    }
+}
+
+#[test]
+fn every_container_and_codec_gives_every_frame() {
+    let world = World::new();
+    let x264 = "x264enc key-int-max=25 bframes=2 speed-preset=veryfast ! h264parse";
+    for (name, rest) in [
+        ("a.mp4", format!("{x264} ! mp4mux")),
+        ("a.mov", format!("{x264} ! qtmux")),
+        ("a.mkv", format!("{x264} ! matroskamux")),
+        ("a.flv", "x264enc key-int-max=25 bframes=0 ! h264parse ! flvmux".into()),
+        ("a.ts", format!("{x264} ! mpegtsmux")),
+        ("hevc.mkv", "x265enc key-int-max=25 speed-preset=ultrafast ! h265parse ! matroskamux".into()),
+        ("vp8.webm", "vp8enc deadline=1 keyframe-max-dist=25 ! webmmux".into()),
+        ("vp9.webm", "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=25 ! webmmux".into()),
+        ("mpeg2.ts", "mpeg2enc ! mpegvideoparse ! mpegtsmux".into()),
+        ("mpeg4.avi", "avenc_mpeg4 gop-size=25 ! avimux".into()),
+        ("mjpeg.avi", "jpegenc ! avimux".into()),
+        ("prores.mov", "videoconvert ! avenc_prores_ks ! qtmux".into()),
+        ("raw.avi", "avimux".into()),
+    ] {
+        let path = world.make(name, &format!("{} ! {rest} ! filesink location=OUT", source(50)));
+        let run = all(&path);
+        // Transport streams do not say how long the last frame lasts, and some parsers leave it out.
+        assert!(
+            run.frames.len() == 50 || name.ends_with(".ts") && run.frames.len() == 49,
+            "{name}: {}",
+            run.frames.len()
+        );
+        assert_eq!((run.probe.width, run.probe.height), (160, 120), "{name}");
+        assert_eq!(run.frames[0].pts, Duration::ZERO, "{name}");
+        assert!(run.outcome.damage.is_empty(), "{name}: {:?}", run.outcome.damage);
+        let end = run.outcome.end.as_millis();
+        assert!((1920..=2080).contains(&end), "{name} ends at {end} ms");
+    }
+}
+
+#[test]
+fn gop_gives_the_pictures_that_all_gives_and_decodes_less() {
+    let world = World::new();
+    let open = "x264enc key-int-max=25 bframes=2 b-adapt=false option-string=open-gop=1:scenecut=0";
+    let open_gop =
+        world.make("open.mkv", &format!("{} ! {open} ! h264parse ! matroskamux ! filesink location=OUT", source(100)));
+    let hevc = "x265enc key-int-max=25 speed-preset=veryfast option-string=open-gop=1:bframes=3 ! h265parse";
+    let hevc = world.make("hevc.mkv", &format!("{} ! {hevc} ! matroskamux ! filesink location=OUT", source(100)));
+    for path in [world.h264("closed.mp4"), open_gop, hevc] {
+        for interval in [0.37, 1.3] {
+            let whole = run(&request(&path, Sampling::All, interval)).unwrap();
+            let part = run(&request(&path, Sampling::Gop, interval)).unwrap();
+            assert_eq!(whole.times(), part.times(), "{path:?}");
+            assert_eq!(whole.frames, part.frames, "{path:?}");
+            assert!(part.outcome.packets_decoded < whole.outcome.packets_decoded, "{path:?}");
+            assert_eq!((part.outcome.packets, whole.outcome.packets_decoded), (100, 100));
+        }
+    }
+}
+
+#[test]
+fn key_frames_serve_where_they_are_near_and_more_is_decoded_where_not() {
+    let world = World::new();
+    let path = world.h264("a.mp4");
+    let near = run(&request(&path, Sampling::Auto, 1.0)).unwrap();
+    assert_eq!(near.times(), [0, 1000, 2000, 3000]);
+    assert_eq!((near.outcome.sampling, near.outcome.packets_decoded), (Some(Sampling::Keyframes), 4));
+    let far = run(&request(&path, Sampling::Auto, 0.4)).unwrap();
+    assert_eq!(far.times(), [0, 400, 800, 1200, 1600, 2000, 2400, 2800, 3200, 3600]);
+    assert_ne!(far.outcome.sampling, Some(Sampling::Keyframes));
+    let keys = run(&request(&path, Sampling::Keyframes, 0.4)).unwrap();
+    assert_eq!(keys.times(), [0, 1000, 2000, 3000]);
+}
+
+#[test]
+fn a_job_from_the_middle_gives_the_tail_of_the_whole() {
+    let world = World::new();
+    let path = world.h264("a.mp4");
+    for sampling in [Sampling::Auto, Sampling::Keyframes, Sampling::Gop, Sampling::All] {
+        let whole = run(&request(&path, sampling, 0.3)).unwrap();
+        let later = Request { from: Duration::from_millis(2100), ..request(&path, sampling, 0.3) };
+        let tail = run(&later).unwrap();
+        assert!(!tail.frames.is_empty() && tail.frames.len() < whole.frames.len(), "{sampling:?}");
+        assert_eq!(tail.frames, whole.frames[whole.frames.len() - tail.frames.len()..], "{sampling:?}");
+        assert!(tail.outcome.packets_decoded < whole.outcome.packets_decoded, "{sampling:?}");
+    }
+}
+
+#[test]
+fn uniform_takes_first_and_last() {
+    let world = World::new();
+    let path = world.h264("a.mp4");
+    let uniform = |count, sampling| Request { want: Want::Uniform(count), ..request(&path, sampling, 1.0) };
+    assert_eq!(run(&uniform(4, Sampling::Gop)).unwrap().times(), [0, 1320, 2640, 3960]);
+    assert_eq!(run(&uniform(1, Sampling::Auto)).unwrap().times(), [0]);
+    assert_eq!(run(&uniform(200, Sampling::All)).unwrap().frames.len(), 100);
+}
+
+#[test]
+fn pictures_stand_upright_and_wide() {
+    let world = World::new();
+    let halves =
+        "videotestsrc num-buffers=5 pattern=gradient ! video/x-raw,format=I420,width=160,height=80,framerate=25/1";
+    let path = world.make("turned.mp4", &format!("{halves} ! x264enc ! h264parse ! mp4mux ! filesink location=OUT"));
+    turn_clockwise(&path);
+    let turned = all(&path);
+    assert_eq!((turned.probe.width, turned.probe.height), (80, 160));
+    assert_eq!(turned.probe.orientation.as_deref(), Some("90"));
+    // The gradient runs from top to bottom; turned clockwise the top is at the right.
+    let pixels = &turned.frames[0].pixels;
+    let brightness = |x: usize| u32::from(pixels.data[(32 * 64 + x) * 3]);
+    assert!(brightness(2).abs_diff(brightness(61)) > 100);
+    let thumbnail = image::load_from_memory(&turned.frames[0].thumbnail.as_ref().unwrap().0).unwrap();
+    assert_eq!((thumbnail.width(), thumbnail.height()), (40, 80));
+
+    let wide = "videotestsrc num-buffers=5 ! video/x-raw,format=I420,width=90,height=80,framerate=25/1,\
+                pixel-aspect-ratio=16/9 ! x264enc ! h264parse ! matroskamux ! filesink location=OUT";
+    let wide = all(&world.make("wide.mkv", wide));
+    assert_eq!((wide.probe.width, wide.probe.height), (160, 80));
+}
+
+/// Writes a quarter turn into the track header.
+fn turn_clockwise(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let matrix = bytes.windows(4).position(|kind| kind == b"tkhd").unwrap() + 4 + 40;
+    for (index, value) in [0, 0x0001_0000, 0, -0x0001_0000, 0, 0, 80 << 16, 0, 0x4000_0000_i32].iter().enumerate() {
+        bytes[matrix + index * 4..matrix + index * 4 + 4].copy_from_slice(&value.to_be_bytes());
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn odd_sizes_ten_bits_and_interlaced_pictures_are_read() {
+    let world = World::new();
+    for (name, caps, encoder) in [
+        ("odd.mkv", "format=Y444,width=161,height=121", "x264enc"),
+        ("pixel.mkv", "format=Y444,width=1,height=1", "x264enc"),
+        ("ten.mkv", "format=I420_10LE,width=160,height=120", "x264enc"),
+        ("lines.mkv", "format=I420,width=160,height=120,interlace-mode=interleaved", "x264enc interlaced=true"),
+    ] {
+        let graph = format!(
+            "videotestsrc num-buffers=10 ! video/x-raw,{caps},framerate=25/1 ! {encoder} ! h264parse ! matroskamux \
+             ! filesink location=OUT"
+        );
+        assert_eq!(all(&world.make(name, &graph)).frames.len(), 10, "{name}");
+    }
+}
+
+#[test]
+fn uneven_frames_keep_their_own_times() {
+    let world = World::new();
+    let graph = format!(
+        "{} ! identity drop-probability=0.5 ! x264enc key-int-max=10 ! h264parse ! matroskamux ! filesink location=OUT",
+        source(100)
+    );
+    let path = world.make("a.mkv", &graph);
+    let every = all(&path);
+    let steps: Vec<u64> = every.times().windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(steps.iter().any(|step| *step > 60), "{steps:?}");
+    let sampled = run(&request(&path, Sampling::Gop, 0.5)).unwrap();
+    assert!(sampled.times().iter().all(|time| every.times().contains(time)));
+}
+
+#[test]
+fn what_is_no_video_is_said_to_be_none() {
+    let world = World::new();
+    let text = world.file("a.mp4");
+    std::fs::write(&text, "a shopping list\nmilk\nbread\n".repeat(40)).unwrap();
+    assert!(matches!(run(&request(&text, Sampling::Auto, 1.0)), Err(DecodeError::NotVideo(_))));
+    let empty = world.file("empty.mkv");
+    std::fs::write(&empty, "").unwrap();
+    assert!(matches!(run(&request(&empty, Sampling::Auto, 1.0)), Err(DecodeError::NotVideo(_))));
+    let picture = world.make("a.png", "videotestsrc num-buffers=1 ! pngenc ! filesink location=OUT");
+    assert!(matches!(run(&request(&picture, Sampling::Auto, 1.0)), Err(DecodeError::NotVideo(_))));
+    let sound = world.make("a.mp4", "audiotestsrc num-buffers=50 ! avenc_aac ! mp4mux ! filesink location=OUT");
+    match run(&request(&sound, Sampling::Auto, 1.0)).map(|run| run.frames.len()) {
+        Err(DecodeError::NoVideoTrack(found)) => assert!(found.contains("audio/mpeg"), "{found}"),
+        other => panic!("{other:?}"),
+    }
+    let nowhere = run(&request(&world.file("nowhere.mp4"), Sampling::Auto, 1.0));
+    assert!(matches!(nowhere, Err(DecodeError::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound));
+    assert!(matches!(run(&request(world.0.path(), Sampling::Auto, 1.0)), Err(DecodeError::NotVideo(_))));
+}
+
+#[test]
+fn damaged_files_give_what_is_good_and_say_so() {
+    let world = World::new();
+    let encoder = "x264enc key-int-max=25 ! h264parse ! mp4mux faststart=true";
+    let path = world.make("a.mp4", &format!("{} ! {encoder} ! filesink location=OUT", source(100)));
+    let bytes = std::fs::read(&path).unwrap();
+
+    let cut = world.file("cut.mp4");
+    std::fs::write(&cut, &bytes[..bytes.len() * 2 / 3]).unwrap();
+    let half = all(&cut);
+    assert!((20..100).contains(&half.frames.len()), "{}", half.frames.len());
+    assert!(half.outcome.damage.iter().any(|text| text.contains("cut short")), "{:?}", half.outcome.damage);
+
+    std::fs::write(&cut, &bytes[..200]).unwrap();
+    assert!(matches!(run(&request(&cut, Sampling::All, 1.0)), Err(DecodeError::Damaged(_))));
+
+    // Without a movie header the tracks are still there.
+    let header = bytes.windows(4).position(|kind| kind == b"mvhd").unwrap();
+    let mut mended = bytes.clone();
+    mended[header + 1] = 1;
+    std::fs::write(&cut, &mended).unwrap();
+    let run = all(&cut);
+    assert_eq!(run.frames.len(), 100);
+    assert!(run.outcome.damage.iter().any(|text| text.contains("header")), "{:?}", run.outcome.damage);
+
+    let mut noisy = bytes.clone();
+    let start = bytes.len() / 2;
+    for at in (start..bytes.len()).step_by(97) {
+        noisy[at] ^= 0x5a;
+    }
+    std::fs::write(&cut, &noisy).unwrap();
+    assert!(all(&cut).frames.len() > 20);
+}
+
+#[test]
+fn names_that_are_no_text_are_read() {
+    let world = World::new();
+    let path = world.h264("a.mp4");
+    let odd = world.file("x").with_file_name(std::ffi::OsString::from_vec(b"caf\xe9 \xff.mp4".to_vec()));
+    std::fs::rename(path, &odd).unwrap();
+    assert_eq!(run(&request(&odd, Sampling::Keyframes, 1.0)).unwrap().frames.len(), 4);
+}
+
+#[test]
+fn a_stopped_job_ends_and_so_does_a_dropped_one() {
+    let world = World::new();
+    let path =
+        world.make("a.mkv", &format!("{} ! x264enc ! h264parse ! matroskamux ! filesink location=OUT", source(500)));
+    let stop = CancellationToken::new();
+    let mut frames = decoder().open(&request(&path, Sampling::All, 0.001), stop.clone()).unwrap();
+    assert!(frames.next().unwrap().is_ok());
+    stop.cancel();
+    let last = frames.by_ref().last();
+    assert!(matches!(last, Some(Err(DecodeError::Stopped))));
+    assert!(frames.next().is_none());
+    assert!(matches!(decoder().open(&request(&path, Sampling::All, 1.0), stop), Err(DecodeError::Stopped)));
+
+    let mut frames = decoder().open(&request(&path, Sampling::All, 0.001), CancellationToken::new()).unwrap();
+    assert!(frames.next().unwrap().is_ok());
+    drop(frames);
+    assert_eq!(children_decoding(&path), 0);
+}
+
+/// Processes of ours that have this file open.
+fn children_decoding(path: &Path) -> usize {
+    let open = |process: PathBuf| {
+        let files = std::fs::read_dir(process.join("fd")).ok()?;
+        files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == path)).then_some(())
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| open(entry.path())).count()
+}
+
+#[test]
+fn a_process_that_dies_or_stalls_or_babbles_is_reported() {
+    let world = World::new();
+    let script = |name: &str, body: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = world.file(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let try_with = |exe: PathBuf| {
+        let decoder = ChildDecoder::new(exe).stall_after(Duration::from_millis(300));
+        let request = request(&world.file("a.mp4"), Sampling::Auto, 1.0);
+        decoder.open(&request, CancellationToken::new()).map(|_| ()).unwrap_err()
+    };
+    match try_with(script("dies", "echo out of luck >&2; exit 3")) {
+        DecodeError::Crashed(text) => assert!(text.contains("out of luck") && text.contains('3'), "{text}"),
+        other => panic!("{other}"),
+    }
+    match try_with(script("stalls", "exec sleep 100")) {
+        DecodeError::Crashed(text) => assert!(text.contains("no sign of life"), "{text}"),
+        other => panic!("{other}"),
+    }
+    assert!(matches!(try_with(script("babbles", "echo hello world; exec sleep 100")), DecodeError::Crashed(_)));
+    assert!(matches!(try_with(world.file("missing")), DecodeError::Setup(_)));
+}
+
+#[test]
+fn the_process_ends_with_its_parent() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_clipseek"))
+        .arg("decode-child")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdin.take());
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(30), "still running");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Frames a good player shows of each odd file.
+#[test]
+fn odd_files_from_the_wild_are_read_as_players_read_them() {
+    let shared = std::env::var_os("CLIPSEEK_SHARED")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
+    let folder = shared.join("media/robustness");
+    if !folder.is_dir() {
+        eprintln!("skipped: {} is not there", folder.display());
+        return;
+    }
+    for (name, frames) in [
+        ("decord_corrupted.mp4", 49..=50),
+        ("decord_rot90.mov", 3..=3),
+        ("decord_unordered.mov", 4..=4),
+        ("exoplayer_desks.3gp", 71..=71),
+        ("media3_hlg10.mp4", 9..=9),
+        ("media3_invalid_nalu.mp4", 29..=30),
+        ("media3_missing_stsd.mp4", 30..=30),
+        ("media3_rotate_and_reflect.mp4", 30..=30),
+        ("moviepy_no_duration.webm", 74..=74),
+        ("mp4parse_no_timescale.mp4", 160..=181),
+        ("torchcodec_av1_testpattern.mkv", 125..=125),
+        ("torchcodec_h264_10bit.mp4", 30..=30),
+    ] {
+        let run = all(&folder.join(name));
+        assert!(frames.contains(&run.frames.len()), "{name}: {} frames, not {frames:?}", run.frames.len());
+    }
+    for name in ["media3_audio_only.mp4", "mp4parse_chunk_out_of_range.mp4"] {
+        let error = run(&request(&folder.join(name), Sampling::All, 1.0)).map(|run| run.frames.len()).unwrap_err();
+        assert!(matches!(error, DecodeError::NoVideoTrack(_) | DecodeError::Damaged(_)), "{name}: {error}");
+    }
+}
