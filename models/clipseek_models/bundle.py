@@ -15,11 +15,11 @@ from tokenizers import Tokenizer
 class Bundle:
     """A bundle of topology `frames+head`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int = 2) -> None:
         self.folder = folder
         self.manifest = tomllib.loads((folder / "bundle.toml").read_text())
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 2
+        options.intra_op_num_threads = threads
         self.sessions = {}
         for name, graph in self.manifest["graphs"].items():
             path = self._checked(graph)

@@ -29,8 +29,9 @@ pub struct Plan {
 impl Plan {
     pub fn new(settings: &IndexSettings, bundle: BundleVideo) -> Result<Self, ConfigError> {
         let frames = settings.frames.unwrap_or(bundle.frames);
-        let (span, want) = if settings.window_whole {
-            (Span::Whole, Want::Uniform(frames))
+        let (span, want, tolerance) = if settings.window_whole {
+            // Few frames of a long file: exact ones cost little, and near ones could be many seconds away.
+            (Span::Whole, Want::Uniform(frames), 0.0)
         } else {
             let length = match settings.window_secs {
                 Some(secs) => Duration::from_secs_f64(secs),
@@ -49,9 +50,9 @@ impl Plan {
                     length.as_secs_f64()
                 )]));
             }
-            (Span::Sliding { length, stride }, Want::Every(interval))
+            (Span::Sliding { length, stride }, Want::Every(interval), bundle.tolerance)
         };
-        Ok(Self { span, frames, want, sampling: settings.sampling, tolerance: bundle.tolerance })
+        Ok(Self { span, frames, want, sampling: settings.sampling, tolerance })
     }
 
     /// Names the plan in records and ledger; another key means the file has to be indexed again.
@@ -98,6 +99,13 @@ mod tests {
         assert_eq!(key(IndexSettings { window_secs: Some(8.0), ..default.clone() }), "w8 s4 f8 auto");
         assert_eq!(key(IndexSettings { stride_frames: Some(8), ..default.clone() }), "w2 s2 f8 auto");
         assert_eq!(key(IndexSettings { window_whole: true, ..default }), "whole f8 auto");
+    }
+
+    #[test]
+    fn frames_spread_over_a_whole_file_are_exact() {
+        let tolerance = |settings| Plan::new(&settings, BUNDLE).unwrap().tolerance;
+        assert_eq!(tolerance(IndexSettings::default()), BUNDLE.tolerance);
+        assert_eq!(tolerance(IndexSettings { window_whole: true, ..IndexSettings::default() }), 0.0);
     }
 
     #[test]
