@@ -26,7 +26,7 @@ demo: build ## Index the sample footage and search it
 test: build ## All tests that need no PyTorch
 	cargo test --release --locked
 	$(MAKE) --no-print-directory $(python)
-	cd models && $(abspath $(python)) -m pytest -q -m "not torch"
+	cd models && $(abspath $(python)) -m pytest -q
 
 lint: packages ## Formatting and lints
 	cargo fmt --check

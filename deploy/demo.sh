@@ -15,9 +15,9 @@ search() {
     echo "== clipseek search \"$1\""
     "$clipseek" --data "$data" search "$1" --limit 3
 }
-search "a red circle moves to the left"
-search "a small square grows"
-search "a triangle appears"
+search "a red circle moves to the right"
+search "a red triangle appears"
+search "an orange heart moves to the left"
 
 echo
 echo "Try your own words:   $clipseek --data $data search \"a blue star spins clockwise\""
