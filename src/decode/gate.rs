@@ -110,7 +110,7 @@ impl<T> Gate<T> {
                 release = self.close(next, false);
             }
         }
-        if packet.key && !(self.held.is_empty() && !self.continued) {
+        if packet.key && (self.continued || !self.held.is_empty()) {
             self.next_key = Some(self.held.len());
         }
         self.bytes += packet.bytes;

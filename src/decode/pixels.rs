@@ -99,7 +99,7 @@ pub fn deinterlace(data: &mut [u8], line: usize) {
             continue;
         }
         for ((target, above), below) in target.iter_mut().zip(above).zip(below) {
-            *target = ((u16::from(*above) + u16::from(*below) + 1) / 2) as u8;
+            *target = (u16::from(*above) + u16::from(*below)).div_ceil(2) as u8;
         }
     }
 }

@@ -119,7 +119,7 @@ mod tests {
         for name in ["b.MP4", "a.mkv", "notes.txt", ".hidden.mp4", "odd"] {
             std::fs::write(root.join(name), b"....ftypisom").unwrap();
         }
-        let found = walk(&[root.clone()]);
+        let found = walk(std::slice::from_ref(&root));
         assert_eq!(found.files, [root.join("a.mkv"), root.join("b.MP4"), root.join("odd")]);
         assert_eq!(found.skipped, 1);
         assert_eq!(walk(&[root.join("notes.txt")]).files, [root.join("notes.txt")]);

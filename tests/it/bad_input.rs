@@ -163,7 +163,7 @@ fn unreadable_files_fail_alone() {
     let dir = videos(&world);
     std::fs::copy(footage("h264.mp4"), dir.join("a.mp4")).unwrap();
     std::fs::copy(footage("vp9.webm"), dir.join("b.webm")).unwrap();
-    std::fs::set_permissions(dir.join("b.webm"), PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(dir.join("b.webm"), PermissionsExt::from_mode(0o000)).unwrap();
     assert_eq!(failures(&world, &dir), [("b.webm".to_owned(), "cannot read: permission denied".to_owned())]);
 }
 

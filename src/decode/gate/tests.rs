@@ -148,10 +148,10 @@ proptest! {
                 packets[*key + 1..end].iter().partition(|p| p.pts < packets[*key].pts);
             // Trailing frames need all trailing ones before and the key frame.
             let kept = trailing.iter().take_while(|packet| decoded(packet)).count();
-            prop_assert!(!trailing[kept..].iter().any(|packet| decoded(packet)));
+            prop_assert!(!trailing[kept..].iter().any(&decoded));
             prop_assert!(kept == 0 || decoded(&packets[*key]));
             // Leading frames need the whole group before as well.
-            if leading.iter().any(|packet| decoded(packet)) {
+            if leading.iter().any(&decoded) {
                 let before = keys[number - 1]..=*key;
                 prop_assert!(packets[before].iter().filter(|p| p.pts >= packets[keys[number - 1]].pts).all(decoded));
             }

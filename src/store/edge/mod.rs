@@ -309,7 +309,7 @@ fn check_free_space(path: &Path, needed: u64) -> Result<(), StoreError> {
     let Some(stat) = path.ancestors().find_map(|place| nix::sys::statvfs::statvfs(place).ok()) else {
         return Ok(());
     };
-    let free = u64::from(stat.blocks_available()) * u64::from(stat.fragment_size());
+    let free = stat.blocks_available() * stat.fragment_size();
     if free < needed {
         return Err(StoreError::Other(format!(
             "{}: {} MB free on this disk, at least {} are needed to write: make room and try again",

@@ -252,7 +252,7 @@ fn expected(media: u64, n: u64, step: u64) -> Record {
     if step >= media + 3 {
         record.payload.label = Some("annotated".into());
     }
-    if step >= media + 6 && n % 2 == 0 {
+    if step >= media + 6 && n.is_multiple_of(2) {
         record.payload.tags = vec!["again".into()];
     }
     record
@@ -272,7 +272,7 @@ async fn step(store: &dyn VectorStore, step: u64) {
     if let Some(media) = step.checked_sub(8).filter(|media| media % 3 == 0) {
         store.delete(&Selection { media_id: medium(media), except_plan: None }).await.unwrap();
     }
-    if step % 10 == 0 {
+    if step.is_multiple_of(10) {
         store.optimize().await.unwrap();
     }
     store.flush().await.unwrap();
