@@ -31,7 +31,8 @@ pub struct Release<T> {
 pub struct Released<T> {
     pub packet: Packet,
     pub payload: T,
-    /// The frame coded before this one was left out.
+    /// A key frame that the decoder can start anew with, since frames before it were left out. Behind a key frame there
+    /// are gaps too, where leading frames were left out, but what follows on them still needs the key frame.
     pub after_gap: bool,
 }
 
@@ -240,7 +241,8 @@ impl<T> Gate<T> {
         for ((packet, payload), decode) in self.held.drain(..count).zip(decision.decode) {
             match payload {
                 Some(payload) if decode => {
-                    packets.push(Released { packet, payload, after_gap: std::mem::take(&mut self.gap) });
+                    let after_gap = packet.key && std::mem::take(&mut self.gap);
+                    packets.push(Released { packet, payload, after_gap });
                 }
                 _ => self.gap = true,
             }

@@ -88,6 +88,8 @@ fn run(packets: &[Packet], sampling: Sampling, interval: i64, from: i64) -> Run 
     let mut take = |release: Option<Release<()>>| {
         if let Some(release) = release {
             run.wanted.extend(release.wanted);
+            let anew = |released: &Released<()>| !released.after_gap || released.packet.key;
+            assert!(release.packets.iter().all(anew), "the decoder would lose what the frame needs");
             run.decoded.extend(release.packets.into_iter().map(|released| released.packet));
         }
     };
