@@ -15,7 +15,7 @@ from .align import Model
 from .bundle import sha256
 from .dataset import FRAMES, SIDE
 from .motion import FRAME_INTERVAL
-from .nets import DIM, MeanPool
+from .nets import DIM, MOST_FRAMES, MeanPool
 from .pretrain import MEAN, STD
 from .tokenizer import CONTEXT_LENGTH, PAD
 
@@ -94,6 +94,7 @@ sha256 = "{sha256(folder / "scope.json")}"
 [video]
 topology = "frames+head"
 frames = {FRAMES}
+max_frames = {MOST_FRAMES}
 interval_s = {FRAME_INTERVAL}
 interval_tolerance = 0.2
 stride_frames = 4

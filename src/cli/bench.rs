@@ -339,7 +339,7 @@ fn print(app: &App, bench: &Bench) -> anyhow::Result<()> {
         "{} of footage, {} frames sampled ({}), model {} on {}, {}",
         text::span(Duration::from_secs_f64(bench.footage_s)),
         bench.frames,
-        bench.sampling.map_or_else(|| "-".to_owned(), |s| format!("{s:?}").to_lowercase()),
+        bench.sampling.map_or_else(|| "-".to_owned(), |s| s.to_string()),
         bench.model,
         bench.device,
         text::count(bench.cores as u64, "core")

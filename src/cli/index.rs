@@ -1,10 +1,10 @@
 //! `clipseek index`: files in, windows in the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use crate::embed::bundle::Bundle;
 use crate::embed::model::VideoModel;
 use crate::ingest::run::{Totals, run as run_all};
 use crate::ingest::{Ingest, Observer, Options};
+use crate::source::path_of_uri;
 use crate::source::walk::{Found, walk};
 
 /// With more windows than this, building the index takes long enough to be announced.
@@ -26,8 +27,8 @@ const WORTH_SAYING: u64 = 5000;
 
 #[derive(Args, Default)]
 pub(super) struct IndexArgs {
-    /// Video files, and folders to look through
-    #[arg(required = true, value_name = "PATH")]
+    /// Video files, and folders to look through; file:// URIs too
+    #[arg(required = true, value_name = "PATH|URI")]
     pub(super) paths: Vec<PathBuf>,
     /// Name of a model (`clipseek model list`) or its folder
     #[arg(long, value_name = "NAME|DIR")]
@@ -103,10 +104,8 @@ impl IndexArgs {
 
 pub(super) async fn run(mut app: App, args: IndexArgs) -> anyhow::Result<End> {
     args.apply(&mut app)?;
-    if let Some(uri) = args.paths.iter().find(|path| path.to_string_lossy().contains("://")) {
-        bail!("{}: streams cannot be indexed yet, only files", uri.display());
-    }
-    let found = walk(&args.paths);
+    let paths = args.paths.iter().map(|path| local(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let found = walk(&paths);
     files(&app, args.model.as_deref(), args.label, args.tags, found).await
 }
 
@@ -180,10 +179,22 @@ pub(super) async fn files(
     report(app, &bundle, &totals, found.skipped, started.elapsed())
 }
 
+/// The path that an argument means; `file://` URIs, as searches print them, are paths too.
+fn local(argument: &Path) -> anyhow::Result<PathBuf> {
+    match argument.to_str() {
+        Some(uri) if uri.starts_with("file://") => {
+            path_of_uri(uri).with_context(|| format!("{uri}: not the URI of a file on this machine"))
+        }
+        Some(uri) if uri.contains("://") => bail!("{uri}: streams cannot be indexed yet, only files"),
+        _ => Ok(argument.to_path_buf()),
+    }
+}
+
 pub(super) fn plan(settings: &IndexSettings, bundle: &Bundle) -> anyhow::Result<Plan> {
     let video = &bundle.manifest().video;
     let video = BundleVideo {
         frames: video.frames,
+        max_frames: video.max_frames,
         interval: video.interval(),
         tolerance: video.interval_tolerance,
         stride_frames: video.stride_frames,
@@ -264,6 +275,8 @@ fn print_report(app: &App, totals: &Totals, skipped: u64, took: Duration) {
             text::count(totals.windows, "window"),
             text::span(took)
         );
+        let files = |(sampling, number): (_, &u64)| format!("{sampling} ({})", text::count(*number, "file"));
+        println!("sampling: {}", totals.sampling.iter().map(files).collect::<Vec<_>>().join(", "));
     }
     let others = [
         (totals.unchanged, "as before"),
@@ -312,6 +325,7 @@ fn json_report(totals: &Totals, skipped: u64, took: Duration) -> serde_json::Val
         "footage_s": text::seconds(totals.footage),
         "took_s": text::seconds(took),
         "decode_cpu_s": totals.decode_cpu_secs,
+        "sampling": totals.sampling,
         "failed": list(&totals.failed),
         "damaged": list(&totals.damaged),
         "interrupted": interrupted,

@@ -131,7 +131,7 @@ impl Observer for Progress {
                 let flight = state.end(path);
                 if let Report::Indexed(indexed) = report {
                     state.footage += indexed.duration;
-                    let sampling = indexed.sampling.map_or_else(|| "-".to_owned(), |s| format!("{s:?}").to_lowercase());
+                    let sampling = indexed.sampling.map_or_else(|| "-".to_owned(), |s| s.to_string());
                     tracing::info!(path = %text::path(path), windows = indexed.windows, %sampling, "indexed");
                 } else {
                     state.footage += flight.reached.saturating_sub(flight.from.unwrap_or(flight.reached));

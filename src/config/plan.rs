@@ -10,6 +10,7 @@ use crate::window::Span;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BundleVideo {
     pub frames: usize,
+    pub max_frames: Option<usize>,
     pub interval: Duration,
     pub tolerance: f64,
     pub stride_frames: usize,
@@ -29,6 +30,11 @@ pub struct Plan {
 impl Plan {
     pub fn new(settings: &IndexSettings, bundle: BundleVideo) -> Result<Self, ConfigError> {
         let frames = settings.frames.unwrap_or(bundle.frames);
+        if let Some(most) = bundle.max_frames.filter(|most| frames > *most) {
+            return Err(ConfigError::Invalid(vec![format!(
+                "{frames} frames per window were asked for, this model takes at most {most}"
+            )]));
+        }
         let (span, want, tolerance) = if settings.window_whole {
             // Few frames of a long file: exact ones cost little, and near ones could be many seconds away.
             (Span::Whole, Want::Uniform(frames), 0.0)
@@ -57,12 +63,7 @@ impl Plan {
 
     /// Names the plan in records and ledger; another key means the file has to be indexed again.
     pub fn key(&self) -> String {
-        let sampling = match self.sampling {
-            Sampling::Auto => "auto",
-            Sampling::Keyframes => "keyframes",
-            Sampling::Gop => "gop",
-            Sampling::All => "all",
-        };
+        let sampling = self.sampling;
         match self.span {
             Span::Whole => format!("whole f{} {sampling}", self.frames),
             Span::Sliding { length, stride } => {
@@ -84,8 +85,13 @@ impl Plan {
 mod tests {
     use super::*;
 
-    const BUNDLE: BundleVideo =
-        BundleVideo { frames: 8, interval: Duration::from_millis(250), tolerance: 0.2, stride_frames: 4 };
+    const BUNDLE: BundleVideo = BundleVideo {
+        frames: 8,
+        max_frames: Some(32),
+        interval: Duration::from_millis(250),
+        tolerance: 0.2,
+        stride_frames: 4,
+    };
 
     fn key(settings: IndexSettings) -> String {
         Plan::new(&settings, BUNDLE).unwrap().key()
@@ -106,6 +112,14 @@ mod tests {
         let tolerance = |settings| Plan::new(&settings, BUNDLE).unwrap().tolerance;
         assert_eq!(tolerance(IndexSettings::default()), BUNDLE.tolerance);
         assert_eq!(tolerance(IndexSettings { window_whole: true, ..IndexSettings::default() }), 0.0);
+    }
+
+    #[test]
+    fn more_frames_than_the_model_takes_are_refused() {
+        let plan = |frames| Plan::new(&IndexSettings { frames: Some(frames), ..IndexSettings::default() }, BUNDLE);
+        assert!(plan(32).is_ok());
+        let error = plan(33).unwrap_err().to_string();
+        assert!(error.contains("33 frames") && error.contains("at most 32"), "{error}");
     }
 
     #[test]

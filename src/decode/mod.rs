@@ -67,7 +67,7 @@ pub enum Want {
 }
 
 /// Which coded frames are decoded to get them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
     /// Key frames where they are near enough to the wanted times (within the bundle's tolerance), more where not.
@@ -79,6 +79,17 @@ pub enum Sampling {
     Gop,
     /// Everything; exact times.
     All,
+}
+
+impl std::fmt::Display for Sampling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Keyframes => "keyframes",
+            Self::Gop => "gop",
+            Self::All => "all",
+        })
+    }
 }
 
 /// How pictures are brought to the size the model wants.

@@ -174,6 +174,7 @@ impl Export {
             video: Video {
                 topology: Topology::FramesHead,
                 frames: FRAMES,
+                max_frames: None,
                 interval_s: INTERVAL_S,
                 interval_tolerance: INTERVAL_TOLERANCE,
                 stride_frames: STRIDE_FRAMES,

@@ -50,6 +50,9 @@ pub struct Video {
     pub topology: Topology,
     /// Frames per window.
     pub frames: usize,
+    /// Most frames of a window that the head can take; absent: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_frames: Option<usize>,
     pub interval_s: f64,
     /// Share of the interval by which a frame may be away from its place.
     pub interval_tolerance: f64,
@@ -212,8 +215,12 @@ impl Manifest {
         demand(is_name(&self.name), format!("name {:?}: {NAME_RULE}", self.name));
         demand((1..=65_536).contains(&self.dim), format!("dim is {}, it must be from 1 to 65536", self.dim));
 
-        let Video { frames, interval_s, interval_tolerance, stride_frames, .. } = self.video;
+        let Video { frames, max_frames, interval_s, interval_tolerance, stride_frames, .. } = self.video;
         demand((1..=1024).contains(&frames), format!("video.frames is {frames}, it must be from 1 to 1024"));
+        demand(
+            max_frames.is_none_or(|most| most >= frames),
+            format!("video.max_frames is {}, less than video.frames ({frames})", max_frames.unwrap_or_default()),
+        );
         demand(
             interval_s > 0.0 && interval_s <= 86_400.0,
             format!("video.interval_s is {interval_s}, it must be above 0 and at most a day"),
@@ -376,13 +383,13 @@ sha256 = "{hash}"
     #[test]
     fn all_inconsistencies_at_once() {
         let wrong = text()
-            .replace("stride_frames = 4", "stride_frames = 9")
+            .replace("stride_frames = 4", "stride_frames = 9\nmax_frames = 7")
             .replace("std = [0.5, 0.5, 0.5]", "std = [0.5, 0.0, 0.5]")
             .replace("[\"{}\"]", "[\"a photo\"]")
             .replace("\"frame.onnx\"", "\"../frame.onnx\"")
             .replace("name = \"tiny\"", "name = \"Tiny one\"");
         let error = Manifest::parse(&wrong).unwrap_err();
-        for part in ["stride_frames is 9", "pixels.std", "a photo", "../frame.onnx", "Tiny one"] {
+        for part in ["stride_frames is 9", "max_frames is 7", "pixels.std", "a photo", "../frame.onnx", "Tiny one"] {
             assert!(error.contains(part), "{part} in {error}");
         }
     }

@@ -1,5 +1,6 @@
 //! Many media side by side: what ends a file, what ends the run, and the sum of it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Event, Ingest, IngestError, Report};
+use crate::decode::Sampling;
 
 /// The sum of a run.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Totals {
     /// Length of the footage indexed in this run.
     pub footage: Duration,
     pub decode_cpu_secs: f64,
+    /// How many of the indexed files were sampled in which way.
+    pub sampling: BTreeMap<Sampling, u64>,
     pub failed: Vec<(PathBuf, String)>,
     pub damaged: Vec<(PathBuf, String)>,
     pub out_of_scope: Vec<PathBuf>,
@@ -91,6 +95,9 @@ impl Totals {
                 self.windows += indexed.windows;
                 self.footage += indexed.duration;
                 self.decode_cpu_secs += indexed.decode_cpu_secs;
+                if let Some(sampling) = indexed.sampling {
+                    *self.sampling.entry(sampling).or_default() += 1;
+                }
                 if !indexed.damage.is_empty() {
                     self.damaged.push((path.clone(), indexed.damage.join("; ")));
                 }

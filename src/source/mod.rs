@@ -2,13 +2,14 @@
 
 pub mod walk;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -80,6 +81,14 @@ pub fn file_uri(path: &Path) -> String {
     format!("file://{}", percent_encode(path.as_os_str().as_bytes(), PATH))
 }
 
+/// The path behind such a URI; `None` where it names another machine or is no `file://` URI of an absolute path.
+pub fn path_of_uri(uri: &str) -> Option<PathBuf> {
+    let rest = uri.strip_prefix("file://")?;
+    let path = rest.strip_prefix("localhost").unwrap_or(rest);
+    let bytes = percent_decode_str(path).collect::<Vec<u8>>();
+    bytes.starts_with(b"/").then(|| PathBuf::from(OsString::from_vec(bytes)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -116,5 +125,11 @@ mod tests {
     fn uris_are_exact() {
         assert_eq!(file_uri(Path::new("/v/a b'\n.mp4")), "file:///v/a%20b%27%0A.mp4");
         assert_eq!(file_uri(Path::new(OsStr::from_bytes(b"/v/\xff.mp4"))), "file:///v/%FF.mp4");
+        for path in [&b"/v/a b'\n.mp4"[..], b"/v/\xff.mp4"] {
+            let path = Path::new(OsStr::from_bytes(path));
+            assert_eq!(path_of_uri(&file_uri(path)).as_deref(), Some(path));
+        }
+        assert_eq!(path_of_uri("file://localhost/v/a.mp4"), Some("/v/a.mp4".into()));
+        assert_eq!(path_of_uri("file://elsewhere/v/a.mp4"), None);
     }
 }

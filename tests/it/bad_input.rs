@@ -131,6 +131,10 @@ fn any_file_name_is_indexed_found_and_exported() {
         assert!(uris.iter().any(|uri| uri.ends_with(end)), "{end} is not in {uris:?}");
     }
     assert_eq!(world.json(&["index", text(&dir), "--json"])["unchanged"].as_u64(), Some(5));
+    // What a search prints leads back to the file.
+    for uri in uris {
+        assert_eq!(world.json(&["index", uri, "--json"])["unchanged"].as_u64(), Some(1), "{uri}");
+    }
 }
 
 #[test]
@@ -202,6 +206,12 @@ fn settings() {
     let stride = world.run(&["index", text(&footage("h264.mp4")), "--window", "2", "--stride", "3"]);
     assert_eq!(stride.code, 2);
     assert!(stride.err.contains("longer than the window"), "{}", stride.err);
+    let frames = world.run(&["index", text(&footage("h264.mp4")), "--frames", "33"]);
+    assert_eq!(frames.code, 2);
+    assert!(frames.err.contains("this model takes at most 32"), "{}", frames.err);
+    let stream = world.run(&["index", "rtsp://camera/1"]);
+    assert_eq!(stream.code, 2);
+    assert!(stream.err.contains("rtsp://camera/1: streams cannot be indexed yet"), "{}", stream.err);
 }
 
 #[test]
