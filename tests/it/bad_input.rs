@@ -252,7 +252,6 @@ fn a_damaged_store_is_named() {
 
 #[test]
 fn folders_that_cannot_be_written() {
-    let world = World::new();
     let output = Command::new(super::support::EXE)
         .args(["--data", "/proc/clipseek", "index", text(&footage("h264.mp4"))])
         .output()
@@ -260,21 +259,38 @@ fn folders_that_cannot_be_written() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("cannot create the data folder /proc/clipseek"), "{said}");
-    drop(world);
-}
 
-/// A file system of its own that is too small; needs root.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(at).output();
-        mount.is_ok_and(|output| output.status.success()).then(|| Self(at.to_path_buf()))
+    let world = World::new();
+    let Some(mounted) = Mounted::tmpfs(&world.data(), "size=600m") else { return };
+    world.ok(&["index", text(&footage("h264.mp4"))]);
+    mounted.read_only();
+    for arguments in [&["index", text(&footage("vp9.webm"))][..], &["search", "a circle"]] {
+        let ran = world.run(arguments);
+        assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
+        assert!(ran.err.contains(text(&world.data())) && ran.err.contains("ead-only"), "{}", ran.err);
     }
 }
 
-impl Drop for Small {
+/// A file system of its own; needs root.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn tmpfs(at: &Path, options: &str) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output();
+        if !mount.is_ok_and(|output| output.status.success()) {
+            println!("skipped: no file system can be mounted here");
+            return None;
+        }
+        Some(Self(at.to_path_buf()))
+    }
+
+    fn read_only(&self) {
+        assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
     }
@@ -283,17 +299,33 @@ impl Drop for Small {
 #[test]
 fn a_full_disk_ends_the_run_and_what_was_there_stays() {
     let world = World::new();
-    let Some(_small) = Small::mount(&world.data(), "size=6m") else {
-        println!("skipped: no file system can be mounted here");
-        return;
-    };
-    let ran = world.run(&["index", text(&footage(""))]);
-    assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
-    assert!(
-        ran.err.contains("free on this disk") || ran.err.contains("disk is full") || ran.err.contains("No space"),
-        "{}",
-        ran.err
-    );
+    let Some(_mounted) = Mounted::tmpfs(&world.data(), "size=600m") else { return };
+    world.ok(&["index", text(&footage("h264.mp4"))]);
+    let before = world.windows();
+    for left in [200 << 20, 0] {
+        let ballast = world.data().join("ballast");
+        fill(&ballast, left);
+        let ran = world.run(&["index", text(&footage(""))]);
+        assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
+        assert!(
+            ran.err.contains("free on this disk") || ran.err.contains("disk is full") || ran.err.contains("No space"),
+            "{}",
+            ran.err
+        );
+        std::fs::remove_file(ballast).unwrap();
+        assert!(before.iter().all(|id| world.windows().contains(id)));
+    }
+    // With room again the run goes on.
+    let report = world.json(&["index", text(&footage("")), "--json"]);
+    assert_eq!((report["failed"].clone(), report["unchanged"].as_u64()), (serde_json::json!([]), Some(1)));
+}
+
+/// Writes until only so many bytes are left on the disk.
+fn fill(ballast: &Path, left: u64) {
+    let disk = nix::sys::statvfs::statvfs(ballast.parent().unwrap()).unwrap();
+    let free = disk.blocks_available() * disk.fragment_size();
+    let file = std::fs::File::create(ballast).unwrap();
+    nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, free.saturating_sub(left) as i64).unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use clipseek::store::StoreChoice;
 use tempfile::TempDir;
 
 use super::*;
+use crate::support::{World, footage, text};
 
 const KEY: &str = "key-of-the-test-7f3a";
 
@@ -38,17 +39,23 @@ struct Running {
     folder: TempDir,
     grpc: u16,
     http: u16,
+    /// Set where the server asks for TLS: its certificate and key.
+    tls: Option<(PathBuf, PathBuf)>,
     process: Child,
 }
 
 impl Running {
     /// `None`: there is no program to start.
     fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    fn start_with(tls: Option<(PathBuf, PathBuf)>) -> Option<Self> {
         let program = program()?;
         let folder = tempfile::tempdir().unwrap();
         let (grpc, http) = (free_port(), free_port());
-        let process = spawn(&program, &folder, grpc, http);
-        let mut running = Self { program, folder, grpc, http, process };
+        let process = spawn(&program, &folder, grpc, http, tls.as_ref());
+        let mut running = Self { program, folder, grpc, http, tls, process };
         running.wait_until_up();
         Some(running)
     }
@@ -59,7 +66,7 @@ impl Running {
     }
 
     fn start_again(&mut self) {
-        self.process = spawn(&self.program, &self.folder, self.grpc, self.http);
+        self.process = spawn(&self.program, &self.folder, self.grpc, self.http, self.tls.as_ref());
     }
 
     fn wait_until_up(&mut self) {
@@ -91,8 +98,13 @@ fn program() -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("qdrant")).find(|file| file.is_file())
 }
 
-fn spawn(program: &PathBuf, folder: &TempDir, grpc: u16, http: u16) -> Child {
-    Command::new(program)
+fn spawn(program: &Path, folder: &TempDir, grpc: u16, http: u16, tls: Option<&(PathBuf, PathBuf)>) -> Child {
+    let mut command = Command::new(program);
+    if let Some((certificate, key)) = tls {
+        command.env("QDRANT__SERVICE__ENABLE_TLS", "true");
+        command.env("QDRANT__TLS__CERT", certificate).env("QDRANT__TLS__KEY", key);
+    }
+    command
         .current_dir(folder.path())
         .env("QDRANT__SERVICE__HOST", "127.0.0.1")
         .env("QDRANT__SERVICE__GRPC_PORT", grpc.to_string())
@@ -132,6 +144,50 @@ async fn passes_the_suite() {
     } else {
         not_run("store suite on a Qdrant server");
     }
+}
+
+#[test]
+fn the_program_finds_over_tls_what_it_finds_at_home() {
+    let certificates = tempfile::tempdir().unwrap();
+    let (certificate, key) = (certificates.path().join("cert.pem"), certificates.path().join("key.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-keyout", text(&key), "-out", text(&certificate)])
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        return println!("skipped: openssl cannot make a certificate here");
+    }
+    let Some(server) = Running::start_with(Some((certificate.clone(), key))) else {
+        return not_run("the whole program on a server with TLS");
+    };
+    let (home, away) = (World::new(), World::new());
+    let url = format!("https://localhost:{}", server.grpc);
+    let on_server = |arguments: &[&str], trusted: bool| {
+        let mut command = away.command(arguments);
+        command.env("CLIPSEEK__STORE__KIND", "qdrant").env("CLIPSEEK__STORE__URL", &url);
+        command.env("CLIPSEEK__STORE__API_KEY", KEY);
+        if trusted {
+            command.env("SSL_CERT_FILE", &certificate);
+        }
+        command.output().unwrap()
+    };
+    let indexed = on_server(&["index", text(&footage("tape.mp4"))], true);
+    assert!(indexed.status.success(), "{indexed:?}");
+    home.ok(&["index", text(&footage("tape.mp4"))]);
+    let query = ["search", "a red circle moves to the right", "--json"];
+    let found: serde_json::Value = serde_json::from_slice(&on_server(&query, true).stdout).unwrap();
+    let here = home.json(&query);
+    let ids = |found: &serde_json::Value| -> Vec<String> {
+        found["moments"].as_array().unwrap().iter().map(|moment| moment["id"].to_string()).collect()
+    };
+    assert!(!ids(&here).is_empty());
+    assert_eq!(ids(&found), ids(&here));
+
+    let refused = on_server(&query, false);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("cannot reach Qdrant at https://localhost") && said.contains("ertificate"), "{said}");
+    assert!(!said.contains(KEY), "{said}");
 }
 
 async fn remove_collections(place: &OnServer) {
