@@ -32,6 +32,11 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
     std::fs::File::open(&request.path).map_err(DecodeError::Unreadable)?;
     init()?;
     let mut job = Job { request, listener, frames: AtomicU64::new(0), probe_sent: false };
+    if Mended::lacks_duration(&request.path).unwrap_or(false)
+        && let Some(mended) = mended(&request.path)
+    {
+        return job.read(&Source::Mended(Arc::new(mended)));
+    }
     let plain = job.read(&Source::File(request.path.clone()));
     let hopeless = match &plain {
         Ok(_) => false,

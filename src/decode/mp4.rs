@@ -1,7 +1,7 @@
 //! Mends headers of MP4 and MOV files in memory.
 //!
 //! GStreamer gives a file up for one bad track, or for a movie header that is missing or has no time scale, where the
-//! video itself is sound. What is mended here is the `moov` box: it is rebuilt from the video tracks that are complete,
+//! video itself is sound, and stops short where a track says that it lasts no time. What is mended here is the `moov` box: it is rebuilt from the video tracks that are complete,
 //! behind a movie header that makes sense. The file itself is not touched; [`Mended`] reads as if it had been.
 
 use std::fs::File;
@@ -51,6 +51,22 @@ impl Mended {
         }
         let length = patches.iter().map(|(at, bytes)| at + bytes.len() as u64).fold(file_length, u64::max);
         Ok(Some(Self { file, file_length, patches, length }))
+    }
+
+    /// Whether the video claims to last no time although it has frames. Fragmented files do so rightly: their frames are
+    /// described elsewhere.
+    pub fn lacks_duration(path: &Path) -> io::Result<bool> {
+        let file = File::open(path)?;
+        let top = top_level(&file, file.metadata()?.len())?.unwrap_or_default();
+        let Some(moov) = top.iter().find(|b| &b.kind == b"moov" && b.length <= LONGEST_MOOV) else { return Ok(false) };
+        let mut body = vec![0; (moov.length - moov.header) as usize];
+        file.read_exact_at(&mut body, moov.at + moov.header)?;
+        let silent = |track: &[u8]| {
+            let media = child(track, &[b"mdia"])?;
+            Some(is_video(media) && duration_of(child(media, &[b"mdhd"])?)? == 0 && counted(media)? > 0)
+        };
+        let tracks = children(&body).into_iter().filter(|(kind, ..)| kind == b"trak");
+        Ok(tracks.map(|(_, _, start, end)| &body[start..end]).any(|track| silent(track) == Some(true)))
     }
 
     pub fn len(&self) -> u64 {
@@ -160,10 +176,11 @@ fn rebuild(moov: &[u8]) -> Option<Vec<u8>> {
 fn longest(moov: &[u8]) -> u32 {
     let tracks = children(moov).into_iter().filter(|(kind, ..)| kind == b"trak");
     let durations = tracks.filter_map(|(_, _, start, end)| {
-        let header = child(&moov[start..end], &[b"mdia", b"mdhd"])?;
-        let (scale, duration) = if header.first() == Some(&1) { (20, 28) } else { (12, 16) };
-        let scale = u64::from(be32(header, scale)?).max(1);
-        Some(u64::from(be32(header, duration)?) * u64::from(TIME_SCALE) / scale)
+        let media = child(&moov[start..end], &[b"mdia"])?;
+        let header = child(media, &[b"mdhd"])?;
+        let scale = if header.first() == Some(&1) { 20 } else { 12 };
+        let duration = duration_of(header).filter(|duration| *duration > 0).or_else(|| counted(media))?;
+        Some(u64::from(duration) * u64::from(TIME_SCALE) / u64::from(be32(header, scale)?).max(1))
     });
     u32::try_from(durations.max().unwrap_or(0)).unwrap_or(u32::MAX - TIME_SCALE)
 }
@@ -195,16 +212,36 @@ fn with_time_scale(header: &mut [u8]) {
     }
 }
 
+/// Where a `mdhd` has its duration, or the lower half of it in version 1.
+fn duration_place(header: &[u8]) -> usize {
+    if header.first() == Some(&1) { 28 } else { 16 }
+}
+
+fn duration_of(header: &[u8]) -> Option<u32> {
+    be32(header, duration_place(header))
+}
+
+/// The sum of the durations of a track's frames.
+fn counted(media: &[u8]) -> Option<u32> {
+    let runs = child(media, &[b"minf", b"stbl", b"stts"])?.get(8..)?;
+    let length = |run: &[u8]| Some(u64::from(be32(run, 0)?) * u64::from(be32(run, 4)?));
+    let sum = runs.chunks_exact(8).filter_map(length).fold(0, u64::saturating_add);
+    u32::try_from(sum).ok()
+}
+
+fn is_video(media: &[u8]) -> bool {
+    child(media, &[b"hdlr"]).and_then(|handler| handler.get(8..12)) == Some(b"vide")
+        || child(media, &[b"minf", b"vmhd"]).is_some()
+}
+
 /// The content of a track if it is video and has all that is needed to read it.
 fn video_track(track: &[u8], keep_edits: bool) -> Option<Vec<u8>> {
     let media = child(track, &[b"mdia"])?;
-    let is_video = child(media, &[b"hdlr"]).and_then(|h| h.get(8..12)) == Some(b"vide")
-        || child(media, &[b"minf", b"vmhd"]).is_some();
     child(track, &[b"tkhd"])?;
     child(media, &[b"mdhd"]).filter(|header| header.len() >= 20)?;
     let table = child(media, &[b"minf", b"stbl"])?;
     let described = child(table, &[b"stsd"]).is_some_and(|description| description.len() > 16);
-    if !is_video || !described {
+    if !is_video(media) || !described {
         return None;
     }
     let mut new = Vec::new();
@@ -226,6 +263,10 @@ fn media_box(media: &[u8], stretch: bool) -> Vec<u8> {
         if &kind == b"mdhd" {
             let mut header = media[start..end].to_vec();
             with_time_scale(&mut header);
+            let place = duration_place(&header);
+            if let (Some(0), Some(frames)) = (be32(&header, place), counted(media)) {
+                header[place..place + 4].copy_from_slice(&frames.to_be_bytes());
+            }
             if let (true, Some(0), Some(scale), Some(duration)) =
                 (stretch, header.first(), be32(&header, 12), be32(&header, 16))
             {

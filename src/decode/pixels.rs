@@ -4,8 +4,9 @@
 //! use; where a bundle asks for no antialiasing, the plain interpolation of PyTorch ([`interpolate`]). Turning and
 //! mirroring commute with both, so they are done last, on the small picture.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{Filter, FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x4;
+use fast_image_resize::{Filter, FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
@@ -168,14 +169,15 @@ impl Shrinker {
 
     fn resize(
         &mut self,
-        from: &impl IntoImageView,
+        from: &impl ImageView<Pixel = U8x4>,
         size: (u32, u32),
         algorithm: ResizeAlg,
         (left, top, width, height): (f64, f64, f64, f64),
-    ) -> Image<'static> {
-        let mut small = Image::new(size.0, size.1, PixelType::U8x4);
+    ) -> TypedImage<'static, U8x4> {
+        let mut small = TypedImage::new(size.0, size.1);
         let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false).crop(left, top, width, height);
-        self.resizer.resize(from, &mut small, &options).expect("the rectangle lies in the picture");
+        // Typed: the other entry would have every type of pixel compiled into this crate, a third of its code.
+        self.resizer.resize_typed(from, &mut small, &options).expect("the rectangle lies in the picture");
         small
     }
 }
@@ -208,16 +210,16 @@ impl Region {
     }
 }
 
-fn source<'a>(picture: &Picture<'a>) -> ImageRef<'a> {
+fn source<'a>(picture: &Picture<'a>) -> TypedImageRef<'a, U8x4> {
     let length = picture.width as usize * picture.height as usize * 4;
-    ImageRef::new(picture.width, picture.height, &picture.data[..length], PixelType::U8x4)
+    TypedImageRef::from_buffer(picture.width, picture.height, &picture.data[..length])
         .expect("the slice has the length of the picture")
 }
 
-fn packed(image: &Image) -> Rgb {
+fn packed(image: &TypedImage<U8x4>) -> Rgb {
     let mut data = vec![0; image.width() as usize * image.height() as usize * 3];
-    for (to, from) in data.chunks_exact_mut(3).zip(image.buffer().chunks_exact(4)) {
-        to.copy_from_slice(&from[..3]);
+    for (to, from) in data.chunks_exact_mut(3).zip(image.pixels()) {
+        to.copy_from_slice(&from.0[..3]);
     }
     Rgb { width: image.width(), height: image.height(), data }
 }

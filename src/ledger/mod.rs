@@ -374,12 +374,21 @@ fn collections_of(db: &Connection, media: MediaId) -> rusqlite::Result<Vec<Strin
         .collect()
 }
 
+const FULL: &str = "the disk is full: make room and try again";
+
+fn is_full(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(path);
+    nix::sys::statvfs::statvfs(folder).is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() < 1 << 20)
+}
+
 fn explain(path: &Path, error: &rusqlite::Error) -> LedgerError {
     let path = path.to_path_buf();
     let problem = error.to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => LedgerError::Corrupt { path, problem },
-        Some(ErrorCode::DiskFull) => LedgerError::Sqlite { path, problem: "the disk is full".to_owned() },
+        Some(ErrorCode::DiskFull) => LedgerError::Sqlite { path, problem: FULL.to_owned() },
+        // Files that share memory meet the full disk elsewhere.
+        Some(ErrorCode::SystemIoFailure) if is_full(&path) => LedgerError::Sqlite { path, problem: FULL.to_owned() },
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             LedgerError::Sqlite { path, problem: format!("{problem} (is the folder writable?)") }
         }

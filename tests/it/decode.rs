@@ -255,8 +255,8 @@ fn odd_sizes_ten_bits_and_interlaced_pictures_are_read() {
 fn eight_k_pictures_are_read() {
     let world = World::new();
     let graph = "videotestsrc num-buffers=3 ! video/x-raw,format=I420,width=7680,height=4320,framerate=25/1 ! jpegenc \
-                 ! avimux ! filesink location=OUT";
-    let run = all(&world.make("8k.avi", graph));
+                 ! matroskamux ! filesink location=OUT";
+    let run = all(&world.make("8k.mkv", graph));
     assert_eq!((run.probe.width, run.probe.height, run.frames.len()), (7680, 4320, 3));
     assert!(run.outcome.peak_rss_bytes < 1 << 30, "{} bytes", run.outcome.peak_rss_bytes);
 }
@@ -266,15 +266,15 @@ fn a_duration_of_zero_is_not_believed() {
     let world = World::new();
     let path = world.h264("a.mp4");
     let mut bytes = std::fs::read(&path).unwrap();
-    // Version 0 headers: the duration of the movie, of the track, of its media.
-    for (kind, offset) in [(b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)] {
+    // Version 0 headers: the duration of its media, of the track, of the movie.
+    for (kind, offset) in [(b"mdhd", 16), (b"tkhd", 20), (b"mvhd", 16)] {
         let field = bytes.windows(4).position(|found| found == kind).unwrap() + 4 + offset;
         bytes[field..field + 4].fill(0);
+        std::fs::write(&path, &bytes).unwrap();
+        let run = all(&path);
+        assert_eq!(run.frames.len(), 100, "{}", kind.escape_ascii());
+        assert_eq!(run.outcome.end, Duration::from_secs(4), "{}", kind.escape_ascii());
     }
-    std::fs::write(&path, bytes).unwrap();
-    let run = all(&path);
-    assert_eq!(run.frames.len(), 100);
-    assert!(run.outcome.end >= Duration::from_millis(3960), "{:?}", run.outcome.end);
 
     let single = world.make("b.mp4", &format!("{} ! x264enc ! h264parse ! mp4mux ! filesink location=OUT", source(1)));
     assert_eq!(all(&single).frames.len(), 1);

@@ -152,7 +152,8 @@ fn the_program_finds_over_tls_what_it_finds_at_home() {
     let (certificate, key) = (certificates.path().join("cert.pem"), certificates.path().join("key.pem"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-keyout", text(&key), "-out", text(&certificate)])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", text(&key), "-out", text(&certificate)])
         .output();
     if !made.is_ok_and(|made| made.status.success()) {
         return println!("skipped: openssl cannot make a certificate here");
