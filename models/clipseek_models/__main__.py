@@ -1,4 +1,4 @@
-"""python -m clipseek_models render | train | evaluate"""
+"""python -m clipseek_models render | train | evaluate | parity"""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def main() -> int:
     judge = commands.add_parser("evaluate", help="judge a bundle of the synthetic world on clips it has not seen")
     judge.add_argument("bundle", type=Path, nargs="?", default=SHAPES)
     judge.add_argument("--footage", type=Path, help="search this footage with sliding windows too (needs ffmpeg)")
+    compare = commands.add_parser("parity", help="compare the research systems with outputs of the published code (needs PyTorch)")
+    compare.add_argument("folder", type=Path, metavar="DIR")
     arguments = parser.parse_args()
 
-    # Imported late: only training needs PyTorch.
+    # Imported late: not every command needs PyTorch.
     if arguments.command == "render":
         from .footage import write
 
@@ -34,6 +36,10 @@ def main() -> int:
         from .train import train as run
 
         return run(arguments.seeds, arguments.out, arguments.keep)
+    if arguments.command == "parity":
+        from .parity import parity as run
+
+        return run(arguments.folder)
     from .evaluate import report
 
     return report(arguments.bundle, arguments.footage)
