@@ -16,6 +16,11 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 START_ID, END_ID = 49406, 49407
 WORD_END = "</w>"
 PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+# What people type of the things that `clean` repairs; a tokenizer.json can hold these, but neither mojibake nor HTML.
+REPAIRS = {
+    "[\u02bc\u2018-\u201b]": "'", "[\u201c-\u201f]": '"',
+    "\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
+}
 MERGES = Path(__file__).resolve().parent / "data" / "clip_merges.txt.gz"
 
 
@@ -26,14 +31,16 @@ def read_merges(path: Path = MERGES) -> list[tuple[str, str]]:
     return pairs[: START_ID - 512]
 
 
-def build(merges: list[tuple[str, str]] | None = None) -> Tokenizer:
+def build(merges: list[tuple[str, str]] | None = None, repairs: dict[str, str] | None = None) -> Tokenizer:
     """Any text → start token, pieces, end token; CLIP-ViP's tokenizer, and the `tokenizer.json` of bundles.
 
     Text is normalised to NFC, white space collapsed, lower-cased. The special tokens' names are letters like any other.
+    `repairs`: patterns and what to put in their place, first of all.
     """
     tokenizer = _pieces(merges or read_merges())
+    replaced = [normalizers.Replace(Regex(pattern), content) for pattern, content in (repairs or {}).items()]
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        [*replaced, normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(START, START_ID), (END, END_ID)]
@@ -48,9 +55,8 @@ def _pieces(merges: list[tuple[str, str]]) -> Tokenizer:
     words = [*symbols, *("".join(pair) for pair in merges), START, END]
     vocabulary = {word: i for i, word in enumerate(words)}
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, end_of_word_suffix=WORD_END))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PIECES), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
+    pieces = pre_tokenizers.Split(Regex(PIECES), "removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     return tokenizer
 
 

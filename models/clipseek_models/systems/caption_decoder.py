@@ -103,6 +103,8 @@ class Decoder(nn.Module):
 
 
 class CaptionDecoder(nn.Module):
+    system, title = "clip4clip", "caption decoder"
+
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__()
         self.decoder = Decoder(shapes, heads.text)

@@ -88,4 +88,4 @@ def at_end_token(rows: Tensor, ids: Tensor) -> Tensor:
 
     The causal mask keeps whatever follows the end token out of it, so padding needs no mask (§1.4).
     """
-    return rows[torch.arange(len(ids), device=ids.device), ids.argmax(dim=-1)]
+    return rows[torch.arange(ids.shape[0], device=ids.device), ids.argmax(dim=-1)]

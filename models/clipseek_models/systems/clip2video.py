@@ -20,6 +20,7 @@ DIFFERENCE, FRAME = 0, 1  # rows of the type embeddings (§4.1)
 
 
 class Clip2Video(nn.Module):
+    system, title = "clip2video", "CLIP2Video"
     center_weight = 0.5  # of the global similarity; the alignment's gets the rest. Checkpoints do not say (§4.4)
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:

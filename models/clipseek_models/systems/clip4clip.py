@@ -17,12 +17,15 @@ from .shapes import Heads, Shapes, heads_of
 def mean_pooling(frames: Tensor, mask: Tensor) -> Tensor:
     """[B, T, D], mask [B, T] → [B, D] of unit length. Frames are normalised before the mean, and the mean again (§3.1)."""
     valid = mask.float()[..., None]
-    mean = (unit(frames) * valid).sum(1) / valid.sum(1).clamp(min=1.0)
-    return unit(mean)
+    # Padding may be zeros, which have no direction: 0 / 0 would outlive the mask.
+    directions = unit(frames.masked_fill(valid == 0, 1.0))
+    return unit((directions * valid).sum(1) / valid.sum(1).clamp(min=1.0))
 
 
 class MeanP(nn.Module):
     """Parameter-free type, and what the sequential types share (§3.1)."""
+
+    system, title = "clip4clip", "CLIP4Clip meanP"
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__()
@@ -57,6 +60,8 @@ class MeanP(nn.Module):
 class SeqLSTM(MeanP):
     """Sequential type with an LSTM (§3.2)."""
 
+    title = "CLIP4Clip seqLSTM"
+
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__(shapes, heads)
         dim = self.clip.dim
@@ -76,6 +81,8 @@ class SeqLSTM(MeanP):
 
 class SeqTransf(MeanP):
     """Sequential type with a transformer (§3.3)."""
+
+    title = "CLIP4Clip seqTransf"
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__(shapes, heads)
@@ -142,6 +149,8 @@ class CrossEncoder(nn.Module):
 
 class TightTransf(nn.Module):
     """Tight type: a pair's score is a joint function of both, so there is no vector to store; good for re-ranking (§3.4)."""
+
+    system, title = "clip4clip", "CLIP4Clip tightTransf"
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__()

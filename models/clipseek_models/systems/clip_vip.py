@@ -154,7 +154,7 @@ class VideoEncoder(nn.Module):
 
     def last_hidden(self, frames: Tensor) -> Tensor:
         """[B, T, 3, H, W] → [B, M + T·g², W]"""
-        proxies = 1 + len(self.embeddings.added_cls)
+        proxies = 1 + self.embeddings.added_cls.shape[0]
         return self.encoder(self.pre_layrnorm(self.embeddings(frames)), proxies, frames.shape[1])
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -206,6 +206,8 @@ class TwoTowers(nn.Module):
 
 
 class ClipVip(nn.Module):
+    system, title = "clip_vip", "CLIP-ViP"
+
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__()
         self.clipmodel = TwoTowers(shapes, heads)

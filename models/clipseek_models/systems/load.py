@@ -19,10 +19,10 @@ from .shapes import Heads, Shapes
 SHOWN = 10  # problems in one message
 
 
-def load(path: Path, heads: Heads = Heads()) -> nn.Module:
+def load(path: Path | str, heads: Heads = Heads()) -> nn.Module:
     """A checkpoint file → the model it is of, in float32, ready for inference."""
     try:
-        return build(checkpoints.read(path), heads)
+        return build(checkpoints.read(Path(path)), heads)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
