@@ -64,7 +64,7 @@ def write(system: str, variant: str, shapes: dict[str, tuple], seed: int) -> Non
         halved = name.startswith("clip.") and not any(part in name for part in (".ln_", "embedding", "logit_scale"))
         return value.half() if halved else value
 
-    state = {name: drawn(name, shape) for name, shape in shapes.items()}
+    state = {name: drawn(name, shape) for name, shape in shapes.items()} | {"clip.logit_scale": torch.tensor(2.9)}
     lengths = FRAMES, FRAMES - 2, FRAMES - 1
     mask = np.array([[i < length for i in range(FRAMES)] for length in lengths], np.int64)
     frames = rng.standard_normal((3, FRAMES, 3, PATCH * GRID, PATCH * GRID)).astype(np.float32)

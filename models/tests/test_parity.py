@@ -59,7 +59,7 @@ def test_one_number_that_is_off_fails_its_line(variant, array, tmp_path, capsys)
     np.savez(folder / "expected.npz", **arrays)
     assert parity(tmp_path) == 1
     failed = [line for line in capsys.readouterr().out.splitlines() if line.endswith(" FAIL")]
-    assert len(failed) == 1 and f"{variant} {array} " in failed[0]
+    assert {line.split("  ")[0] for line in failed} <= {f"{variant} {array}", f"{variant} onnx {array}"}
 
 
 def test_an_array_that_nobody_computes_fails(tmp_path, capsys):

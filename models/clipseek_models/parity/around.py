@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .. import clip_tokenizer, metrics, pixels as preprocessing, sampling
+from .. import clip_tokenizer, metrics, sampling
+from .. import pixels as preprocessing
 from .report import Report
 
 

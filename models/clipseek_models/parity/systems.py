@@ -17,6 +17,7 @@ from ..systems.caption_decoder import CaptionDecoder
 from ..systems.clip2video import Clip2Video
 from ..systems.clip4clip import MeanP, SeqLSTM, SeqTransf, TightTransf
 from ..systems.clip_vip import ClipVip, dual_softmax
+from . import onnx
 from .report import Report
 
 NO_WEIGHTS = (".json", ".npz", ".safetensors", ".md")  # that is, nor a torch copy of them
@@ -50,13 +51,18 @@ def _variant(folder: Path, meta: dict, report: Report) -> None:
         inputs = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     with torch.inference_mode():
         found = dict(outputs(model, inputs, config))
-    with np.load(folder / "expected.npz") as expected:
-        for key in expected.files:
-            tolerance = meta["tolerance_abs"].get(key, 2e-4 * float(np.abs(expected[key]).max()))
-            report.close(f"{name} {key}", found[key].numpy() if key in found else None, expected[key], tolerance)
+    with np.load(folder / "expected.npz") as arrays:
+        expected = dict(arrays)
+    tolerances = {key: meta["tolerance_abs"].get(key, 2e-4 * float(np.abs(value).max())) for key, value in expected.items()}
+    for key, value in expected.items():
+        report.close(f"{name} {key}", found[key].numpy() if key in found else None, value, tolerances[key])
     for key in CAPTIONS:
         if key in meta:
             report.same(f"{name} {key}", found[key] == meta[key], f"{len(meta[key])} captions")
+    if isinstance(model, (MeanP, Clip2Video, ClipVip)):
+        for key, value in onnx.outputs(model, {key: value.numpy() for key, value in inputs.items()}, config):
+            if key in expected:
+                report.close(f"{name} onnx {key}", value, expected[key], tolerances[key])
 
 
 def _weights(folder: Path, name: str, report: Report) -> Arrays | None:
