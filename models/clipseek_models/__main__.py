@@ -1,4 +1,4 @@
-"""python -m clipseek_models render | train | evaluate"""
+"""python -m clipseek_models render | train | evaluate | export | parity"""
 
 from __future__ import annotations
 
@@ -23,9 +23,18 @@ def main() -> int:
     judge = commands.add_parser("evaluate", help="judge a bundle of the synthetic world on clips it has not seen")
     judge.add_argument("bundle", type=Path, nargs="?", default=SHAPES)
     judge.add_argument("--footage", type=Path, help="search this footage with sliding windows too (needs ffmpeg)")
+    bundle = commands.add_parser("export", help="write a checkpoint of a research system as a bundle (needs PyTorch)")
+    bundle.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    bundle.add_argument("--system", choices=["clip4clip", "clip2video", "clip_vip"], help="refuse checkpoints of another one")
+    bundle.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle; its last part is the bundle's name")
+    bundle.add_argument("--frames", type=int, default=12, help="per window")
+    bundle.add_argument("--words", type=int, help="most tokens of a text; without it, as the system was evaluated")
+    bundle.add_argument("--licence", default="unknown", help="of the weights, for the manifest")
+    compare = commands.add_parser("parity", help="compare the research systems with outputs of the published code (needs PyTorch)")
+    compare.add_argument("folder", type=Path, metavar="DIR")
     arguments = parser.parse_args()
 
-    # Imported late: only training needs PyTorch.
+    # Imported late: not every command needs PyTorch.
     if arguments.command == "render":
         from .footage import write
 
@@ -34,6 +43,15 @@ def main() -> int:
         from .train import train as run
 
         return run(arguments.seeds, arguments.out, arguments.keep)
+    if arguments.command == "export":
+        from .systems.export import Settings, command
+
+        settings = Settings(arguments.frames, arguments.words, arguments.licence)
+        return command(arguments.checkpoint, arguments.out, arguments.system, settings)
+    if arguments.command == "parity":
+        from .parity import parity as run
+
+        return run(arguments.folder)
     from .evaluate import report
 
     return report(arguments.bundle, arguments.footage)

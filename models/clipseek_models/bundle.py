@@ -63,13 +63,15 @@ class Bundle:
     def texts(self, captions: list[str]) -> np.ndarray:
         """Captions → [B, D] of unit length."""
         graph = self.manifest["graphs"]["text"]
+        self.tokenizer.enable_truncation(self.manifest["text"]["context_length"])
         encoded = [self.tokenizer.encode(caption).ids for caption in captions]
         longest = max(map(len, encoded))
         ids = np.full((len(encoded), longest), self.manifest["text"]["pad_id"], np.int64)
         mask = np.zeros_like(ids)
         for row, caption in enumerate(encoded):
             ids[row, : len(caption)], mask[row, : len(caption)] = caption, 1
-        return unit(self.sessions["text"].run([graph["output"]], {graph["input"]: ids, graph["mask"]: mask})[0])
+        masks = {graph["mask"]: mask} if "mask" in graph else {}
+        return unit(self.sessions["text"].run([graph["output"]], {graph["input"]: ids} | masks)[0])
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -5,42 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
 
 from .align import Model
 from .bundle import sha256
 from .dataset import FRAMES, SIDE
+from .graphs import export_graph, manifest_entries
 from .motion import FRAME_INTERVAL
 from .nets import DIM, MOST_FRAMES, MeanPool
 from .pretrain import MEAN, STD
 from .tokenizer import CONTEXT_LENGTH, PAD
-
-OPSET = 17
-TOLERANCE = 1e-4  # of the largest magnitude of the module's output
-
-
-def export_graph(
-    module: nn.Module, inputs: dict[str, Tensor], output: str, axes: dict[str, dict[int, str]], path: Path, trial: dict[str, Tensor],
-) -> None:
-    """`inputs` fix the shapes that are not in `axes`; `trial` has other sizes along those, to prove them dynamic."""
-    module.eval()
-    torch.onnx.export(
-        module, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=[output],
-        dynamic_axes=axes | {output: {0: "batch"}}, opset_version=OPSET, dynamo=False,
-    )
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for example in (inputs, trial):
-        with torch.no_grad():
-            expected = module(*example.values()).numpy()
-        actual = session.run([output], {name: value.numpy() for name, value in example.items()})[0]
-        error = np.abs(actual - expected).max() / np.abs(expected).max()
-        if not error < TOLERANCE:
-            path.unlink()
-            raise RuntimeError(f"{path.name} differs from its module by {error:.2e}")
 
 
 def export_model(model: Model, tokenizer: Tokenizer, scope: dict, folder: Path) -> None:
@@ -73,13 +48,7 @@ def export_model(model: Model, tokenizer: Tokenizer, scope: dict, folder: Path) 
 
 
 def manifest(folder: Path, logit_scale: float) -> str:
-    graphs = {
-        "frame": 'input = "pixel_values"\noutput = "image_embeds"',
-        "head": 'input = "frames"\nmask = "mask"\noutput = "embedding"',
-        "text": 'input = "input_ids"\nmask = "attention_mask"\noutput = "text_embeds"',
-    }
-    sections = [
-        f"""format = 1
+    settings = f"""format = 1
 name = "shapes"
 summary = "small model of a synthetic world of moving shapes, for trying clipseek and for its tests"
 licence = "MIT OR Apache-2.0"
@@ -118,10 +87,5 @@ templates = ["{{}}"]
 kind = "cosine"
 logit_scale = {logit_scale:.2f}
 """
-    ]
-    for name, ports in graphs.items():
-        path = folder / f"{name}.onnx"
-        if path.exists():
-            sections.append(f'[graphs.{name}]\nfile = "{path.name}"\nsha256 = "{sha256(path)}"\n{ports}\n')
-    sections.append(f'[tokenizer]\nfile = "tokenizer.json"\nsha256 = "{sha256(folder / "tokenizer.json")}"\n')
-    return "\n".join(sections)
+    ports = {"frame": ("pixel_values", None, "image_embeds"), "head": ("frames", "mask", "embedding")}
+    return "\n".join([settings, *manifest_entries(folder, ports | {"text": ("input_ids", "attention_mask", "text_embeds")})])

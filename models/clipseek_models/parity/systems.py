@@ -1,0 +1,174 @@
+"""The models: every array that the published code gave for a checkpoint and its inputs. Needs PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoints
+from ..checkpoints import CheckpointError
+from ..systems import Heads, build
+from ..systems.caption_decoder import CaptionDecoder
+from ..systems.clip2video import Clip2Video
+from ..systems.clip4clip import MeanP, SeqLSTM, SeqTransf, TightTransf
+from ..systems.clip_vip import ClipVip, dual_softmax
+from . import onnx
+from .report import Report
+
+NO_WEIGHTS = (".json", ".npz", ".safetensors", ".md")  # that is, nor a torch copy of them
+CAPTIONS = ("greedy", "beam5")  # lists of ids, kept in meta.json
+
+Arrays = dict[str, Tensor]
+Named = Iterator[tuple[str, Tensor | list]]
+
+
+def systems(folder: Path, report: Report) -> None:
+    for path in sorted(folder.rglob("meta.json")):
+        meta = json.loads(path.read_text())
+        if "system" in meta:
+            _variant(path.parent, meta, report)
+
+
+def _variant(folder: Path, meta: dict, report: Report) -> None:
+    name, config = f"{meta['system']}/{meta['variant']}", meta["config"]
+    state = _weights(folder, name, report)
+    missing = [file for file in ("inputs.npz", "expected.npz") if not (folder / file).exists()]
+    for file in missing:
+        report.skip(f"{name} {file}", "not there")
+    if state is None or missing:
+        return
+    try:
+        model = build(state, heads(config))
+    except CheckpointError as error:
+        report.same(name, False, str(error))
+        return
+    with np.load(folder / "inputs.npz") as arrays:
+        inputs = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+    with torch.inference_mode():
+        found = dict(outputs(model, inputs, config))
+    with np.load(folder / "expected.npz") as arrays:
+        expected = dict(arrays)
+    tolerances = {key: meta["tolerance_abs"].get(key, 2e-4 * float(np.abs(value).max())) for key, value in expected.items()}
+    for key, value in expected.items():
+        report.close(f"{name} {key}", found[key].numpy() if key in found else None, value, tolerances[key])
+    for key in CAPTIONS:
+        if key in meta:
+            report.same(f"{name} {key}", found[key] == meta[key], f"{len(meta[key])} captions")
+    if isinstance(model, (MeanP, Clip2Video, ClipVip)):
+        for key, value in onnx.outputs(model, {key: value.numpy() for key, value in inputs.items()}, config):
+            if key in expected:
+                report.close(f"{name} onnx {key}", value, expected[key], tolerances[key])
+
+
+def _weights(folder: Path, name: str, report: Report) -> Arrays | None:
+    """Of both copies, where there are two, which must be equal."""
+    copies = sorted(file for file in folder.iterdir() if file.is_file() and file.suffix not in NO_WEIGHTS)
+    if len(copies) == 0:
+        report.skip(f"{name} torch copy of the weights", "not there")
+    if (folder / "model.safetensors").exists():
+        copies.insert(0, folder / "model.safetensors")
+    else:
+        report.skip(f"{name} model.safetensors", "not there")
+    states = []
+    for file in copies:
+        try:
+            states.append(checkpoints.read(file))
+        except CheckpointError as error:
+            report.same(f"{name} {file.name}", False, str(error))
+    for other in states[1:]:
+        report.same(f"{name} both copies of the weights", _equal(states[0], other), f"{len(other)} tensors")
+    return states[0] if states else None
+
+
+def heads(config: dict) -> Heads:
+    """What no tensor tells; where the fixture does not either, it is as in the published models."""
+    return Heads(config.get("vision_heads"), config.get("text_heads", config.get("heads")), config.get("cross_heads"))
+
+
+def _equal(one: Arrays, other: Arrays) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def outputs(model: nn.Module, inputs: Arrays, config: dict) -> Named:
+    """Every array that a fixture may hold, by name."""
+    of: dict[type, Callable[..., Named]] = {
+        MeanP: _loose, SeqLSTM: _loose, SeqTransf: _loose, TightTransf: _tight, Clip2Video: _clip2video, ClipVip: _clip_vip,
+        CaptionDecoder: _captions,
+    }
+    return of[type(model)](model, inputs, config)
+
+
+def _loose(model: MeanP, inputs: Arrays, _config: dict) -> Named:
+    frames, mask = model.frame_features(inputs["frames"]), inputs["frame_mask"]
+    texts, clips = model.text_embedding(inputs["token_ids"]), model.clip_embedding(frames, mask)
+    yield "frame_features", frames
+    yield "text_features", model.clip.text_features(inputs["token_ids"])
+    yield "text_embedding", texts
+    yield "clip_embedding", clips
+    yield "sim", model.similarity(texts, clips)
+    if isinstance(model, SeqLSTM):
+        yield "lstm_out", model.lstm_out(frames, mask)
+    if isinstance(model, SeqTransf):
+        yield "temporal_out", model.temporal_out(frames, mask)
+
+
+def _tight(model: TightTransf, inputs: Arrays, _config: dict) -> Named:
+    frames, texts = model.frame_features(inputs["frames"]), model.clip.text_features(inputs["token_ids"])
+    pooled = model.cross_pooled(texts, frames, inputs["frame_mask"])
+    yield "frame_features", frames
+    yield "text_features", texts
+    yield "cross_pooled", pooled
+    yield "sim", model.similarity(pooled)
+
+
+def _clip2video(model: Clip2Video, inputs: Arrays, config: dict) -> Named:
+    model.center_weight = config.get("center_weight", model.center_weight)
+    frames, mask = model.frame_features(inputs["frames"]), inputs["frame_mask"]
+    ids, words = inputs["token_ids"], inputs["token_mask"]
+    yield "frame_features", frames
+    yield "text_features", model.clip.text_features(ids)
+    yield "text_token_features", model.clip.token_features(ids)
+    yield "tdb_difference_out", model.difference_out(frames, mask)
+    yield "tdb_temporal_out", model.temporal_out(frames, mask)
+    yield "tab_action_out", model.action_out(frames, mask)
+    texts = model.text_global_embedding(ids), model.text_tab_embedding(ids, words)
+    clips = model.clip_global_embedding(frames, mask), model.clip_tab_embedding(frames, mask)
+    for i, kind in enumerate(("global", "tab")):
+        yield f"text_{kind}_embedding", texts[i]
+        yield f"clip_{kind}_embedding", clips[i]
+        yield f"sim_{kind}", model.similarity(texts[i], clips[i])
+    yield "sim", model.similarity(model.text_embedding(ids, words), model.clip_embedding(frames, mask))
+
+
+def _clip_vip(model: ClipVip, inputs: Arrays, config: dict) -> Named:
+    texts = model.text_embedding(inputs["token_ids"])
+    yield "text_embedding", texts
+    tower = model.clipmodel.vision_model
+    for suffix in config.get("frame_counts", {"": None}):
+        frames = inputs[f"frames{suffix}"]
+        clips = model.clip_embedding(frames)
+        similarity = model.similarity(texts, clips)
+        yield f"clip_embedding{suffix}", clips
+        yield f"sim{suffix}", similarity
+        yield f"logits{suffix}", model.scale() * similarity
+        yield f"sim_dsl{suffix}", dual_softmax(similarity)
+        yield f"vision_embeddings{suffix}", tower.embeddings(frames[:1])
+        yield f"vision_last_hidden{suffix}", tower.last_hidden(frames[:1])
+
+
+def _captions(model: CaptionDecoder, inputs: Arrays, config: dict) -> Named:
+    memory, mask = inputs["memory"], inputs["frame_mask"]
+    words = inputs["token_ids"], inputs["token_mask"]
+    yield "logits", model.logits(*words, memory, mask)
+    yield "log_prob", model.log_prob(*words, memory, mask)
+    start, end, pad, most = (config[key] for key in ("bos_id", "eos_id", "pad_id", "max_words"))
+    clips = list(zip(memory, mask))
+    beams = [model.beam(*clip, start, end, pad, most, config["beam_size"]) for clip in clips]
+    yield "beam_score", torch.tensor([total for _, total in beams])
+    yield "beam5", [caption for caption, _ in beams]
+    yield "greedy", [model.greedy(*clip, start, end, most) for clip in clips]

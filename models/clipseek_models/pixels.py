@@ -1,0 +1,52 @@
+"""From pictures to what the image encoders take (§1.6 of shared/reference/models.md). Needs numpy and Pillow alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+SHARPNESS = -0.75  # the parameter of the cubic that CLIP-ViP's resizing uses
+
+
+def clip4clip(picture: Image.Image, side: int) -> np.ndarray:
+    """RGB → [3, side, side]: shorter side to `side` with Pillow's bicubic on 8 bits, centre crop. CLIP2Video's too."""
+    width, height = picture.size
+    short = min(width, height)
+    # The longer side is cut to a whole number, not rounded.
+    picture = picture.resize((int(side * width / short), int(side * height / short)), Image.Resampling.BICUBIC)
+    left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
+    cropped = picture.crop((left, top, left + side, top + side))
+    return normalised(np.asarray(cropped, np.float32) / 255)
+
+
+def clip_vip(picture: Image.Image, side: int) -> np.ndarray:
+    """RGB → [3, side, side]: straight to the square whatever the aspect ratio, cubic, without smoothing or clamping."""
+    x = np.asarray(picture, np.float32) / 255
+    across, down = (cubic_weights(size, side) for size in picture.size)
+    return normalised(np.einsum("yh,hwc,xw->yxc", down, x, across, optimize=True).astype(np.float32))
+
+
+def cubic_weights(size: int, to: int) -> np.ndarray:
+    """How much each of `size` pixels counts for each of `to`: [to, size]. Four count; beyond the edge the last one repeats."""
+    centre = (np.arange(to) + 0.5) * size / to - 0.5
+    first = np.floor(centre).astype(int) - 1
+    weights = np.zeros((to, size))
+    for tap in range(4):
+        distance = np.abs(centre - (first + tap))
+        np.add.at(weights, (np.arange(to), (first + tap).clip(0, size - 1)), cubic(distance))
+    return weights
+
+
+def cubic(distance: np.ndarray) -> np.ndarray:
+    """The cubic convolution kernel, for distances from 0 to 2."""
+    a, x = SHARPNESS, distance
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x <= 1, near, far)
+
+
+def normalised(pixels: np.ndarray) -> np.ndarray:
+    """[H, W, 3] from 0 to 1 → [3, H, W]"""
+    return ((pixels - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1)

@@ -1,0 +1,53 @@
+"""Which frames of a video the three systems look at in evaluation (§2 of shared/reference/models.md). Needs numpy alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+Slice = Literal["head", "tail", "uniform"]
+
+
+def uniform(last: int, count: int) -> list[int]:
+    """`count` indices from 0 to `last`, evenly spaced and rounded down.
+
+    The spacing is a float on purpose: whole-number arithmetic rounds differently for some lengths.
+    """
+    return np.linspace(0, last, count, dtype=int).tolist()
+
+
+def clip4clip(
+    frame_count: int, fps: float, rate: int, max_frames: int, keep: Slice, start_s: int | None = None, end_s: int | None = None,
+) -> list[int]:
+    """`rate` frames of every second, of those at most `max_frames`: the first, the last, or evenly spaced ones.
+
+    The frame rate is cut to a whole number first, so with 29.97 frames a second the picks drift off whole seconds.
+    """
+    whole_fps = int(fps)
+    if whole_fps < 1 or rate < 1:
+        raise ValueError(f"{fps} frames a second, of which {rate} are wanted: both must be at least 1")
+    duration = -(-frame_count // whole_fps)
+    first, last = start_s or 0, duration if end_s is None else min(end_s, duration)
+    wanted = (second * whole_fps + step * (whole_fps // rate) for second in range(first, last + 1) for step in range(rate))
+    decoded = [frame for frame in wanted if frame < frame_count]
+    if len(decoded) <= max_frames:
+        return decoded
+    if keep == "head":
+        return decoded[:max_frames]
+    if keep == "tail":
+        return decoded[-max_frames:]
+    return [decoded[i] for i in uniform(len(decoded) - 1, max_frames)]
+
+
+def clip2video(files: int, divisor: int, max_frames: int) -> list[int]:
+    """Of the frames extracted at 5 a second, every `divisor`-th or so; of those at most `max_frames`, evenly spaced."""
+    picked = uniform(files - 1, files // divisor)
+    if len(picked) <= max_frames:
+        return picked
+    return [picked[i] for i in uniform(len(picked) - 1, max_frames)]
+
+
+def clip_vip(frame_count: int, count: int) -> list[int]:
+    """Always exactly `count` frames; they repeat where the clip is shorter."""
+    return uniform(frame_count - 1, count)

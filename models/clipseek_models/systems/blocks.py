@@ -1,0 +1,100 @@
+"""What all three systems are made of: attention, the pre-norm block, the masks, unit length (§1.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CLIP_EPS = 1e-5  # of every LayerNorm inside the CLIP encoders
+TEMPORAL_EPS = 1e-12  # of every LayerNorm of the blocks that were added to CLIP
+
+
+def unit(x: Tensor) -> Tensor:
+    """[..., D] → the same direction, length 1."""
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """Multi-head attention after the projections. q [B, Lq, W], k and v [B, Lk, W] → [B, Lq, W] (§1.2)
+
+    `mask` is added to the scores, so it must broadcast to [B, heads, Lq, Lk].
+    """
+    split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v)]
+    return functional.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+def key_mask(mask: Tensor) -> Tensor:
+    """[B, T] → additive [B, 1, 1, T]: the same for every query, so padded queries are computed and ignored later (§1.2).
+
+    A million does not fit in float16; the sum must stay in float32.
+    """
+    return (1.0 - mask.float())[:, None, None, :] * -1_000_000.0
+
+
+def causal_mask(x: Tensor) -> Tensor:
+    """For x [B, L, W]: additive [L, L] that hides what comes later (§1.2)."""
+    length = x.shape[1]
+    return torch.full((length, length), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
+
+
+class Attention(nn.Module):
+    """Self-attention with q, k and v packed into one projection, as OpenAI's CLIP stores it (§1.2)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, L, W] → [B, L, W]"""
+        q, k, v = functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        return self.out_proj(attend(q, k, v, self.heads, mask))
+
+
+class Mlp(nn.Module):
+    """[B, L, W] → [B, L, W] through four times the width, with QuickGELU (§1.2)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(width, 4 * width)
+        self.c_proj = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(quick_gelu(self.c_fc(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: attention, then the MLP (§1.2)."""
+
+    def __init__(self, width: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width, eps=eps)
+        self.attn = Attention(width, heads)
+        self.ln_2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = Mlp(width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, L, W] → [B, L, W]"""
+        x = x + self.attn(self.ln_1(x), mask)
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    """Blocks one after the other; no LayerNorm after the last (§1.2)."""
+
+    def __init__(self, width: int, layers: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(Block(width, heads, eps) for _ in range(layers))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, L, W], additive mask → [B, L, W]"""
+        for block in self.resblocks:
+            x = block(x, mask)
+        return x

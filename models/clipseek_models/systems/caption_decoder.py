@@ -1,0 +1,157 @@
+"""The caption decoder of UniVL, the code base that CLIP4Clip grew from (§3.8).
+
+CLIP4Clip's journal version captions too, but published neither code nor weights for it. Post-norm layers as in BERT:
+attention to the words so far, attention to the frames, feed-forward.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .blocks import TEMPORAL_EPS, attend
+from .shapes import Heads, Shapes, heads_of
+
+MASKED = -10_000.0  # added to the scores of what must not be looked at
+BEAMS = 5
+
+
+class Projections(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+
+
+class AddAndNorm(nn.Module):
+    """[B, L, hidden], residual [B, L, W] → [B, L, W]"""
+
+    def __init__(self, hidden: int, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=TEMPORAL_EPS)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(residual + self.dense(x))
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.att = Projections(width)
+        self.output = AddAndNorm(width, width)
+
+    def forward(self, x: Tensor, over: Tensor, mask: Tensor) -> Tensor:
+        """[B, L, W] looking at [B, N, W] → [B, L, W]"""
+        seen = attend(self.att.query(x), self.att.key(over), self.att.value(over), self.heads, mask)
+        return self.output(seen, residual=x)
+
+
+class Layer(nn.Module):
+    def __init__(self, width: int, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.slf_attn, self.enc_attn = Attention(width, heads), Attention(width, heads)
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, hidden)})
+        self.output = AddAndNorm(hidden, width)
+
+    def forward(self, x: Tensor, memory: Tensor, words_mask: Tensor, memory_mask: Tensor) -> Tensor:
+        """[B, L, W] words, [B, T, W] frames → [B, L, W]"""
+        x = self.slf_attn(x, x, words_mask)
+        x = self.enc_attn(x, memory, memory_mask)
+        return self.output(functional.gelu(self.intermediate["dense"](x)), residual=x)
+
+
+class Embeddings(nn.Module):
+    def __init__(self, vocabulary: int, positions: int, width: int) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(vocabulary, width)
+        self.position_embeddings = nn.Embedding(positions, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=TEMPORAL_EPS)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[B, L] → [B, L, W]"""
+        return self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings.weight[: ids.shape[1]])
+
+
+class Predictions(nn.Module):
+    """[B, L, W] → [B, L, vocabulary] logits"""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.transform = nn.ModuleDict({"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, eps=TEMPORAL_EPS)})
+        # The table of the words again: checkpoints hold it under both names.
+        self.decoder = nn.Linear(width, vocabulary, bias=False)
+        self.bias = nn.Parameter(torch.empty(vocabulary))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.transform["LayerNorm"](functional.gelu(self.transform["dense"](x)))
+        return self.decoder(x) + self.bias
+
+
+class Decoder(nn.Module):
+    def __init__(self, shapes: Shapes, heads: int | None) -> None:
+        super().__init__()
+        vocabulary, width = shapes.of("decoder.embeddings.word_embeddings.weight", 2)
+        positions, _ = shapes.of("decoder.embeddings.position_embeddings.weight", 2)
+        hidden, _ = shapes.of("decoder.decoder.layer.0.intermediate.dense.weight", 2)
+        heads = heads_of(width, heads, "caption decoder")
+        count = shapes.layers("decoder.decoder.layer")
+        self.embeddings = Embeddings(vocabulary, positions, width)
+        self.decoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(width, hidden, heads) for _ in range(count))})
+        self.classifier = nn.ModuleDict({"cls": nn.ModuleDict({"predictions": Predictions(vocabulary, width)})})
+
+
+class CaptionDecoder(nn.Module):
+    system, title = "clip4clip", "caption decoder"
+
+    def __init__(self, shapes: Shapes, heads: Heads) -> None:
+        super().__init__()
+        self.decoder = Decoder(shapes, heads.text)
+
+    def logits(self, ids: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
+        """[B, L] ids and mask, [B, T, W] frames and mask [B, T] → [B, L, vocabulary]: what each word is followed by."""
+        length = ids.shape[1]
+        later = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
+        words_mask = (later | (mask == 0)[:, None, :])[:, None] * MASKED
+        frames_mask = (memory_mask == 0)[:, None, None, :] * MASKED
+        x = self.decoder.embeddings(ids)
+        for layer in self.decoder.decoder["layer"]:
+            x = layer(x, memory, words_mask, frames_mask)
+        return self.decoder.classifier["cls"]["predictions"](x)
+
+    def log_prob(self, ids: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
+        """As `logits`, normalised."""
+        return self.logits(ids, mask, memory, memory_mask).log_softmax(dim=-1)
+
+    def _next(self, ids: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
+        """[B, L] complete ids → [B, vocabulary] log-probabilities of the next word."""
+        return self.log_prob(ids, torch.ones_like(ids), memory, memory_mask)[:, -1]
+
+    def greedy(self, memory: Tensor, memory_mask: Tensor, start: int, end: int, words: int) -> list[int]:
+        """[T, W] frames and mask [T] of one clip → at most `words` ids, without the start and with the end."""
+        ids = torch.tensor([[start]], device=memory.device)
+        while ids.shape[1] <= words and ids[0, -1] != end:
+            best = self._next(ids, memory[None], memory_mask[None]).argmax(dim=-1)
+            ids = torch.cat([ids, best[:, None]], dim=1)
+        return ids[0, 1:].tolist()
+
+    def beam(
+        self, memory: Tensor, memory_mask: Tensor, start: int, end: int, pad: int, words: int, beams: int = BEAMS,
+    ) -> tuple[list[int], float]:
+        """As `greedy`, and the sum of the log-probabilities; there is no penalty for length.
+
+        Done when the best hypothesis has just produced the end. The others go on even past theirs, and the winner is
+        cut at its first end or padding.
+        """
+        ids = torch.tensor([[start]], device=memory.device)
+        scores = memory.new_zeros(1)
+        while ids.shape[1] <= words and ids[0, -1] != end:
+            many = len(ids)
+            extended = scores[:, None] + self._next(ids, memory.expand(many, -1, -1), memory_mask.expand(many, -1))
+            scores, best = extended.flatten().topk(min(beams, extended.numel()))
+            vocabulary = extended.shape[1]
+            ids = torch.cat([ids[best // vocabulary], (best % vocabulary)[:, None]], dim=1)
+        caption = ids[0, 1:].tolist()
+        cut = next((i for i, word in enumerate(caption) if word in (end, pad)), None)
+        return caption if cut is None else caption[: cut + (caption[cut] == end)], float(scores[0])

@@ -1,0 +1,170 @@
+"""What each graph of a bundle computes, and the graphs themselves.
+
+Where frames are encoded one by one, there is a graph for a frame and one for the head (the mean needs none); where they
+are not, one graph takes the whole window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..graphs import export_graph
+from .clip2video import Clip2Video
+from .clip4clip import MeanP
+from .clip_vip import ClipVip
+
+LEAST_FRAMES = 3  # of a window, for which CLIP2Video is well defined
+Ports = dict[str, tuple[str, str | None, str]]  # of a graph: names of its input, its mask if it has one, its output
+
+
+class ExportError(Exception):
+    """Why a model cannot become a bundle."""
+
+
+class Frame(nn.Module):
+    """[N, 3, H, W] → [N, D], not normalised"""
+
+    def __init__(self, model: MeanP | Clip2Video) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model.frame_features(pixels[:, None])[:, 0]
+
+
+class Head(nn.Module):
+    """[B, T, D] frame features, mask [B, T] → [B, D] of unit length"""
+
+    def __init__(self, model: MeanP) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        return self.model.clip_embedding(frames, mask)
+
+
+class PaddedHead(nn.Module):
+    """CLIP2Video's: [B, T, D] frame features, mask [B, T] → [B, 2D] of unit length, T being the frames of a full window.
+
+    The padding of short windows has a say in the published system: there it is the feature of an empty picture, which is
+    put in here for whatever stands behind the mask. With one or two frames the published system attends to padding alone,
+    and what comes out depends on rounding; here such frames are repeated to a full window.
+    """
+
+    def __init__(self, model: Clip2Video) -> None:
+        super().__init__()
+        self.model = model
+        side = model.clip.visual.side
+        with torch.no_grad():
+            self.register_buffer("empty", model.frame_features(torch.zeros(1, 1, 3, side, side))[0])
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        window, count = frames.shape[1], mask.sum(1, keepdim=True)
+        few = count < LEAST_FRAMES
+        repeats = (torch.arange(window) * count / window).floor().long()
+        repeated = frames.gather(1, repeats[..., None].expand_as(frames))
+        padded = torch.where(mask[..., None] > 0, frames, self.empty)
+        return self.model.clip_embedding(torch.where(few[..., None], repeated, padded), mask.masked_fill(few, 1.0))
+
+
+class Video(nn.Module):
+    """[B, T, 3, H, W] → [B, D] of unit length"""
+
+    def __init__(self, model: MeanP | ClipVip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if isinstance(self.model, ClipVip):
+            return self.model.clip_embedding(pixels)
+        frames = self.model.frame_features(pixels)
+        return self.model.clip_embedding(frames, pixels.new_ones(pixels.shape[0], pixels.shape[1]))
+
+
+class Text(nn.Module):
+    """[B, L] ids, and mask for CLIP2Video → [B, D] of unit length"""
+
+    def __init__(self, model: MeanP | Clip2Video | ClipVip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *ids_and_mask: Tensor) -> Tensor:
+        return self.model.text_embedding(*ids_and_mask)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a bundle says of its model."""
+
+    dim: int  # of a feature, and of a vector but for CLIP2Video
+    side: int  # of a picture
+    vocabulary: int
+    context: int  # most tokens of a text
+    whole_windows: bool  # frames cannot be encoded one by one: patches reach into the neighbours, or proxies everywhere
+    logit_scale: float
+
+
+def facts(model: nn.Module) -> Facts:
+    if isinstance(model, ClipVip):
+        towers = model.clipmodel
+        text = towers.text_model.embeddings
+        return Facts(
+            towers.text_projection.out_features, towers.vision_model.embeddings.side, text.token_embedding.num_embeddings,
+            text.position_embedding.num_embeddings, whole_windows=True, logit_scale=model.scale().item(),
+        )
+    if isinstance(model, (MeanP, Clip2Video)):
+        clip = model.clip
+        return Facts(
+            clip.dim, clip.visual.side, clip.token_embedding.num_embeddings, len(clip.positional_embedding),
+            whole_windows=clip.visual.conv2 is not None, logit_scale=clip.scale().item(),
+        )
+    raise ExportError(f"{model.title} gives no vector to search with, so there is nothing to export")
+
+
+def write_graphs(model: nn.Module, frames: int, folder: Path) -> Ports:
+    """The graphs of a model, for windows of so many frames."""
+    known, ports = facts(model), {}
+    picture = (3, known.side, known.side)
+
+    def write(name: str, module: nn.Module, output: str, draw: Callable[[int, int], dict[str, Tensor]], lengths=(0, 0)) -> None:
+        """`draw`: inputs for a batch of a size, of a length; with two different lengths, the graph leaves the length open."""
+        sample, trial = draw(2, lengths[0]), draw(3, lengths[1])
+        free = {0: "batch"} if lengths[0] == lengths[1] else {0: "batch", 1: "length"}
+        export_graph(module, sample, output, dict.fromkeys(sample, free), folder / f"{name}.onnx", trial)
+        ports[name] = (*sample, None, output) if len(sample) == 1 else (*sample, output)
+
+    def pictures(count: int, _length: int) -> dict[str, Tensor]:
+        return {"pixel_values": torch.randn(count, *picture)}
+
+    def whole_windows(count: int, _length: int) -> dict[str, Tensor]:
+        return {"pixel_values": torch.randn(count, frames, *picture)}
+
+    def windows(count: int, length: int) -> dict[str, Tensor]:
+        return {"frames": torch.randn(count, length, known.dim), "mask": _shorter(count, length)}
+
+    def texts(count: int, length: int) -> dict[str, Tensor]:
+        ids = {"input_ids": torch.randint(known.vocabulary, (count, length))}
+        return ids | {"attention_mask": _shorter(count, length).long()} if isinstance(model, Clip2Video) else ids
+
+    if known.whole_windows:
+        write("video", Video(model), "video_embeds", whole_windows)
+    else:
+        write("frame", Frame(model), "image_embeds", pictures)
+        if isinstance(model, Clip2Video):
+            write("head", PaddedHead(model), "embedding", windows, (frames, frames))
+        elif type(model) is not MeanP:
+            write("head", Head(model), "embedding", windows, (frames, frames - 1 or 2))
+    write("text", Text(model), "text_embeds", texts, (known.context, 7))
+    return ports
+
+
+def _shorter(count: int, length: int) -> Tensor:
+    """A mask whose last row is only half full."""
+    mask = torch.ones(count, length)
+    mask[-1, (length + 1) // 2 :] = 0
+    return mask
