@@ -143,6 +143,9 @@ pub struct GraphEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
     pub output: String,
+    /// Weights that the graph keeps outside of its file, under the name that it knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<FileEntry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,6 +174,8 @@ impl Manifest {
     pub fn files(&self) -> Vec<(&'static str, &str, &str)> {
         let mut files: Vec<(&'static str, &str, &str)> =
             self.graph_entries().iter().map(|(role, g)| (*role, g.file.as_str(), g.sha256.as_str())).collect();
+        let weights = self.graph_entries().into_iter().filter_map(|(_, graph)| graph.weights.as_ref());
+        files.extend(weights.map(|weights| ("weights", weights.file.as_str(), weights.sha256.as_str())));
         files.push(("tokenizer", &self.tokenizer.file, &self.tokenizer.sha256));
         if let Some(scope) = &self.scope {
             files.push(("scope", &scope.stats, &scope.sha256));
