@@ -14,6 +14,7 @@
 //! - [`decode`]: a file in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
 //! - [`window`]: which frames (or features) one vector stands for. Pure.
 //! - [`embed`]: model bundles and their ONNX Runtime sessions: frames, windows and captions to unit vectors.
+//! - [`hub`]: model files from a hub, resumable and checked.
 //! - [`store`]: records in, nearest records out: embedded Qdrant, a Qdrant server, exact in memory.
 //! - [`ledger`]: SQLite; which file is indexed, how far, with which bundle, and why one failed.
 //! - [`thumbs`]: the pictures shown beside moments, one pack file per medium.
@@ -25,7 +26,7 @@
 //! # Boundaries
 //!
 //! GStreamer types stay in `decode::gst`, `ort` and tensors in `embed`, Qdrant types in `store`, SQL in `ledger`,
-//! `clap` in `cli`, `anyhow` in `cli` and `main`. `tests/it/tidy.rs` checks it.
+//! `reqwest` in `hub`, `clap` in `cli`, `anyhow` in `cli` and `main`. `tests/it/tidy.rs` checks it.
 //!
 //! # Deliberately absent
 //!
@@ -36,6 +37,7 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod embed;
+pub mod hub;
 pub mod ingest;
 pub mod ledger;
 pub mod search;

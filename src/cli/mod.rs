@@ -12,6 +12,7 @@ mod index;
 mod media;
 mod model;
 mod progress;
+mod pull;
 mod search;
 mod text;
 

@@ -6,9 +6,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::app::App;
+use super::pull::{self, PullArgs};
 use super::{End, text};
-use crate::embed::bundle::Listed;
-use crate::embed::import::import;
+use crate::embed::bundle::{Bundle, Listed};
+use crate::embed::import::{Variant, import};
 use crate::embed::manifest::{Manifest, Topology};
 use crate::embed::model::verify;
 
@@ -33,7 +34,12 @@ enum ModelCommand {
         /// What it is to be called
         #[arg(long)]
         name: String,
+        /// Precision of the graphs, where the export has several
+        #[arg(long, value_enum, default_value_t)]
+        variant: Variant,
     },
+    /// Fetch a model from a hub and import it; without MODEL, list the names that are known
+    Pull(PullArgs),
 }
 
 pub(super) async fn run(app: &App, args: ModelArgs) -> anyhow::Result<End> {
@@ -41,18 +47,23 @@ pub(super) async fn run(app: &App, args: ModelArgs) -> anyhow::Result<End> {
         ModelCommand::List => list(app),
         ModelCommand::Info { model } => info(app, &model),
         ModelCommand::Verify { model } => check(app, &model),
-        ModelCommand::Import { dir, name } => {
-            let models = app.data_dir()?.join("models");
-            let bundle = import(&dir, &name, &models)?;
-            if app.json {
-                println!("{}", json!({"name": bundle.name(), "dir": bundle.dir(), "dim": bundle.dim()}));
-            } else {
-                println!("imported {}: {}", bundle.name(), describe(bundle.manifest()));
-                println!("licence: {}", bundle.manifest().licence);
-                println!("use it: clipseek index PATH --model {}", bundle.name());
-            }
+        ModelCommand::Import { dir, name, variant } => {
+            app.data_dir()?;
+            imported(app, &import(&dir, &name, &app.settings.models_dir(), variant)?);
             Ok(End::Done)
         }
+        ModelCommand::Pull(args) => pull::run(app, args).await,
+    }
+}
+
+/// Says what came in and how it is used.
+pub(super) fn imported(app: &App, bundle: &Bundle) {
+    if app.json {
+        println!("{}", json!({"name": bundle.name(), "dir": bundle.dir(), "dim": bundle.dim()}));
+    } else {
+        println!("imported {}: {}", bundle.name(), describe(bundle.manifest()));
+        println!("licence: {}", bundle.manifest().licence);
+        println!("use it: clipseek index PATH --model {}", bundle.name());
     }
 }
 

@@ -42,7 +42,7 @@ impl Bundle {
             Some(entry) => Some(
                 std::fs::read_to_string(dir.join(&entry.stats))
                     .map_err(|e| e.to_string())
-                    .and_then(|json| Scope::parse(&json, manifest.dim))
+                    .and_then(|json| Scope::parse(&json, manifest.feature_dim()))
                     .map_err(|e| fail(format!("scope {}: {e}", entry.stats)))?,
             ),
         };

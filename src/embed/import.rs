@@ -1,6 +1,7 @@
 //! Makes a bundle of a folder in the usual ONNX layout of CLIP-like models.
 //!
-//! Two graphs, `vision_model.onnx` and `text_model.onnx` (at the top or under `onnx/`), `tokenizer.json` and
+//! Two graphs, `vision_model.onnx` and `text_model.onnx` (at the top or under `onnx/`; in half precision or quantised
+//! with a suffix, see [`Variant`]), `tokenizer.json` and
 //! `preprocessor_config.json`; where they are there, `config.json`, `tokenizer_config.json` and a README with its
 //! licence. Names and sizes are read off the graphs and tried out. Windows get the settings of [`FRAMES`] and its
 //! neighbours, since such a model knows pictures, not time.
@@ -34,8 +35,42 @@ const CONTEXT_LENGTH: usize = 77;
 /// What CLIP-like models are trained up to; exports carry at most the value training began with.
 const LOGIT_SCALE: f64 = 100.0;
 
+/// The precision of the graphs: exports hold several side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Variant {
+    #[default]
+    Float32,
+    Float16,
+    Int8,
+}
+
+impl Variant {
+    /// What stands between `vision_model` and `.onnx`, the usual name first.
+    pub fn suffixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Float32 => &[""],
+            Self::Float16 => &["_fp16"],
+            Self::Int8 => &["_int8", "_quantized"],
+        }
+    }
+}
+
+/// The files of an export beside its graphs: those that must be there, and those that help.
+pub const NEEDED: [&str; 2] = [TOKENIZER, PREPROCESSOR];
+pub const HELPFUL: [&str; 3] = ["config.json", "tokenizer_config.json", "README.md"];
+
+/// The two graphs, without suffix and ending.
+pub const GRAPHS: [&str; 2] = ["vision_model", "text_model"];
+
+/// Where a graph may lie in an export, the usual places first.
+pub fn graph_places(graph: &str, variant: Variant) -> Vec<String> {
+    let folders = ["", "onnx/"].into_iter();
+    let names = |folder| variant.suffixes().iter().map(move |suffix| format!("{folder}{graph}{suffix}.onnx"));
+    folders.flat_map(names).collect()
+}
+
 /// Copies the export in `dir` to `dest/name` and adds the manifest. Nothing is left behind when it fails.
-pub fn import(dir: &Path, name: &str, dest: &Path) -> Result<Bundle, EmbedError> {
+pub fn import(dir: &Path, name: &str, dest: &Path, variant: Variant) -> Result<Bundle, EmbedError> {
     let fail = |problem: String| BundleError { bundle: name.to_owned(), problem };
     if !is_name(name) {
         return Err(fail(format!("not a name for a model: {NAME_RULE}")).into());
@@ -45,7 +80,7 @@ pub fn import(dir: &Path, name: &str, dest: &Path) -> Result<Bundle, EmbedError>
         let problem = format!("{} is already there: remove it or import under another name", target.display());
         return Err(fail(problem).into());
     }
-    let export = Export::find(dir).map_err(fail)?;
+    let export = Export::find(dir, variant).map_err(fail)?;
     let created = |e: std::io::Error| fail(format!("cannot write to {}: {e}", dest.display()));
     std::fs::create_dir_all(dest).map_err(created)?;
     let staging = Staging(dest.join(format!(".{name}.importing-{}", std::process::id())));
@@ -95,7 +130,7 @@ struct Export {
 }
 
 impl Export {
-    fn find(dir: &Path) -> Result<Self, String> {
+    fn find(dir: &Path, variant: Variant) -> Result<Self, String> {
         let mut problems = Vec::new();
         let mut find = |names: &[String]| {
             let found = names.iter().map(|name| dir.join(name)).find(|path| path.is_file());
@@ -104,18 +139,10 @@ impl Export {
             }
             found.unwrap_or_default()
         };
-        let graph = |name: &str| [name.to_owned(), format!("onnx/{name}")];
-        let (vision, text) = (find(&graph(VISION)), find(&graph(TEXT)));
+        let [vision, text] = GRAPHS.map(|graph| find(&graph_places(graph, variant)));
         let (tokenizer, preprocessor) = (find(&[TOKENIZER.to_owned()]), find(&[PREPROCESSOR.to_owned()]));
         if !problems.is_empty() {
             return Err(format!("{} in {}", problems.join(", "), dir.display()));
-        }
-        for graph in [&vision, &text] {
-            let beside = PathBuf::from(format!("{}_data", graph.display()));
-            if beside.exists() {
-                let problem = "weights outside of the graph's file are not supported: export it as one file";
-                return Err(format!("{}: {problem}", beside.display()));
-            }
         }
         let preprocessing = Preprocessing::read(&json(&preprocessor)?).map_err(|e| format!("{PREPROCESSOR}: {e}"))?;
         let optional = |name: &str| match dir.join(name) {
@@ -137,7 +164,10 @@ impl Export {
     fn copy_to(&self, dir: &Path) -> std::io::Result<()> {
         for (from, name) in [(&self.vision, VISION), (&self.text, TEXT), (&self.tokenizer, TOKENIZER)] {
             // Contents only: a read-only source must not make a read-only copy.
-            std::io::copy(&mut std::fs::File::open(from)?, &mut std::fs::File::create(dir.join(name))?)?;
+            copy(from, &dir.join(name))?;
+        }
+        for weights in [&self.vision, &self.text].into_iter().filter_map(|graph| weights_of(graph)) {
+            copy(&weights, &dir.join(file_name(&weights)))?;
         }
         Ok(())
     }
@@ -145,10 +175,15 @@ impl Export {
     fn manifest(&self, name: &str, dir: &Path) -> Result<Manifest, EmbedError> {
         let pixels = self.preprocessing.pixels();
         let image = [3, i64::from(pixels.height), i64::from(pixels.width)];
-        let (vision, image_dim) = probe_vision(dir, image)?;
+        let (mut vision, image_dim) = probe_vision(dir, image)?;
         let tokenizer = json(&dir.join(TOKENIZER)).map_err(problem)?;
         let mut text = self.text_settings(&tokenizer);
-        let (text_graph, text_dim, length) = probe_text(dir, &text)?;
+        let (mut text_graph, text_dim, length) = probe_text(dir, &text)?;
+        for (entry, graph) in [(&mut vision, &self.vision), (&mut text_graph, &self.text)] {
+            if let Some(file) = weights_of(graph).map(|weights| file_name(&weights)) {
+                entry.weights = Some(FileEntry { sha256: hash(dir, &file)?, file });
+            }
+        }
         if let Some(length) = length {
             // A graph of one length takes no other.
             (text.context_length, text.padding) = (length, Padding::MaxLength);
@@ -161,8 +196,7 @@ impl Export {
         {
             return Err(problem(format!("config.json says projection_dim {dim}, the graphs give {image_dim}")));
         }
-        let folder = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
-        let folder = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = file_name(&self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone()));
         Ok(Manifest {
             format: FORMAT,
             name: name.to_owned(),
@@ -175,6 +209,7 @@ impl Export {
                 topology: Topology::FramesHead,
                 frames: FRAMES,
                 max_frames: None,
+                feature_dim: None,
                 interval_s: INTERVAL_S,
                 interval_tolerance: INTERVAL_TOLERANCE,
                 stride_frames: STRIDE_FRAMES,
@@ -213,6 +248,20 @@ impl Export {
             templates: vec!["{}".to_owned()],
         }
     }
+}
+
+/// Where a graph's weights lie, if they are not in its own file.
+fn weights_of(graph: &Path) -> Option<PathBuf> {
+    Some(PathBuf::from(format!("{}_data", graph.display()))).filter(|weights| weights.is_file())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The content alone: a read-only source must not make a read-only copy.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::io::copy(&mut std::fs::File::open(from)?, &mut std::fs::File::create(to)?).map(drop)
 }
 
 fn token_id(tokenizer: &Value, token: &str) -> Option<u64> {
@@ -262,7 +311,10 @@ fn probe_vision(dir: &Path, image: [i64; 3]) -> Result<(GraphEntry, usize), Embe
     let values = vec![0.0f32; (colours * height * width) as usize];
     let picture = tensor([1, colours, height, width], &values)?;
     let dim = run(&mut session, VISION, vec![(input.as_str(), picture)], &output)?;
-    Ok((GraphEntry { file: VISION.to_owned(), sha256: hash(dir, VISION)?, input, mask: None, output }, dim))
+    Ok((
+        GraphEntry { file: VISION.to_owned(), sha256: hash(dir, VISION)?, input, mask: None, output, weights: None },
+        dim,
+    ))
 }
 
 /// Runs one word through: the graph's entry, how many numbers come out, and the length if only one is taken.
@@ -296,7 +348,11 @@ fn probe_text(dir: &Path, text: &Text) -> Result<(GraphEntry, usize, Option<usiz
         inputs.push((mask, tensor(shape, &tokens.mask)?));
     }
     let dim = run(&mut session, TEXT, inputs, &output)?;
-    Ok((GraphEntry { file: TEXT.to_owned(), sha256: hash(dir, TEXT)?, input, mask, output }, dim, length))
+    Ok((
+        GraphEntry { file: TEXT.to_owned(), sha256: hash(dir, TEXT)?, input, mask, output, weights: None },
+        dim,
+        length,
+    ))
 }
 
 /// The output of this name, or the only one that can be one vector per row.

@@ -53,6 +53,9 @@ pub struct Video {
     /// Most frames of a window that the head can take; absent: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_frames: Option<usize>,
+    /// Length of a frame's feature where it is not that of the vectors (CLIP2Video joins two vectors into one).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_dim: Option<usize>,
     pub interval_s: f64,
     /// Share of the interval by which a frame may be away from its place.
     pub interval_tolerance: f64,
@@ -143,6 +146,9 @@ pub struct GraphEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
     pub output: String,
+    /// Weights that the graph keeps outside of its file, under the name that it knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<FileEntry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,11 +177,18 @@ impl Manifest {
     pub fn files(&self) -> Vec<(&'static str, &str, &str)> {
         let mut files: Vec<(&'static str, &str, &str)> =
             self.graph_entries().iter().map(|(role, g)| (*role, g.file.as_str(), g.sha256.as_str())).collect();
+        let weights = self.graph_entries().into_iter().filter_map(|(_, graph)| graph.weights.as_ref());
+        files.extend(weights.map(|weights| ("weights", weights.file.as_str(), weights.sha256.as_str())));
         files.push(("tokenizer", &self.tokenizer.file, &self.tokenizer.sha256));
         if let Some(scope) = &self.scope {
             files.push(("scope", &scope.stats, &scope.sha256));
         }
         files
+    }
+
+    /// Length of a frame's feature.
+    pub fn feature_dim(&self) -> usize {
+        self.video.feature_dim.unwrap_or(self.dim)
     }
 
     pub fn pixel_spec(&self) -> PixelSpec {
@@ -215,7 +228,7 @@ impl Manifest {
         demand(is_name(&self.name), format!("name {:?}: {NAME_RULE}", self.name));
         demand((1..=65_536).contains(&self.dim), format!("dim is {}, it must be from 1 to 65536", self.dim));
 
-        let Video { frames, max_frames, interval_s, interval_tolerance, stride_frames, .. } = self.video;
+        let Video { frames, max_frames, feature_dim, interval_s, interval_tolerance, stride_frames, .. } = self.video;
         demand((1..=1024).contains(&frames), format!("video.frames is {frames}, it must be from 1 to 1024"));
         demand(
             max_frames.is_none_or(|most| most >= frames),
@@ -278,6 +291,14 @@ impl Manifest {
         for (key, image) in [("frame", frame), ("video", video)] {
             demand(image.as_ref().is_none_or(|g| g.mask.is_none()), format!("graphs.{key} takes no mask"));
         }
+        demand(
+            feature_dim.is_none() || head.is_some(),
+            "video.feature_dim needs [graphs.head]: only a head makes vectors of another length".to_owned(),
+        );
+        demand(
+            feature_dim.is_none_or(|dim| (1..=65_536).contains(&dim)),
+            format!("video.feature_dim is {}, it must be from 1 to 65536", feature_dim.unwrap_or_default()),
+        );
         demand(head.as_ref().is_none_or(|g| g.mask.is_some()), "graphs.head needs mask".to_owned());
 
         for (role, file, sha256) in self.files() {
@@ -398,6 +419,18 @@ sha256 = "{hash}"
     fn topology_and_graphs_must_agree() {
         let error = Manifest::parse(&text().replace("frames+head", "video")).unwrap_err();
         assert_eq!(error, "topology video needs [graphs.video]; topology video has no [graphs.frame] or [graphs.head]");
+    }
+
+    #[test]
+    fn features_of_another_length_need_a_head() {
+        let other = text().replace("frames = 8", "frames = 8\nfeature_dim = 2");
+        assert!(Manifest::parse(&other).unwrap_err().starts_with("video.feature_dim needs [graphs.head]"));
+        let hash = "0".repeat(64);
+        let head =
+            format!("[graphs.head]\nfile = \"h\"\nsha256 = \"{hash}\"\ninput = \"x\"\nmask = \"m\"\noutput = \"y\"\n");
+        let manifest = Manifest::parse(&other.replace("[graphs.text]", &format!("{head}[graphs.text]"))).unwrap();
+        assert_eq!((manifest.feature_dim(), manifest.dim), (2, 4));
+        assert_eq!(Manifest::parse(&text()).unwrap().feature_dim(), 4);
     }
 
     #[test]

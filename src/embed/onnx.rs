@@ -41,15 +41,16 @@ pub(super) struct Graph {
 }
 
 impl Graph {
+    /// `dim`: length of the output's rows.
     pub(super) fn open(
         bundle: &Bundle,
         role: &'static str,
         entry: &GraphEntry,
         inputs: &[Port<'_>],
+        dim: usize,
         settings: &EmbedSettings,
     ) -> Result<Self, EmbedError> {
         let (session, device) = open_session(&bundle.dir().join(&entry.file), settings)?;
-        let dim = bundle.dim();
         let output = Port {
             name: &entry.output,
             element: TensorElementType::Float32,
@@ -151,7 +152,7 @@ fn missing(bundle: &Bundle, graph: &str) -> BundleError {
     bundle.error(format!("has no [graphs.{graph}]"))
 }
 
-/// `[N, 3, H, W]` to `[N, dim]`.
+/// `[N, 3, H, W]` to `[N, feature_dim]`.
 pub struct OnnxFrameEncoder {
     graph: Graph,
     input: String,
@@ -170,7 +171,7 @@ impl OnnxFrameEncoder {
             element: TensorElementType::Float32,
             dims: &[&[Dim::Free("batch")], &dims[..]].concat(),
         };
-        let graph = Graph::open(bundle, "frame", entry, &[input], settings)?;
+        let graph = Graph::open(bundle, "frame", entry, &[input], manifest.feature_dim(), settings)?;
         Ok(Self {
             graph,
             input: entry.input.clone(),
@@ -200,14 +201,14 @@ impl FrameEncoder for OnnxFrameEncoder {
     }
 }
 
-/// `[B, T, dim]` with mask `[B, T]` to `[B, dim]`. Shorter windows are filled up with zeros and mask 0.
+/// `[B, T, feature_dim]` with mask `[B, T]` to `[B, dim]`. Shorter windows are filled up with zeros and mask 0.
 pub struct OnnxHead {
     graph: Graph,
     input: String,
     mask: String,
     /// Frames per window where the graph takes only this many.
     fixed_frames: Option<usize>,
-    dim: usize,
+    feature_dim: usize,
 }
 
 impl OnnxHead {
@@ -215,14 +216,20 @@ impl OnnxHead {
         let manifest = bundle.manifest();
         let entry = manifest.graphs.head.as_ref().ok_or_else(|| missing(bundle, "head"))?;
         let mask = entry.mask.as_ref().expect("a head has a mask: checked with the manifest");
-        let (batch, frames, dim) = (Dim::Free("batch"), Dim::Any("frames"), Dim::Is(bundle.dim()));
+        let (batch, frames, dim) = (Dim::Free("batch"), Dim::Any("frames"), Dim::Is(manifest.feature_dim()));
         let inputs = [
             Port { name: &entry.input, element: TensorElementType::Float32, dims: &[batch, frames, dim] },
             Port { name: mask, element: TensorElementType::Float32, dims: &[batch, frames] },
         ];
-        let graph = Graph::open(bundle, "head", entry, &inputs, settings)?;
+        let graph = Graph::open(bundle, "head", entry, &inputs, bundle.dim(), settings)?;
         let fixed_frames = graph.fixed(&entry.input, 1);
-        Ok(Self { graph, input: entry.input.clone(), mask: mask.clone(), fixed_frames, dim: bundle.dim() })
+        Ok(Self {
+            graph,
+            input: entry.input.clone(),
+            mask: mask.clone(),
+            fixed_frames,
+            feature_dim: manifest.feature_dim(),
+        })
     }
 }
 
@@ -233,24 +240,24 @@ impl Head for OnnxHead {
         if longest > frames {
             return Err(EmbedError::Input(format!("a window has {longest} frames, this model takes at most {frames}")));
         }
-        let mut values = vec![0.0f32; windows.len() * frames * self.dim];
+        let mut values = vec![0.0f32; windows.len() * frames * self.feature_dim];
         let mut mask = vec![0.0f32; windows.len() * frames];
         for (w, window) in windows.iter().enumerate() {
             if window.items.is_empty() {
                 return Err(EmbedError::Input("a window has no frames".to_owned()));
             }
             for (i, feature) in window.items.iter().enumerate() {
-                if feature.values.len() != self.dim {
-                    let (found, dim) = (feature.values.len(), self.dim);
+                if feature.values.len() != self.feature_dim {
+                    let (found, dim) = (feature.values.len(), self.feature_dim);
                     return Err(EmbedError::Input(format!("a feature has {found} values, this model's have {dim}")));
                 }
                 let row = w * frames + i;
-                values[row * self.dim..(row + 1) * self.dim].copy_from_slice(&feature.values);
+                values[row * self.feature_dim..(row + 1) * self.feature_dim].copy_from_slice(&feature.values);
                 mask[row] = 1.0;
             }
         }
         let (batch, frames) = (windows.len() as i64, frames as i64);
-        let values = tensor([batch, frames, self.dim as i64], &values)?;
+        let values = tensor([batch, frames, self.feature_dim as i64], &values)?;
         let mask = tensor([batch, frames], &mask)?;
         let rows = self.graph.run(vec![(&self.input, values), (&self.mask, mask)], windows.len())?;
         rows.into_iter().map(Embedding::new).collect()
@@ -273,7 +280,7 @@ impl OnnxVideoEncoder {
         let frames = manifest.video.frames;
         let dims = [&[Dim::Free("batch"), Dim::Is(frames)], &image_dims(bundle)[..]].concat();
         let input = Port { name: &entry.input, element: TensorElementType::Float32, dims: &dims };
-        let graph = Graph::open(bundle, "video", entry, &[input], settings)?;
+        let graph = Graph::open(bundle, "video", entry, &[input], bundle.dim(), settings)?;
         let normaliser = Normaliser::new(&manifest.pixels);
         Ok(Self { graph, input: entry.input.clone(), frames, normaliser, buffer: Vec::new() })
     }

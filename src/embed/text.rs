@@ -128,7 +128,7 @@ mod encoder {
             let port = |name| Port { name, element: TensorElementType::Int64, dims: &dims };
             let inputs: Vec<Port<'_>> =
                 [Some(&entry.input), entry.mask.as_ref()].into_iter().flatten().map(|n| port(n)).collect();
-            let graph = Graph::open(bundle, "text", entry, &inputs, settings)?;
+            let graph = Graph::open(bundle, "text", entry, &inputs, bundle.dim(), settings)?;
             Ok(Self { tokenizer, graph, input: entry.input.clone(), mask: entry.mask.clone() })
         }
 

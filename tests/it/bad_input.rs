@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::support::{World, footage, text};
+use super::support::{Mounted, World, footage, text};
 
 fn root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -269,31 +269,6 @@ fn folders_that_cannot_be_written() {
         assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
         let said = ran.err.contains("ead-only") || ran.err.contains("is the folder writable?");
         assert!(ran.err.contains(text(&world.data())) && said, "{}", ran.err);
-    }
-}
-
-/// A file system of its own; needs root.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn tmpfs(at: &Path, options: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output();
-        if !mount.is_ok_and(|output| output.status.success()) {
-            println!("skipped: no file system can be mounted here");
-            return None;
-        }
-        Some(Self(at.to_path_buf()))
-    }
-
-    fn read_only(&self) {
-        assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status().unwrap().success());
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
     }
 }
 

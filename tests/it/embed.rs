@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clipseek::decode::{Frame, Rgb};
 use clipseek::embed::bundle::{Bundle, Bundles};
-use clipseek::embed::import::import;
+use clipseek::embed::import::{Variant, import};
 use clipseek::embed::manifest::Padding;
 use clipseek::embed::model::{TextModel, VideoModel, verify};
 use clipseek::embed::runtime::{DeviceChoice, EmbedSettings};
@@ -257,16 +257,16 @@ fn cuda_is_used_or_refused_but_never_replaced() {
 fn import_says_what_is_missing_and_leaves_nothing_behind() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::fs::write(from.path().join("tokenizer.json"), "{}").unwrap();
-    let error = import(from.path(), "x", to.path()).unwrap_err().to_string();
+    let error = import(from.path(), "x", to.path(), Variant::Float32).unwrap_err().to_string();
     let missing = "no vision_model.onnx or onnx/vision_model.onnx, no text_model.onnx or onnx/text_model.onnx, \
                    no preprocessor_config.json in ";
     assert!(error.contains(missing) && error.contains(from.path().to_str().unwrap()), "{error}");
-    assert!(import(from.path(), "../x", to.path()).unwrap_err().to_string().contains("not a name"));
+    assert!(import(from.path(), "../x", to.path(), Variant::Float32).unwrap_err().to_string().contains("not a name"));
     assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 0);
 }
 
 /// An export made of the tiny graphs, under `onnx/`, with a README.
-fn tiny_export(text_graph: &str) -> tempfile::TempDir {
+pub(crate) fn tiny_export(text_graph: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("onnx")).unwrap();
     let copy = |from: &str, to: &str| std::fs::copy(fixtures().join(from), dir.path().join(to)).unwrap();
@@ -287,7 +287,7 @@ fn tiny_export(text_graph: &str) -> tempfile::TempDir {
 #[tokio::test]
 async fn import_reads_names_and_sizes_off_the_graphs() {
     let to = tempfile::tempdir().unwrap();
-    let masked = import(tiny_export("tiny-mean/text.onnx").path(), "masked", to.path()).unwrap();
+    let masked = import(tiny_export("tiny-mean/text.onnx").path(), "masked", to.path(), Variant::Float32).unwrap();
     let manifest = masked.manifest();
     assert_eq!((manifest.dim, manifest.licence.as_str()), (6, "apache-2.0"));
     let frame_graph = manifest.graphs.frame.as_ref().unwrap();
@@ -299,21 +299,23 @@ async fn import_reads_names_and_sizes_off_the_graphs() {
     assert_near(&features[0].values, &rows(&expected()["features"])[3]);
 
     // Without a mask, and of one length.
-    let plain = import(tiny_export("tiny-video/text.onnx").path(), "plain", to.path()).unwrap();
+    let plain = import(tiny_export("tiny-video/text.onnx").path(), "plain", to.path(), Variant::Float32).unwrap();
     assert_eq!(plain.manifest().graphs.text.mask, None);
     assert_eq!((plain.manifest().text.context_length, plain.manifest().text.padding), (7, Padding::MaxLength));
 
-    let again = import(tiny_export("tiny-mean/text.onnx").path(), "plain", to.path()).unwrap_err().to_string();
+    let again = import(tiny_export("tiny-mean/text.onnx").path(), "plain", to.path(), Variant::Float32)
+        .unwrap_err()
+        .to_string();
     assert!(again.contains("already there"), "{again}");
     let export = tiny_export("tiny-mean/text.onnx");
     std::fs::write(export.path().join("config.json"), r#"{"projection_dim": 512}"#).unwrap();
-    let error = import(export.path(), "wrong", to.path()).unwrap_err().to_string();
+    let error = import(export.path(), "wrong", to.path(), Variant::Float32).unwrap_err().to_string();
     assert_eq!(error, "bundle wrong: config.json says projection_dim 512, the graphs give 6");
     let swapped = tiny_export("tiny-mean/frame.onnx");
-    let error = import(swapped.path(), "wrong", to.path()).unwrap_err().to_string();
+    let error = import(swapped.path(), "wrong", to.path(), Variant::Float32).unwrap_err().to_string();
     assert!(error.contains("text_model.onnx: input pixel_values is "), "{error}");
     std::fs::write(export.path().join("onnx/vision_model.onnx"), "garbage").unwrap();
-    assert!(import(export.path(), "wrong", to.path()).is_err());
+    assert!(import(export.path(), "wrong", to.path(), Variant::Float32).is_err());
     let mut left: Vec<_> = std::fs::read_dir(to.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["masked", "plain"]);
@@ -324,7 +326,7 @@ async fn import_reads_names_and_sizes_off_the_graphs() {
 async fn imported_photos_mini_gives_the_vectors_python_gives() {
     let Some(dir) = shared("bundles/photos-mini") else { return };
     let to = tempfile::tempdir().unwrap();
-    let bundle = import(&dir, "photos-mini", to.path()).unwrap();
+    let bundle = import(&dir, "photos-mini", to.path(), Variant::Float32).unwrap();
     assert_eq!((bundle.dim(), bundle.manifest().text.context_length), (512, 77));
     let video = VideoModel::open(&bundle, &EmbedSettings { batch: 4, ..settings() }).unwrap();
     let features = video.features((0..3).map(|k| frame(k, 224)).collect()).await.unwrap();
@@ -345,7 +347,7 @@ fn tokens_agree_with_the_hugging_face_tokenizer() {
         return;
     };
     let to = tempfile::tempdir().unwrap();
-    let mut text = import(&dir, "photos-mini", to.path()).unwrap().manifest().text.clone();
+    let mut text = import(&dir, "photos-mini", to.path(), Variant::Float32).unwrap().manifest().text.clone();
     (text.context_length, text.padding, text.pad_id) = (50, Padding::MaxLength, 49407);
     let tokenizer = TextTokenizer::load(&dir.join("tokenizer.json"), &text).unwrap();
     let cases: Value = serde_json::from_str(&std::fs::read_to_string(cases).unwrap()).unwrap();

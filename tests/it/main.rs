@@ -6,6 +6,7 @@ mod cli;
 mod decode;
 mod embed;
 mod flow;
+mod hub;
 mod kill;
 mod media;
 mod store;

@@ -87,3 +87,28 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// A file system of its own; needs root.
+pub(crate) struct Mounted(PathBuf);
+
+impl Mounted {
+    pub(crate) fn tmpfs(at: &Path, options: &str) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output();
+        if !mount.is_ok_and(|output| output.status.success()) {
+            println!("skipped: no file system can be mounted here");
+            return None;
+        }
+        Some(Self(at.to_path_buf()))
+    }
+
+    pub(crate) fn read_only(&self) {
+        assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}

@@ -10,6 +10,7 @@ const BOUNDARIES: &[(&str, &[&str])] = &[
     ("qdrant_edge::", &["store/"]),
     ("qdrant_client::", &["store/"]),
     ("rusqlite::", &["ledger/"]),
+    ("reqwest::", &["hub/"]),
     ("use clap::", &["cli/"]),
     ("indicatif::", &["cli/"]),
     ("use config::", &["config/"]),
