@@ -30,7 +30,7 @@ fn shared(path: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn settings() -> EmbedSettings {
+pub(crate) fn settings() -> EmbedSettings {
     EmbedSettings { device: DeviceChoice::Cpu, threads: 1, batch: 4 }
 }
 
@@ -38,18 +38,18 @@ fn expected() -> Value {
     serde_json::from_str(&std::fs::read_to_string(fixtures().join("expected.json")).unwrap()).unwrap()
 }
 
-fn rows(value: &Value) -> Vec<Vec<f32>> {
+pub(crate) fn rows(value: &Value) -> Vec<Vec<f32>> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
 /// As in `make.py`.
-fn frame(k: usize, side: u32) -> Frame {
+pub(crate) fn frame(k: usize, side: u32) -> Frame {
     let bytes = side as usize * side as usize * 3;
     let data = (0..bytes).map(|i| ((7 * i + 31 * k) % 256) as u8).collect();
     Frame { pts: Duration::from_secs(k as u64), pixels: Rgb { width: side, height: side, data }, thumbnail: None }
 }
 
-fn window<T>(items: Vec<T>) -> Window<T> {
+pub(crate) fn window<T>(items: Vec<T>) -> Window<T> {
     Window { start: Duration::ZERO, end: Duration::from_secs(1), items }
 }
 

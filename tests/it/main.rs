@@ -11,4 +11,5 @@ mod kill;
 mod media;
 mod store;
 mod support;
+mod systems;
 mod tidy;

@@ -19,7 +19,7 @@ CORES = len(os.sched_getaffinity(0))
 SAMPLE = ROOT / "tests/fixtures/footage"
 
 DECODE_S = 120
-FILES, FILE_S = 2 * CORES, 90
+FILES, FILE_S = 2 * CORES, 45
 SHORT_S, LONG_S = 600, 7200
 CAPTIONS = 10
 # Windows of 8 frames in 16 s: a frame every 2 s, which the key frames of the footage serve.
