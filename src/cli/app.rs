@@ -135,8 +135,9 @@ impl App {
         Ok(ChildDecoder::new(exe).stall_after(Duration::from_secs_f64(self.settings.index.stall_secs)))
     }
 
+    /// Two more than cores: a file that starts, ends, or waits for the model leaves its core to another.
     pub(super) fn jobs(&self) -> usize {
-        self.settings.index.jobs.unwrap_or_else(cores)
+        self.settings.index.jobs.unwrap_or_else(|| cores() + 2)
     }
 }
 

@@ -56,7 +56,7 @@ pub struct IndexSettings {
     pub frames: Option<usize>,
     pub stride_frames: Option<usize>,
     pub sampling: Sampling,
-    /// Files decoded side by side; unset: one per core.
+    /// Files decoded side by side; unset: two more than there are cores.
     pub jobs: Option<usize>,
     /// Longer side of the pictures shown beside moments.
     pub thumbnail_px: u32,

@@ -236,7 +236,8 @@ impl Job<'_> {
         }
         let (lines, count) = take_messages();
         if count > 0 {
-            damage.push(format!("the decoder complained {count} times, first: {}", lines.join("; ")));
+            let times = if count == 1 { "once".to_owned() } else { format!("{count} times, first") };
+            damage.push(format!("the decoder complained {times}: {}", lines.join("; ")));
         }
         damage
     }
