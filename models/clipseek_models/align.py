@@ -76,12 +76,12 @@ class Meaning(nn.Module):
         self.parts = [len(EVENT_NAMES), len(BACKGROUNDS), len(COLOURS), *2 * [len(SHAPES), len(COLOURS), len(TEXTURES)]]
         self.read = nn.Linear(DIM, sum(self.parts))
 
-    def loss(self, vectors: Tensor, meant: np.ndarray) -> Tensor:
+    def loss(self, vectors: Tensor, target: np.ndarray) -> Tensor:
         """[N, D] of unit length, [N, 9] as `meant` gives it."""
         answers = (8 * self.read(vectors)).split(self.parts, dim=1)
         losses = [
             F.cross_entropy(answer, torch.from_numpy(column.copy()), ignore_index=ANY, reduction="sum") / max((column != ANY).sum(), 1)
-            for answer, column in zip(answers, meant.T)
+            for answer, column in zip(answers, target.T)
         ]
         return losses[0] + 0.3 * sum(losses[1:])
 

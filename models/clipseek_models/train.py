@@ -26,7 +26,7 @@ from .pretrain import features, pretrain
 from .scope import fit
 
 CLIPS = 24_000
-FRAME_STEPS = 1500
+FRAME_STEPS = 1200
 HEAD_START, ALIGN_STEPS = 700, 900
 
 
