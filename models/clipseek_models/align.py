@@ -16,7 +16,9 @@ from torch.nn import functional as F
 from .captions import Speaker, draw_claim
 from .nets import DIM, FrameEncoder, MeanPool, SequentialHead, TextEncoder
 from .tokenizer import CONTEXT_LENGTH, PAD, UNKNOWN
-from .world import EVENT_NAMES, Claim, Scene, encode_claims, encode_scenes, truth
+from .world import (
+    ANY, BACKGROUNDS, COLOURS, EVENT_NAMES, EVENTS, SHAPES, TEXTURES, Claim, Scene, encode_claims, encode_scenes, truth,
+)
 
 STRETCHES = (4, 6, 12, 16, 24, 32)  # other numbers of frames that a window may have
 
@@ -49,12 +51,55 @@ class Corpus:
             self._blur(caption)
         return claims, reverse, *pad(ids)
 
+    def shown(self, rows: np.ndarray) -> np.ndarray:
+        """[2·B, 9] what `Meaning` should read from these clips and from their reversed twins."""
+        encoded = np.concatenate([self.forward[rows], self.backward[rows]])
+        return meant(encoded[:, 0], encoded)
+
     def _blur(self, ids: list[int]) -> None:
         """People use words that the grammar lacks: now and then one is put in, or takes the place of another."""
         if self.rng.random() < 0.2 and len(ids) < CONTEXT_LENGTH:
             ids.insert(self.rng.randrange(1, len(ids)), UNKNOWN)
         if self.rng.random() < 0.05:
             ids[self.rng.randrange(1, len(ids) - 1)] = UNKNOWN
+
+
+class Meaning(nn.Module):
+    """Reads from the vector of a clip or of a caption what happens, who does it to whom, and where; only used in training.
+
+    Contrast alone hardly teaches what few other clips of a batch differ in: who has which role ("a red ball turns blue"
+    has a twin too), textures, backgrounds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = [len(EVENT_NAMES), len(BACKGROUNDS), len(COLOURS), *2 * [len(SHAPES), len(COLOURS), len(TEXTURES)]]
+        self.read = nn.Linear(DIM, sum(self.parts))
+
+    def loss(self, vectors: Tensor, target: np.ndarray) -> Tensor:
+        """[N, D] of unit length, [N, 9] as `meant` gives it."""
+        answers = (8 * self.read(vectors)).split(self.parts, dim=1)
+        losses = [
+            F.cross_entropy(answer, torch.from_numpy(column.copy()), ignore_index=ANY, reduction="sum") / max((column != ANY).sum(), 1)
+            for answer, column in zip(answers, target.T)
+        ]
+        return losses[0] + 0.3 * sum(losses[1:])
+
+
+_MUTUAL = np.array([event.mutual for event in EVENTS])
+
+
+def meant(events: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+    """[N, 9] event, background, colour turned to, and each object's shape, colour, texture. ANY is not asked."""
+    columns = encoded[:, [2, 3, 4, 5, 6, 8, 9, 10]]
+    # Without roles it is open which object comes first.
+    columns[(events == ANY) | _MUTUAL[events], 2:] = ANY
+    return np.concatenate([events[:, None], columns], axis=1)
+
+
+def meant_by(claims: list[Claim]) -> np.ndarray:
+    events = [EVENT_NAMES.index(claim.events[0]) if len(claim.events) == 1 else ANY for claim in claims]
+    return meant(np.array(events), encode_claims(claims))
 
 
 def pad(ids: list[list[int]]) -> tuple[Tensor, Tensor]:
@@ -73,18 +118,17 @@ def unit(x: Tensor) -> Tensor:
 
 def align(
     encoder: FrameEncoder, known: Tensor, scenes: list[Scene], tokenizer: Tokenizer, head: SequentialHead | MeanPool,
-    seed: int, steps: int, batch: int = 256,
+    seed: int, head_start: int, steps: int, batch: int = 192,
 ) -> Model:
     """`known` [N, 8, 256] is what the encoder knows of the training clips; only its projection is trained further."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     corpus = Corpus(scenes, tokenizer, seed)
-    text = TextEncoder(tokenizer.get_vocab_size())
-    # Which event a clip shows, read from its vector: helps the head to learn direction.
-    events = nn.Linear(DIM, len(EVENT_NAMES))
+    text, meaning = TextEncoder(tokenizer.get_vocab_size()), Meaning()
+    _learn_meaning(encoder, known, corpus, head, meaning, rng, head_start)
     log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-    learnt = [*encoder.norm.parameters(), *encoder.proj.parameters(), *head.parameters(), *text.parameters(), *events.parameters()]
-    optimizer = torch.optim.AdamW([{"params": learnt, "weight_decay": 0.05}, {"params": [log_scale], "weight_decay": 0.0}], lr=1e-3)
+    learnt = [*encoder.norm.parameters(), *encoder.proj.parameters(), *head.parameters(), *text.parameters(), *meaning.parameters()]
+    optimizer = torch.optim.AdamW([{"params": learnt, "weight_decay": 0.05}, {"params": [log_scale], "weight_decay": 0.0}], lr=1.5e-3, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.08)
     began = time.monotonic()
     for step in range(steps):
@@ -99,8 +143,7 @@ def align(
             texts = _by_length(text, ids, mask)
         videos, texts = unit(videos.float()), unit(texts.float())
         loss, twin_loss = _loss(corpus, rows, other, claims, reverse, videos, texts, log_scale.exp())
-        what = torch.from_numpy(np.concatenate([corpus.forward[rows, 0], corpus.backward[rows, 0]]))
-        loss = loss + 0.5 * F.cross_entropy(8 * events(videos[: 2 * batch]), what)
+        loss = loss + 0.5 * meaning.loss(videos[: 2 * batch], corpus.shown(rows)) + 0.5 * meaning.loss(texts, meant_by(claims + reverse))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(learnt, 1.0)
@@ -111,6 +154,31 @@ def align(
         if step % 100 == 0 or step == steps - 1:
             print(f"align {step:5d} loss {loss.item():.3f} twins {twin_loss.item():.3f} scale {log_scale.exp().item():.1f} {time.monotonic() - began:.0f}s", flush=True)
     return Model(encoder.eval(), head.eval(), text.eval(), log_scale.exp().item())
+
+
+def _learn_meaning(
+    encoder: FrameEncoder, known: Tensor, corpus: Corpus, head: SequentialHead | MeanPool, meaning: Meaning,
+    rng: np.random.Generator, steps: int, batch: int = 128,
+) -> None:
+    """A head start without captions, which cost as much again."""
+    learnt = [*encoder.norm.parameters(), *encoder.proj.parameters(), *head.parameters(), *meaning.parameters()]
+    optimizer = torch.optim.AdamW(learnt, lr=1.5e-3, weight_decay=0.05, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.08)
+    began = time.monotonic()
+    for step in range(steps):
+        rows = rng.integers(0, len(corpus.scenes), batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            features = encoder.project(_stretch(known[torch.from_numpy(rows)], rng))
+            clips = torch.cat([features, features.flip(1)])
+            videos = head(clips, torch.ones(clips.shape[:2]))
+        loss = meaning.loss(unit(videos.float()), corpus.shown(rows))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0 or step == steps - 1:
+            print(f"meaning {step:4d} loss {loss.item():.3f} {time.monotonic() - began:.0f}s", flush=True)
 
 
 def _by_length(text: TextEncoder, ids: Tensor, mask: Tensor, groups: int = 4) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,10 @@ def row(run: Run) -> str:
     return f"| {run.seed} | {run.head} | {t.recall:.1%} | {t.twins:.1%} | {t.recall_with_twins:.1%} |"
 
 
-def write(runs: list[Run], shipped: Run, folder: Path) -> str:
+def write(runs: list[Run], shipped: Run, minutes: float, folder: Path) -> str:
     megabytes = sum(path.stat().st_size for path in folder.iterdir() if path.name != "CARD.md") / 1e6
     table = "\n".join(row(run) for run in sorted(runs, key=lambda run: (run.head != "seqTransf", run.seed)))
+    seeds = " ".join(str(seed) for seed in sorted({run.seed for run in runs}))
     return f"""# shapes
 
 A small video-text model ({megabytes:.1f} MB) of a synthetic world, so that a fresh clone of clipseek can index and search
@@ -35,24 +37,26 @@ one object and {sum(e.objects == 2 for e in EVENTS)} between two. Many events di
 
 ## How it was trained
 
-`python -m clipseek_models train --seeds 1 2 3 --out bundles/shapes`, on two processor cores, from nothing, on clips that the
-package renders. First the frame encoder, taught by what the renderer knows of each frame and to tell the world's frames
-from noise and torn-up pictures; then head and captions on its features, contrastively, with reversed twins. Frames are worn
-by noise, brightness, JPEG and unsteady sampling times. Steps and rates were settled on validation clips.
+`python -m clipseek_models train --seeds {seeds}`, from nothing, on clips that the package renders: {minutes:.0f} minutes for all the
+rows below, on {os.cpu_count()} processor cores. First the frame encoder, taught by what the renderer knows of each frame and of each cell
+of its map, and to tell the world's frames from noise and torn-up pictures. Then, on its features, the head learns to say
+what happens and who does it to whom; then head and captions learn together, contrastively, with reversed twins. Frames are
+worn by noise, brightness, JPEG and unsteady sampling times. Steps and rates were settled on validation clips.
 
 ## Figures
 
 200 test clips, measured on the exported graphs. Every clip shows a pair of colour and shape that training never showed;
 each caption is true of exactly one clip. Twins told apart: the caption is nearer to its clip than to the same frames in
 reverse, counted over the events that look different in reverse. Last column: all 200 reversed clips are in the pool too
-(for an event that looks the same in reverse, either is right).
+(for an event that looks the same in reverse, either is right). A tie counts half.
 
 | seed | head | R@1 | twins told apart | R@1 with twins |
 |---|---|---|---|---|
 {table}
 
-Shipped: seed {shipped.seed}, chosen on validation clips. The mean-pooled head cannot see order, so half of the twins is
-all it can get.
+Shipped: seed {shipped.seed}, chosen on validation clips. meanP is the same training, step for step, with CLIP4Clip's mean pooling in
+the head's place: it cannot see order, so all twins are ties to it. The test clips come from the renderer that made the
+training clips, so the figures say what the head can tell apart, and nothing of other footage.
 
 ## What it does not know
 

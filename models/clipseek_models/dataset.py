@@ -17,7 +17,7 @@ from .world import EVENT_NAMES, SHAPES, SYMMETRY, Claim, Scene, encode_claims, e
 
 FRAMES, SIDE = 8, 64
 # Events that are hard to learn are shown more often in training.
-WEIGHTS = np.array([{"spin_clockwise": 2.0, "spin_counter": 2.0, "recolour": 3.0, "rise_fall": 1.5}.get(name, 1.0) for name in EVENT_NAMES])
+WEIGHTS = np.array([{"spin_clockwise": 3.0, "spin_counter": 3.0, "recolour": 3.0, "rise_fall": 3.0}.get(name, 1.0) for name in EVENT_NAMES])
 TEST_SEED, VALIDATION_SEED = 20_000, 30_000
 # Columns of `Clips.places`: where an object is and how it is turned, its opacity, how far its colour has changed.
 X, Y, LOG_RADIUS, COS, SIN, OPACITY, BLEND = range(7)

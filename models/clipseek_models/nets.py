@@ -13,6 +13,7 @@ from .tokenizer import CONTEXT_LENGTH
 from .world import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 
 DIM = 192
+MAP = 64  # channels of the frame encoder's last map
 FEATURES = 256  # what the frame encoder knows before projection
 HEAD_WIDTH = 64  # of one attention head, as in CLIP
 MOST_FRAMES = 32
@@ -34,31 +35,48 @@ class Residual(nn.Module):
         return F.relu(x + self.branch(x))
 
 
+class Glances(nn.Module):
+    """[N, C, 8, 8] → [N, K·C + K·64 + R·64]: what is seen at K places that the map itself picks, where those are, and a
+    coarse copy of the whole map. Picking places lets what is learnt of an object in one corner hold in every other.
+    """
+
+    def __init__(self, channels: int, places: int, coarse: int) -> None:
+        super().__init__()
+        self.where = nn.Conv2d(channels, places, 1)
+        self.coarse = nn.Conv2d(channels, coarse, 1)
+        self.width = places * channels + (places + coarse) * 64
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.where(x).flatten(2).softmax(dim=-1)  # [N, K, 64]
+        seen = weights @ x.flatten(2).transpose(1, 2)  # [N, K, C]
+        return torch.cat([seen.flatten(1), weights.flatten(1), F.relu(self.coarse(x)).flatten(1)], dim=1)
+
+
 class FrameEncoder(nn.Module):
     """[N, 3, 64, 64] pixels → [N, D] features, not normalised (the image encoder of CLIP4Clip, section 3.1).
 
-    Where things are matters as much as what they are, so the last map is flattened and not averaged. The first number
-    of a feature says how strange the picture is: near 0 in the world the model knows, near 5 elsewhere.
+    The first number of a feature says how strange the picture is: near 0 in the world the model knows, near 5 elsewhere.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
-            nn.Conv2d(3, 32, 6, stride=4, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),  # [N, 32, 16, 16]
+            nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),  # [N, 16, 32, 32]
+            nn.Conv2d(16, 32, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),  # [N, 32, 16, 16]
             Residual(32),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU(),  # [N, 64, 8, 8]
-            Residual(64), Residual(64),
-            nn.Conv2d(64, 32, 1), nn.ReLU(),
-            nn.Flatten(),  # [N, 2048]
-            nn.Linear(2048, FEATURES), nn.ReLU(),
-            nn.Linear(FEATURES, FEATURES),
+            nn.Conv2d(32, MAP, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(MAP), nn.ReLU(),  # [N, 64, 8, 8]
+            Residual(MAP), Residual(MAP),
+        )
+        glances = Glances(MAP, places=8, coarse=16)
+        self.gather = nn.Sequential(
+            glances, nn.Linear(glances.width, FEATURES), nn.ReLU(), nn.Linear(FEATURES, FEATURES),
         )
         self.norm = nn.LayerNorm(FEATURES - 1)
         self.proj = nn.Linear(FEATURES - 1, DIM - 1, bias=False)
 
     def knowledge(self, pixels: Tensor) -> Tensor:
         """[N, 3, 64, 64] → [N, 256]"""
-        return self.trunk(pixels)
+        return self.gather(self.trunk(pixels))
 
     def project(self, known: Tensor) -> Tensor:
         """[..., 256] → [..., D]"""
@@ -82,11 +100,26 @@ class AttributeReader(nn.Module):
         self.question = nn.Parameter(torch.randn(len(COLOURS) + len(SHAPES), FEATURES))
         self.answer = nn.Linear(FEATURES, sum(self.parts.values()))
         self.background = nn.Linear(FEATURES, len(BACKGROUNDS))
+        # How a lone object is turned, once more without a question: the head must see it change from frame to frame.
+        self.lone_turn = nn.Linear(FEATURES, 2)
 
     def forward(self, known: Tensor) -> dict[str, Tensor]:
         asked = F.gelu(self.read(known)[:, None] * self.question[None])  # [N, 17, 256]
         answers = self.answer(asked).split(list(self.parts.values()), dim=-1)
-        return dict(zip(self.parts, answers)) | {"background": self.background(known)}
+        return dict(zip(self.parts, answers)) | {"background": self.background(known), "lone_turn": self.lone_turn(known)}
+
+
+class MapReader(nn.Module):
+    """[N, 64, 8, 8] → [N, 8, 8, 23]: what is in each cell; only used while the frame encoder is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = {"present": 1, "turn": 2, "shape": len(SHAPES), "colour": len(COLOURS), "texture": len(TEXTURES)}
+        self.answer = nn.Conv2d(MAP, sum(self.parts.values()), 1)
+
+    def forward(self, seen: Tensor) -> dict[str, Tensor]:
+        answers = self.answer(seen).permute(0, 2, 3, 1).split(list(self.parts.values()), dim=-1)
+        return dict(zip(self.parts, answers))
 
 
 class Block(nn.Module):

@@ -26,8 +26,8 @@ from .pretrain import features, pretrain
 from .scope import fit
 
 CLIPS = 24_000
-FRAME_STEPS = 1000
-ALIGN_STEPS = 700
+FRAME_STEPS = 1200
+HEAD_START, ALIGN_STEPS = 700, 900
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,11 @@ def train(seeds: list[int], out: Path, keep: Path | None = None) -> int:
         out.mkdir(parents=True, exist_ok=True)
         for path in shipped.folder.iterdir():
             shutil.copy(path, out / path.name)
-    (out / "CARD.md").write_text(card.write(runs, shipped, out))
+    minutes = (time.monotonic() - began) / 60
+    (out / "CARD.md").write_text(card.write(runs, shipped, minutes, out))
     for run in runs:
-        print(card.row(run), flush=True)
-    print(f"shipped seed {shipped.seed}; {(time.monotonic() - began) / 60:.1f} minutes in all")
+        print(card.row(run), f"validation: {run.validation}", flush=True)
+    print(f"shipped seed {shipped.seed}; {minutes:.0f} minutes in all")
     return 0 if shipped.test.reach() else 1
 
 
@@ -88,7 +89,7 @@ def _train_seed(job: tuple[int, Path]) -> list[Run]:
     for name, head in (("seqTransf", SequentialHead), ("meanP", MeanPool)):
         encoder.load_state_dict(learnt)
         torch.manual_seed(seed)
-        model = align(encoder.train(), known, _world.clips.scenes, words, head(), seed, ALIGN_STEPS)
+        model = align(encoder.train(), known, _world.clips.scenes, words, head(), seed, HEAD_START, ALIGN_STEPS)
         with torch.no_grad():
             scope = fit(model.frame.project(known).numpy())
         bundle = folder / f"{name}-{seed}"

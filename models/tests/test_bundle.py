@@ -27,11 +27,9 @@ def bundle():
 
 
 def test_figures_of_the_card(bundle):
-    """A little below what was measured. The aim is 0.90, 0.95 and 0.85: the shipped export reaches the first only."""
+    """The targets of the shipped bundle: 0.90, 0.95 and 0.85."""
     scores = evaluate(bundle, make_test_set())
-    assert scores.recall >= 0.90
-    assert scores.twins >= 0.86
-    assert scores.recall_with_twins >= 0.79
+    assert scores.reach(), scores
 
 
 def test_size():
