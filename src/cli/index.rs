@@ -202,7 +202,8 @@ pub(super) fn plan(settings: &IndexSettings, bundle: &Bundle) -> anyhow::Result<
     Ok(Plan::new(settings, video)?)
 }
 
-/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once (nothing confirmed is lost).
+/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once (nothing confirmed is lost), as a signal
+/// does that nobody handles: an orderly exit would tear the model's native code down while it runs.
 fn stop_on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let told = stop.clone();
@@ -211,7 +212,7 @@ fn stop_on_signal() -> CancellationToken {
         eprintln!("\nstopping: keeping what is done (once more to stop at once)");
         told.cancel();
         signal().await;
-        std::process::exit(130);
+        let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGINT);
     });
     stop
 }

@@ -39,7 +39,7 @@ pub struct ModelSettings {
 
 impl Default for ModelSettings {
     fn default() -> Self {
-        Self { name: None, device: DeviceChoice::Auto, threads: None, batch_frames: 16 }
+        Self { name: None, device: DeviceChoice::Auto, threads: None, batch_frames: 8 }
     }
 }
 

@@ -36,7 +36,8 @@ impl VideoModel {
 
         match bundle.manifest().video.topology {
             Topology::FramesHead => {
-                let frames = OnnxFrameEncoder::open(bundle, settings)?;
+                let mut frames = OnnxFrameEncoder::open(bundle, settings)?;
+                frames.warm_up(settings.batch)?;
                 let head: Box<dyn Head> = match bundle.manifest().graphs.head {
                     Some(_) => Box::new(OnnxHead::open(bundle, settings)?),
                     None => Box::new(MeanHead),
@@ -45,7 +46,8 @@ impl VideoModel {
                 Self::of_frames(Box::new(frames), head, &device, settings.batch)
             }
             Topology::Video => {
-                let encoder = OnnxVideoEncoder::open(bundle, settings)?;
+                let mut encoder = OnnxVideoEncoder::open(bundle, settings)?;
+                encoder.warm_up(settings.batch)?;
                 let device = encoder.device().to_string();
                 Self::of_windows(Box::new(encoder), &device, settings.batch)
             }

@@ -183,6 +183,15 @@ impl OnnxFrameEncoder {
     pub fn device(&self) -> Device {
         self.graph.device()
     }
+
+    /// Runs the largest batch once. The runtime's memory grows to what the largest needs and every smaller one fits in;
+    /// grown step by step it would depend on the luck of a run.
+    pub fn warm_up(&mut self, batch: usize) -> Result<(), EmbedError> {
+        let [colours, height, width] = self.normaliser.shape();
+        let values = vec![0.0f32; batch * (colours * height * width) as usize];
+        let input = tensor([batch as i64, colours, height, width], &values)?;
+        self.graph.run(vec![(&self.input, input)], batch).map(drop)
+    }
 }
 
 impl FrameEncoder for OnnxFrameEncoder {
@@ -287,6 +296,15 @@ impl OnnxVideoEncoder {
 
     pub fn device(&self) -> Device {
         self.graph.device()
+    }
+
+    /// As for frames.
+    pub fn warm_up(&mut self, batch: usize) -> Result<(), EmbedError> {
+        let [colours, height, width] = self.normaliser.shape();
+        let shape = [batch as i64, self.frames as i64, colours, height, width];
+        let values = vec![0.0f32; shape.iter().product::<i64>() as usize];
+        let input = tensor(shape, &values)?;
+        self.graph.run(vec![(&self.input, input)], batch).map(drop)
     }
 }
 

@@ -46,6 +46,28 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_is_there_twice() {
 }
 
 #[test]
+fn a_second_ctrl_c_ends_it_at_once() {
+    let world = World::new();
+    let child = world
+        .command(&["index", text(&footage("")), "--sampling", "all"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(400));
+        // The first may have ended it already.
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status();
+    }
+    let output = child.wait_with_output().unwrap();
+    let by_signal = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(2);
+    assert!(by_signal || matches!(output.status.code(), Some(0 | 130)), "{:?}", output.status);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!said.contains("ERROR"), "{said}");
+    world.ok(&["index", text(&footage(""))]);
+}
+
+#[test]
 fn ctrl_c_keeps_what_is_done_and_the_next_run_goes_on() {
     let (expected, took) = undisturbed();
     let world = World::new();

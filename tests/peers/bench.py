@@ -21,6 +21,8 @@ SAMPLE = ROOT / "tests/fixtures/footage"
 DECODE_S = 120
 FILES, FILE_S = 2 * CORES, 45
 SHORT_S, LONG_S = 600, 7200
+# A short run ends before it has met every mix of batches, so its peak hangs on chance.
+SHORT_RUNS = 3
 CAPTIONS = 10
 # Windows of 8 frames in 16 s: a frame every 2 s, which the key frames of the footage serve.
 SPARSE_S = 16.0
@@ -127,14 +129,17 @@ class Bench:
     def memory(self) -> list[Row]:
         """A long file against a short one: the whole process tree, a frame every 2 s."""
         peaks = []
-        for seconds in (SHORT_S, LONG_S):
+        for seconds, runs in ((SHORT_S, SHORT_RUNS), (LONG_S, 1)):
             file = footage.looped(self.footage, seconds, footage.SMALL_CRF)
-            cost = self.run("index", "--model", self.bundles()[-1], file, data=f"memory-{seconds}", env=SPARSE)
-            peaks.append(cost.peak_bytes)
+
+            def peak(run: int) -> int:
+                return self.run("index", "--model", self.bundles()[-1], file, data=f"memory-{seconds}-{run}", env=SPARSE).peak_bytes
+
+            peaks.append(max(peak(run) for run in range(runs)))
             file.unlink()
         ratio = peaks[1] / peaks[0]
         short, long = (f"{peak / 2**20:.0f} MiB" for peak in peaks)
-        what = f"Peak memory indexing a 2-hour 1080p file ({long}) over a 10-minute one ({short})"
+        what = f"Peak memory indexing a 2-hour 1080p file ({long}) over a 10-minute one ({short}, the highest of {SHORT_RUNS} runs)"
         return [Row(what, f"{ratio:.2f} ×", "≤ 1.1 ×", ratio <= 1.1)]
 
     def clips(self) -> list[Row]:
