@@ -27,7 +27,7 @@ pub struct Release<T> {
     pub wanted: Vec<i64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Released<T> {
     pub packet: Packet,
     pub payload: T,

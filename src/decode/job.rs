@@ -1,11 +1,13 @@
 //! One decoding job, inside the child process: file to frames.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::complete::missing_bytes;
-use super::gate::{Gate, Release};
+use super::gate::{Gate, Released};
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
 use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
@@ -15,6 +17,11 @@ use super::{DecodeError, Frame, Outcome, Probe, Request, Sampling, Want};
 
 /// A broken decoder or file is not worth more tries.
 const MOST_DECODERS: usize = 2;
+/// Some decoders (AV1's) break on a bad frame instead of leaving it out, so they are started again behind it; after so
+/// many starts in a row without a picture that is over.
+const MOST_BARREN_STARTS: u32 = 8;
+/// Sound may go on after the pictures, so a file may be as much longer than its video without anything missing.
+const LONGER_SOUND: Duration = Duration::from_secs(2);
 /// Threads of a decoder that has every frame to decode. With key frames alone there is nothing to share out.
 const DECODER_THREADS: u32 = 4;
 
@@ -66,6 +73,27 @@ struct Job<'a> {
     probe_sent: bool,
 }
 
+/// The feeding side of a job; it outlives a decoder that breaks.
+struct Feed {
+    gate: Gate<Coded>,
+    /// How many pictures were asked for.
+    wanted: usize,
+    /// Let through by the gate, not yet given to a decoder.
+    waiting: VecDeque<Released<Coded>>,
+    /// A new decoder begins with a key frame.
+    need_key: bool,
+    /// The gate has given its last.
+    ended: bool,
+}
+
+/// The taking side.
+struct Taken {
+    orientation: Orientation,
+    shrinker: Shrinker,
+    /// Time of the last frame handed on.
+    latest: Option<Duration>,
+}
+
 impl Job<'_> {
     fn frame_count(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
@@ -98,7 +126,7 @@ impl Job<'_> {
     }
 
     fn rule(&self, source: &Source) -> Result<Rule, DecodeError> {
-        let nanos = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX / 8);
+        let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX / 8);
         let from = nanos(self.request.from);
         let targets = match self.request.want {
             Want::Every(interval) => Targets::Grid { interval: nanos(interval).max(1), from },
@@ -126,31 +154,50 @@ impl Job<'_> {
     fn decode(&self, reader: &mut Reader, decoder: &str, rule: Rule) -> Result<Outcome, DecodeError> {
         let threads = if rule.sampling == Sampling::Keyframes { 1 } else { DECODER_THREADS };
         let slack = (rule.targets.spacing() / 2).min(1_000_000_000);
-        let (mut decoding, mut pictures) = Decoding::start(decoder, threads, slack)?;
-        let orientation = reader.orientation();
-        let base = std::sync::atomic::AtomicI64::new(0);
-        let mut gate = Gate::new(rule);
-        let mut wanted = 0;
-        let (fed, taken) = std::thread::scope(|scope| {
-            let taker = scope.spawn(|| self.take_pictures(&mut pictures, orientation, &base));
-            let fed = self.feed(reader, &mut gate, &mut decoding, &base, &mut wanted);
-            if fed.is_ok() {
-                decoding.finish();
+        let mut taken = Taken { orientation: reader.orientation(), shrinker: Shrinker::default(), latest: None };
+        let mut feed =
+            Feed { gate: Gate::new(rule), wanted: 0, waiting: VecDeque::new(), need_key: false, ended: false };
+        let base = AtomicI64::new(0);
+        let mut still_wanted = Vec::new();
+        let (mut broken, mut barren) = (None, 0);
+        loop {
+            let (mut decoding, mut pictures) = Decoding::start(decoder, threads, slack)?;
+            decoding.want(&still_wanted);
+            let (fed, took, problem, made) = std::thread::scope(|scope| {
+                let taker = scope.spawn(|| self.take_pictures(&mut pictures, &mut taken, &base));
+                let fed = self.feed(reader, &mut feed, &mut decoding, &base);
+                if fed.is_ok() {
+                    decoding.finish();
+                }
+                while fed.is_ok() && !taker.is_finished() && decoding.check().is_ok() {
+                    self.listener.progress(decoding.pictures());
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                let problem = decoding.check().err();
+                let made = decoding.pictures();
+                if problem.is_some() {
+                    let (mut left, wanted) = decoding.unfinished();
+                    feed.need_key = left.is_empty();
+                    left.append(&mut feed.waiting);
+                    (feed.waiting, still_wanted) = (left, wanted);
+                }
+                drop(decoding);
+                let took = taker.join().unwrap_or_else(|_| Err(DecodeError::Crashed("a thread panicked".into())));
+                (fed, took, problem, made)
+            });
+            took?;
+            fed?;
+            let Some(problem) = problem else { break };
+            broken.get_or_insert(problem);
+            barren = if made == 0 { barren + 1 } else { 0 };
+            if barren == MOST_BARREN_STARTS || feed.ended && feed.waiting.is_empty() {
+                break;
             }
-            while fed.is_ok() && !taker.is_finished() && decoding.check().is_ok() {
-                self.listener.progress(decoding.pictures());
-                std::thread::sleep(std::time::Duration::from_millis(2));
-            }
-            let broken = decoding.check().err();
-            drop(decoding);
-            let taken = taker.join().unwrap_or_else(|_| Err(DecodeError::Crashed("a thread panicked".into())));
-            (fed.map(|()| broken), taken)
-        });
-        taken?;
-        let broken = fed?;
+        }
+        let Feed { gate, wanted, .. } = feed;
         let mut outcome = Outcome::default();
         gate.report(&mut outcome);
-        outcome.damage = self.damage(reader, broken, wanted);
+        outcome.damage = self.damage(reader, broken, wanted, outcome.end);
         if self.frame_count() == 0 && wanted > 0 {
             outcome.damage.push("no picture could be decoded".into());
             return Err(DecodeError::Damaged(outcome.damage.join("; ")));
@@ -165,46 +212,50 @@ impl Job<'_> {
     fn feed(
         &self,
         reader: &mut Reader,
-        gate: &mut Gate<Coded>,
+        feed: &mut Feed,
         decoding: &mut Decoding,
-        base: &std::sync::atomic::AtomicI64,
-        wanted: &mut usize,
+        base: &AtomicI64,
     ) -> Result<(), DecodeError> {
         let mut seen = 0;
-        let mut send = |release: Option<Release<Coded>>, gate: &Gate<Coded>| -> bool {
-            let Some(release) = release else { return true };
-            base.store(gate.base().unwrap_or(0), Ordering::Release);
-            *wanted += release.wanted.len();
-            decoding.want(&release.wanted);
-            let progress = |pictures| self.listener.progress(pictures);
-            release.packets.into_iter().all(|released| decoding.push(released, &progress).is_ok())
-        };
-        while let Some((packet, coded)) = reader.next()? {
-            seen += 1;
-            self.listener.progress(seen);
-            let release = gate.push(packet, coded);
-            if !send(release, gate) {
+        loop {
+            while let Some(released) = feed.waiting.pop_front() {
+                feed.need_key &= !released.packet.key;
+                if feed.need_key {
+                    continue;
+                }
+                let progress = |pictures| self.listener.progress(pictures);
+                if decoding.push(released, &progress).is_err() {
+                    return Ok(());
+                }
+            }
+            if feed.ended {
                 return Ok(());
             }
+            let release = match reader.next()? {
+                Some((packet, coded)) => feed.gate.push(packet, coded),
+                None => {
+                    feed.ended = true;
+                    feed.gate.finish()
+                }
+            };
+            seen += 1;
+            self.listener.progress(seen);
+            if let Some(release) = release {
+                base.store(feed.gate.base().unwrap_or(0), Ordering::Release);
+                feed.wanted += release.wanted.len();
+                decoding.want(&release.wanted);
+                feed.waiting.extend(release.packets);
+            }
         }
-        let rest = gate.finish();
-        send(rest, gate);
-        Ok(())
     }
 
-    fn take_pictures(
-        &self,
-        pictures: &mut Pictures,
-        orientation: Orientation,
-        base: &std::sync::atomic::AtomicI64,
-    ) -> Result<(), DecodeError> {
-        let mut shrinker = Shrinker::default();
-        let mut latest = None;
-        while let Some(frame) = pictures.next(orientation, |pts, picture| {
+    fn take_pictures(&self, pictures: &mut Pictures, taken: &mut Taken, base: &AtomicI64) -> Result<(), DecodeError> {
+        let Taken { orientation, shrinker, latest } = taken;
+        while let Some(frame) = pictures.next(*orientation, |pts, picture| {
             let pts = pts - base.load(Ordering::Acquire);
             let thumbnail = self.request.thumbnail_px.map(|longer| shrinker.thumbnail(picture, longer));
             Frame {
-                pts: std::time::Duration::from_nanos(pts.max(0) as u64),
+                pts: Duration::from_nanos(pts.max(0) as u64),
                 pixels: shrinker.pixels(picture, &self.request.pixels),
                 thumbnail,
             }
@@ -214,7 +265,7 @@ impl Job<'_> {
             if latest.is_some_and(|latest| frame.pts <= latest) {
                 continue;
             }
-            latest = Some(frame.pts);
+            *latest = Some(frame.pts);
             self.frames.fetch_add(1, Ordering::Relaxed);
             if !self.listener.hear(&Message::Frame(frame)) {
                 return Err(DecodeError::Stopped);
@@ -223,8 +274,12 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn damage(&self, reader: &Reader, broken: Option<String>, wanted: usize) -> Vec<String> {
+    fn damage(&self, reader: &Reader, broken: Option<String>, wanted: usize, end: Duration) -> Vec<String> {
         let mut damage = Vec::new();
+        if let Some(promised) = reader.probe().duration.filter(|promised| *promised > end + end / 10 + LONGER_SOUND) {
+            let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+            damage.push(format!("video was found up to {} of {}", seconds(end), seconds(promised)));
+        }
         if let Ok(Some(missing)) = missing_bytes(&self.request.path) {
             damage.push(format!("the file is cut short: {missing} bytes are missing at its end"));
         }

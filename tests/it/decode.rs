@@ -350,6 +350,29 @@ fn damaged_files_give_what_is_good_and_say_so() {
     assert!(all(&cut).frames.len() > 20);
 }
 
+/// Some decoders leave a bad frame out, AV1's breaks on it.
+#[test]
+fn behind_a_bad_frame_decoding_goes_on_with_the_next_key_frame() {
+    let world = World::new();
+    for (name, encoder) in [
+        ("av1.mp4", "av1enc cpu-used=8 usage-profile=realtime keyframe-max-dist=25 ! av1parse"),
+        ("vp9.mp4", "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=25 ! vp9parse"),
+        ("h264.mp4", "x264enc key-int-max=25 bframes=0 ! h264parse"),
+    ] {
+        let path = world.make(name, &format!("{} ! {encoder} ! mp4mux ! filesink location=OUT", source(100)));
+        let mut bytes = std::fs::read(&path).unwrap();
+        // The second quarter: frames of the first and second group of pictures.
+        let (start, end) = (bytes.len() / 4, bytes.len() / 3);
+        for at in (start..end).step_by(50) {
+            bytes[at] ^= 0xa5;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let run = all(&path);
+        let late = run.times().iter().filter(|time| **time >= 3000).count();
+        assert!(late >= 24, "{name}: {late} of the last 25 frames, {:?}", run.outcome.damage);
+    }
+}
+
 #[test]
 fn names_that_are_no_text_are_read() {
     let world = World::new();

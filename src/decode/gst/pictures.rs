@@ -1,7 +1,7 @@
 //! Coded frames to pictures.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gstreamer as gst;
@@ -23,6 +23,8 @@ const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 const PAUSE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 /// Longer than any decoder holds a picture back.
 const MOST_DELAY: i64 = 1_000_000_000;
+/// Coded frames kept in case the decoder breaks on one of them.
+const MOST_KEPT: usize = 256;
 /// Added to all times: frames cut away by an edit list lie before zero, which GStreamer does not allow.
 const SHIFT: i64 = 1_000 * 3600 * 1_000_000_000;
 
@@ -37,6 +39,8 @@ struct Control {
     /// How much later a picture may be that stands in for a lost one.
     slack: i64,
     pictures: AtomicU64,
+    /// Time of the last picture of all so far.
+    latest: AtomicI64,
     failed: AtomicBool,
 }
 
@@ -62,6 +66,7 @@ impl Control {
     /// Whether this picture is handed on.
     fn keeps(&self, pts: i64) -> bool {
         self.pictures.fetch_add(1, Ordering::Relaxed);
+        self.latest.fetch_max(pts, Ordering::Relaxed);
         let mut wanted = lock(&self.wanted);
         let mut keep = wanted.remove(&pts);
         // Those before it did not come and will not.
@@ -81,6 +86,8 @@ pub(in crate::decode) struct Decoding {
     bus: gst::Bus,
     control: Arc<Control>,
     caps: Option<gst::Caps>,
+    /// Coded frames of which no picture has come yet.
+    sent: VecDeque<Released<Coded>>,
 }
 
 /// The taking side.
@@ -106,7 +113,7 @@ impl Decoding {
         if decoder.has_property_with_type("max-threads", i32::static_type()) {
             decoder.set_property("max-threads", threads as i32);
         }
-        let control = Arc::new(Control { slack, ..Control::default() });
+        let control = Arc::new(Control { slack, latest: AtomicI64::new(i64::MIN), ..Control::default() });
         let watched = control.clone();
         let pad = decoder.static_pad("src").ok_or_else(|| DecodeError::Setup("a decoder without output".into()))?;
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -132,7 +139,7 @@ impl Decoding {
             return Err(DecodeError::Setup(format!("the decoder does not start: {error}")));
         }
         let pictures = Pictures { sink, control: control.clone() };
-        Ok((Self { pipeline, source, bus, control, caps: None }, pictures))
+        Ok((Self { pipeline, source, bus, control, caps: None, sent: VecDeque::new() }, pictures))
     }
 
     pub(in crate::decode) fn want(&self, times: &[i64]) {
@@ -146,6 +153,7 @@ impl Decoding {
 
     /// Waits while the decoder has enough to do, calling `waiting` again and again.
     pub(in crate::decode) fn push(&mut self, released: Released<Coded>, waiting: &dyn Fn(u64)) -> Result<(), String> {
+        self.keep(released.clone());
         let (packet, coded) = (released.packet, released.payload);
         while self.source.current_level_bytes() >= QUEUE {
             waiting(self.pictures());
@@ -168,6 +176,32 @@ impl Decoding {
             fields.unset_flags(gst::BufferFlags::DISCONT);
         }
         self.source.push_buffer(buffer).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn keep(&mut self, released: Released<Coded>) {
+        let latest = self.control.latest.load(Ordering::Relaxed);
+        self.sent.retain(|sent| sent.packet.pts > latest);
+        self.sent.push_back(released);
+        let too_much = |sent: &VecDeque<Released<Coded>>| {
+            sent.len() > MOST_KEPT || sent.iter().map(|sent| sent.packet.bytes as u64).sum::<u64>() > 2 * QUEUE
+        };
+        while self.sent.len() > 1 && too_much(&self.sent) {
+            self.sent.pop_front();
+        }
+    }
+
+    /// After a break: what another decoder should be given first, from the key frame behind the one that broke this one,
+    /// and the times still wanted.
+    pub(in crate::decode) fn unfinished(&mut self) -> (VecDeque<Released<Coded>>, Vec<i64>) {
+        let latest = self.control.latest.load(Ordering::Relaxed);
+        let mut left = std::mem::take(&mut self.sent);
+        left.retain(|sent| sent.packet.pts > latest);
+        left.pop_front();
+        while left.front().is_some_and(|sent| !sent.packet.key) {
+            left.pop_front();
+        }
+        let wanted = lock(&self.control.wanted).iter().copied().filter(|time| *time > latest).collect();
+        (left, wanted)
     }
 
     /// No more coded frames come; the decoder gives what it still holds.

@@ -39,7 +39,7 @@ pub(in crate::decode) enum Source {
 }
 
 /// One coded frame.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::decode) struct Coded {
     pub(super) buffer: gst::Buffer,
     pub(super) caps: gst::Caps,
