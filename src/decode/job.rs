@@ -20,7 +20,8 @@ const MOST_DECODERS: usize = 2;
 /// Some decoders (AV1's) break on a bad frame instead of leaving it out, so they are started again behind it; after so
 /// many starts in a row without a picture that is over.
 const MOST_BARREN_STARTS: u32 = 8;
-/// Sound may go on after the pictures, so a file may be as much longer than its video without anything missing.
+/// Sound may go on after the pictures, so a file may well be longer than its video without anything missing: only where
+/// less than half was found, and this is missing too, it is said.
 const LONGER_SOUND: Duration = Duration::from_secs(2);
 /// Threads of a decoder that has every frame to decode. With key frames alone there is nothing to share out.
 const DECODER_THREADS: u32 = 4;
@@ -276,7 +277,7 @@ impl Job<'_> {
 
     fn damage(&self, reader: &Reader, broken: Option<String>, wanted: usize, end: Duration) -> Vec<String> {
         let mut damage = Vec::new();
-        if let Some(promised) = reader.probe().duration.filter(|promised| *promised > end + end / 10 + LONGER_SOUND) {
+        if let Some(promised) = reader.probe().duration.filter(|promised| *promised > 2 * end + LONGER_SOUND) {
             let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
             damage.push(format!("video was found up to {} of {}", seconds(end), seconds(promised)));
         }
