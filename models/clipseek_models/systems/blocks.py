@@ -24,7 +24,7 @@ def quick_gelu(x: Tensor) -> Tensor:
 def key_mask(mask: Tensor) -> Tensor:
     """[B, T] → additive [B, 1, 1, T]: the same for every query, so padded queries are computed and ignored later (§1.2).
 
-    A million does not fit in float16; the sum must stay in float32.
+    A million does not fit in float16: graphs of that precision have a smaller number.
     """
     return (1.0 - mask.float())[:, None, None, :] * -1_000_000.0
 
