@@ -1,4 +1,4 @@
-"""python -m clipseek_models render | train | evaluate | export | parity"""
+"""python -m clipseek_models render | train | evaluate | export | bench-export | parity"""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ def main() -> int:
     bundle.add_argument("--frames", type=int, default=12, help="per window")
     bundle.add_argument("--words", type=int, help="most tokens of a text; without it, as the system was evaluated")
     bundle.add_argument("--licence", default="unknown", help="of the weights, for the manifest")
+    bundle.add_argument("--precision", choices=["float32", "float16", "int8"], default="float32", help="of weights and products")
+    rates = commands.add_parser("bench-export", help="sizes and rates of frame encoders in each precision (needs PyTorch)")
+    rates.add_argument("--threads", type=int, default=2)
     compare = commands.add_parser("parity", help="compare the research systems with outputs of the published code (needs PyTorch)")
     compare.add_argument("folder", type=Path, metavar="DIR")
     arguments = parser.parse_args()
@@ -46,8 +49,12 @@ def main() -> int:
     if arguments.command == "export":
         from .systems.export import Settings, command
 
-        settings = Settings(arguments.frames, arguments.words, arguments.licence)
+        settings = Settings(arguments.frames, arguments.words, arguments.licence, arguments.precision)
         return command(arguments.checkpoint, arguments.out, arguments.system, settings)
+    if arguments.command == "bench-export":
+        from .bench import bench
+
+        return bench(arguments.threads)
     if arguments.command == "parity":
         from .parity import parity as run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,31 @@ import torch
 from torch import Tensor, nn
 
 from .bundle import sha256
+from .precision import LEAST_COSINE, convert
 
 OPSET = 17
-TOLERANCE = 1e-4  # of the largest magnitude of the module's output
+TOLERANCE = 1e-4  # of float32
+
+
+class GraphError(Exception):
+    """A graph does not do what its module does."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of a graph with its module, on random input."""
+
+    error: float  # the largest, as a share of the largest magnitude of the module's output
+    cosine: float  # the least of a row
+
+    def __str__(self) -> str:
+        return f"largest error {self.error:.1e}, least cosine {self.cosine:.6f}"
 
 
 def export_graph(
     module: nn.Module, inputs: dict[str, Tensor], output: str, axes: dict[str, dict[int, str]], path: Path, trial: dict[str, Tensor],
-) -> None:
+    precision: str = "float32",
+) -> Agreement:
     """`inputs` fix the shapes that are not in `axes`; `trial` has other sizes along those, to prove them dynamic."""
     module.eval()
     with warnings.catch_warnings():
@@ -27,15 +45,30 @@ def export_graph(
             module, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=[output],
             dynamic_axes=axes | {output: {0: "batch"}}, opset_version=OPSET, dynamo=False,
         )
+    examples = [{name: value.numpy() for name, value in example.items()} for example in (inputs, trial)]
+    with torch.no_grad():
+        expected = [module(*example.values()).numpy() for example in (inputs, trial)]
+    # The other precisions are made of the float32 graph, which must be right to begin with.
+    agreement = compare(path, output, examples, expected)
+    good = agreement.error < TOLERANCE
+    if good and precision != "float32":
+        convert(path, precision)
+        agreement = compare(path, output, examples, expected)
+        good = agreement.cosine > LEAST_COSINE[precision]
+    if not good:
+        path.unlink()
+        raise GraphError(f"{path.name} differs from its module: {agreement}")
+    return agreement
+
+
+def compare(path: Path, output: str, examples: list[dict[str, np.ndarray]], expected: list[np.ndarray]) -> Agreement:
+    """The graph at `path` with the module that made `expected` of the examples, [B, D] each."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for example in (inputs, trial):
-        with torch.no_grad():
-            expected = module(*example.values()).numpy()
-        actual = session.run([output], {name: value.numpy() for name, value in example.items()})[0]
-        error = np.abs(actual - expected).max() / np.abs(expected).max()
-        if not error < TOLERANCE:
-            path.unlink()
-            raise RuntimeError(f"{path.name} differs from its module by {error:.2e}")
+    found = np.concatenate([session.run([output], example)[0] for example in examples])
+    wanted = np.concatenate(expected)
+    error = np.abs(found - wanted).max() / np.abs(wanted).max()
+    cosines = (found * wanted).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
+    return Agreement(float(error), float(cosines.min()))
 
 
 def manifest_entries(folder: Path, ports: dict[str, tuple[str, str | None, str]]) -> list[str]:

@@ -113,6 +113,19 @@ def test_heads_take_any_number_of_frames(exported):
         assert np.allclose(bundle.pool(frames.numpy()), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_a_bundle_of_another_precision(precision, tmp_path, capsys):
+    file, heads, out = checkpoint("clip4clip", tmp_path), HEADS["clip4clip"], tmp_path / "small"
+    assert command(file, out, None, Settings(frames=5, precision=precision, heads=heads)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said[:-1]] == [f"{name}.onnx, {precision}" for name in ("frame", "head", "text")]
+    bundle, ids = Bundle(out), torch.tensor([clip_tokenizer.Clip4ClipTokenizer().feed("a red ball", 16)[0]])
+    with torch.no_grad():
+        expected = load(file, heads).text_embedding(ids)
+    assert (bundle.texts(["a red ball"]) * expected.numpy()).sum() > 0.99
+    assert f"exported in {precision}" in bundle.manifest["source"]
+
+
 def test_what_cannot_be_exported_is_refused(tmp_path, capsys):
     file, heads = checkpoint("clip4clip", tmp_path), HEADS["clip4clip"]
     for out, system, settings, problem in [

@@ -1,10 +1,12 @@
-"""What all three systems are made of: attention, the pre-norm block, the masks, unit length (§1.2)."""
+"""What all three systems are made of: the pre-norm block, the masks, unit length (§1.2)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .attention import attend
 
 CLIP_EPS = 1e-5  # of every LayerNorm inside the CLIP encoders
 TEMPORAL_EPS = 1e-12  # of every LayerNorm of the blocks that were added to CLIP
@@ -19,27 +21,18 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
-    """Multi-head attention after the projections. q [B, Lq, W], k and v [B, Lk, W] → [B, Lq, W] (§1.2)
-
-    `mask` is added to the scores, so it must broadcast to [B, heads, Lq, Lk].
-    """
-    split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v)]
-    return functional.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
-
-
 def key_mask(mask: Tensor) -> Tensor:
     """[B, T] → additive [B, 1, 1, T]: the same for every query, so padded queries are computed and ignored later (§1.2).
 
-    A million does not fit in float16; the sum must stay in float32.
+    A million does not fit in float16: graphs of that precision have a smaller number.
     """
     return (1.0 - mask.float())[:, None, None, :] * -1_000_000.0
 
 
 def causal_mask(x: Tensor) -> Tensor:
-    """For x [B, L, W]: additive [L, L] that hides what comes later (§1.2)."""
+    """For x [B, L, W]: additive [1, 1, L, L] that hides what comes later (§1.2)."""
     length = x.shape[1]
-    return torch.full((length, length), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
+    return torch.full((length, length), float("-inf"), dtype=x.dtype, device=x.device).triu(1)[None, None]
 
 
 class Attention(nn.Module):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .blocks import TEMPORAL_EPS, attend
+from .attention import attend
+from .blocks import TEMPORAL_EPS
 from .shapes import Heads, Shapes, heads_of
 
 MASKED = -10_000.0  # added to the scores of what must not be looked at

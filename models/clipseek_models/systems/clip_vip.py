@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .blocks import CLIP_EPS, attend, causal_mask, quick_gelu, unit
+from .attention import attend
+from .blocks import CLIP_EPS, causal_mask, quick_gelu, unit
 from .clip import at_end_token
 from .shapes import Heads, Shapes, heads_of
 

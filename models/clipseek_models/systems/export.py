@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from .. import clip_tokenizer, pixels
 from ..checkpoints import CheckpointError
-from ..graphs import manifest_entries
+from ..graphs import GraphError, manifest_entries
 from .clip2video import Clip2Video
 from .clip4clip import MeanP
 from .clip_vip import ClipVip
@@ -32,21 +33,25 @@ class Settings:
     frames: int = 12
     words: int | None = None  # of a text, start and end token included; None: as the system was evaluated
     licence: str = "unknown"
+    precision: str = "float32"
     heads: Heads = Heads()
 
 
 def command(checkpoint: Path, out: Path, system: str | None, settings: Settings) -> int:
     """`export` for the command line."""
     try:
-        export(checkpoint, out, system, settings)
-    except (CheckpointError, ExportError) as error:
+        export(checkpoint, out, system, settings, tell=print)
+    except (CheckpointError, ExportError, GraphError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"wrote {out}")
     return 0
 
 
-def export(checkpoint: Path, out: Path, system: str | None = None, settings: Settings = Settings()) -> None:
+def export(
+    checkpoint: Path, out: Path, system: str | None = None, settings: Settings = Settings(),
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
     """A checkpoint file → the bundle `out`, which must not be there yet. `system`, where given, must be the checkpoint's."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", out.name):
         raise ExportError(f"{out.name!r} is no name for a bundle: lower-case letters, digits, - and _, a letter or digit first")
@@ -66,7 +71,7 @@ def export(checkpoint: Path, out: Path, system: str | None = None, settings: Set
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         staging = Path(scratch) / out.name
         staging.mkdir()
-        ports = write_graphs(model, settings.frames, staging)
+        ports = write_graphs(model, settings.frames, staging, settings.precision, tell)
         repairs = None if isinstance(model, ClipVip) else clip_tokenizer.REPAIRS
         clip_tokenizer.build(repairs=repairs).save(str(staging / "tokenizer.json"))
         text = manifest(model, out.name, checkpoint.name, settings)
@@ -95,7 +100,7 @@ def manifest(model: nn.Module, name: str, file: str, settings: Settings) -> str:
 name = "{name}"
 summary = "{model.title}"
 licence = {json.dumps(settings.licence)}
-source = {json.dumps(f"checkpoint {file}, exported by clipseek's models package")}
+source = {json.dumps(f"checkpoint {file}, exported in {settings.precision} by clipseek's models package")}
 dim = {2 * known.dim if two_vectors else known.dim}
 
 [video]

@@ -126,8 +126,10 @@ def facts(model: nn.Module) -> Facts:
     raise ExportError(f"{model.title} gives no vector to search with, so there is nothing to export")
 
 
-def write_graphs(model: nn.Module, frames: int, folder: Path) -> Ports:
-    """The graphs of a model, for windows of so many frames."""
+def write_graphs(
+    model: nn.Module, frames: int, folder: Path, precision: str = "float32", tell: Callable[[str], None] = lambda line: None,
+) -> Ports:
+    """The graphs of a model, for windows of so many frames. `tell` hears how well each agrees with its module."""
     known, ports = facts(model), {}
     picture = (3, known.side, known.side)
 
@@ -135,7 +137,9 @@ def write_graphs(model: nn.Module, frames: int, folder: Path) -> Ports:
         """`draw`: inputs for a batch of a size, of a length; with two different lengths, the graph leaves the length open."""
         sample, trial = draw(2, lengths[0]), draw(3, lengths[1])
         free = {0: "batch"} if lengths[0] == lengths[1] else {0: "batch", 1: "length"}
-        export_graph(module, sample, output, dict.fromkeys(sample, free), folder / f"{name}.onnx", trial)
+        path = folder / f"{name}.onnx"
+        agreement = export_graph(module, sample, output, dict.fromkeys(sample, free), path, trial, precision)
+        tell(f"{path.name}, {precision}: {agreement}")
         ports[name] = (*sample, None, output) if len(sample) == 1 else (*sample, output)
 
     def pictures(count: int, _length: int) -> dict[str, Tensor]:

@@ -1,0 +1,43 @@
+"""Attention after the projections (§1.2): for PyTorch, and as one node of a graph.
+
+ONNX Runtime finds attention in a graph only where it is written as a few known programs write it, and not without
+rewriting the file. So the exporter writes the node itself. It is there on processors and on GPUs, and it never holds
+all scores at once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """Multi-head attention. q [B, Lq, W], k and v [B, Lk, W] → [B, Lq, W]
+
+    `mask` is added to the scores, so it must broadcast to [B, heads, Lq, Lk].
+    """
+    if not torch.onnx.is_in_onnx_export():
+        return _attend(q, k, v, heads, mask)
+    # The node repeats a mask for clips and heads, not for queries.
+    return _Node.apply(q, k, v, heads, None if mask is None else mask.expand(-1, -1, q.shape[1], -1))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None) -> Tensor:
+    split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v)]
+    return functional.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+class _Node(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None) -> Tensor:
+        return _attend(q, k, v, heads, mask)
+
+    @staticmethod
+    def symbolic(g, q, k, v, heads, mask):  # noqa: ANN001, ANN205: torch has no public names for the parts of a graph
+        inputs = [q, k, v]
+        if mask is not None:
+            absent = g.op("prim::Constant")  # of the inputs before the mask: a bias, and a mask of another kind
+            absent.setType(torch._C.OptionalType.ofTensor())
+            inputs += [absent, absent, mask]
+        return g.op("com.microsoft::MultiHeadAttention", *inputs, num_heads_i=heads).setType(q.type().with_sizes([None, None, None]))
