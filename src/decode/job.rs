@@ -43,7 +43,10 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
     if Mended::lacks_duration(&request.path).unwrap_or(false)
         && let Some(mended) = mended(&request.path)
     {
-        return job.read(&Source::Mended(Arc::new(mended)));
+        let counted = job.read(&Source::Mended(Arc::new(mended)));
+        if counted.is_ok() || job.frame_count() > 0 {
+            return counted;
+        }
     }
     let plain = job.read(&Source::File(request.path.clone()));
     let hopeless = match &plain {

@@ -321,6 +321,22 @@ async fn import_reads_names_and_sizes_off_the_graphs() {
     assert_eq!(left, ["masked", "plain"]);
 }
 
+#[tokio::test]
+async fn import_takes_weights_that_lie_beside_their_graph() {
+    let (export, to) = (tiny_export("tiny-mean/text.onnx"), tempfile::tempdir().unwrap());
+    for file in ["vision_model.onnx", "vision_model.onnx_data"] {
+        std::fs::copy(fixtures().join("external").join(file), export.path().join("onnx").join(file)).unwrap();
+    }
+    let bundle = import(export.path(), "beside", to.path(), Variant::Float32).unwrap();
+    let model = VideoModel::open(&bundle, &settings()).unwrap();
+    let features = model.features(vec![frame(3, 8)]).await.unwrap();
+    assert_near(&features[0].values, &rows(&expected()["features"])[3]);
+    // They count as much as the graph does.
+    std::fs::write(bundle.dir().join("vision_model.onnx_data"), [0; 16]).unwrap();
+    let error = Bundle::load(bundle.dir()).unwrap_err().to_string();
+    assert!(error.contains("weights vision_model.onnx_data: sha256"), "{error}");
+}
+
 /// Values from the same graphs in Python with transformers' preprocessing of the same pixels.
 #[tokio::test]
 async fn imported_photos_mini_gives_the_vectors_python_gives() {
