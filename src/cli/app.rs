@@ -118,7 +118,12 @@ impl App {
     }
 
     pub(super) async fn store(&self, bundle: &Bundle) -> anyhow::Result<Arc<dyn VectorStore>> {
-        let spec = CollectionSpec { name: bundle.collection(), dim: bundle.dim(), bundle: bundle.hash().to_owned() };
+        let spec = CollectionSpec {
+            name: bundle.collection(),
+            dim: bundle.dim(),
+            bundle: bundle.hash().to_owned(),
+            feature_dim: None,
+        };
         let settings = &self.settings.store;
         let choice = match settings.kind {
             StoreKind::Edge => StoreChoice::Edge { dir: self.settings.store_dir() },

@@ -236,8 +236,12 @@ async fn whole(
     bench: &mut Bench,
 ) -> anyhow::Result<()> {
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let spec =
-        |name: &str| CollectionSpec { name: name.to_owned(), dim: bundle.dim(), bundle: bundle.hash().to_owned() };
+    let spec = |name: &str| CollectionSpec {
+        name: name.to_owned(),
+        dim: bundle.dim(),
+        bundle: bundle.hash().to_owned(),
+        feature_dim: None,
+    };
     let open =
         async |name: &str| crate::store::open(&StoreChoice::Edge { dir: dir.path().join(name) }, &spec(name)).await;
     let alone = open("alone").await?;
@@ -299,8 +303,10 @@ async fn store_alone(
             start: Duration::from_secs(number as u64),
             end: Duration::from_secs(number as u64 + 2),
             wall_ms: None,
+            caption: None,
             plan: "w2 s1 f8 auto".to_owned(),
         },
+        features: Vec::new(),
     };
     let fill = async |numbers: std::ops::Range<usize>| -> anyhow::Result<u64> {
         for start in numbers.clone().step_by(256) {

@@ -141,6 +141,7 @@ fn filter(ledger: &Ledger, args: &SearchArgs) -> anyhow::Result<Filter> {
         tags: args.tags.clone(),
         after_ms: args.after,
         before_ms: args.before,
+        caption: None,
     })
 }
 

@@ -427,9 +427,10 @@ impl<'a> Job<'a> {
             start: window.start,
             end: window.end,
             wall_ms: recorded.map(|at| at + window.start.as_millis() as i64),
+            caption: None,
             plan: self.ingest.plan.key(),
         };
-        Record { id: record_id(self.media, window, self.ingest.bundle.hash()), vector, payload }
+        Record { id: record_id(self.media, window, self.ingest.bundle.hash()), vector, payload, features: Vec::new() }
     }
 
     async fn upsert(&mut self) -> Result<(), IngestError> {

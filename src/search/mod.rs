@@ -5,7 +5,7 @@ pub mod moments;
 use std::sync::Arc;
 
 use crate::embed::{EmbedError, Embedding};
-use crate::store::{Filter, Hit, Query, StoreError, VectorStore};
+use crate::store::{Filter, Hit, Query, StoreError, VectorStore, Wanted};
 use moments::Moment;
 
 /// Candidates fetched per moment asked for, at first; windows of one moment crowd each other out, so more are fetched
@@ -45,7 +45,7 @@ pub async fn search(
 ) -> Result<Vec<Moment>, SearchError> {
     let mut candidates = (limit * CANDIDATES_PER_MOMENT).max(MIN_CANDIDATES);
     loop {
-        let query = Query { vector: vector.clone(), limit: candidates, filter: filter.clone() };
+        let query = Query { wanted: Wanted::Vector(vector.clone()), limit: candidates, filter: filter.clone() };
         let hits: Vec<Hit> = store.search(&query).await?;
         let exhausted = hits.len() < candidates;
         let moments = moments::merge(hits, limit);

@@ -105,6 +105,7 @@ mod tests {
             start: Duration::from_secs(start),
             end: Duration::from_secs(start + 2),
             wall_ms: None,
+            caption: None,
             plan: String::new(),
         };
         Hit { id: Uuid::from_u128(media * 1000 + u128::from(start)), score, payload }

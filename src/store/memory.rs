@@ -51,16 +51,13 @@ impl VectorStore for MemoryStore {
     }
 
     async fn search(&self, query: &Query) -> Result<Vec<Hit>, StoreError> {
-        self.collection.check_vector(&query.vector)?;
+        let super::Wanted::Vector(vector) = &query.wanted else { todo!() };
+        self.collection.check_vector(vector)?;
         let mut hits: Vec<Hit> = self
             .read()
             .values()
             .filter(|record| matches(&query.filter, &record.payload))
-            .map(|record| Hit {
-                id: record.id,
-                score: record.vector.dot(&query.vector),
-                payload: record.payload.clone(),
-            })
+            .map(|record| Hit { id: record.id, score: record.vector.dot(vector), payload: record.payload.clone() })
             .collect();
         sort_hits(&mut hits);
         hits.truncate(query.limit);
@@ -99,6 +96,10 @@ impl VectorStore for MemoryStore {
         Ok(self.read().get(&id).cloned())
     }
 
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<std::sync::Arc<[f32]>>>, StoreError> {
+        todo!()
+    }
+
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
         let held = |record: &&Record| media.is_none_or(|media| record.payload.media_id == media);
         Ok(self.read().values().filter(held).count() as u64)
@@ -114,7 +115,7 @@ impl VectorStore for MemoryStore {
 }
 
 fn matches(filter: &Filter, payload: &Payload) -> bool {
-    let Filter { media, label, tags, after_ms, before_ms } = filter;
+    let Filter { media, label, tags, after_ms, before_ms, .. } = filter;
     media.as_ref().is_none_or(|media| media.contains(&payload.media_id))
         && label.as_ref().is_none_or(|label| payload.label.as_ref() == Some(label))
         && tags.iter().all(|tag| payload.tags.contains(tag))

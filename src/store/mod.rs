@@ -29,6 +29,9 @@ pub struct CollectionSpec {
     pub dim: usize,
     /// Content hash of the bundle.
     pub bundle: String,
+    /// Length of the frame features kept with each record; absent: none are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_dim: Option<usize>,
 }
 
 impl CollectionSpec {
@@ -111,6 +114,8 @@ pub struct Record {
     pub id: Uuid,
     pub vector: Embedding,
     pub payload: Payload,
+    /// Of the window's frames, in time order, not normalised; empty where the collection keeps none. Stored as float16.
+    pub features: Vec<Arc<[f32]>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +132,9 @@ pub struct Payload {
     pub end: Duration,
     /// Wall clock at `start`, Unix milliseconds, where it is known.
     pub wall_ms: Option<i64>,
+    /// What the bundle's decoder says of the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
     /// How the medium was cut and sampled (see `ingest::plan_key`); records of an older plan are removed once the new
     /// ones are in.
     pub plan: String,
@@ -143,20 +151,33 @@ pub struct Filter {
     /// Wall clock, Unix milliseconds: `after <= wall_ms < before`; records without wall clock do not match.
     pub after_ms: Option<i64>,
     pub before_ms: Option<i64>,
+    /// All of these words must be in the caption.
+    pub caption: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Query {
-    pub vector: Embedding,
+    pub wanted: Wanted,
     pub limit: usize,
     pub filter: Filter,
+}
+
+/// What records are compared with.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// Cosine similarity.
+    Vector(Embedding),
+    /// The captions, by BM25.
+    Text(String),
+    /// Both lists, fused by reciprocal rank.
+    Hybrid(Embedding, String),
 }
 
 /// Best first; ties in the order of ids.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
     pub id: Uuid,
-    /// Cosine similarity.
+    /// As [`Wanted`] says.
     pub score: f32,
     pub payload: Payload,
 }
@@ -214,6 +235,8 @@ pub trait VectorStore: Send + Sync {
     async fn scan(&self, media: Option<MediaId>, after: Option<Uuid>, limit: usize) -> Result<Page, StoreError>;
     /// The record with this id, with its vector.
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError>;
+    /// The frame features of these records, in their order; empty where none are kept.
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<Arc<[f32]>>>, StoreError>;
     /// Records in all, or of one medium.
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError>;
     /// Returns when everything above survives a `kill -9`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clipseek::embed::bundle::Bundle;
 use clipseek::embed::model::{TextModel, VideoModel};
 use clipseek::source::MediaId;
-use clipseek::store::{CollectionSpec, Filter, Payload, Query, Record, StoreChoice};
+use clipseek::store::{CollectionSpec, Filter, Payload, Query, Record, StoreChoice, Wanted};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -45,7 +45,12 @@ async fn each_system_gives_the_similarities_of_its_module() {
             }
         }
 
-        let spec = CollectionSpec { name: bundle.collection(), dim: bundle.dim(), bundle: bundle.hash().to_owned() };
+        let spec = CollectionSpec {
+            name: bundle.collection(),
+            dim: bundle.dim(),
+            bundle: bundle.hash().to_owned(),
+            feature_dim: None,
+        };
         let store = clipseek::store::open(&StoreChoice::Memory, &spec).await.unwrap();
         let record = |(number, vector): (usize, &clipseek::embed::Embedding)| Record {
             id: Uuid::from_u128(number as u128),
@@ -58,12 +63,14 @@ async fn each_system_gives_the_similarities_of_its_module() {
                 start: Duration::ZERO,
                 end: Duration::ZERO,
                 wall_ms: None,
+                caption: None,
                 plan: String::new(),
             },
+            features: Vec::new(),
         };
         store.upsert(&clips.iter().enumerate().map(record).collect::<Vec<_>>()).await.unwrap();
         for (caption, expected) in captions.into_iter().zip(rows(&expected[name]["similarities"])) {
-            let query = Query { vector: caption, limit: windows.len(), filter: Filter::default() };
+            let query = Query { wanted: Wanted::Vector(caption), limit: windows.len(), filter: Filter::default() };
             let mut hits = store.search(&query).await.unwrap();
             assert!(hits.windows(2).all(|pair| pair[0].score >= pair[1].score));
             hits.sort_by_key(|hit| hit.id);

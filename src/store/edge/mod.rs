@@ -197,7 +197,8 @@ impl VectorStore for EdgeStore {
     }
 
     async fn search(&self, query: &Query) -> Result<Vec<Hit>, StoreError> {
-        self.collection.check_vector(&query.vector)?;
+        let super::Wanted::Vector(vector) = &query.wanted else { todo!() };
+        self.collection.check_vector(vector)?;
         if query.limit == 0 || query.filter.media.as_ref().is_some_and(Vec::is_empty) {
             return Ok(Vec::new());
         }
@@ -259,6 +260,10 @@ impl VectorStore for EdgeStore {
             found.into_iter().next().map(points::record).transpose()
         })
         .await
+    }
+
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<std::sync::Arc<[f32]>>>, StoreError> {
+        todo!()
     }
 
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {

@@ -35,7 +35,7 @@ pub(super) fn record(found: EdgeRecord) -> Result<Record, StoreError> {
         return Err(StoreError::Other(format!("record {id} has no vector: index its file again")));
     };
     let vector = Embedding::new(vector).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;
-    Ok(Record { id, vector, payload: payload(id, found.payload)? })
+    Ok(Record { id, vector, payload: payload(id, found.payload)?, features: Vec::new() })
 }
 
 pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {
@@ -57,7 +57,7 @@ pub(super) fn uuid(id: &PointId) -> Result<Uuid, StoreError> {
 
 pub(super) fn search(query: &Query) -> SearchRequest {
     SearchRequest {
-        query: QueryEnum::Nearest(NamedQuery { query: query.vector.as_slice().to_vec().into(), using: None }),
+        query: QueryEnum::Nearest(NamedQuery { query: wanted(query).as_slice().to_vec().into(), using: None }),
         filter: filter(&query.filter),
         params: Some(SearchParams { hnsw_ef: Some(SEARCH_EF), ..SearchParams::default() }),
         limit: query.limit,
@@ -91,7 +91,7 @@ pub(super) fn selection(selection: &Selection) -> EdgeFilter {
 }
 
 fn filter(filter: &Filter) -> Option<EdgeFilter> {
-    let Filter { media, label, tags, after_ms, before_ms } = filter;
+    let Filter { media, label, tags, after_ms, before_ms, .. } = filter;
     let mut must = Vec::new();
     if let Some(media) = media {
         let ids: Vec<String> = media.iter().map(MediaId::to_string).collect();
@@ -110,4 +110,11 @@ fn filter(filter: &Filter) -> Option<EdgeFilter> {
 
 fn is(name: &str, value: String) -> Condition {
     Condition::Field(FieldCondition::new_match(key(name), Match::from(value)))
+}
+
+fn wanted(query: &Query) -> &Embedding {
+    match &query.wanted {
+        crate::store::Wanted::Vector(vector) => vector,
+        _ => todo!(),
+    }
 }

@@ -75,7 +75,7 @@ impl QdrantStore {
     }
 
     async fn create(&self) -> Result<CollectionInfo, StoreError> {
-        let CollectionSpec { name, dim, bundle } = &self.collection;
+        let CollectionSpec { name, dim, bundle, .. } = &self.collection;
         let vectors = VectorParamsBuilder::new(*dim as u64, Distance::Cosine).on_disk(true);
         let metadata = HashMap::from([(BUNDLE.to_owned(), serde_json::Value::from(bundle.clone()))]);
         let request = CreateCollectionBuilder::new(name)
@@ -107,7 +107,7 @@ impl QdrantStore {
             Some(Config::Params(params)) => params.size as usize,
             _ => 0,
         };
-        self.collection.accept(&CollectionSpec { name: self.collection.name.clone(), dim, bundle })
+        self.collection.accept(&CollectionSpec { name: self.collection.name.clone(), dim, bundle, feature_dim: None })
     }
 
     async fn create_indexes(&self, info: &CollectionInfo) -> Result<(), StoreError> {
@@ -167,7 +167,8 @@ impl VectorStore for QdrantStore {
     }
 
     async fn search(&self, query: &Query) -> Result<Vec<Hit>, StoreError> {
-        self.collection.check_vector(&query.vector)?;
+        let super::Wanted::Vector(vector) = &query.wanted else { todo!() };
+        self.collection.check_vector(vector)?;
         if query.limit == 0 || query.filter.media.as_ref().is_some_and(Vec::is_empty) {
             return Ok(Vec::new());
         }
@@ -220,6 +221,10 @@ impl VectorStore for QdrantStore {
             .build();
         let answer = self.server.call(|| self.client.get_points(request.clone())).await?;
         answer.result.into_iter().next().map(points::record).transpose()
+    }
+
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<std::sync::Arc<[f32]>>>, StoreError> {
+        todo!()
     }
 
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {

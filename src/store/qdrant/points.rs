@@ -29,7 +29,7 @@ pub(super) fn record(found: RetrievedPoint) -> Result<Record, StoreError> {
         return Err(StoreError::Other(format!("record {id} has no vector: index its file again")));
     };
     let vector = Embedding::new(vector.data).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;
-    Ok(Record { id, vector, payload: payload(found.payload)? })
+    Ok(Record { id, vector, payload: payload(found.payload)?, features: Vec::new() })
 }
 
 pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {
@@ -51,7 +51,7 @@ fn uuid(id: Option<PointId>) -> Result<Uuid, StoreError> {
 
 pub(super) fn search(collection: &str, query: &Query) -> QueryPoints {
     let mut request = QueryPointsBuilder::new(collection)
-        .query(query.vector.as_slice().to_vec())
+        .query(wanted(query).as_slice().to_vec())
         .limit(query.limit as u64)
         .params(SearchParamsBuilder::default().hnsw_ef(SEARCH_EF))
         .with_payload(true)
@@ -71,7 +71,7 @@ pub(super) fn selection(selection: &Selection) -> GrpcFilter {
 }
 
 fn filter(filter: &Filter) -> Option<GrpcFilter> {
-    let Filter { media, label, tags, after_ms, before_ms } = filter;
+    let Filter { media, label, tags, after_ms, before_ms, .. } = filter;
     let mut must = Vec::new();
     if let Some(media) = media {
         let ids: Vec<String> = media.iter().map(MediaId::to_string).collect();
@@ -86,4 +86,11 @@ fn filter(filter: &Filter) -> Option<GrpcFilter> {
         must.push(Condition::range(field::WALL_MS, range));
     }
     (!must.is_empty()).then(|| GrpcFilter::must(must))
+}
+
+fn wanted(query: &Query) -> &Embedding {
+    match &query.wanted {
+        crate::store::Wanted::Vector(vector) => vector,
+        _ => todo!(),
+    }
 }

@@ -62,7 +62,7 @@ async fn serves_searches_during_writes() {
     let mut searches = 0;
     while !writer.is_finished() {
         let own = &records[searches % 1000];
-        let query = Query { vector: own.vector.clone(), limit: 1, filter: Filter::default() };
+        let query = Query { wanted: Wanted::Vector(own.vector.clone()), limit: 1, filter: Filter::default() };
         assert_eq!(store.search(&query).await.unwrap()[0].id, own.id);
         searches += 1;
     }
@@ -141,7 +141,7 @@ async fn records_left_twice_by_a_kill_are_one_again() {
     assert_eq!(store.count(None).await.unwrap(), 2501);
     assert_eq!(scan_all(store.as_ref(), None, 1000).await.len(), 2501);
     let filter = Filter { label: Some("new".into()), ..Filter::default() };
-    let found = store.search(&Query { vector: vector(1, 8), limit: 100, filter }).await.unwrap();
+    let found = store.search(&Query { wanted: Wanted::Vector(vector(1, 8)), limit: 100, filter }).await.unwrap();
     assert_eq!(found.len(), 10, "the newer of two copies stays");
     let selection = Selection { media_id: medium(7), except_plan: None };
     assert_eq!(store.delete(&selection).await.unwrap(), 10);
@@ -242,7 +242,7 @@ async fn check_after_kill(place: &InFolder, done: u64) {
     }
     assert_eq!(store.count(None).await.unwrap(), total, "nothing twice");
     let own = expected(done, 7, done);
-    let query = Query { vector: own.vector.clone(), limit: 1, filter: Filter::default() };
+    let query = Query { wanted: Wanted::Vector(own.vector.clone()), limit: 1, filter: Filter::default() };
     assert_eq!(store.search(&query).await.unwrap()[0].id, own.id);
 }
 
