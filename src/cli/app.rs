@@ -122,7 +122,7 @@ impl App {
             name: bundle.collection(),
             dim: bundle.dim(),
             bundle: bundle.hash().to_owned(),
-            feature_dim: None,
+            feature_dim: self.keeps_features(bundle).then(|| bundle.manifest().feature_dim()),
         };
         let settings = &self.settings.store;
         let choice = match settings.kind {
@@ -133,6 +133,11 @@ impl App {
             },
         };
         Ok(store::open(&choice, &spec).await?)
+    }
+
+    /// Whether frame features are kept: as the settings say, else where the bundle can re-rank.
+    fn keeps_features(&self, bundle: &Bundle) -> bool {
+        self.settings.index.frame_features.unwrap_or(bundle.manifest().rerank.is_some())
     }
 
     pub(super) fn decoder(&self) -> anyhow::Result<ChildDecoder> {

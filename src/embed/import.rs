@@ -222,6 +222,8 @@ impl Export {
             },
             graphs: Graphs { frame: Some(vision), head: None, video: None, text: text_graph },
             tokenizer: FileEntry { file: TOKENIZER.to_owned(), sha256: hash(dir, TOKENIZER)? },
+            rerank: None,
+            captions: None,
         })
     }
 

@@ -65,6 +65,13 @@ impl TextTokenizer {
         Ok(tokens)
     }
 
+    /// Ids of one query in the first template, not padded.
+    pub fn ids(&self, query: &str) -> Result<Vec<i64>, EmbedError> {
+        let encoding = self.tokenizer.encode_fast(self.prompts(query)?.swap_remove(0), true);
+        let encoding = encoding.map_err(|e| EmbedError::Tokenizer(e.to_string()))?;
+        Ok(encoding.get_ids().iter().map(|id| i64::from(*id)).collect())
+    }
+
     /// The query in each of the bundle's templates. A query without a word is refused.
     pub fn prompts(&self, query: &str) -> Result<Vec<String>, EmbedError> {
         let query = query.trim();
