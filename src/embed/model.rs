@@ -305,6 +305,7 @@ fn try_video(bundle: &Bundle, settings: &EmbedSettings) -> Result<String, EmbedE
 fn try_text(bundle: &Bundle, settings: &EmbedSettings) -> Result<String, EmbedError> {
     let tokenizer = Arc::new(TextTokenizer::open(bundle)?);
     let mut encoder = super::text::OnnxTextEncoder::open(bundle, tokenizer, settings)?;
+    encoder.check_vocabulary(bundle)?;
     encoder.encode(&["a dog catches a frisbee".to_owned(), "rain".to_owned()])?;
     Ok(format!("runs on {}", encoder.device()))
 }

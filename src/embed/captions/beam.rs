@@ -158,7 +158,7 @@ mod tests {
             Ok::<_, Infallible>(rows.iter().map(words).collect())
         };
         search(2, rules(2), next).unwrap();
-        assert_eq!(calls[0], [Row { window: 0, parent: 0, last: 0 }, Row { window: 1, parent: 1, last: 0 }]);
+        assert_eq!(calls[0], [Row { window: 0, parent: 0, last: 0 }, Row { window: 1, parent: 0, last: 0 }]);
         // The second window has ended; the first goes on with both words of its only row.
         assert_eq!(calls[1], [Row { window: 0, parent: 0, last: 1 }, Row { window: 0, parent: 0, last: 2 }]);
     }
