@@ -6,11 +6,15 @@ words so far is kept (`past`), and so are the frames' keys and values (`memory`)
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from ..graphs import Writer
 from .attention import attend, split_heads
 from .caption_decoder import Attention, Decoder, frames_mask
+from .graph_modules import Columns, draw_windows
 
 
 def keys_and_values(attention: Attention, over: Tensor) -> Tensor:
@@ -58,3 +62,31 @@ class CaptionStep(nn.Module):
 def look(attention: Attention, x: Tensor, kept: Tensor, mask: Tensor | None) -> Tensor:
     """[N, 1, W] looking at kept keys and values [N, 2, heads, L, W / heads] → [N, 1, W]"""
     return attention.output(attend(attention.att.query(x), kept[:, 0], kept[:, 1], attention.heads, mask), residual=x)
+
+
+def write_captions(model: nn.Module, frames: int, dim: int, feature_dim: int, writer: Writer) -> tuple[Path, Path]:
+    """Both graphs, for windows of so many frames. The model's own part of the stored features are the first `dim`."""
+    decoder = model.decoder
+    layers, heads, width = len(decoder.layers), decoder.heads, decoder.width // decoder.heads
+    memory = CaptionMemory(model) if feature_dim == dim else Columns(CaptionMemory(model), 0, dim)
+
+    def draw_step(count: int, length: int, past: int) -> dict[str, Tensor]:
+        return {
+            "ids": torch.randint(decoder.vocabulary, (count, 1)),
+            "past": torch.randn(count, layers, 2, heads, past, width),
+            "memory": torch.randn(count, layers, 2, heads, length, width),
+            "mask": draw_windows(count, length, dim)["mask"],
+        }
+
+    windows = {0: "batch", 1: "length"}
+    memory_path = writer.write(
+        "caption_memory", memory, "memory", dict.fromkeys(("frames", "mask"), windows) | {"memory": {0: "batch", 4: "length"}},
+        draw_windows(2, frames, feature_dim), draw_windows(3, frames - 1 or 2, feature_dim),
+    )
+    axes = {"ids": {0: "batch"}, "mask": windows, "memory": {0: "batch", 4: "length"}}
+    axes |= {"past": {0: "batch", 4: "words"}, "present": {0: "batch", 4: "words and one"}}
+    step_path = writer.write(
+        "caption_step", CaptionStep(decoder), ("log_probs", "present"), axes,
+        draw_step(2, frames, 2), draw_step(3, frames - 1 or 2, 0), compared=["log_probs"],
+    )
+    return memory_path, step_path

@@ -168,6 +168,11 @@ class TightTransf(nn.Module):
         self.cross = CrossEncoder(shapes, heads.temporal)
         self.similarity_dense = nn.Linear(self.clip.dim, 1)
 
+    @property
+    def most_frames(self) -> int:
+        """Of a clip: the first position is the text's."""
+        return self.cross.embeddings.position_embeddings.num_embeddings - 1
+
     def frame_features(self, frames: Tensor) -> Tensor:
         """[B, T, 3, H, W] → [B, T, D], not normalised."""
         return self.clip.visual(frames)
