@@ -14,10 +14,15 @@ use clipseek::store::{
 };
 use uuid::Uuid;
 
+mod captions;
 #[cfg(feature = "edge")]
 mod edge;
+mod features;
 #[cfg(feature = "qdrant")]
 mod qdrant;
+
+use captions::*;
+use features::*;
 
 /// Somewhere collections are kept.
 #[async_trait]
@@ -33,6 +38,7 @@ impl Place for InMemory {
     async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
         let mut kept = self.0.lock().unwrap();
         let store = kept.entry(collection.name.clone()).or_insert_with(|| MemoryStore::new(collection));
+        *store = store.reopen(collection)?;
         Ok(Arc::new(store.reopen(collection)?))
     }
 }
@@ -72,6 +78,17 @@ suite! {
     keeps_everything_over_reopening,
     refuses_another_model,
     finds_the_nearest_after_optimize,
+    filters_by_words_of_the_caption,
+    orders_captions_like_the_judge,
+    forgets_captions_that_are_gone,
+    finds_no_caption_where_there_are_no_words,
+    fuses_both_lists_like_the_judge,
+    brings_up_what_either_list_has,
+    searches_ten_thousand_captions,
+    keeps_features_as_they_were,
+    replaces_and_removes_features,
+    refuses_features_that_do_not_fit,
+    adds_features_to_a_collection_without,
 }
 
 async fn adds_overwrites_and_gets(place: &dyn Place) {
@@ -192,6 +209,7 @@ async fn filters_together_like_the_judge(place: &dyn Place) {
             tags: (0..random.below(3)).map(|_| TAGS[random.below(4) as usize].to_owned()).collect(),
             after_ms: pick(&mut random).then(|| random.below(1000) as i64),
             before_ms: pick(&mut random).then(|| random.below(1000) as i64),
+            caption: None,
         };
         let query = Query { wanted: Wanted::Vector(vector(seed, 16)), limit: 12, filter };
         let found = store.search(&query).await.unwrap();
