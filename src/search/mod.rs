@@ -1,4 +1,4 @@
-//! Caption to moments: prompt templates → text encoder → nearest windows under filters → [`moments`].
+//! What is wanted to moments: nearest windows, windows whose captions have the words, or both, under filters → [`moments`].
 
 pub mod moments;
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::embed::{EmbedError, Embedding};
 use crate::store::{Filter, Hit, Query, StoreError, VectorStore, Wanted};
-use moments::Moment;
+use moments::{Heights, Moment};
 
 /// Candidates fetched per moment asked for, at first; windows of one moment crowd each other out, so more are fetched
 /// while that brings fewer moments than were asked for.
@@ -36,19 +36,28 @@ pub fn combine(wanted: &Embedding, unwanted: &[Embedding]) -> Result<Embedding, 
     Embedding::new(vector)
 }
 
-/// At most `limit` moments nearest to the vector, best first.
+/// At most `limit` moments that answer best, best first; their scores are those of [`Wanted`].
 pub async fn search(
     store: &Arc<dyn VectorStore>,
-    vector: Embedding,
+    wanted: &Wanted,
     filter: Filter,
     limit: usize,
 ) -> Result<Vec<Moment>, SearchError> {
     let mut candidates = (limit * CANDIDATES_PER_MOMENT).max(MIN_CANDIDATES);
     loop {
-        let query = Query { wanted: Wanted::Vector(vector.clone()), limit: candidates, filter: filter.clone() };
-        let hits: Vec<Hit> = store.search(&query).await?;
+        let find =
+            async |wanted: Wanted| store.search(&Query { wanted, limit: candidates, filter: filter.clone() }).await;
+        let hits: Vec<Hit> = find(wanted.clone()).await?;
+        let moments = match wanted {
+            Wanted::Vector(_) => moments::merge(&hits, &[Heights::above_median(&hits)], limit),
+            Wanted::Text(_) => moments::merge(&hits, &[Heights::above_zero(&hits)], limit),
+            Wanted::Hybrid(vector, text) => {
+                let near = find(Wanted::Vector(vector.clone())).await?;
+                let said = find(Wanted::Text(text.clone())).await?;
+                moments::merge(&hits, &[Heights::above_median(&near), Heights::above_zero(&said)], limit)
+            }
+        };
         let exhausted = hits.len() < candidates;
-        let moments = moments::merge(hits, limit);
         if moments.len() >= limit || exhausted || candidates >= MAX_CANDIDATES {
             return Ok(moments);
         }

@@ -193,9 +193,10 @@ fn matches(filter: &Filter, payload: &Payload) -> bool {
         && after_ms.is_none_or(|after| payload.wall_ms.is_some_and(|wall| wall >= after))
         && before_ms.is_none_or(|before| payload.wall_ms.is_some_and(|wall| wall < before))
         && caption.as_ref().is_none_or(|wanted| {
-            payload.caption.as_ref().is_some_and(|caption| {
-                bm25::distinct_words(wanted).is_subset(&bm25::distinct_words(caption))
-            })
+            payload
+                .caption
+                .as_ref()
+                .is_some_and(|caption| bm25::distinct_words(wanted).is_subset(&bm25::distinct_words(caption)))
         })
 }
 

@@ -311,7 +311,8 @@ impl VectorStore for EdgeStore {
 
 /// As many as may go to one operation.
 fn batches(records: &[Record]) -> impl Iterator<Item = &[Record]> {
-    let values = |record: &Record| record.vector.as_slice().len() + record.features.iter().map(|r| r.len()).sum::<usize>();
+    let values =
+        |record: &Record| record.vector.as_slice().len() + record.features.iter().map(|r| r.len()).sum::<usize>();
     let most = records.iter().map(values).max().unwrap_or(1).max(1);
     records.chunks((BATCH_VALUES / most).clamp(1, BATCH))
 }

@@ -67,9 +67,7 @@ pub(super) fn only_features() -> WithVector {
 pub(super) fn features(found: EdgeRecord) -> Vec<Arc<[f32]>> {
     match found.vector {
         Some(VectorStructInternal::Named(mut named)) => match named.remove(vector_name::FEATURES) {
-            Some(VectorInternal::MultiDense(rows)) => {
-                rows.flattened_vectors.chunks(rows.dim).map(Arc::from).collect()
-            }
+            Some(VectorInternal::MultiDense(rows)) => rows.flattened_vectors.chunks(rows.dim).map(Arc::from).collect(),
             _ => Vec::new(),
         },
         _ => Vec::new(),
@@ -86,8 +84,7 @@ pub(super) fn record(found: EdgeRecord) -> Result<Record, StoreError> {
         },
         _ => None,
     };
-    let vector =
-        vector.ok_or_else(|| StoreError::Other(format!("record {id} has no vector: index its file again")))?;
+    let vector = vector.ok_or_else(|| StoreError::Other(format!("record {id} has no vector: index its file again")))?;
     let vector = Embedding::new(vector).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;
     Ok(Record { id, vector, payload: payload(id, found.payload)?, features: Vec::new() })
 }

@@ -82,9 +82,7 @@ pub(super) fn create_indexes(shard: &EdgeShard) -> Result<(), StoreError> {
 
 fn create_vector(shard: &EdgeShard, name: &str, config: VectorNameConfig) -> Result<(), StoreError> {
     let create = CreateVectorName { vector_name: name.to_owned(), config };
-    shard
-        .update(UpdateOperation::VectorNameOperation(VectorNameOperations::CreateVectorName(create)))
-        .map_err(failed)
+    shard.update(UpdateOperation::VectorNameOperation(VectorNameOperations::CreateVectorName(create))).map_err(failed)
 }
 
 fn saved(folder: &Folder) -> PathBuf {

@@ -61,8 +61,7 @@ pub(super) fn features(found: RetrievedPoint) -> Result<(Uuid, Vec<Arc<[f32]>>),
 
 pub(super) fn record(found: RetrievedPoint) -> Result<Record, StoreError> {
     let id = uuid(found.id)?;
-    let Some(Vector::Dense(vector)) = found.vectors.and_then(|vectors| vectors.get_vector_by_name(UNNAMED))
-    else {
+    let Some(Vector::Dense(vector)) = found.vectors.and_then(|vectors| vectors.get_vector_by_name(UNNAMED)) else {
         return Err(StoreError::Other(format!("record {id} has no vector: index its file again")));
     };
     let vector = Embedding::new(vector.data).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;

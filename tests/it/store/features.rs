@@ -9,7 +9,7 @@ fn keeping(name: &str) -> CollectionSpec {
 }
 
 /// Of any length but one, as encoders give them.
-fn rows(seed: u64, frames: usize) -> Vec<Arc<[f32]>> {
+pub(super) fn rows(seed: u64, frames: usize) -> Vec<Arc<[f32]>> {
     let mut random = Random(seed);
     (0..frames).map(|_| (0..DIM).map(|_| 12.0 * random.normal()).collect()).collect()
 }
@@ -120,19 +120,22 @@ pub(super) async fn refuses_features_that_do_not_fit(place: &dyn Place) {
     assert_eq!(none.features(&[good.id]).await.unwrap(), [Vec::<Arc<[f32]>>::new()]);
 }
 
+/// Enough for the engines to have built a graph, which they do not add to.
 pub(super) async fn adds_features_to_a_collection_without(place: &dyn Place) {
-    let without = spec("older", 8);
-    let mut records: Vec<Record> = (0..6000).map(|n| record(n, n / 100, 8)).collect();
+    const DIM: usize = 512;
+    let without = spec("older", DIM);
+    let with = CollectionSpec { feature_dim: Some(super::features::DIM), ..without.clone() };
+    let mut records: Vec<Record> = (0..6000).map(|n| record(n, n / 100, DIM)).collect();
     let store = place.open(&without).await.unwrap();
     store.upsert(&records).await.unwrap();
     store.flush().await.unwrap();
     store.optimize().await.unwrap();
     drop(store);
 
-    let store = place.open(&keeping("older")).await.unwrap();
+    let store = place.open(&with).await.unwrap();
     assert!(of(store.as_ref(), &records[5]).await.is_empty());
     for n in (0..600).chain(6000..6100) {
-        let mut new = featured(n, n / 100, 4);
+        let mut new = Record { features: rows(n, 4), ..record(n, n / 100, DIM) };
         new.payload.caption = Some(format!("number{n}"));
         if n < 6000 {
             records[n as usize] = new;
@@ -143,27 +146,28 @@ pub(super) async fn adds_features_to_a_collection_without(place: &dyn Place) {
     store.upsert(&records[..600]).await.unwrap();
     store.upsert(&records[6000..]).await.unwrap();
     store.flush().await.unwrap();
-    let check = async |store: &dyn VectorStore| {
-        assert_eq!(store.count(None).await.unwrap(), 6100);
-        assert_eq!(store.captions().await.unwrap(), 700);
-        for n in [0, 5, 599, 600, 3000, 5999, 6000, 6099] {
-            let record = &records[n];
-            assert_same(&store.get(record.id).await.unwrap().unwrap(), record);
-            assert_features(&of(store, record).await, &record.features);
-            let wanted = Wanted::Vector(record.vector.clone());
-            let nearest = Query { wanted, limit: 1, filter: Filter::default() };
-            assert_eq!(store.search(&nearest).await.unwrap()[0].id, record.id);
-        }
-        let query = Query { wanted: Wanted::Text("number77".into()), limit: 5, filter: Filter::default() };
-        let found = store.search(&query).await.unwrap();
-        assert_eq!(found.iter().map(|hit| hit.id).collect::<Vec<_>>(), [records[77].id]);
-    };
-    check(store.as_ref()).await;
+    check_older(store.as_ref(), &records).await;
     drop(store);
-    let store = place.open(&keeping("older")).await.unwrap();
-    check(store.as_ref()).await;
+    let store = place.open(&with).await.unwrap();
+    check_older(store.as_ref(), &records).await;
     store.optimize().await.unwrap();
-    check(store.as_ref()).await;
+    check_older(store.as_ref(), &records).await;
     drop(store);
-    check(place.open(&without).await.unwrap().as_ref()).await;
+    check_older(place.open(&without).await.unwrap().as_ref(), &records).await;
+}
+
+/// Of 6100 records, the first 600 and the last 100 have features and captions.
+pub(super) async fn check_older(store: &dyn VectorStore, records: &[Record]) {
+    assert_eq!(store.count(None).await.unwrap(), 6100);
+    assert_eq!(store.captions().await.unwrap(), 700);
+    for n in [0, 5, 599, 600, 3000, 5999, 6000, 6099] {
+        let record = &records[n];
+        assert_same(&store.get(record.id).await.unwrap().unwrap(), record);
+        assert_features(&of(store, record).await, &record.features);
+        let nearest = Query { wanted: Wanted::Vector(record.vector.clone()), limit: 1, filter: Filter::default() };
+        assert_eq!(store.search(&nearest).await.unwrap()[0].id, record.id);
+    }
+    let query = Query { wanted: Wanted::Text("number77".into()), limit: 5, filter: Filter::default() };
+    let found = store.search(&query).await.unwrap();
+    assert_eq!(found.iter().map(|hit| hit.id).collect::<Vec<_>>(), [records[77].id]);
 }
