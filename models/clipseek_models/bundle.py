@@ -105,23 +105,29 @@ class Bundle:
 
     def _caption(self, memory: np.ndarray, mask: np.ndarray, beams: int | None) -> Caption:
         said = self.manifest["captions"]
-        names, session = said["step"], self.sessions["captions.step"]
-        past = np.zeros((*memory.shape[:4], 0, memory.shape[5]), np.float32)
-
-        def step(words: np.ndarray, origins: np.ndarray) -> np.ndarray:
-            nonlocal past
-            many = len(words)
-            inputs = {
-                names["ids"]: words[:, None], names["past"]: past[origins],
-                names["memory"]: memory.repeat(many, axis=0), names["mask"]: mask.repeat(many, axis=0),
-            }
-            log_probs, past = session.run([names["output"], names["present"]], inputs)
-            return log_probs
-
+        step = CaptionStep(self.sessions["captions.step"], said["step"], memory, mask)
         start, end, pad = (said[f"{token}_id"] for token in ("start", "end", "pad"))
         ids, score = decoding.search(step, start, end, pad, said["max_words"], beams or said["beams"])
         words = [word for word in ids if word != end]
         return Caption(ids, self.caption_tokenizer.decode(words, skip_special_tokens=True), score)
+
+
+class CaptionStep:
+    """The next word of one window's hypotheses. `names`: what the graph calls its inputs and outputs."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, names: dict[str, str], memory: np.ndarray, mask: np.ndarray) -> None:
+        self.session, self.names, self.memory, self.mask = session, names, memory, mask
+        self.past = np.zeros((*memory.shape[:4], 0, memory.shape[5]), np.float32)
+
+    def __call__(self, words: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """The last words [B], and which of the hypotheses before they extend [B] → log-probabilities [B, vocabulary]."""
+        many, names = len(words), self.names
+        inputs = {
+            names["ids"]: words[:, None], names["past"]: self.past[origins],
+            names["memory"]: self.memory.repeat(many, axis=0), names["mask"]: self.mask.repeat(many, axis=0),
+        }
+        log_probs, self.past = self.session.run([names["output"], names["present"]], inputs)
+        return log_probs
 
 
 def graphs(manifest: dict) -> dict[str, dict[str, str]]:

@@ -34,7 +34,8 @@ class CaptionMemory(nn.Module):
         self.model = model
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        over = self.model.caption_memory(frames, mask)
+        # Nobody looks at padding later on. Here it keeps the mask an input, which the exporter drops where it has no say.
+        over = self.model.caption_memory(frames * mask[..., None], mask)
         return torch.stack([keys_and_values(layer.enc_attn, over) for layer in self.model.decoder.layers], dim=1)
 
 

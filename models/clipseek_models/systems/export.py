@@ -125,7 +125,7 @@ def parts_of(model: nn.Module, tight: nn.Module | None, settings: Settings) -> P
     if isinstance(model, TightTransf):
         if tight:
             raise ExportError(f"candidates come from a loose CLIP4Clip, the checkpoint is of {model.title}; that one is for --rerank")
-        model, tight = own_candidates(model, settings.heads), model
+        model, tight = own_candidates(model), model
     if tight:
         check_pair(model, tight)
     decoder = getattr(model, "decoder", None)

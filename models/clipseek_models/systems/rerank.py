@@ -27,11 +27,12 @@ class Rerank(nn.Module):
         return self.model.similarity_dense(pooled)
 
 
-def own_candidates(tight: TightTransf, heads: Heads) -> MeanP:
+def own_candidates(tight: TightTransf) -> MeanP:
     """The CLIP part of a cross-encoder as a model with vectors: the mean of its frames.
 
     It was trained through the cross-encoder only, so its cosine is no trained score: a poor source of candidates (§3.5).
     """
+    heads = Heads(*(tower.transformer.resblocks[0].attn.heads for tower in (tight.clip.visual, tight.clip)))
     model = build({key: value for key, value in tight.state_dict().items() if key.startswith("clip.")}, heads)
     model.clip = tight.clip
     return model
