@@ -19,12 +19,13 @@ use crate::decode::pixels::{Orientation, Picture, Shrinker};
 use crate::embed::Embedding;
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
-use crate::embed::model::{TextModel, VideoModel};
+use crate::embed::model::{RerankModel, TextModel, VideoModel};
 use crate::ledger::Ledger;
 use crate::search::moments::Moment;
+use crate::search::rerank::rerank;
 use crate::search::{combine, search};
 use crate::source::{MediaId, file_uri};
-use crate::store::{Filter, VectorStore, Wanted, has_words};
+use crate::store::{Filter, Query, VectorStore, Wanted, has_words};
 use crate::window::Window;
 
 #[derive(Args)]
@@ -35,6 +36,9 @@ pub(super) struct SearchArgs {
     /// What TEXT is compared with
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
+    /// Judge the N best windows again, by TEXT and their frames together (needs a model that re-ranks)
+    #[arg(long, value_name = "N", requires = "query", value_parser = clap::value_parser!(u16).range(1..))]
+    rerank: Option<u16>,
     /// Name of a model or its folder
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
@@ -155,8 +159,19 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
     if args.mode != Mode::Vector || args.caption.is_some() {
         check_captions(&bundle, store.as_ref()).await?;
     }
+    if args.rerank.is_some() && bundle.manifest().rerank.is_none() {
+        bail!("the model {} does not re-rank: --rerank needs one that does (CLIP4Clip's tightTransf)", bundle.name());
+    }
     let wanted = wanted(app, &bundle, store.as_ref(), &args).await?;
-    let moments = search(&store, &wanted, filter, args.limit.into()).await?;
+    let limit = args.limit.into();
+    let moments = match (args.rerank, &args.query) {
+        (Some(candidates), Some(text)) => {
+            let model = RerankModel::open(&bundle, &app.embed_settings())?;
+            let query = Query { wanted, limit: candidates.into(), filter };
+            rerank(&store, &query, &model, text, limit).await?
+        }
+        _ => search(&store, &wanted, filter, limit).await?,
+    };
     let shown = moments
         .into_iter()
         .map(|moment| place(&ledger, moment, args.path.as_deref()))
@@ -186,10 +201,16 @@ fn check_words(args: &SearchArgs) -> anyhow::Result<()> {
 }
 
 async fn check_captions(bundle: &Bundle, store: &dyn VectorStore) -> anyhow::Result<()> {
-    if store.captions().await? == 0 {
-        bail!("the model {} writes no captions: --mode text or hybrid and --caption need one that does", bundle.name());
+    if store.captions().await? > 0 {
+        return Ok(());
     }
-    Ok(())
+    match bundle.manifest().captions {
+        Some(_) => bail!("no window has a caption: index again with index.captions = true"),
+        None => bail!(
+            "the model {} writes no captions: --mode text or hybrid and --caption need one that does",
+            bundle.name()
+        ),
+    }
 }
 
 fn filter(ledger: &Ledger, args: &SearchArgs) -> anyhow::Result<Filter> {

@@ -1,6 +1,8 @@
-//! What is wanted to moments: nearest windows, windows whose captions have the words, or both, under filters → [`moments`].
+//! What is wanted to moments: nearest windows, windows whose captions have the words, or both, under filters →
+//! [`moments`]; [`rerank`] gives the best windows a second look.
 
 pub mod moments;
+pub mod rerank;
 
 use std::sync::Arc;
 
@@ -23,6 +25,11 @@ pub enum SearchError {
     Embed(#[from] EmbedError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "{without} of {of} candidates have no frame features in the store: index their files again, with \
+         index.frame_features unset or true"
+    )]
+    NoFeatures { without: usize, of: usize },
 }
 
 /// What to look for: the wanted vector, less the unwanted ones.

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use super::SearchError;
+use super::moments::{self, Heights, Moment};
 use crate::embed::model::RerankModel;
-use crate::store::{Hit, VectorStore};
+use crate::store::{Query, VectorStore};
 
-/// The candidates with new scores, best first. Each needs its frame features in the store.
-pub(super) async fn rerank(
+/// At most `limit` moments of the windows that `query` finds, in the order of `model`, whose scores they have. Each
+/// candidate needs its frame features in the store.
+pub async fn rerank(
     store: &Arc<dyn VectorStore>,
+    query: &Query,
     model: &RerankModel,
     text: &str,
-    mut hits: Vec<Hit>,
-) -> Result<Vec<Hit>, SearchError> {
+    limit: usize,
+) -> Result<Vec<Moment>, SearchError> {
+    let mut hits = store.search(query).await?;
     let ids: Vec<_> = hits.iter().map(|hit| hit.id).collect();
     let features = store.features(&ids).await?;
     let without = features.iter().filter(|features| features.is_empty()).count();
@@ -23,6 +27,5 @@ pub(super) async fn rerank(
     for (hit, score) in hits.iter_mut().zip(scores) {
         hit.score = score;
     }
-    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
-    Ok(hits)
+    Ok(moments::merge(&hits, &[Heights::above_median(&hits)], limit))
 }

@@ -11,6 +11,7 @@ mod flow;
 mod hub;
 mod kill;
 mod media;
+mod second_look;
 mod store;
 mod support;
 mod systems;
