@@ -56,7 +56,7 @@ CLIP2VIDEO = SEQ_TRANSF | {
 }
 
 
-def caption_decoder(vocabulary: int, seed: int) -> dict[str, torch.Tensor]:
+def caption_decoder(vocabulary: int, seed: int, scale: float = 1.5) -> dict[str, torch.Tensor]:
     """A random caption decoder, of another width than CLIP's here, for the checkpoint of a loose CLIP4Clip."""
     width, hidden, positions, layers = 24, 32, 12, 2
     shapes = {
@@ -73,7 +73,7 @@ def caption_decoder(vocabulary: int, seed: int) -> dict[str, torch.Tensor]:
     def drawn(*shape: int) -> torch.Tensor:
         return torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
 
-    state = {name: 1.5 * shape[-1] ** -0.5 * drawn(*shape) for name, shape in shapes.items()}
+    state = {name: scale * shape[-1] ** -0.5 * drawn(*shape) for name, shape in shapes.items()}
     state |= {name.replace("weight", "bias"): 0.3 * drawn(len(value)) for name, value in state.items() if "embeddings" not in name}
     norms = ["decoder.embeddings", "decoder.classifier.cls.predictions.transform"]
     norms += [f"decoder.decoder.layer.{i}.{part}output" for i in range(layers) for part in ("slf_attn.", "enc_attn.", "")]

@@ -42,11 +42,14 @@ def state(variant: str, whole_vocabulary: bool = False) -> dict[str, torch.Tenso
     return weights
 
 
-def captioner(variant: str = "seqTransf", **keys: torch.Tensor) -> dict[str, torch.Tensor]:
-    weights = state(variant, whole_vocabulary=True) | caption_decoder(len(PIECES), seed=5)
-    if variant == "meanP":
-        weights = {key: value for key, value in weights.items() if not key.startswith(("frame_", "transformerClip"))}
-    return weights | keys
+def captioner(variant: str = "seqTransf") -> dict[str, torch.Tensor]:
+    weights = state("seqTransf", whole_vocabulary=True) | caption_decoder(len(PIECES), seed=5, scale=1.0)
+    return without_time(weights) if variant == "meanP" else weights
+
+
+def without_time(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What is left is meanP."""
+    return {key: value for key, value in weights.items() if not key.startswith(("frame_", "transformerClip"))}
 
 
 @pytest.fixture
@@ -163,12 +166,8 @@ def test_a_decoder_beside_the_keys_of_clip4clip_is_part_of_it():
     with torch.no_grad():
         memory = model.caption_memory(frames, mask)
         assert torch.allclose(memory, model.caption_projection(model.over_time(frames, mask)))
-    plain = build(captioner("meanP") if (FIXTURES / "meanP").exists() else without_time(captioner()), HEADS)
+    plain = build(captioner("meanP"), HEADS)
     assert type(plain) is MeanP and plain.decoder is not None
-
-
-def without_time(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: value for key, value in weights.items() if not key.startswith(("frame_", "transformerClip"))}
 
 
 @pytest.mark.parametrize(
@@ -252,8 +251,7 @@ def test_the_same_pictures_are_encoded_once(files):
 @in_every_precision
 @pytest.mark.parametrize("variant", ["seqTransf", "meanP"])
 def test_captions_of_a_checkpoint(variant, precision, files):
-    weights = captioner() if variant == "seqTransf" else without_time(captioner())
-    save_file(weights, files / "captioner.bin")
+    save_file(captioner(variant), files / "captioner.bin")
     export(files / "captioner.bin", files / "bundle", None, replace(with_words(files), precision=precision))
     bundle, model = Bundle(files / "bundle"), load(files / "captioner.bin", HEADS)
     said = bundle.manifest["captions"]
