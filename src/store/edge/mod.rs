@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 use self::folder::Folder;
 use super::{
-    Annotation, CollectionSpec, Hit, Page, Query, Record, Selection, StoreError, VectorStore, Wanted,
+    Annotation, CollectionSpec, Features, Hit, Page, Query, Record, Selection, StoreError, VectorStore, Wanted,
     annotation_to_json, sort_hits,
 };
 use crate::source::MediaId;
@@ -204,7 +204,11 @@ impl VectorStore for EdgeStore {
         }
         let Some(request) = points::search(query) else { return Ok(Vec::new()) };
         self.read(|engine| {
-            let found = engine.query(request).map_err(failed)?;
+            let found = match request {
+                points::Request::One(request) => engine.search(request),
+                points::Request::Fused(request) => engine.query(request),
+            };
+            let found = found.map_err(failed)?;
             let mut hits = found.into_iter().map(points::hit).collect::<Result<Vec<_>, _>>()?;
             sort_hits(&mut hits);
             Ok(hits)
@@ -262,7 +266,7 @@ impl VectorStore for EdgeStore {
         .await
     }
 
-    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<Arc<[f32]>>>, StoreError> {
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Features>, StoreError> {
         if self.collection.feature_dim.is_none() {
             return Ok(vec![Vec::new(); ids.len()]);
         }
@@ -274,7 +278,7 @@ impl VectorStore for EdgeStore {
                 found.into_iter().map(|record| Ok((points::uuid(&record.id)?, points::features(record)))).collect()
             })
             .await
-            .map(|found: HashMap<Uuid, Vec<Arc<[f32]>>>| found)?;
+            .map(|found: HashMap<Uuid, Features>| found)?;
         Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
     }
 
