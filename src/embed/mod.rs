@@ -1,10 +1,12 @@
 //! Model bundles and their ONNX Runtime sessions: frames, windows and captions to unit vectors.
 //!
 //! A model is data: [`manifest`] and [`bundle`] read and check it, [`import`] makes one of a usual ONNX export. The
-//! traits below are what a bundle becomes; [`onnx`] and [`text`] implement them with sessions of [`runtime`], [`worker`]
-//! gives each session a thread behind a bounded queue, [`model`] is what the rest of the program holds, [`hashed`] is
+//! traits below are what a bundle becomes; [`onnx`] and [`text`] implement them with sessions of [`runtime`], on a GPU
+//! through the buffers of `binding`; [`worker`] gives each session a thread behind a bounded queue, [`model`] is what the rest of the program holds, [`hashed`] is
 //! the double for tests.
 
+#[cfg(feature = "onnx")]
+mod binding;
 pub mod bundle;
 mod digest;
 #[cfg(feature = "onnx")]

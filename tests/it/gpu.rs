@@ -1,0 +1,132 @@
+//! Asked for a GPU: it is used, or the error says what is missing. Without a GPU this goes as far as the driver, where
+//! the libraries of `make build GPU=cuda` are installed, and as far as ONNX Runtime where they are not.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clipseek::embed::EmbedError;
+use clipseek::embed::bundle::Bundle;
+use clipseek::embed::model::VideoModel;
+use clipseek::embed::runtime::{DeviceChoice, EmbedSettings, runtime_info};
+
+use crate::embed::settings;
+use crate::support::{EXE, Ran, World};
+
+/// The folder with ONNX Runtime for GPUs, where it is installed.
+fn gpu_libraries() -> Option<PathBuf> {
+    let dir = Path::new(EXE).parent().unwrap().join("lib");
+    if !dir.join("libonnxruntime_providers_cuda.so").exists() {
+        println!("skipped: the libraries of `make build GPU=cuda` are not there");
+        return None;
+    }
+    Some(dir)
+}
+
+/// `model verify` of the shipped bundle with these variables of the environment.
+fn verify(device: &str, variables: &[(&str, &Path)]) -> Ran {
+    let world = World::new();
+    let mut command = world.command(&["model", "verify", "shapes"]);
+    command.env("CLIPSEEK__MODEL__DEVICE", device).env_remove("LD_LIBRARY_PATH").env_remove("ORT_DYLIB_PATH");
+    command.envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A driver that finds no GPU; needs a C compiler.
+fn driver_without_gpu(dir: &Path) -> bool {
+    let code = "int cuInit(unsigned flags) { return 100; }\n\
+                int cuDriverGetVersion(int *version) { *version = 13000; return 0; }\n\
+                int cuTensorMapEncodeTiled(void) { return 100; }\n";
+    std::fs::write(dir.join("driver.c"), code).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", "libcuda.so.1", "driver.c"]).current_dir(dir);
+    let built = compiler.status().is_ok_and(|status| status.success());
+    if !built {
+        println!("skipped: no C compiler");
+    }
+    built
+}
+
+#[test]
+fn a_gpu_is_used_or_refused_but_never_replaced() {
+    let bundle = Bundle::load(&crate::embed::fixtures().join("tiny-mean")).unwrap();
+    for (choice, name) in [(DeviceChoice::Cuda, "cuda"), (DeviceChoice::Tensorrt, "tensorrt")] {
+        match VideoModel::open(&bundle, &EmbedSettings { device: choice, ..settings() }) {
+            Ok(model) => assert_eq!(model.device(), format!("{name}:0")),
+            Err(EmbedError::Device { asked, problem }) => {
+                assert_eq!(asked, name);
+                let remedies = ["make build GPU=", "NVIDIA driver", "nvidia-smi"];
+                assert!(remedies.iter().any(|remedy| problem.contains(remedy)), "{problem}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let auto = VideoModel::open(&bundle, &EmbedSettings { device: DeviceChoice::Auto, ..settings() }).unwrap();
+    assert!(["cpu", "cuda:0"].contains(&auto.device()));
+    let info = runtime_info().unwrap().gpu;
+    assert_eq!(auto.device() == "cuda:0", info.cuda.is_ok(), "{info:?}");
+}
+
+/// The libraries are found without `LD_LIBRARY_PATH`: only the driver, which no package of ours brings, is missing.
+#[test]
+fn all_but_the_driver_is_installed() {
+    if gpu_libraries().is_none() || runtime_info().unwrap().gpu.driver.is_some() {
+        return;
+    }
+    let ran = verify("cuda", &[]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.out.contains("device cuda: ") && ran.out.contains("the NVIDIA driver is not there"), "{ran:?}");
+}
+
+#[test]
+fn a_driver_without_a_gpu_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    if gpu_libraries().is_none() || !driver_without_gpu(dir.path()) {
+        return;
+    }
+    let ran = verify("cuda", &[("LD_LIBRARY_PATH", dir.path())]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.out.contains("no CUDA-capable device is detected: no GPU is visible"), "{ran:?}");
+    let auto = verify("auto", &[("LD_LIBRARY_PATH", dir.path())]);
+    assert_eq!(auto.code, 0, "{auto:?}");
+    assert!(auto.out.contains("runs on cpu"), "{auto:?}");
+}
+
+#[test]
+fn a_missing_library_is_named() {
+    let Some(libraries) = gpu_libraries() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut runtime = PathBuf::new();
+    for entry in std::fs::read_dir(&libraries).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with("libonnxruntime") {
+            let link = dir.path().join(&name);
+            std::os::unix::fs::symlink(entry.path(), &link).unwrap();
+            if name.starts_with("libonnxruntime.so") {
+                runtime = link;
+            }
+        }
+    }
+    let ran = verify("cuda", &[("ORT_DYLIB_PATH", &runtime)]);
+    let named = ran.out.contains("CUDA's libcublasLt.so.13 is not there: `make build GPU=cuda`");
+    // Where CUDA is installed in the system, or a GPU is there, that is used.
+    assert!(named || !ran.out.contains("CUDA's"), "{ran:?}");
+
+    std::fs::remove_file(dir.path().join("libonnxruntime_providers_cuda.so")).unwrap();
+    let ran = verify("cuda", &[("ORT_DYLIB_PATH", &runtime)]);
+    assert!(ran.out.contains("libonnxruntime_providers_cuda.so belongs beside ONNX Runtime"), "{ran:?}");
+}
+
+#[test]
+fn doctor_tells_of_gpus() {
+    let report = World::new().json(&["doctor", "--json"]);
+    for what in ["GPU", "CUDA", "TensorRT"] {
+        let check = report["checks"].as_array().unwrap().iter().find(|check| check["what"] == what);
+        assert!(check.is_some_and(|check| !check["found"].as_str().unwrap().is_empty()), "{report}");
+    }
+}
