@@ -130,3 +130,13 @@ fn doctor_tells_of_gpus() {
         assert!(check.is_some_and(|check| !check["found"].as_str().unwrap().is_empty()), "{report}");
     }
 }
+
+#[test]
+fn the_encoders_rate_is_measured_without_footage() {
+    let world = World::new();
+    let rate = world.json(&["bench", "--encoder", "--model", "shapes", "--seconds", "0.3", "--json"]);
+    assert!(rate["frames_per_s"].as_f64().unwrap() > 1.0, "{rate}");
+    assert_eq!(rate["frames"].as_u64().unwrap() % rate["batch_frames"].as_u64().unwrap(), 0, "{rate}");
+    assert_eq!(world.run(&["bench", "--encoder", "x.mp4"]).code, 2);
+    assert_eq!(world.run(&["bench", "--encoder", "--seconds", "0"]).code, 2);
+}

@@ -12,7 +12,7 @@ use ort::session::Session;
 use ort::util::preload_dylib;
 use tracing::debug;
 
-use super::DeviceChoice;
+use super::Device;
 use super::library::Library;
 
 /// Without their version: it is that of the CUDA which ONNX Runtime was built for. Each after those it needs.
@@ -48,41 +48,41 @@ pub(super) fn info(library: &Library) -> GpuInfo {
     let (driver, gpus) = driver_and_gpus();
     let path = &library.path;
     GpuInfo {
-        cuda: probe(library, DeviceChoice::Cuda),
-        tensorrt: probe(library, DeviceChoice::Tensorrt),
+        cuda: probe(library, Device::Cuda(0)),
+        tensorrt: probe(library, Device::Tensorrt(0)),
         libraries: beside(path, CUDA_LIBRARIES).into_iter().chain(beside(path, TENSORRT_LIBRARIES)).collect(),
         driver,
         gpus,
     }
 }
 
-/// Loads the provider and all it needs; it looks for a GPU then, too.
-fn probe(library: &Library, asked: DeviceChoice) -> Result<(), String> {
-    prepare(&library.path, asked)?;
+/// Whether a session could be asked for on this device: loads the provider and all it needs. It looks for a GPU then, too.
+fn probe(library: &Library, device: Device) -> Result<(), String> {
+    prepare(&library.path, device)?;
     let failed = |e: ort::Error| explain(&e.to_string());
     let mut builder = Session::builder(&library.environment).map_err(failed)?;
-    if asked == DeviceChoice::Tensorrt {
-        TensorRT::default().register(&mut builder).map_err(failed)?;
+    match device {
+        Device::Tensorrt(_) => TensorRT::default().register(&mut builder).map_err(failed),
+        Device::Cuda(_) => CUDA::default().register(&mut builder).map_err(failed),
+        Device::Cpu => Ok(()),
     }
-    CUDA::default().register(&mut builder).map_err(failed)
 }
 
 /// Checks what can be checked before a session is tried, and loads what lies beside the library.
-pub(super) fn prepare(library: &Path, asked: DeviceChoice) -> Result<(), String> {
-    let tensorrt = asked == DeviceChoice::Tensorrt;
-    for (name, wanted, there) in
-        [("CUDA", true, CUDA::is_available()), ("TensorRT", tensorrt, TensorRT::is_available())]
-    {
-        if wanted && !there.map_err(|e| e.to_string())? {
-            return Err(format!(
-                "{} is built without {name}: `make build GPU={}` puts one with it beside the executable",
-                library.display(),
-                if tensorrt { "tensorrt" } else { "cuda" }
-            ));
-        }
+pub(super) fn prepare(library: &Path, device: Device) -> Result<(), String> {
+    let (name, there, make) = match device {
+        Device::Cpu => return Ok(()),
+        Device::Cuda(_) => ("CUDA", CUDA::is_available(), "cuda"),
+        Device::Tensorrt(_) => ("TensorRT", TensorRT::is_available(), "tensorrt"),
+    };
+    if !there.map_err(|e| e.to_string())? {
+        return Err(format!(
+            "{} is built without {name}: `make build GPU={make}` puts one with it beside the executable",
+            library.display()
+        ));
     }
     let mut paths = beside(library, CUDA_LIBRARIES);
-    if tensorrt {
+    if matches!(device, Device::Tensorrt(_)) {
         paths.extend(beside(library, TENSORRT_LIBRARIES));
     }
     for path in paths {
@@ -102,10 +102,12 @@ pub(super) fn beside(library: &Path, names: &[&str]) -> Vec<PathBuf> {
     names.iter().filter_map(of).map(|file| dir.join(file)).collect()
 }
 
-/// The libraries that an engine depends on, where this process has loaded them from.
+/// The libraries that an engine depends on, where this process has loaded them from: after the provider is registered.
 pub(super) fn engine_libraries() -> Vec<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    loaded(&maps, &[TENSORRT_LIBRARIES, &["libcudart.so", "libcublasLt.so", "libcudnn.so"]].concat())
+    let others =
+        ["libonnxruntime.so", "libonnxruntime_providers_tensorrt.so", "libcudart.so", "libcublasLt.so", "libcudnn.so"];
+    loaded(&maps, &[TENSORRT_LIBRARIES, &others].concat())
 }
 
 /// Paths in the text of `/proc/self/maps` whose file names begin with one of `names`.

@@ -57,7 +57,7 @@ fn open(graph: &Path, fixed: Option<Fixed<'_>>, settings: &EmbedSettings) -> Res
         _ => Device::Cuda(settings.gpu.index),
     };
     let opened =
-        gpu::prepare(&library.path, asked).and_then(|()| open_on_gpu(&library, graph, settings, device, fixed));
+        gpu::prepare(&library.path, device).and_then(|()| open_on_gpu(&library, graph, settings, device, fixed));
     match opened {
         Ok(session) => Ok((session, device)),
         Err(problem) if asked == DeviceChoice::Auto => {
@@ -115,6 +115,8 @@ fn build(
             builder = builder.with_dimension_override(name, fixed.rows as i64).map_err(|e| wrong(e.to_string()))?;
         }
         if matches!(device, Device::Tensorrt(_)) {
+            // Once without options, for what the provider is linked to is loaded then, and the engines hang on it.
+            TensorRT::default().register(&mut self::builder(library, settings).map_err(failed)?).map_err(failed)?;
             let provider = tensorrt(gpu, fixed, facts.float16)?;
             provider.register(&mut builder).map_err(failed)?;
         }
