@@ -49,11 +49,12 @@ for wheel in $missing; do
     tensorrt*)
         # This package fetches its libraries from NVIDIA while it is built.
         if ! python3 -m pip wheel -q --disable-pip-version-check --no-deps -w "$work" "$wheel" >"$work/log" 2>&1; then
+            cat "$work/log" >&2
             cat >&2 <<TEXT
-$wheel could not be fetched; it comes from NVIDIA's own index, which this machine may not reach. All else is in place.
-Unpack NVIDIA's TensorRT 10 for CUDA 13 elsewhere and copy libnvinfer*.so.10*, libnvonnxparser.so.10* into $into
-(or install its Debian packages). pip said:
-$(grep -iE 'error|resolve|http' "$work/log" | tail -3)
+
+$wheel could not be fetched: it comes from NVIDIA's own index, which this machine may not reach. All else is in place.
+Put libnvinfer*.so.10* and libnvonnxparser.so.10* of NVIDIA's TensorRT 10 for CUDA 13 into $into,
+or install its packages for your distribution.
 TEXT
             exit 1
         fi

@@ -31,6 +31,7 @@ def main() -> int:
     bundle.add_argument("--words", type=int, help="most tokens of a text; without it, as the system was evaluated")
     bundle.add_argument("--licence", default="unknown", help="of the weights, for the manifest")
     bundle.add_argument("--precision", choices=["float32", "float16", "int8"], default="float32", help="of weights and products")
+    bundle.add_argument("--separate-attention", action="store_true", help="in operators that TensorRT knows, not as ONNX Runtime's own")
     rates = commands.add_parser("bench-export", help="sizes and rates of frame encoders in each precision (needs PyTorch)")
     rates.add_argument("--threads", type=int, default=2)
     compare = commands.add_parser("parity", help="compare the research systems with outputs of the published code (needs PyTorch)")
@@ -49,7 +50,10 @@ def main() -> int:
     if arguments.command == "export":
         from .systems.export import Settings, command
 
-        settings = Settings(arguments.frames, arguments.words, arguments.licence, arguments.precision)
+        settings = Settings(
+            arguments.frames, arguments.words, arguments.licence, arguments.precision,
+            separate_attention=arguments.separate_attention,
+        )
         return command(arguments.checkpoint, arguments.out, arguments.system, settings)
     if arguments.command == "bench-export":
         from .bench import bench

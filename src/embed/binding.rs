@@ -62,6 +62,8 @@ fn allocator(session: &Session, device: AllocationDevice<'_>, index: u32, kind: 
 
 /// A session's buffers. They are made anew when the shapes change, from the session's own arena.
 pub(super) struct Bound {
+    /// Before the binding, which keeps the session and with it their arena.
+    buffers: Option<Buffers>,
     binding: IoBinding,
     memory: Memory,
     output: String,
@@ -69,7 +71,6 @@ pub(super) struct Bound {
     dim: usize,
     /// The only number of rows that the session takes.
     rows: Option<usize>,
-    buffers: Option<Buffers>,
 }
 
 struct Buffers {
@@ -94,7 +95,7 @@ impl Bound {
         rows: Option<usize>,
     ) -> ort::Result<Self> {
         let binding = session.create_binding()?;
-        Ok(Self { binding, memory, output: output.to_owned(), dim, rows, buffers: None })
+        Ok(Self { buffers: None, binding, memory, output: output.to_owned(), dim, rows })
     }
 
     /// The output's rows, as many as the inputs have.

@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import nn
 from .. import clip_tokenizer, pixels
 from ..checkpoints import CheckpointError
 from ..graphs import GraphError, manifest_entries
+from .attention import separate_operators
 from .clip2video import Clip2Video
 from .clip4clip import MeanP
 from .clip_vip import ClipVip
@@ -35,6 +37,7 @@ class Settings:
     licence: str = "unknown"
     precision: str = "float32"
     heads: Heads = Heads()
+    separate_attention: bool = False  # as operators of ONNX alone, for TensorRT
 
 
 def command(checkpoint: Path, out: Path, system: str | None, settings: Settings) -> int:
@@ -71,7 +74,8 @@ def export(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         staging = Path(scratch) / out.name
         staging.mkdir()
-        ports = write_graphs(model, settings.frames, staging, settings.precision, tell)
+        with separate_operators() if settings.separate_attention else nullcontext():
+            ports = write_graphs(model, settings.frames, staging, settings.precision, tell)
         repairs = None if isinstance(model, ClipVip) else clip_tokenizer.REPAIRS
         clip_tokenizer.build(repairs=repairs).save(str(staging / "tokenizer.json"))
         text = manifest(model, out.name, checkpoint.name, settings)

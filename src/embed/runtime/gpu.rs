@@ -68,6 +68,10 @@ fn probe(library: &Library, device: Device) -> Result<(), String> {
     }
 }
 
+pub(super) fn load_driver() -> Result<(), String> {
+    preload_dylib("libcuda.so.1").map_err(|e| explain(&e.to_string()))
+}
+
 /// Checks what can be checked before a session is tried, and loads what lies beside the library.
 pub(super) fn prepare(library: &Path, device: Device) -> Result<(), String> {
     let (name, there, make) = match device {

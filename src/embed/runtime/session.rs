@@ -56,8 +56,11 @@ fn open(graph: &Path, fixed: Option<Fixed<'_>>, settings: &EmbedSettings) -> Res
         DeviceChoice::Tensorrt if fixed.is_some() => Device::Tensorrt(settings.gpu.index),
         _ => Device::Cuda(settings.gpu.index),
     };
-    let opened =
-        gpu::prepare(&library.path, device).and_then(|()| open_on_gpu(&library, graph, settings, device, fixed));
+    // Without a driver there is no use in mapping gigabytes of libraries. Asked for a GPU by name, they are looked at first.
+    let driver = if asked == DeviceChoice::Auto { gpu::load_driver() } else { Ok(()) };
+    let opened = driver
+        .and_then(|()| gpu::prepare(&library.path, device))
+        .and_then(|()| open_on_gpu(&library, graph, settings, device, fixed));
     match opened {
         Ok(session) => Ok((session, device)),
         Err(problem) if asked == DeviceChoice::Auto => {
