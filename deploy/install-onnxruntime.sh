@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts ONNX Runtime's shared library, out of its PyPI wheel, into the folder named; with `cuda` or `tensorrt` the one for
-# NVIDIA's GPUs and all that it needs beside the driver (2 GB; TensorRT 4 GB more).
+# NVIDIA's GPUs and all that it needs beside the driver (1.5 GB to fetch, 2 GB on disk; TensorRT comes on top).
 #   deploy/install-onnxruntime.sh target/release/lib
 #   deploy/install-onnxruntime.sh target/release/lib cuda
 #   deploy/install-onnxruntime.sh target/release/lib tensorrt

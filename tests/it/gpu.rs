@@ -36,19 +36,42 @@ fn verify(device: &str, variables: &[(&str, &Path)]) -> Ran {
     }
 }
 
-/// A driver that finds no GPU; needs a C compiler.
-fn driver_without_gpu(dir: &Path) -> bool {
-    let code = "int cuInit(unsigned flags) { return 100; }\n\
-                int cuDriverGetVersion(int *version) { *version = 13000; return 0; }\n\
-                int cuTensorMapEncodeTiled(void) { return 100; }\n";
-    std::fs::write(dir.join("driver.c"), code).unwrap();
+/// A shared library of this C source in `dir`; needs a compiler.
+fn build(dir: &Path, name: &str, source: &str) -> bool {
+    let file = dir.join(format!("{name}.c"));
+    std::fs::write(&file, source).unwrap();
     let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", "libcuda.so.1", "driver.c"]).current_dir(dir);
+    compiler.args(["-shared", "-fPIC", &format!("-Wl,-soname,{name}"), "-o"]).arg(dir.join(name)).arg(&file);
     let built = compiler.status().is_ok_and(|status| status.success());
     if !built {
         println!("skipped: no C compiler");
     }
     built
+}
+
+/// A driver that finds no GPU.
+fn driver_without_gpu(dir: &Path) -> bool {
+    let source = "int cuInit(unsigned flags) { return 100; }\n\
+                  int cuDriverGetVersion(int *version) { *version = 13000; return 0; }\n\
+                  int cuTensorMapEncodeTiled(void) { return 100; }\n";
+    build(dir, "libcuda.so.1", source)
+}
+
+/// TensorRT that can do nothing, so that its provider can be loaded where the real one is not installed.
+fn tensorrt_without_use(dir: &Path) -> bool {
+    let runtime = "static long zero(void) { return 0; }\n\
+                   static void *methods[256], **registry = methods;\n\
+                   __attribute__((constructor)) static void fill(void) {\n\
+                     for (int i = 0; i < 256; i++) methods[i] = (void *)zero;\n\
+                   }\n\
+                   void *getPluginRegistry(void) { return &registry; }\n\
+                   int getInferLibVersion(void) { return 101601; }\n\
+                   void *createInferBuilder_INTERNAL(void) { return 0; }\n\
+                   void *createInferRefitter_INTERNAL(void) { return 0; }\n\
+                   void *createInferRuntime_INTERNAL(void) { return 0; }\n";
+    let parser = "void *createNvOnnxParser_INTERNAL(void) { return 0; }\n\
+                  void *createNvOnnxParserRefitter_INTERNAL(void) { return 0; }\n";
+    build(dir, "libnvinfer.so.10", runtime) && build(dir, "libnvonnxparser.so.10", parser)
 }
 
 #[test]
@@ -94,6 +117,38 @@ fn a_driver_without_a_gpu_says_so() {
     let auto = verify("auto", &[("LD_LIBRARY_PATH", dir.path())]);
     assert_eq!(auto.code, 0, "{auto:?}");
     assert!(auto.out.contains("runs on cpu"), "{auto:?}");
+    assert_eq!(auto.err.matches("device auto: running on the processor: CUDA failure").count(), 1, "{auto:?}");
+}
+
+/// With a driver that only claims to have GPUs, the providers read every option and fail where a GPU has to answer.
+#[test]
+fn the_providers_take_all_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let claim = "int cudaGetDeviceCount(int *count) { *count = 2; return 0; }\n";
+    if gpu_libraries().is_none()
+        || !driver_without_gpu(dir.path())
+        || !tensorrt_without_use(dir.path())
+        || !build(dir.path(), "claim.so", claim)
+    {
+        return;
+    }
+    let (claim, memory) = (dir.path().join("claim.so"), Path::new("2048"));
+    let world = [("LD_LIBRARY_PATH", dir.path()), ("LD_PRELOAD", claim.as_path())];
+    for device in ["cuda", "tensorrt"] {
+        let mut variables = world.to_vec();
+        variables.extend([
+            ("CLIPSEEK__MODEL__GPU_MEMORY_MIB", memory),
+            ("CLIPSEEK__MODEL__DEVICE_INDEX", Path::new("1")),
+            ("CLIPSEEK__MODEL__CUDA_GRAPHS", Path::new("true")),
+        ]);
+        if device == "tensorrt" {
+            variables.push(("CLIPSEEK__MODEL__TENSORRT_WORKSPACE_MIB", memory));
+        }
+        let ran = verify(device, &variables);
+        assert_eq!(ran.out.matches(&format!("device {device}: CUDA failure")).count(), 2, "{ran:?}");
+    }
+    let ninth = [&world[..], &[("CLIPSEEK__MODEL__DEVICE_INDEX", Path::new("9"))]].concat();
+    assert!(verify("cuda", &ninth).out.contains("see `model.device_index`"));
 }
 
 #[test]

@@ -174,7 +174,7 @@ def main() -> int:
     rate = matrix_rate(arguments.device)
     if arguments.device == "cuda":
         torch.cuda.empty_cache()
-    print(f"{chip}: {rate / 1e12:.1f} TFLOP/s in a product of large matrices\n")
+    print(f"{chip}: {rate / 1e12:.3g} TFLOP/s in a product of large matrices\n")
     print("| encoder | way | batch | frames/s | share of the matrix rate | processor cores | seconds to open |\n|---|---|---|---|---|---|---|")
     failed = False
     for name in arguments.sizes:

@@ -23,7 +23,6 @@ pub(super) struct EngineKey<'a> {
     pub(super) onnx_runtime: &'a str,
     /// Names and sizes of TensorRT's and CUDA's libraries, see [`identity`].
     pub(super) libraries: Vec<String>,
-    pub(super) driver: Option<String>,
     /// Models of the machine's GPUs, and which one is used.
     pub(super) gpus: Vec<String>,
     pub(super) index: u32,
@@ -32,14 +31,12 @@ pub(super) struct EngineKey<'a> {
 impl EngineKey<'_> {
     fn text(&self) -> String {
         let mut text = String::new();
-        let none = || "unknown".to_owned();
         let _ = writeln!(text, "bundle {}\ngraph {} batch {}", self.bundle, self.role, self.batch);
         let _ = writeln!(text, "precision {}", if self.float16 { "float16" } else { "float32" });
         let _ = writeln!(text, "ONNX Runtime {}", self.onnx_runtime);
         for library in &self.libraries {
             let _ = writeln!(text, "library {library}");
         }
-        let _ = writeln!(text, "driver {}", self.driver.clone().unwrap_or_else(none));
         let _ = writeln!(text, "gpu {} of {}", self.index, self.gpus.join(", "));
         text
     }
@@ -77,7 +74,6 @@ mod tests {
             float16: true,
             onnx_runtime: "1.31.1",
             libraries: vec!["libnvinfer.so.10 600".to_owned()],
-            driver: Some("580.95".to_owned()),
             gpus: vec!["NVIDIA L4".to_owned()],
             index: 0,
         }
@@ -95,7 +91,6 @@ mod tests {
             EngineKey { float16: false, ..key() },
             EngineKey { onnx_runtime: "1.32.0", ..key() },
             EngineKey { libraries: vec!["libnvinfer.so.10 601".to_owned()], ..key() },
-            EngineKey { driver: None, ..key() },
             EngineKey { gpus: vec!["NVIDIA L40".to_owned()], ..key() },
             EngineKey { index: 1, ..key() },
         ];

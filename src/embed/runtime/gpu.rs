@@ -45,7 +45,7 @@ pub struct GpuInfo {
 }
 
 pub(super) fn info(library: &Library) -> GpuInfo {
-    let (driver, gpus) = driver_and_gpus();
+    let (driver, gpus) = driver(Path::new(DRIVER_FILES));
     let path = &library.path;
     GpuInfo {
         cuda: probe(library, Device::Cuda(0)),
@@ -129,6 +129,7 @@ fn loaded(maps: &str, names: &[&str]) -> Vec<PathBuf> {
 /// An error of the loader, of ONNX Runtime or of CUDA without the places in its sources, and what to do about it.
 pub(super) fn explain(problem: &str) -> String {
     let problem = problem.rfind("FAIL : ").map_or(problem, |at| &problem[at + "FAIL : ".len()..]);
+    let problem = problem.rfind("CUDA failure").map_or(problem, |at| &problem[at..]);
     let problem = problem.split(" ; GPU=").next().unwrap_or(problem).trim();
     match remedy(problem) {
         Some(remedy) => format!("{problem}: {remedy}"),
@@ -159,6 +160,7 @@ fn remedy(problem: &str) -> Option<String> {
         ),
         ("driver version is insufficient", "update the NVIDIA driver (580 or newer for CUDA 13)"),
         ("invalid device ordinal", "there is no GPU with this number: see `model.device_index`"),
+        ("Invalid device ID", "there is no GPU with this number: see `model.device_index`"),
         ("out of memory", "a smaller `model.batch_frames` needs less"),
         (
             "Failed to allocate memory",
@@ -177,9 +179,9 @@ fn missing_library(problem: &str) -> Option<&str> {
     Some(&before[start..]).filter(|name| name.starts_with("lib"))
 }
 
-/// Version of the driver and models of the GPUs.
-pub(super) fn driver_and_gpus() -> (Option<String>, Vec<String>) {
-    driver(Path::new(DRIVER_FILES))
+/// Models of the GPUs that the driver knows.
+pub(super) fn gpus() -> Vec<String> {
+    driver(Path::new(DRIVER_FILES)).1
 }
 
 /// Version of the driver and models of the GPUs, from the driver's files below `dir`.
@@ -223,9 +225,8 @@ mod tests {
         assert_eq!(explain("something else"), "something else");
         let noisy = "ONNX Runtime: /src/x.cc:63 [ONNXRuntimeError] : 1 : FAIL : Failed to parse provider option \
                      \"device_id\": CUDA failure 101: invalid device ordinal ; GPU=-1 ; hostname=h ; file=/src/x.cc";
-        let expected =
-            "Failed to parse provider option \"device_id\": CUDA failure 101: invalid device ordinal: there is";
-        assert!(explain(noisy).starts_with(expected), "{}", explain(noisy));
+        let explained = explain(noisy);
+        assert!(explained.starts_with("CUDA failure 101: invalid device ordinal: there is no GPU"), "{explained}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A graph opened on the device that was chosen.
 
 use std::path::Path;
+use std::sync::Once;
 
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProvider, TensorRT};
@@ -64,10 +65,20 @@ fn open(graph: &Path, fixed: Option<Fixed<'_>>, settings: &EmbedSettings) -> Res
     match opened {
         Ok(session) => Ok((session, device)),
         Err(problem) if asked == DeviceChoice::Auto => {
-            info!(%problem, "device auto: running on the processor");
+            tell_fallback(&problem);
             Ok((build(&library, graph, settings, Device::Cpu, None)?, Device::Cpu))
         }
         Err(problem) => Err(EmbedError::Device { asked: asked.to_string(), problem }),
+    }
+}
+
+/// To have no GPU is usual; to have ONNX Runtime for GPUs and run without one is not, and is said once.
+fn tell_fallback(problem: &str) {
+    static TOLD: Once = Once::new();
+    if CUDA::is_available().unwrap_or(false) {
+        TOLD.call_once(|| warn!("device auto: running on the processor: {problem}"));
+    } else {
+        info!(%problem, "device auto: running on the processor");
     }
 }
 
@@ -164,7 +175,6 @@ fn tensorrt(gpu: &GpuSettings, fixed: Fixed<'_>, float16: bool) -> Result<Tensor
         provider = provider.with_max_workspace_size(bytes);
     }
     let Some(engines) = &gpu.engines else { return Ok(provider) };
-    let (driver, gpus) = gpu::driver_and_gpus();
     let key = EngineKey {
         bundle: fixed.bundle,
         role: fixed.role,
@@ -172,8 +182,7 @@ fn tensorrt(gpu: &GpuSettings, fixed: Fixed<'_>, float16: bool) -> Result<Tensor
         float16,
         onnx_runtime: ort::info(),
         libraries: gpu::engine_libraries().iter().map(|path| identity(path)).collect(),
-        driver,
-        gpus,
+        gpus: gpu::gpus(),
         index: gpu.index,
     };
     let dir = key.open(engines).map_err(|e| {
