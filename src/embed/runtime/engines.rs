@@ -37,7 +37,8 @@ impl EngineKey<'_> {
         for library in &self.libraries {
             let _ = writeln!(text, "library {library}");
         }
-        let _ = writeln!(text, "gpu {} of {}", self.index, self.gpus.join(", "));
+        let gpus = if self.gpus.is_empty() { "unknown".to_owned() } else { self.gpus.join(", ") };
+        let _ = writeln!(text, "gpu {} of {gpus}", self.index);
         text
     }
 
@@ -53,6 +54,12 @@ impl EngineKey<'_> {
         std::fs::write(dir.join("key.txt"), self.text())?;
         Ok(dir)
     }
+}
+
+/// Whether an engine was built into this folder.
+pub(super) fn has_engine(dir: &Path) -> bool {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    files.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|extension| extension == "engine"))
 }
 
 /// A library by its file's name, links followed, and its size: distributions name the version, wheels do not.
@@ -106,6 +113,9 @@ mod tests {
         let text = std::fs::read_to_string(folder.join("key.txt")).unwrap();
         assert!(text.contains("precision float16\n") && text.contains("gpu 0 of NVIDIA L4\n"), "{text}");
         assert_eq!(key().open(dir.path()).unwrap(), folder);
+        assert!(!has_engine(&folder));
+        std::fs::write(folder.join("TensorrtExecutionProvider_0_sm89.engine"), "").unwrap();
+        assert!(has_engine(&folder));
     }
 
     #[test]

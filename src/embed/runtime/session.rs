@@ -9,7 +9,7 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use tracing::{info, warn};
 
-use super::engines::{EngineKey, identity};
+use super::engines::{EngineKey, has_engine, identity};
 use super::gpu;
 use super::library::{Library, failed, library};
 use super::onnx_file::OnnxFile;
@@ -188,7 +188,14 @@ fn tensorrt(gpu: &GpuSettings, fixed: Fixed<'_>, float16: bool) -> Result<Tensor
     let dir = key.open(engines).map_err(|e| {
         EmbedError::Runtime(format!("cannot write TensorRT's engines below {}: {e}", engines.display()))
     })?;
-    info!(engines = %dir.display(), "TensorRT builds what is not there yet, which takes minutes");
+    if !has_engine(&dir) {
+        // Nothing else is seen of it while it lasts.
+        warn!(
+            "TensorRT builds an engine for the {} graph: this takes minutes, once (in {})",
+            fixed.role,
+            dir.display()
+        );
+    }
     let path = dir.display().to_string();
     Ok(provider
         .with_engine_cache(true)
