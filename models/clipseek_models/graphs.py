@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from .attention_nodes import Calls, Nodes
 from .bundle import sha256
 from .precision import LEAST_COSINE, convert
 
@@ -39,15 +41,16 @@ def export_graph(
 ) -> Agreement:
     """`inputs` fix the shapes that are not in `axes`; `trial` has other sizes along those, to prove them dynamic."""
     module.eval()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), Nodes():
         warnings.simplefilter("ignore")  # of what might be wrong with the graph: that is found out below
         torch.onnx.export(
             module, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=[output],
             dynamic_axes=axes | {output: {0: "batch"}}, opset_version=OPSET, dynamo=False,
         )
     examples = [{name: value.numpy() for name, value in example.items()} for example in (inputs, trial)]
-    with torch.no_grad():
+    with torch.no_grad(), Calls() as attention:
         expected = [module(*example.values()).numpy() for example in (inputs, trial)]
+    attentions = attention.count // len(expected)
     # The other precisions are made of the float32 graph, which must be right to begin with.
     agreement = compare(path, output, examples, expected)
     good = agreement.error < TOLERANCE
@@ -55,10 +58,19 @@ def export_graph(
         convert(path, precision)
         agreement = compare(path, output, examples, expected)
         good = agreement.cosine > LEAST_COSINE[precision]
-    if not good:
+    problem = None if good else f"differs from its module: {agreement}"
+    fused = attention_nodes(path)
+    if fused != attentions:
+        problem = f"holds attention as one node {fused} times, its module computes it {attentions} times: it would be slow"
+    if problem:
         path.unlink()
-        raise GraphError(f"{path.name} differs from its module: {agreement}")
+        raise GraphError(f"{path.name} {problem}")
     return agreement
+
+
+def attention_nodes(path: Path) -> int:
+    """How many attentions of a graph are one node."""
+    return sum(node.op_type == "MultiHeadAttention" for node in onnx.load(path, load_external_data=False).graph.node)
 
 
 def compare(path: Path, output: str, examples: list[dict[str, np.ndarray]], expected: list[np.ndarray]) -> Agreement:
