@@ -12,6 +12,9 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 
+KERNELS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
 class Bundle:
     """A bundle of topology `frames+head`."""
 
@@ -25,6 +28,7 @@ class Bundle:
             path = self._checked(graph)
             self.sessions[name] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.tokenizer = Tokenizer.from_file(str(self._checked(self.manifest["tokenizer"])))
+        self.tokenizer.encode_special_tokens = True  # who types the name of one means its letters
 
     def _checked(self, entry: dict[str, str]) -> Path:
         path = self.folder / entry["file"]
@@ -33,13 +37,19 @@ class Bundle:
         return path
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """Any picture → uint8 [S, S, 3]: shortest edge, then centre crop."""
-        side = self.manifest["pixels"]["width"]
+        """Any picture → uint8 [S, S, 3]: shortest edge, then centre crop, or stretched."""
+        spec = self.manifest["pixels"]
+        if not spec["antialias"] or spec["interpolation"] not in KERNELS:
+            raise ValueError(f"Pillow does not resize like this: {spec['interpolation']}, antialias {spec['antialias']}")
+        side, kernel = spec["width"], KERNELS[spec["interpolation"]]
+        picture = picture.convert("RGB")
+        if spec["resize"] == "stretch":
+            return np.asarray(picture.resize((side, side), kernel))
         width, height = picture.size
         short = min(width, height)
-        picture = picture.resize((int(side * width / short), int(side * height / short)), Image.Resampling.BICUBIC)
+        picture = picture.resize((int(side * width / short), int(side * height / short)), kernel)
         left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
-        return np.asarray(picture.crop((left, top, left + side, top + side)).convert("RGB"))
+        return np.asarray(picture.crop((left, top, left + side, top + side)))
 
     def frame_features(self, frames: np.ndarray) -> np.ndarray:
         """uint8 [N, S, S, 3] → [N, D], not normalised."""
@@ -63,10 +73,11 @@ class Bundle:
     def texts(self, captions: list[str]) -> np.ndarray:
         """Captions → [B, D] of unit length."""
         graph = self.manifest["graphs"]["text"]
-        self.tokenizer.enable_truncation(self.manifest["text"]["context_length"])
+        text = self.manifest["text"]
+        self.tokenizer.enable_truncation(text["context_length"])
         encoded = [self.tokenizer.encode(caption).ids for caption in captions]
-        longest = max(map(len, encoded))
-        ids = np.full((len(encoded), longest), self.manifest["text"]["pad_id"], np.int64)
+        length = text["context_length"] if text["padding"] == "max-length" else max(map(len, encoded))
+        ids = np.full((len(encoded), length), text["pad_id"], np.int64)
         mask = np.zeros_like(ids)
         for row, caption in enumerate(encoded):
             ids[row, : len(caption)], mask[row, : len(caption)] = caption, 1

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from .. import clip_tokenizer, pixels
+from ..bundles import demand_new, staged
 from ..checkpoints import CheckpointError
 from ..graphs import GraphError, manifest_entries
 from .clip2video import Clip2Video
@@ -53,10 +52,7 @@ def export(
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
     """A checkpoint file → the bundle `out`, which must not be there yet. `system`, where given, must be the checkpoint's."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", out.name):
-        raise ExportError(f"{out.name!r} is no name for a bundle: lower-case letters, digits, - and _, a letter or digit first")
-    if out.exists():
-        raise ExportError(f"{out} is already there")
+    demand_new(out)
     model = load(checkpoint, settings.heads)
     if system not in (None, model.system):
         raise ExportError(f"{checkpoint} is a checkpoint of {model.title}, not of {system}")
@@ -66,17 +62,12 @@ def export(
     most = most_frames(model, settings)
     if most is not None and settings.frames > most:
         raise ExportError(f"{settings.frames} frames per window are more than this checkpoint's positions are for ({most})")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Complete or not there.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        staging = Path(scratch) / out.name
-        staging.mkdir()
+    with staged(out) as staging:
         ports = write_graphs(model, settings.frames, staging, settings.precision, tell)
         repairs = None if isinstance(model, ClipVip) else clip_tokenizer.REPAIRS
         clip_tokenizer.build(repairs=repairs).save(str(staging / "tokenizer.json"))
         text = manifest(model, out.name, checkpoint.name, settings)
         (staging / "bundle.toml").write_text("\n".join([text, *manifest_entries(staging, ports)]))
-        staging.rename(out)
 
 
 def most_frames(model: nn.Module, settings: Settings) -> int | None:
