@@ -107,7 +107,7 @@ class _SplitNode(torch.autograd.Function):
             absent = g.op("prim::Constant")  # of the inputs before the mask, as in `systems.attention`
             absent.setType(torch._C.OptionalType.ofTensor())
             inputs += [absent, absent, mask]
-        x = g.op("com.microsoft::MultiHeadAttention", *inputs, num_heads_i=heads)
+        x = g.op("com.microsoft::MultiHeadAttention", *inputs, num_heads_i=heads).setType(q.type().with_sizes([None, None, None]))
         return g.op("Transpose", g.op("Reshape", x, shape(0, 0, heads, -1)), perm_i=(0, 2, 1, 3)).setType(q.type())
 
 

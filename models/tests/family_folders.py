@@ -6,6 +6,7 @@ from pathlib import Path
 
 import open_clip
 import sentencepiece
+import timm
 import torch
 from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
@@ -52,7 +53,7 @@ def siglip(folder: Path) -> None:
         unk_id=2, bos_id=-1, minloglevel=2,
     )
     (folder / "spiece.model").write_bytes(written.getvalue())
-    tokenizer = SiglipTokenizer(str(folder / "spiece.model"))
+    tokenizer = SiglipTokenizer(str(folder / "spiece.model"), model_input_names=["input_ids"], model_max_length=16)
     tokenizer.save_pretrained(folder)
     finish_siglip(folder, tokenizer.vocab_size, resample=3)
 
@@ -86,20 +87,26 @@ def finish_siglip(folder: Path, vocabulary: int, resample: int) -> None:
     model.save_pretrained(folder)
 
 
+@timm.models.register_model
+def vit_pe_core_test_patch16_64(pretrained: bool = False, **settings: object) -> torch.nn.Module:
+    """PE-Core's smallest image encoder with fewer layers and patches."""
+    return timm.models.eva.vit_pe_core_tiny_patch16_384(pretrained, **{"depth": LAYERS, "img_size": 64} | settings)
+
+
 def pe_core(folder: Path) -> None:
-    """The smallest there is of its image encoder."""
     settings = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "resize_mode": "squash"}
-    of_open_clip(folder, "PE-Core-T-16-384", 16, settings)
+    of_open_clip(folder, "PE-Core-T-16-384", {"timm_model_name": "vit_pe_core_test_patch16_64"}, settings)
 
 
 def mobileclip(folder: Path) -> None:
     settings = {"mean": [0.0] * 3, "std": [1.0] * 3, "interpolation": "bilinear", "resize_mode": "shortest"}
-    of_open_clip(folder, "MobileCLIP2-S0", 16, settings)
+    of_open_clip(folder, "MobileCLIP2-S0", {}, settings)
 
 
-def of_open_clip(folder: Path, name: str, context: int, settings: dict) -> None:
+def of_open_clip(folder: Path, name: str, vision: dict, settings: dict) -> None:
     config = open_clip.get_model_config(name)
-    config["text_cfg"] |= {"context_length": context, "width": 32, "heads": 2, "layers": LAYERS}
+    config["vision_cfg"] |= vision | {"image_size": 64}
+    config["text_cfg"] |= {"context_length": 16, "width": 32, "heads": 2, "layers": LAYERS}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": settings}))
     del config["custom_text"]
     model = CustomTextCLIP(**config)
