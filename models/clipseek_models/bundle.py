@@ -26,6 +26,8 @@ class Bundle:
         self.sessions = {}
         for name, graph in self.manifest["graphs"].items():
             path = self._checked(graph)
+            if "weights" in graph:
+                self._checked(graph["weights"])
             self.sessions[name] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.tokenizer = Tokenizer.from_file(str(self._checked(self.manifest["tokenizer"])))
         self.tokenizer.encode_special_tokens = True  # who types the name of one means its letters
@@ -90,4 +92,5 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from .attention_nodes import Calls, Nodes
 from .bundle import sha256
-from .precision import LEAST_COSINE, convert
+from .precision import LEAST_COSINE, convert, save, weights_beside
 
 OPSET = 17
 TOLERANCE = 1e-4  # of float32
@@ -41,12 +42,14 @@ def export_graph(
 ) -> Agreement:
     """`inputs` fix the shapes that are not in `axes`; `trial` has other sizes along those, to prove them dynamic."""
     module.eval()
-    with warnings.catch_warnings(), Nodes():
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch, warnings.catch_warnings(), Nodes():
         warnings.simplefilter("ignore")  # of what might be wrong with the graph: that is found out below
+        exported = Path(scratch) / path.name
         torch.onnx.export(
-            module, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=[output],
+            module, tuple(inputs.values()), str(exported), input_names=list(inputs), output_names=[output],
             dynamic_axes=axes | {output: {0: "batch"}}, opset_version=OPSET, dynamo=False,
         )
+        save(onnx.load(exported), path)  # weights that are too many for a file have one each so far
     examples = [{name: value.numpy() for name, value in example.items()} for example in (inputs, trial)]
     with torch.no_grad(), Calls() as attention:
         expected = [module(*example.values()).numpy() for example in (inputs, trial)]
@@ -64,6 +67,7 @@ def export_graph(
         problem = f"holds attention as one node {fused} times, its module computes it {attentions} times: it would be slow"
     if problem:
         path.unlink()
+        weights_beside(path).unlink(missing_ok=True)
         raise GraphError(f"{path.name} {problem}")
     return agreement
 
@@ -90,8 +94,10 @@ def manifest_entries(folder: Path, ports: dict[str, tuple[str, str | None, str]]
         path = folder / f"{name}.onnx"
         if path.exists():
             mask_line = f'mask = "{mask}"\n' if mask else ""
+            beside = weights_beside(path)
+            weights = f'weights = {{ file = "{beside.name}", sha256 = "{sha256(beside)}" }}\n' if beside.exists() else ""
             entries.append(
                 f'[graphs.{name}]\nfile = "{path.name}"\nsha256 = "{sha256(path)}"\n'
-                f'input = "{input_name}"\n{mask_line}output = "{output}"\n'
+                f'input = "{input_name}"\n{mask_line}output = "{output}"\n{weights}'
             )
     return [*entries, f'[tokenizer]\nfile = "tokenizer.json"\nsha256 = "{sha256(folder / "tokenizer.json")}"\n']

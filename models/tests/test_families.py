@@ -188,6 +188,21 @@ def test_attention_is_one_node_per_layer_in_every_precision(family, bits, bundle
     assert (made.texts(texts) * exact.texts(texts)).sum(1).min() > precision.LEAST_COSINE.get(bits, 0.9999)
 
 
+@pytest.mark.parametrize("bits", precision.PRECISIONS)
+def test_weights_too_many_for_one_file_lie_beside_it(bits, folder, bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "LARGEST_FILE", 20_000)
+    export(folder("clip"), tmp_path / "large", "clip", Settings(precision=bits))
+    made = Bundle(tmp_path / "large")
+    for name in ("frame", "text"):
+        assert made.manifest["graphs"][name]["weights"]["file"] == f"{name}.onnx_data"
+        assert (made.folder / f"{name}.onnx").stat().st_size < (bundle("clip", bits).folder / f"{name}.onnx").stat().st_size
+    assert len(list(made.folder.iterdir())) == 6
+    assert np.allclose(made.texts(TEXTS), bundle("clip", bits).texts(TEXTS), atol=1e-5)
+    (made.folder / "text.onnx_data").write_bytes(b"")
+    with pytest.raises(ValueError, match="text.onnx_data is not the file that the manifest describes"):
+        Bundle(made.folder)
+
+
 def test_attention_in_another_form_is_refused(folder, tmp_path, monkeypatch):
     def by_hand(self, hidden_states, **_):
         q, k, v = self.q_proj(hidden_states), self.k_proj(hidden_states), self.v_proj(hidden_states)
