@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..attention_nodes import Calls, attention_modules
 from ..bundles import demand_new, staged
 from ..checkpoints import CheckpointError
-from ..graphs import GraphError, export_graph, manifest_entries
+from ..graphs import GraphError, Writer, manifest_entries
 from ..systems.export import INTERVAL_S, Settings
 from ..systems.graph_modules import ExportError
 from . import folder as folders
@@ -49,7 +49,7 @@ def export(
     words = context(towers, settings)
     licence = settings.licence if settings.licence != Settings.licence else folders.licence(path) or Settings.licence
     with staged(out) as staging:
-        dim = write_graphs(towers, staging, settings.precision, tell)
+        dim = write_graphs(towers, Writer(staging, settings.precision, tell))
         towers.texts.tokenizer.save(str(staging / "tokenizer.json"))
         said = manifest(towers, out.name, path.resolve().name, licence, words, dim, settings)
         (staging / "bundle.toml").write_text("\n".join([said, *manifest_entries(staging, PORTS)]), encoding="utf-8")
@@ -79,25 +79,21 @@ def context(towers: Towers, settings: Settings) -> int:
     return settings.words
 
 
-def write_graphs(towers: Towers, folder: Path, precision: str, tell: Callable[[str], None]) -> int:
-    """Both graphs; the length of their vectors. `tell` hears how well each agrees with its module."""
+def write_graphs(towers: Towers, writer: Writer) -> int:
+    """Both graphs; the length of their vectors."""
     side, longest = towers.pictures.side, towers.texts.context
     pictures = [torch.randn(count, 3, side, side) for count in (2, 3)]
-    lengths = (longest, longest) if towers.texts.padding == "max-length" else (longest, min(7, longest - 1))
-    texts = [some_texts(towers, count, length) for count, length in zip((2, 3), lengths)]
-    dims = {
-        "frame": write("frame", towers.frame, pictures, {0: "batch"}, folder, precision, tell),
-        "text": write("text", towers.text, texts, {0: "batch"} | ({1: "length"} if len(set(lengths)) == 2 else {}), folder, precision, tell),
-    }
-    if dims["frame"] != dims["text"]:
-        raise ExportError(f"vectors of pictures have {dims['frame']} numbers, those of texts {dims['text']}: they cannot be compared")
-    return dims["frame"]
+    free = towers.texts.padding == "longest"
+    texts = [some_texts(towers, count, length) for count, length in ((2, longest), (3, min(7, longest) if free else longest))]
+    image = write("frame", towers.frame, pictures, {0: "batch"}, writer)
+    text = write("text", towers.text, texts, {0: "batch"} | ({1: "length"} if free else {}), writer)
+    if image != text:
+        raise ExportError(f"vectors of pictures have {image} numbers, those of texts {text}: they cannot be compared")
+    return image
 
 
-def write(
-    name: str, module: nn.Module, examples: list[Tensor], axes: dict[int, str], folder: Path, precision: str, tell: Callable[[str], None],
-) -> int:
-    """A graph; the length of its vectors."""
+def write(name: str, module: nn.Module, examples: list[Tensor], axes: dict[int, str], writer: Writer) -> int:
+    """A graph, in which every layer's attention must be one node; the length of its vectors."""
     module.eval()
     with torch.no_grad(), Calls() as attention:
         dim = module(examples[0]).shape[1]
@@ -107,8 +103,7 @@ def write(
         )
     port, _, output = PORTS[name]
     sample, trial = ({port: example} for example in examples)
-    agreement = export_graph(module, sample, output, {port: axes}, folder / f"{name}.onnx", trial, precision)
-    tell(f"{name}.onnx, {precision}: {agreement}; {attention.count} attentions, each one node")
+    writer.write(name, module, output, {port: axes}, sample, trial)
     return dim
 
 
