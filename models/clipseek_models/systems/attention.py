@@ -1,4 +1,4 @@
-"""Attention after the projections (§1.2): for PyTorch, and as one node of a graph.
+"""Attention after the projections: for PyTorch, and as one node of a graph.
 
 ONNX Runtime finds attention in a graph only where it is written as a few known programs write it, and not without
 rewriting the file. So the exporter writes the node itself. It is there on processors and on GPUs, and it never holds
