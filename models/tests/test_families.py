@@ -25,7 +25,7 @@ from clipseek_models.bundle import Bundle, unit  # noqa: E402
 from clipseek_models.checkpoints import CheckpointError  # noqa: E402
 from clipseek_models.families import FAMILIES  # noqa: E402
 from clipseek_models.families.export import command, export  # noqa: E402
-from clipseek_models.families.folder import recognise  # noqa: E402
+from clipseek_models.families.folder import licence, recognise  # noqa: E402
 from clipseek_models.graphs import GraphError  # noqa: E402
 from clipseek_models.systems.export import Settings  # noqa: E402
 from clipseek_models.systems.graph_modules import ExportError  # noqa: E402
@@ -36,7 +36,8 @@ TEXTS = [
     " tabs\tand\nnewlines  ", "a dog " * 40, "\u65e5\u672c\u8a9e",
 ]
 LAYERS = family_folders.LAYERS
-ATTENTIONS = {"clip": LAYERS, "siglip": LAYERS + 1, "siglip2": LAYERS + 1, "pe_core": LAYERS + 1, "mobileclip": 2}  # of the frame graphs
+# Of the frame graphs.
+ATTENTIONS = {"clip": LAYERS, "siglip": LAYERS + 1, "siglip2": LAYERS + 1, "pe_core": LAYERS + 1, "mobileclip": 2}
 TOKENIZERS = {"clip": "CLIPTokenizer", "siglip": "SiglipTokenizer", "siglip2": "Siglip2Tokenizer"}
 of_every_family = pytest.mark.parametrize("family", FAMILIES)
 of_transformers = pytest.mark.parametrize("family", TOKENIZERS)
@@ -89,7 +90,7 @@ def of_library(family: str, path: Path) -> tuple[Callable, Callable, Callable]:
         return (
             lambda images: processor([image.convert("RGB") for image in images], return_tensors="pt").pixel_values,
             lambda pixels: model.get_image_features(pixel_values=pixels).pooler_output,
-            lambda texts: given(tokenizer(texts, padding=padding, truncation=True, max_length=16, return_tensors="pt").input_ids, model),
+            lambda texts: given(tokenizer(texts, padding=padding, truncation=True, max_length=16, return_tensors="pt"), model),
         )
     model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{path}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{path}")
@@ -102,8 +103,8 @@ def of_library(family: str, path: Path) -> tuple[Callable, Callable, Callable]:
     )
 
 
-def given(ids: torch.Tensor, model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-    return ids, model.get_text_features(input_ids=ids).pooler_output
+def given(tokens: dict[str, torch.Tensor], model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    return tokens["input_ids"], model.get_text_features(**tokens).pooler_output
 
 
 def pixels(bundle: Bundle, images: list[Image.Image]) -> np.ndarray:
@@ -335,7 +336,7 @@ def test_an_end_token_that_is_not_there_is_refused(broken):
     made = json.loads((path / "tokenizer.json").read_text())
     (path / "tokenizer.json").write_text(json.dumps(made | {"post_processor": None}))
     change(path / "tokenizer_config.json", add_eos_token=False)
-    refused(path, "does not end a text with the token 1, which the checkpoint expects there")
+    refused(path, "does not end texts with token 1, which the checkpoint expects there")
 
 
 def test_padding_on_the_left_is_refused(broken):
@@ -375,9 +376,12 @@ def test_numbers_of_words_that_do_not_fit_are_refused(folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_legacy_end_token_of_clip(broken):
-    """OpenAI's configurations say 2, which is not the end token; the row of the largest id is pooled."""
+def test_a_folder_as_openai_wrote_it(broken):
+    """The end token is called 2, which it is not: the row of the largest id is pooled. The weights hold what is no weight."""
     path = broken("clip")
+    state = load_file(path / "model.safetensors")
+    state |= {f"{tower}_model.embeddings.position_ids": torch.arange(16)[None] for tower in ("text", "vision")}
+    save_file({key: value.half().clone() for key, value in state.items()}, path / "model.safetensors", {"format": "pt"})
     config = json.loads((path / "config.json").read_text())
     change(path / "config.json", text_config=config["text_config"] | {"eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 1})
     export(path, path.parent / "legacy")
@@ -385,6 +389,22 @@ def test_the_legacy_end_token_of_clip(broken):
     with torch.no_grad():
         expected = run[2](TEXTS)[1].numpy()
     assert np.allclose(Bundle(path.parent / "legacy").texts(TEXTS), unit(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("header, said", [
+    ("license: apache-2.0", "apache-2.0"), ("license: other\nlicense_name: apple-amlr", "apple-amlr"), ("license: other", "other"),
+    ("tags: []", None),
+])
+def test_the_licence_of_the_model_card(header, said, tmp_path):
+    (tmp_path / "README.md").write_text(f"---\n{header}\n---\n# A model\n")
+    assert licence(tmp_path) == said
+
+
+def test_a_model_card_that_cannot_be_read(tmp_path):
+    assert licence(tmp_path) is None
+    (tmp_path / "README.md").write_text("---\nlicense: [mit\n---\n")
+    with pytest.raises(CheckpointError, match="README.md: its header cannot be read"):
+        licence(tmp_path)
 
 
 def test_siglip_is_told_from_siglip2_by_the_tokenizer_alone(broken):

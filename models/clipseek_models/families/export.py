@@ -34,7 +34,8 @@ def command(checkpoint: Path, out: Path, system: str | None, settings: Settings)
 
 
 def export(
-    path: Path, out: Path, family: str | None = None, settings: Settings = Settings(), tell: Callable[[str], None] = lambda line: None,
+    path: Path, out: Path, family: str | None = None, settings: Settings = Settings(),
+    tell: Callable[[str], None] = lambda line: None,
 ) -> None:
     """A model's folder → the bundle `out`, which must not be there yet. `family`, where given, must be the folder's."""
     demand_new(out)
@@ -97,10 +98,9 @@ def write(name: str, module: nn.Module, examples: list[Tensor], axes: dict[int, 
     module.eval()
     with torch.no_grad(), Calls() as attention:
         dim = module(examples[0]).shape[1]
-    if attention.count != attention_modules(module):
-        raise GraphError(
-            f"{name}.onnx: {attention_modules(module)} modules are named attention, {attention.count} compute it with PyTorch's function"
-        )
+    modules = attention_modules(module)
+    if attention.count != modules:
+        raise GraphError(f"{name}.onnx: {modules} modules are named attention, {attention.count} compute it with PyTorch's function")
     port, _, output = PORTS[name]
     sample, trial = ({port: example} for example in examples)
     writer.write(name, module, output, {port: axes}, sample, trial)

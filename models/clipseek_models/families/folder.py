@@ -32,7 +32,7 @@ def recognise(path: Path) -> Folder:
     if config is not None:
         model = config.get("model_cfg", config)
         return Folder(path, of_open_clip(path, model), model)
-    raise CheckpointError(f"{path} holds no {HUGGING_FACE} that names a model type and no {OPEN_CLIP}: nothing says what model it is")
+    raise CheckpointError(f"{path} holds no {HUGGING_FACE} that names a model type and no {OPEN_CLIP}: nothing says what it is")
 
 
 def read(path: Path) -> dict[str, Any] | None:

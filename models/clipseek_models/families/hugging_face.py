@@ -65,7 +65,9 @@ def weights(folder: Folder) -> CLIPModel | SiglipModel:
     except Exception as error:  # a damaged file makes the readers fail in any way they like
         raise CheckpointError(f"{folder.path}: the weights cannot be read: {str(error).strip().splitlines()[0]}") from error
     problems = [f"the key {key} is missing" for key in sorted(said["missing_keys"])]
-    problems += [f"the key {key} does not belong to this model" for key in sorted(said["unexpected_keys"])]
+    # Older files hold the positions' numbers too, which are no weights.
+    strange = [key for key in sorted(said["unexpected_keys"]) if not key.endswith(".position_ids")]
+    problems += [f"the key {key} does not belong to this model" for key in strange]
     if problems:
         raise CheckpointError(f"{folder.path}: config.json and the weights differ: {listed(problems, '; ')}")
     return model.eval()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import open_clip
 from timm.utils import reparameterize_model
 
@@ -16,11 +14,11 @@ TITLES = {"pe_core": "PE-Core", "mobileclip": "MobileCLIP"}
 
 
 def load(folder: Folder) -> Towers:
-    logging.getLogger().setLevel(logging.ERROR)  # open_clip tells the root logger what it does
     text = folder.config.get("text_cfg", {})
     strange = [name for name in ("hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs") if text.get(name)]
     if strange:
-        raise CheckpointError(f"{folder.path / OPEN_CLIP}: {', '.join(strange)}: only CLIP's own tokenizer and text encoder can be exported")
+        only = "only CLIP's own tokenizer and text encoder can be exported"
+        raise CheckpointError(f"{folder.path / OPEN_CLIP}: {', '.join(strange)}: {only}")
     try:
         model = open_clip.create_model(f"local-dir:{folder.path}", require_pretrained=True)
     except Exception as error:  # damaged files, unknown names, keys that are missing: each has its own exception
@@ -30,7 +28,7 @@ def load(folder: Folder) -> Towers:
     # Attention masks of open_clip's text encoder are as long as the context, so texts are as well.
     return Towers(
         # In training the convolutions have branches, which are one convolution afterwards.
-        frame=reparameterize_model(model.visual),
+        frame=reparameterize_model(model.visual, inplace=True),
         text=model.text,
         title=f"{TITLES[folder.family]}, {folder.config['vision_cfg']['timm_model_name']}, pictures of {side}",
         rows=model.vocab_size,

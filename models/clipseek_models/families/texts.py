@@ -34,7 +34,7 @@ class Texts:
         if self.pad not in ids or self.end not in ids:
             raise CheckpointError(f"texts end with token {self.end} and are padded with {self.pad}, the tokenizer has no such ids")
         if self.tokenizer.encode("a").ids[-1:] != [self.end]:
-            raise CheckpointError(f"the tokenizer does not end a text with the token {self.end}, which the checkpoint expects there")
+            raise CheckpointError(f"the tokenizer does not end texts with token {self.end}, which the checkpoint expects there")
 
 
 def clip_bpe(context: int, padding: str) -> Texts:
@@ -58,7 +58,8 @@ def sentencepiece(path: Path) -> Tokenizer:
     if not model.pieces or model.trainer_spec.model_type != model.trainer_spec.UNIGRAM:
         raise CheckpointError(f"{path} is no unigram model of sentencepiece")
     pieces = [(piece.piece, piece.score) for piece in model.pieces]
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=model.trainer_spec.unk_id, byte_fallback=model.trainer_spec.byte_fallback))
+    trained = model.trainer_spec
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=trained.unk_id, byte_fallback=trained.byte_fallback))
     steps = [
         normalizers.Replace(SPACE, " "), normalizers.Lowercase(),
         normalizers.Replace(Regex(f"[{''.join(map(escaped, string.punctuation))}]"), ""),
