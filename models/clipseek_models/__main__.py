@@ -6,6 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from .families import FAMILIES
+
+SYSTEMS = ("clip4clip", "clip2video", "clip_vip")
 HERE = Path(__file__).resolve().parent.parent
 FOOTAGE = HERE.parent / "tests" / "fixtures" / "footage"
 SHAPES = HERE / "bundles" / "shapes"
@@ -23,9 +26,12 @@ def main() -> int:
     judge = commands.add_parser("evaluate", help="judge a bundle of the synthetic world on clips it has not seen")
     judge.add_argument("bundle", type=Path, nargs="?", default=SHAPES)
     judge.add_argument("--footage", type=Path, help="search this footage with sliding windows too (needs ffmpeg)")
-    bundle = commands.add_parser("export", help="write a checkpoint of a research system as a bundle (needs PyTorch)")
-    bundle.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
-    bundle.add_argument("--system", choices=["clip4clip", "clip2video", "clip_vip"], help="refuse checkpoints of another one")
+    bundle = commands.add_parser("export", help="write a checkpoint as a bundle (needs PyTorch)")
+    bundle.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="PATH",
+        help="a file of a research system, or a folder of a model of another family, as a hub has it",
+    )
+    bundle.add_argument("--system", choices=[*SYSTEMS, *FAMILIES], help="refuse checkpoints of another one")
     bundle.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle; its last part is the bundle's name")
     bundle.add_argument("--frames", type=int, default=12, help="per window")
     bundle.add_argument("--words", type=int, help="most tokens of a text; without it, as the system was evaluated")
@@ -57,6 +63,18 @@ def main() -> int:
         from .systems.caption_export import CaptionSettings
         from .systems.export import Settings, command
 
+        if arguments.checkpoint.is_dir():
+            from .families.export import command as of_folder
+
+            if arguments.rerank or arguments.caption_tokenizer:
+                parser.error("--rerank and captions are for files of CLIP4Clip")
+            plain = Settings(
+                arguments.frames, arguments.words, arguments.licence, arguments.precision,
+                separate_attention=arguments.separate_attention,
+            )
+            return of_folder(arguments.checkpoint, arguments.out, arguments.system, plain)
+        if arguments.system in FAMILIES:
+            parser.error(f"--checkpoint: a model of {arguments.system} is a folder, with its configuration, weights and tokenizer")
         tokens = tuple(arguments.caption_tokens) if arguments.caption_tokens else None
         captions = CaptionSettings(arguments.caption_tokenizer, tokens, arguments.caption_words)
         settings = Settings(

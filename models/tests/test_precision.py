@@ -14,7 +14,7 @@ import onnxruntime  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from clipseek_models import bench, precision  # noqa: E402
-from clipseek_models.graphs import GraphError  # noqa: E402
+from clipseek_models.graphs import GraphError, attention_nodes, export_graph  # noqa: E402
 from clipseek_models.precision import PRECISIONS  # noqa: E402
 from clipseek_models.systems import Heads, build  # noqa: E402
 from clipseek_models.systems.attention import separate_operators  # noqa: E402
@@ -83,6 +83,31 @@ def test_attention_is_one_node_and_so_are_its_neighbours(variant, bits, graphs, 
             assert nodes["QuickGelu"] == blocks, name
         if bits == "int8":
             assert nodes["DynamicQuantizeMatMul"] + nodes["MatMulIntegerToFloat"] >= 4 * blocks and not nodes["MatMulInteger"], name
+
+
+@of_every_system
+@in_every_precision
+def test_attention_is_one_node_in_the_file_already(variant, bits, graphs):
+    for name, (attentions, _) in MODELS[variant][1].items():
+        assert attention_nodes(graphs(variant, bits) / f"{name}.onnx") == attentions, name
+
+
+class Padded(torch.nn.Module):
+    """Attention with a mask per text, for which there is no node."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x, x, x, key_padding_mask=x[..., 0] > 9)[0][:, 0]
+
+
+def test_a_graph_with_attention_in_many_nodes_is_refused(tmp_path):
+    one, more = ({"x": torch.randn(count, 3, 8)} for count in (2, 4))
+    with pytest.raises(GraphError, match="slow.onnx holds attention as one node 0 times, its module computes it 1 times"):
+        export_graph(Padded(), one, "y", {"x": {0: "batch"}}, tmp_path / "slow.onnx", more)
+    assert not list(tmp_path.iterdir())
 
 
 @of_every_system
