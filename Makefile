@@ -14,11 +14,12 @@ help: ## This list
 packages:
 	@deploy/install-packages.sh
 
-build: packages ## The program and all it needs to run: system packages, ONNX Runtime, the shipped model
+# GPU=cuda or GPU=tensorrt: with the libraries for NVIDIA's GPUs.
+build: packages ## The program and all it needs to run: system packages, ONNX Runtime (GPU=cuda|tensorrt), the shipped model
 	@echo "Building (the first time takes 15 minutes on two cores)"
 	@cargo build --release --locked --bin clipseek
-	@deploy/install-onnxruntime.sh $(release)/lib
 	@rm -rf $(release)/bundles && cp -r models/bundles $(release)/bundles
+	@deploy/install-onnxruntime.sh $(release)/lib $(GPU)
 
 demo: build ## Index the sample footage and search it
 	@CLIPSEEK=$(clipseek) DATA=$(demo_data) deploy/demo.sh

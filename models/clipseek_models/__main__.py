@@ -43,6 +43,7 @@ def main() -> int:
         "--caption-tokens", nargs=3, metavar=("START", "END", "PAD"), help="what that tokenizer calls them, if not as BERT's or CLIP's",
     )
     bundle.add_argument("--caption-words", type=int, help="most of a caption, the end included (48)")
+    bundle.add_argument("--separate-attention", action="store_true", help="in operators that TensorRT knows, not as ONNX Runtime's own")
     rates = commands.add_parser("bench-export", help="sizes and rates of frame encoders in each precision (needs PyTorch)")
     rates.add_argument("--threads", type=int, default=2)
     compare = commands.add_parser("parity", help="compare the research systems with outputs of the published code (needs PyTorch)")
@@ -67,13 +68,19 @@ def main() -> int:
 
             if arguments.rerank or arguments.caption_tokenizer:
                 parser.error("--rerank and captions are for files of CLIP4Clip")
-            plain = Settings(arguments.frames, arguments.words, arguments.licence, arguments.precision)
+            plain = Settings(
+                arguments.frames, arguments.words, arguments.licence, arguments.precision,
+                separate_attention=arguments.separate_attention,
+            )
             return of_folder(arguments.checkpoint, arguments.out, arguments.system, plain)
         if arguments.system in FAMILIES:
             parser.error(f"--checkpoint: a model of {arguments.system} is a folder, with its configuration, weights and tokenizer")
         tokens = tuple(arguments.caption_tokens) if arguments.caption_tokens else None
         captions = CaptionSettings(arguments.caption_tokenizer, tokens, arguments.caption_words)
-        settings = Settings(arguments.frames, arguments.words, arguments.licence, arguments.precision, captions=captions)
+        settings = Settings(
+            arguments.frames, arguments.words, arguments.licence, arguments.precision, captions=captions,
+            separate_attention=arguments.separate_attention,
+        )
         return command(arguments.checkpoint, arguments.out, arguments.system, settings, arguments.rerank)
     if arguments.command == "bench-export":
         from .bench import bench

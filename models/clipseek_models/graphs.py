@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from .attention_nodes import Calls, Nodes
 from .bundle import sha256
 from .precision import LEAST_COSINE, convert, save, weights_beside
+from .systems.attention import is_separate
 
 OPSET = 17
 TOLERANCE = 1e-4  # of float32
@@ -67,7 +69,8 @@ def export_graph(
     """
     names = (outputs,) if isinstance(outputs, str) else outputs
     module.eval()
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch, warnings.catch_warnings(), Nodes():
+    nodes = nullcontext() if is_separate() else Nodes()
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch, warnings.catch_warnings(), nodes:
         warnings.simplefilter("ignore")  # of what might be wrong with the graph: that is found out below
         exported = Path(scratch) / path.name
         torch.onnx.export(
@@ -79,7 +82,7 @@ def export_graph(
     with torch.no_grad(), Calls() as attention:
         found = [module(*example.values()) for example in (inputs, trial)]
     expected = [dict(zip(names, (values,) if isinstance(values, Tensor) else values, strict=True)) for values in found]
-    attentions = attention.count // len(expected)
+    attentions = 0 if is_separate() else attention.count // len(expected)
     # The other precisions are made of the float32 graph, which must be right to begin with.
     agreement = compare(path, examples, expected, compared)
     good = agreement.error < TOLERANCE

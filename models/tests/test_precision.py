@@ -17,6 +17,7 @@ from clipseek_models import bench, precision  # noqa: E402
 from clipseek_models.graphs import GraphError, attention_nodes, export_graph  # noqa: E402
 from clipseek_models.precision import PRECISIONS  # noqa: E402
 from clipseek_models.systems import Heads, build  # noqa: E402
+from clipseek_models.systems.attention import separate_operators  # noqa: E402
 from clipseek_models.systems.graph_modules import Head, PaddedHead, write_graphs  # noqa: E402
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
@@ -58,6 +59,17 @@ def as_run(path: Path, scratch: Path) -> Counter:
     options.log_severity_level = 3  # the file is for this kind of processor, it says
     onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return Counter(node.op_type for node in onnx.load(scratch / "optimised.onnx").graph.node)
+
+
+@of_every_system
+@pytest.mark.parametrize("bits", ["float32", "float16"])
+def test_separate_attention_needs_only_what_onnx_itself_has(variant, bits, tmp_path):
+    with separate_operators():
+        write_graphs(model(variant), FRAMES, tmp_path, bits)
+    for path in tmp_path.glob("*.onnx"):
+        nodes = onnx.load(path).graph.node
+        assert {node.domain for node in nodes} <= {"", "ai.onnx"}, path.name
+        assert any(node.op_type == "Softmax" for node in nodes), path.name
 
 
 @of_every_system

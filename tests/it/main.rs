@@ -8,6 +8,7 @@ mod cli;
 mod decode;
 mod embed;
 mod flow;
+mod gpu;
 mod hub;
 mod kill;
 mod media;

@@ -14,6 +14,7 @@ from ..attention_nodes import Calls, attention_modules
 from ..bundles import demand_new, staged
 from ..checkpoints import CheckpointError
 from ..graphs import GraphError, Writer, manifest_entries
+from ..systems.attention import separate_operators
 from ..systems.export import INTERVAL_S, Settings
 from ..systems.graph_modules import ExportError
 from . import folder as folders
@@ -50,7 +51,8 @@ def export(
     words = context(towers, settings)
     licence = settings.licence if settings.licence != Settings.licence else folders.licence(path) or Settings.licence
     with staged(out) as staging:
-        dim = write_graphs(towers, Writer(staging, settings.precision, tell))
+        with separate_operators(settings.separate_attention):
+            dim = write_graphs(towers, Writer(staging, settings.precision, tell))
         towers.texts.tokenizer.save(str(staging / "tokenizer.json"))
         said = manifest(towers, out.name, path.resolve().name, licence, words, dim, settings)
         (staging / "bundle.toml").write_text("\n".join([said, *manifest_entries(staging, PORTS)]), encoding="utf-8")

@@ -14,6 +14,7 @@ from .. import clip_tokenizer, pixels
 from ..bundles import demand_new, staged
 from ..checkpoints import CheckpointError
 from ..graphs import GraphError, Writer, manifest_entries
+from .attention import separate_operators
 from .caption_export import CaptionSettings, CaptionWords, caption_entries, caption_words
 from .clip2video import Clip2Video
 from .clip4clip import MeanP, TightTransf
@@ -37,6 +38,7 @@ class Settings:
     precision: str = "float32"
     heads: Heads = Heads()
     captions: CaptionSettings = CaptionSettings()
+    separate_attention: bool = False  # as operators of ONNX alone, for TensorRT
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ def export(
         repairs = None if isinstance(model, ClipVip) else clip_tokenizer.REPAIRS
         clip_tokenizer.build(repairs=repairs).save(str(staging / "tokenizer.json"))
         text = manifest(parts, out.name, " and ".join(file.name for file in (checkpoint, rerank) if file), settings)
-        (staging / "bundle.toml").write_text("\n".join([text, *write_parts(parts, staging, settings, tell)]))
+        with separate_operators(settings.separate_attention):
+            entries = write_parts(parts, staging, settings, tell)
+        (staging / "bundle.toml").write_text("\n".join([text, *entries]))
 
 
 def parts_of(model: nn.Module, tight: nn.Module | None, settings: Settings) -> Parts:
