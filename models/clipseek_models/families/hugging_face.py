@@ -38,7 +38,7 @@ def load(folder: Folder) -> Towers:
     model = weights(folder)
     clip = folder.family == "clip"
     text, vision = model.config.text_config, model.config.vision_config
-    if not clip and not vision.vision_use_head:
+    if not clip and not getattr(vision, "vision_use_head", True):
         raise CheckpointError("vision_use_head is off: without it SigLIP has no vector of a picture")
     one = nn.Identity()
     side = pictures.one_side(vision.image_size)

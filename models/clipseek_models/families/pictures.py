@@ -25,7 +25,8 @@ class Pictures:
 def of_hugging_face(processor: Any, side: int) -> Pictures:
     """`processor`: an image processor of transformers. `side`: what the model takes."""
     size = {name: value for name, value in dict(processor.size).items() if value}
-    crop = {name: value for name, value in dict(processor.crop_size or {}).items() if value} if processor.do_center_crop else None
+    cropped = getattr(processor, "do_center_crop", False)
+    crop = {name: value for name, value in dict(processor.crop_size).items() if value} if cropped else None
     square = {"height": side, "width": side}
     if processor.do_resize and size == {"shortest_edge": side} and crop == square:
         resize = "shortest-edge"
