@@ -20,6 +20,7 @@
 //! - [`thumbs`]: the pictures shown beside moments, one pack file per medium.
 //! - [`ingest`]: one medium through every stage, many media side by side; resumes and switches.
 //! - [`search`]: caption to moments.
+//! - [`eval`]: retrieval measured on the public data sets, beside the published figures.
 //! - [`config`]: typed settings: defaults < file < environment < flags.
 //! - [`cli`]: the commands; the only place that speaks to the terminal.
 //!
@@ -37,6 +38,7 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod embed;
+pub mod eval;
 pub mod hub;
 pub mod ingest;
 pub mod ledger;
