@@ -36,7 +36,10 @@ pub enum Message {
     Probe(Probe),
     Frame(Frame),
     /// When every frame is shown, and when the last one ends.
-    Times { times: Vec<Duration>, end: Duration },
+    Times {
+        times: Vec<Duration>,
+        end: Duration,
+    },
     /// Work goes on though no frame came of it yet.
     Alive,
     /// The end: how it went, or why it could not be done.

@@ -41,11 +41,9 @@ impl Set {
     pub fn splits(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Msrvtt1ka => &[("test", "MSRVTT_JSFUSION_test.csv")],
-            Self::MsrvttFull => &[
-                ("test", "MSRVTT_test.full.csv"),
-                ("val", "MSRVTT_val.full.csv"),
-                ("train", "MSRVTT_train.full.csv"),
-            ],
+            Self::MsrvttFull => {
+                &[("test", "MSRVTT_test.full.csv"), ("val", "MSRVTT_val.full.csv"), ("train", "MSRVTT_train.full.csv")]
+            }
             Self::Msvd | Self::Didemo => {
                 &[("test", "test_list.txt"), ("val", "val_list.txt"), ("train", "train_list.txt")]
             }
@@ -117,9 +115,7 @@ pub fn load(set: Set, split: Option<&str>, path: &Path) -> Result<Annotations, A
         Set::Msvd => msvd(&list, &dir.join("raw-captions.pkl"))?,
         Set::Lsmdc => lsmdc(&list)?,
         Set::Didemo => didemo(&list, &dir.join(format!("{first}_data.json")))?,
-        Set::Activitynet => {
-            activitynet(&list, &dir.join(if first == "train" { "train.json" } else { "val_1.json" }))?
-        }
+        Set::Activitynet => activitynet(&list, &dir.join(if first == "train" { "train.json" } else { "val_1.json" }))?,
         Set::Vatex => vatex(&list, &dir.join("vatex_data.json"))?,
         Set::Jsonl => jsonl(&list)?,
     };
@@ -226,10 +222,7 @@ fn vatex(list: &Path, data: &Path) -> Result<Annotations, AnnotationError> {
 }
 
 /// Every caption a query of its own.
-fn grouped(
-    ids: impl Iterator<Item = String>,
-    mut captions: impl FnMut(&str) -> Option<Vec<String>>,
-) -> Annotations {
+fn grouped(ids: impl Iterator<Item = String>, mut captions: impl FnMut(&str) -> Option<Vec<String>>) -> Annotations {
     let mut found = Annotations { many_captions: true, ..Annotations::default() };
     for id in ids {
         match captions(&id).filter(|captions| !captions.is_empty()) {
@@ -292,9 +285,7 @@ fn activitynet(list: &Path, data: &Path) -> Result<Annotations, AnnotationError>
 }
 
 /// All sentences of a video in one caption.
-fn paragraphs_of(
-    videos: impl Iterator<Item = (Vec<String>, Option<Vec<String>>, Option<Span>)>,
-) -> Annotations {
+fn paragraphs_of(videos: impl Iterator<Item = (Vec<String>, Option<Vec<String>>, Option<Span>)>) -> Annotations {
     let mut found = Annotations::default();
     for (names, sentences, span) in videos {
         match sentences.filter(|sentences| !sentences.is_empty()) {

@@ -146,7 +146,10 @@ mod tests {
     use super::*;
 
     fn entry() -> Entry<Vec<u32>> {
-        Entry { about: vec![0, 0, 1], vectors: Vectors::of(3, vec![1.0, -0.5, f32::MIN_POSITIVE, 0.1, 2.0, 3.0]).unwrap() }
+        Entry {
+            about: vec![0, 0, 1],
+            vectors: Vectors::of(3, vec![1.0, -0.5, f32::MIN_POSITIVE, 0.1, 2.0, 3.0]).unwrap(),
+        }
     }
 
     #[test]

@@ -111,12 +111,7 @@ pub fn uniform(last: usize, count: usize) -> Vec<usize> {
 
 /// The first frame of every second, of those at most `most`, evenly spaced. The rate is cut to a whole number first, so
 /// that with 29.97 frames a second the picks drift off whole seconds. `seconds`: first and last, both included.
-pub fn clip4clip(
-    frames: usize,
-    rate: f64,
-    most: usize,
-    seconds: Option<(usize, usize)>,
-) -> Result<Vec<usize>, String> {
+pub fn clip4clip(frames: usize, rate: f64, most: usize, seconds: Option<(usize, usize)>) -> Result<Vec<usize>, String> {
     let rate = rate as usize;
     if rate == 0 {
         return Err("less than one frame a second: the sampling clip4clip is not defined".to_owned());
@@ -224,11 +219,8 @@ mod tests {
     #[test]
     fn clip2video_is_that_of_the_official_loader() {
         for case in cases("clip2video") {
-            let found = clip2video(
-                number(&case, "files"),
-                number(&case, "feature_framerate"),
-                number(&case, "max_frames"),
-            );
+            let found =
+                clip2video(number(&case, "files"), number(&case, "feature_framerate"), number(&case, "max_frames"));
             assert_eq!(found, list(&case, "selected"), "{case}");
         }
     }

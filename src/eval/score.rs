@@ -290,8 +290,7 @@ mod tests {
     #[test]
     fn the_best_caption_counts_for_its_video() {
         // Videos 0 and 1; captions 0, 1 of the first, 2 of the second.
-        let ranking =
-            rank_all(&mut Given::new(&[vec![0.1, 0.9], vec![0.8, 0.2], vec![0.5, 0.9]]), &[2, 1]);
+        let ranking = rank_all(&mut Given::new(&[vec![0.1, 0.9], vec![0.8, 0.2], vec![0.5, 0.9]]), &[2, 1]);
         assert_eq!(ranking.captions.iter().map(|r| r.better).collect::<Vec<_>>(), [1, 0, 0]);
         assert_eq!(ranking.first, [1, 0, 1]);
         assert_eq!(ranking.videos, [Rank { better: 0, tied: 0 }, Rank { better: 0, tied: 1 }]);
