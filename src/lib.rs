@@ -31,7 +31,7 @@
 //!
 //! # Deliberately absent
 //!
-//! No cache of results, no HTTP server yet, no plug-in system: a new model is a bundle (data), a new container or
+//! No cache of searches, no HTTP server yet, no plug-in system: a new model is a bundle (data), a new container or
 //! codec is a GStreamer plug-in.
 
 pub mod cli;

@@ -83,6 +83,9 @@ struct Subject<'a> {
 pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
     let annotations = annotations::load(args.set, args.split.as_deref(), &args.annotations)?;
     let videos = Videos::below(&folder(&args)?)?;
+    for (path, reason) in &videos.unreadable {
+        app.say(format_args!("cannot look into {}: {reason}", text::path(path)));
+    }
     let ledger = app.existing_ledger()?;
     let (_, bundle) = app.bundle(args.model.as_deref(), ledger.as_ref())?;
     let bundle = Arc::new(bundle);
@@ -222,8 +225,11 @@ fn print_report(subject: &Subject<'_>, report: &Report) {
     let of = |used: usize, listed: usize, thing| {
         if used == listed { count(used, thing) } else { format!("{used} of {}", count(listed, thing)) }
     };
+    let left = [(report.missing.len(), "missing"), (report.failed.len(), "failed")];
+    let left: Vec<String> = left.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    let left = if left.is_empty() { String::new() } else { format!(" ({})", left.join(", ")) };
     println!(
-        "over {} and {}\n",
+        "over {}{left} and {}\n",
         of(report.videos.len(), report.listed_videos, "video"),
         of(report.captions.len(), report.listed_captions, "caption")
     );

@@ -55,7 +55,7 @@ impl Vectors {
 
     /// `values` must be whole vectors.
     pub fn of(dim: usize, values: Vec<f32>) -> Option<Self> {
-        (dim > 0 && values.len() % dim == 0).then_some(Self { dim, values })
+        (dim > 0 && values.len().is_multiple_of(dim)).then_some(Self { dim, values })
     }
 
     pub fn dim(&self) -> usize {

@@ -86,7 +86,7 @@ pub fn names() -> Vec<&'static str> {
 
 /// The row of this name for a set's split, if it was published.
 pub fn row(set: Set, split: &str, name: &str) -> Option<&'static Row> {
-    rows(set, split).find(|row| row.name == name)
+    rows(set, split).find(|row| row.name.eq_ignore_ascii_case(name))
 }
 
 /// All rows for a set's split.
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn rows_are_found_by_set_split_and_name() {
-        let row = row(Set::Msrvtt1ka, "test", "clip4clip-seqTransf").unwrap();
+        let row = row(Set::Msrvtt1ka, "test", "clip4clip-seqtransf").unwrap();
         assert_eq!(row.text_to_video.r1, Some((44.5, Sure::Quoted)));
         assert_eq!(row.video_to_text.mean, Some((11.6, Sure::Quoted)));
         let vatex = |split| super::row(Set::Vatex, split, "clip2video").unwrap().text_to_video.r1.unwrap().0;

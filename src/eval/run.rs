@@ -3,7 +3,7 @@
 //! Videos go side by side, a few at a time; of each only its vector stays in memory. What cannot be used is left out of
 //! both sides and named in the [`Report`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -163,7 +163,7 @@ impl Eval {
         }
         let encoded = encoded?;
         let mut columns = Vectors::new(self.bundle.dim());
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for (item, clip) in found {
             let key = key_of(&clip);
             let first = seen.insert(key.clone());
@@ -229,13 +229,15 @@ impl Eval {
             while running.len() < self.jobs.max(1) && !halt.is_cancelled() {
                 let Some(clip) = queue.next() else { break };
                 let (parts, halt) = (Arc::clone(&self.clips), halt.clone());
-                running.spawn(async move { (parts.encode(&clip, &halt).await, clip) });
+                running.spawn(async move {
+                    let wanted = clip.clone();
+                    let work = tokio::spawn(async move { parts.encode(&wanted, &halt).await });
+                    let panicked = |panic| Err(ClipError::Clip(format!("internal error: {panic}")));
+                    (work.await.unwrap_or_else(panicked), clip)
+                });
             }
             let Some(ended) = running.join_next().await else { break };
-            let (result, clip) = match ended {
-                Ok(ended) => ended,
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            };
+            let Ok((result, clip)) = ended else { continue };
             done += 1;
             let result = match result {
                 Ok(one) => Ok(one),

@@ -13,6 +13,8 @@ pub struct Videos {
     by_name: HashMap<String, PathBuf>,
     by_stem: HashMap<String, PathBuf>,
     pub files: usize,
+    /// What could not be looked at, and why.
+    pub unreadable: Vec<(PathBuf, String)>,
 }
 
 impl Videos {
@@ -30,7 +32,7 @@ impl Videos {
                 }
             }
         }
-        Ok(Self { root: root.to_owned(), by_name, by_stem, files: found.files.len() })
+        Ok(Self { root: root.to_owned(), by_name, by_stem, files: found.files.len(), unreadable: found.unreadable })
     }
 
     /// The first that is there of: this path below the folder, a file of this name anywhere below it, one that differs

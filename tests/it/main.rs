@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod decode;
 mod embed;
+mod eval;
 mod flow;
 mod hub;
 mod kill;
