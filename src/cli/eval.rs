@@ -202,7 +202,11 @@ fn write_ranks(path: &Path, report: &Report) -> std::io::Result<()> {
 }
 
 fn print_report(subject: &Subject<'_>, report: &Report) {
-    for (what, names) in [("missing", &report.missing), ("without caption", &report.without_caption)] {
+    for (what, names) in [
+        ("missing", &report.missing),
+        ("without caption", &report.without_caption),
+        ("empty caption of", &report.blank),
+    ] {
         some(what, names.iter().cloned());
     }
     some("failed", report.failed.iter().map(|(path, reason)| format!("{}: {reason}", text::path(path))));
@@ -348,6 +352,7 @@ fn json_report(subject: &Subject<'_>, report: &Report) -> Value {
         "failed": list(&report.failed),
         "damaged": list(&report.damaged),
         "without_caption": report.without_caption,
+        "empty_captions": report.blank,
         "truncated": report.truncated,
         "videos_with_fewer_frames": report.short,
         "videos_not_decoded_again": report.kept,

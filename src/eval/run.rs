@@ -69,6 +69,8 @@ pub struct Report {
     pub damaged: Vec<(PathBuf, String)>,
     /// Listed, but nothing is said of them.
     pub without_caption: Vec<String>,
+    /// Videos of captions without a word, which ask for nothing and are left out.
+    pub blank: Vec<String>,
     /// Captions of which the model sees only the beginning; they count all the same, as in the papers.
     pub truncated: Vec<String>,
     /// Videos with fewer different frames than were asked for.
@@ -191,11 +193,11 @@ impl Eval {
         columns: &mut Vectors,
         report: &mut Report,
     ) {
-        // A caption without a word asks for nothing.
-        let captions: Vec<String> = item.captions.into_iter().filter(|c| !c.trim().is_empty()).collect();
         let name = item.names.into_iter().next().unwrap_or_default();
+        let listed = item.captions.len();
+        let captions: Vec<String> = item.captions.into_iter().filter(|c| !c.trim().is_empty()).collect();
+        report.blank.extend(std::iter::repeat_n(name.clone(), listed - captions.len()));
         if captions.is_empty() {
-            report.without_caption.push(name);
             return;
         }
         columns.push(encoded.vector.as_slice());
