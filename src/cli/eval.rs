@@ -65,7 +65,7 @@ pub(super) struct EvalArgs {
     /// Write a JSON line per caption: its video, its rank, and what it finds first
     #[arg(long, value_name = "FILE")]
     ranks: Option<PathBuf>,
-    /// Neither use nor keep frame features and vectors of earlier runs
+    /// Neither use nor keep what earlier runs computed (in eval/ of the data folder)
     #[arg(long)]
     no_cache: bool,
 }
@@ -241,8 +241,9 @@ fn print_report(subject: &Subject<'_>, report: &Report) {
     for (scores, thing, other) in [(to_video, "caption", "video"), (to_text, "video", "caption")] {
         if scores.tied > 0 {
             println!(
-                "{} with another {other} that scores the same, counted as if it came behind",
-                count(scores.tied, thing)
+                "{} with another {other} that scores the same, counted as if it came behind (before it: R@1 {:.1})",
+                count(scores.tied, thing),
+                scores.r1_ties_lost
             );
         }
     }

@@ -37,6 +37,8 @@ pub struct Scores {
     pub mean_rank: f64,
     /// Queries of which another candidate scores just as the true one.
     pub tied: usize,
+    /// The share of the first with all ties lost: a model that says the same of everything has 100 and 0.
+    pub r1_ties_lost: f64,
 }
 
 /// `None` without a query.
@@ -59,6 +61,7 @@ pub fn scores(ranks: &[Rank], median: Median) -> Option<Scores> {
         median_rank: middle + 1.0,
         mean_rank: sorted.iter().map(|rank| f64::from(*rank)).sum::<f64>() / count as f64 + 1.0,
         tied: ranks.iter().filter(|rank| rank.tied > 0).count(),
+        r1_ties_lost: 100.0 * ranks.iter().filter(|rank| rank.better + rank.tied == 0).count() as f64 / count as f64,
     })
 }
 
@@ -85,6 +88,7 @@ mod tests {
     #[test]
     fn ties_are_counted() {
         let ranks = [Rank { better: 0, tied: 2 }, Rank { better: 1, tied: 0 }];
-        assert_eq!(scores(&ranks, Median::Mean).unwrap().tied, 1);
+        let found = scores(&ranks, Median::Mean).unwrap();
+        assert_eq!((found.tied, found.r1, found.r1_ties_lost), (1, 50.0, 0.0));
     }
 }
