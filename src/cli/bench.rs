@@ -136,7 +136,7 @@ fn decode(app: &App, bundle: &Bundle, plan: &Plan, files: &[PathBuf], bench: &mu
     for path in files {
         let request = Request {
             path: path.clone(),
-            want: plan.want,
+            want: plan.want.clone(),
             sampling: plan.sampling,
             tolerance: plan.tolerance,
             from: Duration::ZERO,

@@ -7,6 +7,7 @@ mod captions;
 mod cli;
 mod decode;
 mod embed;
+mod eval;
 mod flow;
 mod gpu;
 mod hub;
