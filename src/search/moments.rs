@@ -205,7 +205,7 @@ mod tests {
         let fused: Vec<Hit> =
             near.iter().map(|hit| Hit { score: rank(&near, hit.id) + rank(&said, hit.id), ..hit.clone() }).collect();
         let moments = merge(&fused, &[Heights::above_median(&near), Heights::above_zero(&said)], 2);
-        assert_eq!(spans(&moments), [(8, 13), (4, 7)].map(|(start, end)| (start, end)));
+        assert_eq!(spans(&moments), [(9, 12), (4, 7)]);
     }
 
     proptest! {
