@@ -1,0 +1,121 @@
+"""`compare`: every variant trained alike, a file each as it is done, and the table of what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from .. import tokenizer
+from ..bundle import Bundle
+from ..dataset import Clips, test_set, training_clips
+from ..evaluate import evaluate
+from ..nets import FrameEncoder
+from ..pretrain import features, pretrain
+from . import judge
+from .learn import learn
+from .variants import CAPTIONED, NAMES, WHOLE, Variant
+from .whole import WholeVariant, learn_whole, pixels
+
+SHIPPED = "shipped (seqTransf, 192 wide)"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much training each gets."""
+
+    clips: int = 24_000
+    frame_steps: int = 1200
+    head_start: int = 500
+    steps: int = 800
+
+
+def compare(out: Path, seed: int, only: list[str] | None, shipped: Path | None, settings: Settings = Settings()) -> int:
+    """Trains what `out` lacks of the variants named, then prints the table and writes it to `out`/table.md."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # threads that wait for each other cost more than they bring; run variants side by side instead
+    wanted = [name for name in only or NAMES if not result_file(out, name, seed).exists()]
+    if wanted:
+        clips = training_clips(settings.clips)
+        encoder, known = shared_encoder(out, clips, seed, settings)
+        for name in wanted:
+            train(out, name, seed, clips, encoder, known, settings)
+    if shipped is not None and not result_file(out, SHIPPED, seed).exists():
+        bundle = Bundle(shipped)
+        save(out, SHIPPED, seed, {"scores": asdict(evaluate(bundle, test_set())), "cpu_s": None, "parameters": None})
+    table = write_table(out, seed)
+    (out / "table.md").write_text(table)
+    print(table)
+    return 0
+
+
+def shared_encoder(out: Path, clips: Clips, seed: int, settings: Settings) -> tuple[FrameEncoder, torch.Tensor]:
+    """The frame encoder, and what it knows of every frame of the training clips [N, 8, 256]."""
+    file, encoder = out / f"frames-{seed}.pt", FrameEncoder()
+    if file.exists():
+        saved = torch.load(file, weights_only=True)
+        encoder.load_state_dict(saved["encoder"])
+        return encoder.eval(), saved["known"]
+    began = time.process_time()
+    encoder = pretrain(clips, seed, settings.frame_steps)
+    known = features(encoder, clips.pixels).bfloat16()
+    part = file.with_suffix(".part")
+    torch.save({"encoder": encoder.state_dict(), "known": known, "cpu_s": time.process_time() - began}, part)
+    part.rename(file)
+    return encoder, known
+
+
+def train(out: Path, name: str, seed: int, clips: Clips, encoder: FrameEncoder, known: torch.Tensor, settings: Settings) -> None:
+    print(f"== {name}, seed {seed}", flush=True)
+    began, words, tests = time.process_time(), tokenizer.build(), test_set()
+    vocabulary, result = words.get_vocab_size(), {}
+    if name == WHOLE:
+        variant = WholeVariant(vocabulary, clips.pixels.shape[1], seed)
+        learn_whole(variant, clips, words, seed, settings.frame_steps, settings.steps)
+        shown = pixels(tests.clips)
+    else:
+        variant = Variant(name, vocabulary, seed)
+        learn(variant, known, clips.scenes, words, seed, settings.head_start, settings.steps)
+        with torch.no_grad():
+            shown = variant.features(features(encoder, tests.clips))
+    result["cpu_s"] = time.process_time() - began
+    result["parameters"] = sum(parameter.numel() for parameter in variant.learnt())
+    result["scores"] = asdict(judge.retrieval(variant, shown, tests, words))
+    if name == CAPTIONED:
+        result["captions"] = asdict(judge.captions(variant, shown, tests, words))
+    torch.save(variant.state_dict(), result_file(out, name, seed).with_suffix(".pt"))
+    save(out, name, seed, result)
+    print(f"== {name}: {result}", flush=True)
+
+
+def result_file(out: Path, name: str, seed: int) -> Path:
+    return out / f"{name.replace(' ', '-')}-{seed}.json"
+
+
+def save(out: Path, name: str, seed: int, result: dict) -> None:
+    file = result_file(out, name, seed)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=1))
+    part.rename(file)
+
+
+def write_table(out: Path, seed: int) -> str:
+    lines = [
+        "| system | parameters | CPU minutes | R@1 | twins told apart | R@1 with twins | BLEU-4 | CIDEr |", "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in (*NAMES, SHIPPED):
+        file = result_file(out, name, seed)
+        if not file.exists():
+            continue
+        result = json.loads(file.read_text())
+        shares = " | ".join(f"{100 * result['scores'][key]:.1f}" for key in ("recall", "twins", "recall_with_twins"))
+        size = f"{result['parameters'] / 1e6:.2f} M" if result["parameters"] else ""
+        minutes = f"{result['cpu_s'] / 60:.0f}" if result["cpu_s"] else ""
+        said = result.get("captions")
+        words = f"{said['bleu4']:.1f} | {said['cider']:.0f}" if said else "|"
+        lines.append(f"| {name} | {size} | {minutes} | {shares} | {words} |")
+    return "\n".join([*lines, "", f"Seed {seed}, on {os.cpu_count()} processor cores, a thread each.", ""])
