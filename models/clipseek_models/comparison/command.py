@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,24 +31,41 @@ class Settings:
     """How much training each gets."""
 
     clips: int = 24_000
-    frame_steps: int = 1200
-    head_start: int = 500
-    steps: int = 800
+    frame_steps: int = 1200  # of the shared frame encoder
+    whole_frame_steps: int = 600  # of CLIP-ViP's, which then sees all frames of all its clips once more
+    head_start: int = 400
+    steps: int = 600
 
 
-def compare(out: Path, seed: int, only: list[str] | None, shipped: Path | None, settings: Settings = Settings()) -> int:
+@dataclass(frozen=True)
+class World:
+    """What all variants share."""
+
+    clips: Clips
+    encoder: FrameEncoder
+    known: torch.Tensor  # [N, 8, 256]: what it knows of every frame of the clips
+
+
+_world: World | None = None  # set in the parent before the workers fork, so that they share its memory
+
+
+def compare(out: Path, seed: int, only: list[str] | None, shipped: Path, processes: int, settings: Settings = Settings()) -> int:
     """Trains what `out` lacks of the variants named, then prints the table and writes it to `out`/table.md."""
+    global _world
+    unknown = sorted(set(only or ()) - set(NAMES))
+    if unknown:
+        print(f"error: no system {', '.join(unknown)}: there are {', '.join(NAMES)}", file=sys.stderr)
+        return 1
     out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)  # threads that wait for each other cost more than they bring; run variants side by side instead
+    torch.set_num_threads(1)  # threads that wait for each other cost more than they bring: a variant each instead
     wanted = [name for name in only or NAMES if not result_file(out, name, seed).exists()]
     if wanted:
         clips = training_clips(settings.clips)
-        encoder, known = shared_encoder(out, clips, seed, settings)
-        for name in wanted:
-            train(out, name, seed, clips, encoder, known, settings)
-    if shipped is not None and not result_file(out, SHIPPED, seed).exists():
-        bundle = Bundle(shipped)
-        save(out, SHIPPED, seed, {"scores": asdict(evaluate(bundle, test_set())), "cpu_s": None, "parameters": None})
+        _world = World(clips, *shared_encoder(out, clips, seed, settings))
+        with multiprocessing.get_context("fork").Pool(processes) as pool:
+            pool.starmap(train, [(out, name, seed, settings) for name in wanted], chunksize=1)
+    scores = evaluate(Bundle(shipped), test_set())
+    save(out, SHIPPED, seed, {"scores": asdict(scores), "cpu_s": None, "parameters": None})
     table = write_table(out, seed)
     (out / "table.md").write_text(table)
     print(table)
@@ -69,13 +88,15 @@ def shared_encoder(out: Path, clips: Clips, seed: int, settings: Settings) -> tu
     return encoder, known
 
 
-def train(out: Path, name: str, seed: int, clips: Clips, encoder: FrameEncoder, known: torch.Tensor, settings: Settings) -> None:
+def train(out: Path, name: str, seed: int, settings: Settings) -> None:
     print(f"== {name}, seed {seed}", flush=True)
+    torch.set_num_threads(1)
+    clips, encoder, known = _world.clips, _world.encoder, _world.known
     began, words, tests = time.process_time(), tokenizer.build(), test_set()
     vocabulary, result = words.get_vocab_size(), {}
     if name == WHOLE:
         variant = WholeVariant(vocabulary, clips.pixels.shape[1], seed)
-        learn_whole(variant, clips, words, seed, settings.frame_steps, settings.steps)
+        learn_whole(variant, clips, words, seed, settings.whole_frame_steps, settings.steps)
         shown = pixels(tests.clips)
     else:
         variant = Variant(name, vocabulary, seed)

@@ -55,7 +55,7 @@ def learn(
     temperature = variant.system.clip.logit_scale
     learnt = [p for p in (*variant.learnt(), *meaning.parameters()) if p is not temperature]
     optimiser = Optimiser(learnt, [temperature], steps)
-    tell = Teller("align", steps)
+    tell = Teller(variant.name, steps)
     for step in range(steps):
         rows = rng.integers(0, len(scenes), batch)
         claims, reverse, ids, mask = corpus.draw(rows)
@@ -83,7 +83,7 @@ def learn(
 def _head_start(variant: Variant, meaning: Meaning, known: Tensor, corpus: Corpus, rng: np.random.Generator, steps: int, batch: int = 128) -> None:
     """Without captions: what happens, and who does it to whom."""
     optimiser = Optimiser([*variant.learnt(), *meaning.parameters()], [], steps)
-    tell = Teller("meaning", steps)
+    tell = Teller(f"{variant.name}, head start", steps)
     for step in range(steps):
         rows = rng.integers(0, len(corpus.scenes), batch)
         with torch.autocast("cpu", torch.bfloat16):
@@ -123,4 +123,4 @@ class Teller:
     def __call__(self, step: int, **losses: Tensor) -> None:
         if step % 100 == 0 or step == self.steps - 1:
             said = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
-            print(f"{self.name} {step:5d} {said} {time.monotonic() - self.began:.0f}s", flush=True)
+            print(f"{self.name}: step {step:4d} {said} {time.monotonic() - self.began:.0f}s", flush=True)

@@ -59,7 +59,7 @@ class Variant(nn.Module):
 
     def __init__(self, name: str, vocabulary: int, seed: int) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
+        self.name, self.vocabulary = name, vocabulary
         torch.manual_seed(seed)
         # The first feature of a frame tells strange pictures: no system has use for it.
         self.norm, self.proj = nn.LayerNorm(FEATURES - 1), nn.Linear(FEATURES - 1, DIM, bias=False)

@@ -111,7 +111,7 @@ def _learn_to_see(variant: WholeVariant, clips: Clips, rng: np.random.Generator,
     known, frames = questions(clips), clips.pixels.reshape(-1, *clips.pixels.shape[2:])
     reader = Reader()
     tower = list(variant.system.clipmodel.vision_model.parameters())
-    optimiser, tell = Optimiser([*tower, *reader.parameters()], [], steps), Teller("frames", steps)
+    optimiser, tell = Optimiser([*tower, *reader.parameters()], [], steps), Teller(f"{WHOLE}, frames", steps)
     for step in range(steps):
         rows = rng.integers(0, len(frames), batch)
         loss = reader.loss(variant, to_pixels(frames[rows]), known, rows)

@@ -19,8 +19,6 @@ from . import names
 from .names import State
 
 System = Literal["clip4clip", "clip2video", "clip_vip"]
-HEADS = ("meanP", "seqLSTM", "seqTransf", "tightTransf")
-PATCHES = ("2d", "3d")
 LOGIT_SCALE_OF_VIP = 4.60
 
 
