@@ -147,12 +147,12 @@ class Training:
             asked = time.monotonic()
             batches = [next(ready) for _ in parts[first : first + settings.accumulate]]
             waited += time.monotonic() - asked
+            rates = "/".join(f"{group['lr']:.2g}" for group in self.optimiser.param_groups)
             told = self._step(batches)
             self.step += 1
             seen, used = seen + sum(len(b) + len(b.problems) for b in batches), used + sum(map(len, batches))
             if self.step % settings.tell_every == 0 or self.step == self.steps_per_epoch:
                 passed = time.monotonic() - began
-                rates = "/".join(f"{group['lr']:.2g}" for group in self.optimiser.param_groups)
                 self.tell(
                     f"epoch {self.epoch + 1}/{settings.epochs} step {self.step}/{self.steps_per_epoch} {told} rate {rates} "
                     f"{used / passed:.1f} clips/s, {waited / passed:.0%} waiting for clips"
