@@ -32,9 +32,9 @@ class Settings:
 
     clips: int = 24_000
     frame_steps: int = 1200  # of the shared frame encoder
-    whole_frame_steps: int = 600  # of CLIP-ViP's, which then sees all frames of all its clips once more
-    head_start: int = 400
-    steps: int = 600
+    whole_frame_steps: int = 400  # of CLIP-ViP, which then goes on learning to see from clips
+    head_start: int = 300
+    steps: int = 450
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from .learn import Optimiser, Teller
 from .variants import DIM, FRAME_POSITIONS, WHOLE, clip_weights, end_last, text_sizes
 
 PATCH, LAYERS = 16, 4
-BATCH, FRAME_BATCH = 48, 192
+BATCH, FRAME_BATCH = 32, 192  # of clips, of frames
 TIMES = "clipmodel.vision_model.embeddings.temporal_embedding"
 
 

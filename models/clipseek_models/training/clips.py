@@ -157,5 +157,6 @@ def order(count: int, size: int, epoch: int, seed: int) -> list[list[int]]:
     Random(f"{seed} {epoch}").shuffle(shuffled)
     batches = [shuffled[start : start + size] for start in range(0, count, size)]
     if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2] += batches.pop()
+        alone = batches.pop()
+        batches[-1] += alone
     return batches
