@@ -40,6 +40,12 @@ def main() -> int:
     bundle.add_argument("--words", type=int, help="most tokens of a text; without it, as the system was evaluated")
     bundle.add_argument("--licence", default="unknown", help="of the weights, for the manifest")
     bundle.add_argument("--precision", choices=["float32", "float16", "int8"], default="float32", help="of weights and products")
+    bundle.add_argument("--rerank", type=Path, metavar="FILE", help="a CLIP4Clip tightTransf that re-ranks what the vectors find")
+    bundle.add_argument("--caption-tokenizer", type=Path, metavar="FILE", help="tokenizer.json of the caption decoder; CLIP's without it")
+    bundle.add_argument(
+        "--caption-tokens", nargs=3, metavar=("START", "END", "PAD"), help="what that tokenizer calls them, if not as BERT's or CLIP's",
+    )
+    bundle.add_argument("--caption-words", type=int, help="most of a caption, the end included (48)")
     rates = commands.add_parser("bench-export", help="sizes and rates of frame encoders in each precision (needs PyTorch)")
     rates.add_argument("--threads", type=int, default=2)
     compare = commands.add_parser("parity", help="compare the research systems with outputs of the published code (needs PyTorch)")
@@ -64,10 +70,13 @@ def main() -> int:
 
         return run(arguments.seeds, arguments.out, arguments.keep)
     if arguments.command == "export":
+        from .systems.caption_export import CaptionSettings
         from .systems.export import Settings, command
 
-        settings = Settings(arguments.frames, arguments.words, arguments.licence, arguments.precision)
-        return command(arguments.checkpoint, arguments.out, arguments.system, settings)
+        tokens = tuple(arguments.caption_tokens) if arguments.caption_tokens else None
+        captions = CaptionSettings(arguments.caption_tokenizer, tokens, arguments.caption_words)
+        settings = Settings(arguments.frames, arguments.words, arguments.licence, arguments.precision, captions=captions)
+        return command(arguments.checkpoint, arguments.out, arguments.system, settings, arguments.rerank)
     if arguments.command == "bench-export":
         from .bench import bench
 

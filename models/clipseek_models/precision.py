@@ -14,7 +14,7 @@ LEAST_COSINE = {"float16": 0.9995, "int8": 0.98}
 PRECISIONS = ("float32", *LEAST_COSINE)
 
 # Variances and lengths: their squares overflow float16, and an epsilon of 1e-12 vanishes in it.
-IN_FLOAT32 = ["LayerNormalization", "ReduceL2", "Softmax"]
+IN_FLOAT32 = ["LayerNormalization", "ReduceL2", "Softmax", "LogSoftmax"]
 # In place of larger constants, which only masks have. It leaves room for the scores that it is added to.
 LARGEST_HALF = 30_000.0
 

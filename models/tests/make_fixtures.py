@@ -45,10 +45,43 @@ CLIP = {
     **blocks("clip.visual.transformer", 1), **blocks("clip.transformer", 1),
 }
 SEQ_TRANSF = CLIP | {"frame_position_embeddings.weight": (CONTEXT, WIDTH)} | blocks("transformerClip", 1)
+TIGHT_TRANSF = CLIP | {
+    "cross.embeddings.position_embeddings.weight": (CONTEXT, WIDTH), **blocks("cross.transformer", 2), **norm("cross.pooler.ln_pool"),
+    "cross.pooler.dense.weight": (WIDTH, WIDTH), "cross.pooler.dense.bias": (WIDTH,),
+    "similarity_dense.weight": (1, WIDTH), "similarity_dense.bias": (1,),
+}
 CLIP2VIDEO = SEQ_TRANSF | {
     "type_position_embeddings.weight": (2, WIDTH), "weight_center": (3, WIDTH), "emb_center": (3, WIDTH),
     **norm("trans_layernorm"), **blocks("frame2t_attention", 1), **blocks("actionClip", 1),
 }
+
+
+def caption_decoder(vocabulary: int, seed: int, scale: float = 1.5) -> dict[str, torch.Tensor]:
+    """A random caption decoder, of another width than CLIP's here, for the checkpoint of a loose CLIP4Clip."""
+    width, hidden, positions, layers = 24, 32, 12, 2
+    shapes = {
+        "caption_projection.weight": (width, WIDTH), "decoder.embeddings.word_embeddings.weight": (vocabulary, width),
+        "decoder.embeddings.position_embeddings.weight": (positions, width),
+    }
+    sizes = {f"{part}.att.{name}": (width, width) for part in ("slf_attn", "enc_attn") for name in ("query", "key", "value")}
+    sizes |= {f"{part}.output.dense": (width, width) for part in ("slf_attn", "enc_attn")}
+    sizes |= {"intermediate.dense": (hidden, width), "output.dense": (width, hidden)}
+    shapes |= {f"decoder.decoder.layer.{i}.{name}.weight": size for i in range(layers) for name, size in sizes.items()}
+    shapes["decoder.classifier.cls.predictions.transform.dense.weight"] = (width, width)
+    rng = np.random.default_rng(seed)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
+
+    state = {name: scale * shape[-1] ** -0.5 * drawn(*shape) for name, shape in shapes.items()}
+    state |= {name.replace("weight", "bias"): 0.3 * drawn(len(value)) for name, value in state.items() if "embeddings" not in name}
+    norms = ["decoder.embeddings", "decoder.classifier.cls.predictions.transform"]
+    norms += [f"decoder.decoder.layer.{i}.{part}output" for i in range(layers) for part in ("slf_attn.", "enc_attn.", "")]
+    state |= {f"{name}.LayerNorm.weight": 1 + 0.3 * drawn(width) for name in norms}
+    state |= {f"{name}.LayerNorm.bias": 0.3 * drawn(width) for name in norms}
+    state["decoder.classifier.cls.predictions.decoder.weight"] = state["decoder.embeddings.word_embeddings.weight"].clone()
+    state["decoder.classifier.cls.predictions.bias"] = 0.5 * drawn(vocabulary)
+    return state
 
 
 def write(system: str, variant: str, shapes: dict[str, tuple], seed: int) -> None:
@@ -89,3 +122,4 @@ def write(system: str, variant: str, shapes: dict[str, tuple], seed: int) -> Non
 if __name__ == "__main__":
     write("clip4clip", "seqTransf", SEQ_TRANSF, seed=1)
     write("clip2video", "full", CLIP2VIDEO, seed=2)
+    write("clip4clip", "tightTransf", TIGHT_TRANSF, seed=3)

@@ -137,7 +137,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path, capsys):
             export(file, tmp_path / out, system, settings)
     with pytest.raises(ExportError, match="knows 64 tokens, CLIP's tokenizer makes 49408"):
         export(FIXTURES / "clip4clip/seqTransf/model.safetensors", tmp_path / "small", None, Settings(heads=heads))
-    decoder = build(load_file(FIXTURES / "clip4clip/caption_decoder/model.safetensors"), Heads(text=4))
+    decoder = build(load_file(FIXTURES / "clip4clip/caption_decoder/model.safetensors"), Heads(captions=4))
     with pytest.raises(ExportError, match="caption decoder gives no vector"):
         write_graphs(decoder, 4, tmp_path)
     assert command(tmp_path / "none.bin", tmp_path / "new", None, Settings()) == 1

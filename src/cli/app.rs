@@ -118,7 +118,12 @@ impl App {
     }
 
     pub(super) async fn store(&self, bundle: &Bundle) -> anyhow::Result<Arc<dyn VectorStore>> {
-        let spec = CollectionSpec { name: bundle.collection(), dim: bundle.dim(), bundle: bundle.hash().to_owned() };
+        let spec = CollectionSpec {
+            name: bundle.collection(),
+            dim: bundle.dim(),
+            bundle: bundle.hash().to_owned(),
+            feature_dim: self.keeps_features(bundle).then(|| bundle.manifest().feature_dim()),
+        };
         let settings = &self.settings.store;
         let choice = match settings.kind {
             StoreKind::Edge => StoreChoice::Edge { dir: self.settings.store_dir() },
@@ -128,6 +133,11 @@ impl App {
             },
         };
         Ok(store::open(&choice, &spec).await?)
+    }
+
+    /// Whether frame features are kept: as the settings say, else where the bundle can re-rank.
+    fn keeps_features(&self, bundle: &Bundle) -> bool {
+        self.settings.index.frame_features.unwrap_or(bundle.manifest().rerank.is_some())
     }
 
     pub(super) fn decoder(&self) -> anyhow::Result<ChildDecoder> {

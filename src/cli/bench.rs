@@ -70,6 +70,9 @@ struct Bench {
     decode_peak_rss_bytes: u64,
     stages: Vec<Stage>,
     limiting: &'static str,
+    /// Processor time of a model that encodes the frames of each window anew, over that of encoding each frame once;
+    /// for models with frame features and windows that overlap.
+    anew_over_once: Option<f64>,
     /// Cores ÷ summed core-seconds of the stages: hours of video per hour that the machine could do.
     bound_h_per_h: f64,
     /// What a whole run reached.
@@ -90,7 +93,11 @@ pub(super) async fn run(app: &App, args: BenchArgs) -> anyhow::Result<End> {
     let mut settings = app.settings.index.clone();
     settings.sampling = args.sampling.unwrap_or(settings.sampling);
     let plan = index::plan(&settings, &bundle)?;
-    let model = VideoModel::open(&bundle, &app.embed_settings())?;
+    let embed_settings = app.embed_settings();
+    let mut model = VideoModel::open(&bundle, &embed_settings)?;
+    if let Some(beams) = plan.caption_beams {
+        model = model.with_captions(&bundle, &embed_settings, beams)?;
+    }
     let mut bench = Bench {
         cores: cores(),
         model: bundle.name().to_owned(),
@@ -181,6 +188,17 @@ async fn embed(
             })
             .await?;
             bench.stages.push(Stage { name: "head", core_s_per_s: cost * windows_per_second });
+            if plan.caption_beams.is_some() {
+                let cost = core_seconds(async || {
+                    model.captions(windows.clone()).await?;
+                    Ok(windows.len())
+                })
+                .await?;
+                bench.stages.push(Stage { name: "captions", core_s_per_s: cost * windows_per_second });
+            }
+            if plan.stride().is_some() {
+                bench.anew_over_once = anew_over_once(model, plan, sample).await?;
+            }
             Ok(vectors)
         }
         Topology::Video => {
@@ -195,6 +213,31 @@ async fn embed(
             Ok(vectors)
         }
     }
+}
+
+/// The same overlapping windows, their frames encoded window by window and once each.
+async fn anew_over_once(model: &VideoModel, plan: &Plan, sample: &[Frame]) -> anyhow::Result<Option<f64>> {
+    // Time starts anew with each file of the sample.
+    let Some(sample) = sample.chunk_by(|a, b| a.pts < b.pts).max_by_key(|file| file.len()) else { return Ok(None) };
+    let mut cutter = Windows::new(plan.span, plan.frames, 0);
+    let windows: Vec<Window<Frame>> = sample.iter().flat_map(|frame| cutter.push(frame.pts, frame.clone())).collect();
+    if windows.len() < 2 {
+        return Ok(None);
+    }
+    let anew = core_seconds(async || {
+        model.encode(windows.clone()).await?;
+        Ok(1)
+    })
+    .await?;
+    let once = core_seconds(async || {
+        let mut cutter = Windows::new(plan.span, plan.frames, 0);
+        let features = model.features(sample.to_vec()).await?;
+        let windows = features.into_iter().flat_map(|feature| cutter.push(feature.pts, feature)).collect();
+        model.pool(windows).await?;
+        Ok(1)
+    })
+    .await?;
+    Ok(Some(anew / once))
 }
 
 fn cut<T: Clone>(items: &[T], length: usize, pts: impl Fn(&T) -> Duration) -> Vec<Window<T>> {
@@ -236,12 +279,18 @@ async fn whole(
     bench: &mut Bench,
 ) -> anyhow::Result<()> {
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let spec =
-        |name: &str| CollectionSpec { name: name.to_owned(), dim: bundle.dim(), bundle: bundle.hash().to_owned() };
+    let spec = |name: &str| CollectionSpec {
+        name: name.to_owned(),
+        dim: bundle.dim(),
+        bundle: bundle.hash().to_owned(),
+        feature_dim: plan.features.then(|| bundle.manifest().feature_dim()),
+    };
     let open =
         async |name: &str| crate::store::open(&StoreChoice::Edge { dir: dir.path().join(name) }, &spec(name)).await;
     let alone = open("alone").await?;
-    let (cost, bytes_per_window) = store_alone(&alone, &dir.path().join("alone"), &vectors).await?;
+    let feature: Arc<[f32]> = (0..bundle.manifest().feature_dim()).map(|d| (d as f32).sin()).collect();
+    let kept = vec![feature; if plan.features { plan.frames } else { 0 }];
+    let (cost, bytes_per_window) = store_alone(&alone, &dir.path().join("alone"), &vectors, &kept).await?;
     let windows_per_second = plan.stride().map_or(1.0 / bench.footage_s, |stride| 1.0 / stride.as_secs_f64());
     bench.stages.push(Stage { name: "store", core_s_per_s: cost * windows_per_second });
     let sum: f64 = bench.stages.iter().map(|stage| stage.core_s_per_s).sum();
@@ -287,6 +336,7 @@ async fn store_alone(
     store: &Arc<dyn VectorStore>,
     dir: &Path,
     vectors: &[crate::embed::Embedding],
+    features: &[Arc<[f32]>],
 ) -> anyhow::Result<(f64, f64)> {
     let record = |number: usize| Record {
         id: Uuid::from_u128(number as u128),
@@ -299,8 +349,10 @@ async fn store_alone(
             start: Duration::from_secs(number as u64),
             end: Duration::from_secs(number as u64 + 2),
             wall_ms: None,
+            caption: None,
             plan: "w2 s1 f8 auto".to_owned(),
         },
+        features: features.to_vec(),
     };
     let fill = async |numbers: std::ops::Range<usize>| -> anyhow::Result<u64> {
         for start in numbers.clone().step_by(256) {
@@ -357,6 +409,11 @@ fn print(app: &App, bench: &Bench) -> anyhow::Result<()> {
         .collect();
     print!("{}", text::table(&["stage alone", "core-s per s of footage", "hours per hour with all cores"], &rows));
     println!("limiting: {}", bench.limiting);
+    if let Some(ratio) = bench.anew_over_once {
+        println!(
+            "overlapping windows: encoding each window's frames anew takes {ratio:.1}× the processor time of each frame once"
+        );
+    }
     if let (Some(whole), Some(share)) = (bench.whole_h_per_h, bench.whole_over_bound) {
         println!(
             "whole run: {whole:.1} hours of video per hour, {share:.2} of the bound of {:.1}",

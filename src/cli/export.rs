@@ -42,6 +42,7 @@ pub(super) async fn run(app: &App, args: ExportArgs) -> anyhow::Result<End> {
                 "end_s": seconds(payload.end),
                 "label": payload.label,
                 "tags": payload.tags,
+                "caption": payload.caption,
             });
             if args.vectors {
                 line["vector"] = json!(record.vector.as_slice());

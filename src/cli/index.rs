@@ -16,6 +16,7 @@ use crate::config::IndexSettings;
 use crate::config::plan::{BundleVideo, Plan};
 use crate::decode::Sampling;
 use crate::embed::bundle::Bundle;
+use crate::embed::manifest::Topology;
 use crate::embed::model::VideoModel;
 use crate::ingest::run::{Totals, run as run_all};
 use crate::ingest::{Ingest, Observer, Options};
@@ -135,7 +136,11 @@ pub(super) async fn files(
     } else {
         let store = app.store(&bundle).await?;
         ledger.add_collection(&bundle.collection(), &name)?;
-        let model = VideoModel::open(&bundle, &app.embed_settings())?;
+        let settings = app.embed_settings();
+        let mut model = VideoModel::open(&bundle, &settings)?;
+        if let Some(beams) = plan.caption_beams {
+            model = model.with_captions(&bundle, &settings, beams)?;
+        }
         app.say(format_args!(
             "{} with model {} on {}",
             text::count(found.files.len() as u64, "file"),
@@ -198,6 +203,9 @@ pub(super) fn plan(settings: &IndexSettings, bundle: &Bundle) -> anyhow::Result<
         interval: video.interval(),
         tolerance: video.interval_tolerance,
         stride_frames: video.stride_frames,
+        per_frame: video.topology == Topology::FramesHead,
+        reranks: bundle.manifest().rerank.is_some(),
+        caption_beams: bundle.manifest().captions.as_ref().map(|captions| captions.beams),
     };
     Ok(Plan::new(settings, video)?)
 }

@@ -97,10 +97,17 @@ fn describe(manifest: &Manifest) -> String {
         Topology::FramesHead => "frame encoder with mean pooling",
         Topology::Video => "video encoder",
     };
-    format!(
+    let mut text = format!(
         "{kind}, {} numbers, {} frames every {} s at {}×{}",
         manifest.dim, video.frames, video.interval_s, manifest.pixels.width, manifest.pixels.height
-    )
+    );
+    if manifest.rerank.is_some() {
+        text.push_str(", re-ranks");
+    }
+    if manifest.captions.is_some() {
+        text.push_str(", writes captions");
+    }
+    text
 }
 
 fn info(app: &App, model: &str) -> anyhow::Result<End> {

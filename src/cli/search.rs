@@ -1,4 +1,4 @@
-//! `clipseek search`: a caption in, moments out.
+//! `clipseek search`: what happens in words, a picture or another moment in, moments out.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Local, NaiveDate, NaiveTime, TimeZone};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use globset::GlobBuilder;
 use serde::Serialize;
 use serde_json::json;
@@ -19,12 +19,13 @@ use crate::decode::pixels::{Orientation, Picture, Shrinker};
 use crate::embed::Embedding;
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
-use crate::embed::model::{TextModel, VideoModel};
+use crate::embed::model::{RerankModel, TextModel, VideoModel};
 use crate::ledger::Ledger;
 use crate::search::moments::Moment;
+use crate::search::rerank::rerank;
 use crate::search::{combine, search};
 use crate::source::{MediaId, file_uri};
-use crate::store::{Filter, VectorStore};
+use crate::store::{Filter, Query, VectorStore, Wanted, has_words};
 use crate::window::Window;
 
 #[derive(Args)]
@@ -32,6 +33,12 @@ pub(super) struct SearchArgs {
     /// What happens, in words
     #[arg(value_name = "TEXT", required_unless_present_any = ["image", "like"])]
     query: Option<String>,
+    /// What TEXT is compared with
+    #[arg(long, value_enum, default_value_t)]
+    mode: Mode,
+    /// Judge the N best windows again, by TEXT and their frames together (needs a model that re-ranks)
+    #[arg(long, value_name = "N", requires = "query", value_parser = clap::value_parser!(u16).range(1..))]
+    rerank: Option<u16>,
     /// Name of a model or its folder
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
@@ -56,6 +63,9 @@ pub(super) struct SearchArgs {
     /// Only footage recorded before this time
     #[arg(long, value_name = "TIME", value_parser = wall_clock)]
     before: Option<i64>,
+    /// Only moments whose caption has all of these words (needs a model that writes captions)
+    #[arg(long, value_name = "WORDS")]
+    caption: Option<String>,
     /// What it should not be (repeatable)
     #[arg(long, value_name = "TEXT")]
     not: Vec<String>,
@@ -73,6 +83,28 @@ pub(super) struct SearchArgs {
     thumbnails: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// The pictures, by the model (score: cosine similarity)
+    #[default]
+    Vector,
+    /// The captions, by their words (score: BM25)
+    Text,
+    /// Both, whichever list has it (score: reciprocal ranks fused)
+    Hybrid,
+}
+
+impl Mode {
+    /// Digits of a score that tell moments apart.
+    fn digits(self) -> usize {
+        match self {
+            Self::Vector => 3,
+            Self::Text => 2,
+            Self::Hybrid => 4,
+        }
+    }
+}
+
 /// A moment as it is printed.
 #[derive(Serialize)]
 struct Shown {
@@ -86,6 +118,8 @@ struct Shown {
     peak_s: f64,
     score: f32,
     confidence: Option<f32>,
+    /// Of the best window.
+    caption: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thumbnail: Option<String>,
     #[serde(skip)]
@@ -103,6 +137,7 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
     if args.query.as_deref().is_some_and(|query| query.trim().is_empty()) {
         bail!("the query is empty: say what happens, such as \"a dog catches a frisbee\"");
     }
+    check_words(&args)?;
     let Some(ledger) = app.existing_ledger()? else {
         app.say(format_args!("nothing is indexed in {} yet: clipseek index PATH", app.settings.data_dir.display()));
         return show(app, &args, Vec::new());
@@ -121,13 +156,61 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
     }
     let filter = filter(&ledger, &args)?;
     let store = app.store(&bundle).await?;
-    let vector = vector(app, &bundle, store.as_ref(), &args).await?;
-    let moments = search(&store, vector, filter, args.limit.into()).await?;
+    if args.mode != Mode::Vector || args.caption.is_some() {
+        check_captions(&bundle, store.as_ref()).await?;
+    }
+    if args.rerank.is_some() && bundle.manifest().rerank.is_none() {
+        bail!("the model {} does not re-rank: --rerank needs one that does (CLIP4Clip's tightTransf)", bundle.name());
+    }
+    let wanted = wanted(app, &bundle, store.as_ref(), &args).await?;
+    let limit = args.limit.into();
+    let moments = match (args.rerank, &args.query) {
+        (Some(candidates), Some(text)) => {
+            let model = RerankModel::open(&bundle, &app.embed_settings())?;
+            let query = Query { wanted, limit: candidates.into(), filter };
+            rerank(&store, &query, &model, text, limit).await?
+        }
+        _ => search(&store, &wanted, filter, limit).await?,
+    };
     let shown = moments
         .into_iter()
         .map(|moment| place(&ledger, moment, args.path.as_deref()))
         .collect::<anyhow::Result<_>>()?;
     show(app, &args, shown)
+}
+
+/// What is asked of captions can be asked.
+fn check_words(args: &SearchArgs) -> anyhow::Result<()> {
+    if let Some(caption) = args.caption.as_deref().filter(|caption| !has_words(caption)) {
+        bail!("--caption {caption:?}: no word to look for (words such as \"the\" are not)");
+    }
+    let (Mode::Text | Mode::Hybrid, mode) = (args.mode, args.mode.to_possible_value()) else { return Ok(()) };
+    let mode = mode.map_or_else(String::new, |mode| mode.get_name().to_owned());
+    let Some(query) = args.query.as_deref() else {
+        bail!("--mode {mode} looks for words in captions: give it a TEXT, not --image or --like");
+    };
+    if !has_words(query) {
+        bail!(
+            "{query:?}: no word to look for in captions (words such as \"the\" are not): say more, or use --mode vector"
+        );
+    }
+    if args.mode == Mode::Text && !args.not.is_empty() {
+        bail!("--not is about what the pictures show: use --mode vector or hybrid");
+    }
+    Ok(())
+}
+
+async fn check_captions(bundle: &Bundle, store: &dyn VectorStore) -> anyhow::Result<()> {
+    if store.captions().await? > 0 {
+        return Ok(());
+    }
+    match bundle.manifest().captions {
+        Some(_) => bail!("no window has a caption: index again with index.captions = true"),
+        None => bail!(
+            "the model {} writes no captions: --mode text or hybrid and --caption need one that does",
+            bundle.name()
+        ),
+    }
 }
 
 fn filter(ledger: &Ledger, args: &SearchArgs) -> anyhow::Result<Filter> {
@@ -141,6 +224,7 @@ fn filter(ledger: &Ledger, args: &SearchArgs) -> anyhow::Result<Filter> {
         tags: args.tags.clone(),
         after_ms: args.after,
         before_ms: args.before,
+        caption: args.caption.clone(),
     })
 }
 
@@ -156,6 +240,16 @@ fn media_matching(ledger: &Ledger, glob: &str) -> anyhow::Result<Vec<MediaId>> {
     media.sort();
     media.dedup();
     Ok(media)
+}
+
+/// Words in captions need no model.
+async fn wanted(app: &App, bundle: &Bundle, store: &dyn VectorStore, args: &SearchArgs) -> anyhow::Result<Wanted> {
+    let text = args.query.clone().unwrap_or_default();
+    Ok(match args.mode {
+        Mode::Vector => Wanted::Vector(vector(app, bundle, store, args).await?),
+        Mode::Text => Wanted::Text(text),
+        Mode::Hybrid => Wanted::Hybrid(vector(app, bundle, store, args).await?, text),
+    })
 }
 
 /// The vector of whatever is being looked for.
@@ -237,6 +331,7 @@ fn place(ledger: &Ledger, moment: Moment, glob: Option<&str>) -> anyhow::Result<
         peak_s: text::seconds(moment.peak),
         score: moment.score,
         confidence: None,
+        caption: moment.payload.caption,
         thumbnail: None,
         media: moment.payload.media_id,
         file,
@@ -254,7 +349,7 @@ fn show(app: &App, args: &SearchArgs, mut moments: Vec<Shown>) -> anyhow::Result
     } else if moments.is_empty() {
         println!("nothing found");
     } else {
-        print(&moments);
+        print(&moments, args.mode);
     }
     let Some(best) = moments.first() else { return Ok(End::Nothing) };
     if args.open {
@@ -263,23 +358,29 @@ fn show(app: &App, args: &SearchArgs, mut moments: Vec<Shown>) -> anyhow::Result
     Ok(End::Done)
 }
 
-fn print(moments: &[Shown]) {
+fn print(moments: &[Shown], mode: Mode) {
     let rows: Vec<Vec<String>> = (1..)
         .zip(moments)
         .map(|(rank, moment)| {
             vec![
                 rank.to_string(),
-                format!("{:.3}", moment.score),
+                format!("{:.*}", mode.digits(), moment.score),
                 format!("{} – {}", text::clock(moment.start), text::clock(moment.end)),
                 text::path(&moment.file),
                 moment.label.clone().unwrap_or_default(),
             ]
         })
         .collect();
+    // Whole where nobody's window would wrap it.
+    let terminal = terminal_size::terminal_size_of(std::io::stdout());
+    let width = terminal.map_or(usize::MAX, |(width, _)| usize::from(width.0).saturating_sub(3));
     let table = text::table(&["#", "score", "moment", "file", "label"], &rows);
     for (line, moment) in table.lines().zip([None].into_iter().chain(moments.iter().map(Some))) {
         println!("{line}");
         if let Some(moment) = moment {
+            if let Some(caption) = &moment.caption {
+                println!("   {}", text::line(caption, width));
+            }
             println!("   {}", play_command(moment));
         }
     }

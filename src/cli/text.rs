@@ -47,6 +47,16 @@ pub(super) fn path(path: &Path) -> String {
     short.to_string_lossy().chars().flat_map(escape).collect()
 }
 
+/// Any text on one line, at most `width` characters of it.
+pub(super) fn line(text: &str, width: usize) -> String {
+    let line: Vec<char> = text.trim().chars().flat_map(escape).collect();
+    if line.len() <= width {
+        return line.into_iter().collect();
+    }
+    let kept: String = line[..width.saturating_sub(1)].iter().collect();
+    kept.trim_end().to_owned() + "…"
+}
+
 fn escape(character: char) -> Vec<char> {
     if character.is_control() { character.escape_default().collect() } else { vec![character] }
 }
@@ -120,6 +130,13 @@ mod tests {
         assert_eq!(shell(Path::new("/v/it's.mp4")), r"'/v/it'\''s.mp4'");
         assert_eq!(shell(Path::new("/v/a\nb.mp4")), r"$'/v/a\nb.mp4'");
         assert_eq!(path(Path::new("/v/a\nb.mp4")), r"/v/a\nb.mp4");
+    }
+
+    #[test]
+    fn long_texts_end_in_dots() {
+        assert_eq!(line(" a dog\nruns ", 20), "a dog\\nruns");
+        assert_eq!(line("a dog runs", 10), "a dog runs");
+        assert_eq!(line("a dog runs", 7), "a dog…");
     }
 
     #[test]

@@ -56,6 +56,12 @@ pub struct IndexSettings {
     pub frames: Option<usize>,
     pub stride_frames: Option<usize>,
     pub sampling: Sampling,
+    /// Write what happens in each window, where the bundle has a caption decoder.
+    pub captions: bool,
+    /// Hypotheses kept per caption, 1 is greedy; unset: as the bundle says.
+    pub caption_beams: Option<usize>,
+    /// Keep the frame features of every window in the store, as float16; unset: where the bundle can re-rank with them.
+    pub frame_features: Option<bool>,
     /// Files decoded side by side; unset: two more than there are cores.
     pub jobs: Option<usize>,
     /// Longer side of the pictures shown beside moments.
@@ -77,6 +83,9 @@ impl Default for IndexSettings {
             frames: None,
             stride_frames: None,
             sampling: Sampling::Auto,
+            captions: true,
+            caption_beams: None,
+            frame_features: None,
             jobs: None,
             thumbnail_px: 320,
             thumbnail_secs: 2.0,
@@ -236,6 +245,8 @@ mod tests {
         full.index.stride_secs = Some(1.0);
         full.index.frames = Some(1);
         full.index.stride_frames = Some(1);
+        full.index.caption_beams = Some(1);
+        full.index.frame_features = Some(true);
         full.index.jobs = Some(1);
         full.store.url = Some("x".into());
         full.store.api_key = Some("x".into());

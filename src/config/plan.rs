@@ -14,6 +14,12 @@ pub struct BundleVideo {
     pub interval: Duration,
     pub tolerance: f64,
     pub stride_frames: usize,
+    /// Frames are encoded one by one.
+    pub per_frame: bool,
+    /// Compares texts with frame features.
+    pub reranks: bool,
+    /// Writes captions, with this many beams.
+    pub caption_beams: Option<usize>,
 }
 
 /// How every file of a run is sampled and cut.
@@ -25,6 +31,10 @@ pub struct Plan {
     pub want: Want,
     pub sampling: Sampling,
     pub tolerance: f64,
+    /// Keep the frame features of each window.
+    pub features: bool,
+    /// Write captions, with this many beams.
+    pub caption_beams: Option<usize>,
 }
 
 impl Plan {
@@ -58,18 +68,32 @@ impl Plan {
             }
             (Span::Sliding { length, stride }, Want::Every(interval), bundle.tolerance)
         };
-        Ok(Self { span, frames, want, sampling: settings.sampling, tolerance })
+        let features = settings.frame_features.unwrap_or(bundle.reranks);
+        if features && !bundle.per_frame {
+            let problem = "index.frame_features: this model takes whole windows, its frames have no features";
+            return Err(ConfigError::Invalid(vec![problem.to_owned()]));
+        }
+        let beams = bundle.caption_beams.map(|beams| settings.caption_beams.unwrap_or(beams));
+        let caption_beams = beams.filter(|_| settings.captions);
+        Ok(Self { span, frames, want, sampling: settings.sampling, tolerance, features, caption_beams })
     }
 
     /// Names the plan in records and ledger; another key means the file has to be indexed again.
     pub fn key(&self) -> String {
         let sampling = self.sampling;
-        match self.span {
+        let mut key = match self.span {
             Span::Whole => format!("whole f{} {sampling}", self.frames),
             Span::Sliding { length, stride } => {
                 format!("w{} s{} f{} {sampling}", length.as_secs_f64(), stride.as_secs_f64(), self.frames)
             }
+        };
+        if self.features {
+            key.push_str(" features");
         }
+        if let Some(beams) = self.caption_beams {
+            key.push_str(&format!(" captions{beams}"));
+        }
+        key
     }
 
     /// Time from one window to the next; none where the file is one window.
@@ -91,6 +115,9 @@ mod tests {
         interval: Duration::from_millis(250),
         tolerance: 0.2,
         stride_frames: 4,
+        per_frame: true,
+        reranks: false,
+        caption_beams: None,
     };
 
     fn key(settings: IndexSettings) -> String {
@@ -105,6 +132,23 @@ mod tests {
         assert_eq!(key(IndexSettings { window_secs: Some(8.0), ..default.clone() }), "w8 s4 f8 auto");
         assert_eq!(key(IndexSettings { stride_frames: Some(8), ..default.clone() }), "w2 s2 f8 auto");
         assert_eq!(key(IndexSettings { window_whole: true, ..default }), "whole f8 auto");
+    }
+
+    #[test]
+    fn features_and_captions_are_part_of_the_plan() {
+        let key = |settings, bundle| Plan::new(&settings, bundle).map(|plan| plan.key());
+        let default = IndexSettings::default();
+        let able = BundleVideo { reranks: true, caption_beams: Some(5), ..BUNDLE };
+        assert_eq!(key(default.clone(), able).unwrap(), "w2 s1 f8 auto features captions5");
+        let less = IndexSettings { captions: false, frame_features: Some(false), ..default.clone() };
+        assert_eq!(key(less, able).unwrap(), "w2 s1 f8 auto");
+        let greedy = IndexSettings { caption_beams: Some(1), ..default.clone() };
+        assert_eq!(key(greedy.clone(), able).unwrap(), "w2 s1 f8 auto features captions1");
+        assert_eq!(key(greedy, BUNDLE).unwrap(), "w2 s1 f8 auto", "a model without a decoder writes no captions");
+        let wanted = IndexSettings { frame_features: Some(true), ..default };
+        assert_eq!(key(wanted.clone(), BUNDLE).unwrap(), "w2 s1 f8 auto features");
+        let error = key(wanted, BundleVideo { per_frame: false, ..BUNDLE }).unwrap_err().to_string();
+        assert!(error.contains("whole windows"), "{error}");
     }
 
     #[test]

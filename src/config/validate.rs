@@ -21,6 +21,7 @@ impl Settings {
         let at_least_one = [
             ("index.frames", index.frames),
             ("index.stride_frames", index.stride_frames),
+            ("index.caption_beams", index.caption_beams),
             ("index.jobs", index.jobs),
             ("model.threads", self.model.threads),
             ("model.batch_frames", Some(self.model.batch_frames)),

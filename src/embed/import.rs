@@ -98,7 +98,8 @@ pub fn import(dir: &Path, name: &str, dest: &Path, variant: Variant) -> Result<B
     // Opened as it will be when used: a graph for a single picture, say, is found out now.
     let bundle = Bundle::load(&staging.0)?;
     OnnxFrameEncoder::open(&bundle, &probe_settings())?;
-    OnnxTextEncoder::open(&bundle, Arc::new(TextTokenizer::open(&bundle)?), &probe_settings())?;
+    let tokenizer = Arc::new(TextTokenizer::open(&bundle)?);
+    OnnxTextEncoder::open(&bundle, tokenizer, &probe_settings())?.check_vocabulary(&bundle)?;
     std::fs::rename(&staging.0, &target).map_err(created)?;
     Ok(Bundle::load(&target)?)
 }
@@ -222,6 +223,8 @@ impl Export {
             },
             graphs: Graphs { frame: Some(vision), head: None, video: None, text: text_graph },
             tokenizer: FileEntry { file: TOKENIZER.to_owned(), sha256: hash(dir, TOKENIZER)? },
+            rerank: None,
+            captions: None,
         })
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::captions::CaptionsEntry;
 use super::digest::sha256_of_values;
+use super::rerank::RerankEntry;
 use crate::decode::{Interpolation, PixelSpec, Resize};
 
 /// The only manifest format there is.
@@ -32,6 +34,12 @@ pub struct Manifest {
     pub similarity: Similarity,
     pub graphs: Graphs,
     pub tokenizer: FileEntry,
+    /// Present for a model that can compare a text with the frames of a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<RerankEntry>,
+    /// Present for a model that says what happens in a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captions: Option<CaptionsEntry>,
 }
 
 /// Present for a model that knows only part of the world.
@@ -180,6 +188,14 @@ impl Manifest {
         let weights = self.graph_entries().into_iter().filter_map(|(_, graph)| graph.weights.as_ref());
         files.extend(weights.map(|weights| ("weights", weights.file.as_str(), weights.sha256.as_str())));
         files.push(("tokenizer", &self.tokenizer.file, &self.tokenizer.sha256));
+        if let Some(rerank) = &self.rerank {
+            files.push(("rerank graph", &rerank.file, &rerank.sha256));
+        }
+        if let Some(CaptionsEntry { tokenizer, memory, step, .. }) = &self.captions {
+            files.push(("caption memory graph", &memory.file, &memory.sha256));
+            files.push(("caption step graph", &step.file, &step.sha256));
+            files.push(("caption tokenizer", &tokenizer.file, &tokenizer.sha256));
+        }
         if let Some(scope) = &self.scope {
             files.push(("scope", &scope.stats, &scope.sha256));
         }
@@ -206,7 +222,11 @@ impl Manifest {
         for (_, file) in value.pointer_mut("/graphs").and_then(|g| g.as_object_mut()).into_iter().flatten() {
             file.as_object_mut().expect("a struct is an object").remove("file");
         }
-        value["tokenizer"].as_object_mut().expect("a struct is an object").remove("file");
+        for entry in ["/tokenizer", "/rerank", "/captions/tokenizer", "/captions/memory", "/captions/step"] {
+            if let Some(file) = value.pointer_mut(entry).and_then(|entry| entry.as_object_mut()) {
+                file.remove("file");
+            }
+        }
         sha256_of_values(&value)
     }
 
@@ -300,6 +320,19 @@ impl Manifest {
             format!("video.feature_dim is {}, it must be from 1 to 65536", feature_dim.unwrap_or_default()),
         );
         demand(head.as_ref().is_none_or(|g| g.mask.is_some()), "graphs.head needs mask".to_owned());
+        for (key, there) in [("rerank", self.rerank.is_some()), ("captions", self.captions.is_some())] {
+            demand(
+                !there || self.video.topology == Topology::FramesHead,
+                format!("[{key}] needs topology frames+head: it looks at frame features"),
+            );
+        }
+        if let Some(CaptionsEntry { max_words, beams, .. }) = self.captions {
+            demand(
+                (1..=1024).contains(&max_words),
+                format!("captions.max_words is {max_words}, it must be from 1 to 1024"),
+            );
+            demand((1..=64).contains(&beams), format!("captions.beams is {beams}, it must be from 1 to 64"));
+        }
 
         for (role, file, sha256) in self.files() {
             demand(is_plain_path(file), format!("{role}: file {file:?} must lie inside the bundle's folder"));

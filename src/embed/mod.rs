@@ -1,11 +1,12 @@
 //! Model bundles and their ONNX Runtime sessions: frames, windows and captions to unit vectors.
 //!
 //! A model is data: [`manifest`] and [`bundle`] read and check it, [`import`] makes one of a usual ONNX export. The
-//! traits below are what a bundle becomes; [`onnx`] and [`text`] implement them with sessions of [`runtime`], [`worker`]
-//! gives each session a thread behind a bounded queue, [`model`] is what the rest of the program holds, [`hashed`] is
-//! the double for tests.
+//! traits below are what a bundle becomes; [`onnx`], [`text`], [`captions`] and [`rerank`] implement them with sessions of
+//! [`runtime`], [`worker`] gives each session a thread behind a bounded queue, [`model`] is what the rest of the program
+//! holds, [`hashed`] is the double for tests.
 
 pub mod bundle;
+pub mod captions;
 mod digest;
 #[cfg(feature = "onnx")]
 mod export;
@@ -17,6 +18,7 @@ pub mod manifest;
 pub mod model;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+pub mod rerank;
 pub mod runtime;
 pub mod scope;
 #[cfg(feature = "onnx")]
@@ -103,6 +105,16 @@ pub trait Head: Send {
 /// The frames of a window to its vector, for models without per-frame features.
 pub trait VideoEncoder: Send {
     fn encode(&mut self, windows: &[Window<Frame>]) -> Result<Vec<Embedding>, EmbedError>;
+}
+
+/// What happens in a window, in words, from its features.
+pub trait Captioner: Send {
+    fn caption(&mut self, windows: &[Window<Feature>]) -> Result<Vec<String>, EmbedError>;
+}
+
+/// How well a text fits the frames of each window. Scores are comparable for one text only.
+pub trait Reranker: Send {
+    fn score(&mut self, text: &str, windows: &[Vec<Arc<[f32]>>]) -> Result<Vec<f32>, EmbedError>;
 }
 
 /// Captions to vectors.

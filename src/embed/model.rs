@@ -9,7 +9,7 @@ use super::bundle::{Bundle, Check, verify_files};
 use super::runtime::EmbedSettings;
 use super::text::TextTokenizer;
 use super::worker::{Stats, Worker};
-use super::{EmbedError, Embedding, Feature, FrameEncoder, Head, TextEncoder, VideoEncoder};
+use super::{Captioner, EmbedError, Embedding, Feature, FrameEncoder, Head, Reranker, TextEncoder, VideoEncoder};
 use crate::decode::Frame;
 use crate::window::Window;
 
@@ -17,6 +17,7 @@ use crate::window::Window;
 #[derive(Clone)]
 pub struct VideoModel {
     stages: Stages,
+    captioner: Option<Worker<Window<Feature>, String>>,
     device: Arc<str>,
 }
 
@@ -67,12 +68,30 @@ impl VideoModel {
     ) -> Result<Self, EmbedError> {
         let frames = Worker::start("embed-frames", batch, move |frames: &[Frame]| encoder.encode(frames))?;
         let head = Worker::start("embed-head", batch, move |windows: &[Window<Feature>]| head.pool(windows))?;
-        Ok(Self { stages: Stages::FramesHead { frames, head }, device: device.into() })
+        Ok(Self { stages: Stages::FramesHead { frames, head }, captioner: None, device: device.into() })
     }
 
     pub fn of_windows(mut encoder: Box<dyn VideoEncoder>, device: &str, batch: usize) -> Result<Self, EmbedError> {
         let worker = Worker::start("embed-video", batch, move |windows: &[Window<Frame>]| encoder.encode(windows))?;
-        Ok(Self { stages: Stages::Video(worker), device: device.into() })
+        Ok(Self { stages: Stages::Video(worker), captioner: None, device: device.into() })
+    }
+
+    /// With the bundle's caption decoder; `beams` hypotheses per window.
+    #[cfg(feature = "onnx")]
+    pub fn with_captions(self, bundle: &Bundle, settings: &EmbedSettings, beams: usize) -> Result<Self, EmbedError> {
+        let captioner = super::captions::OnnxCaptioner::open(bundle, settings, Some(beams))?;
+        self.captioned_by(Box::new(captioner), settings.batch)
+    }
+
+    #[cfg(not(feature = "onnx"))]
+    pub fn with_captions(self, _: &Bundle, _: &EmbedSettings, _: usize) -> Result<Self, EmbedError> {
+        Err(without_onnx())
+    }
+
+    pub fn captioned_by(mut self, mut captioner: Box<dyn Captioner>, batch: usize) -> Result<Self, EmbedError> {
+        let caption = move |windows: &[Window<Feature>]| captioner.caption(windows);
+        self.captioner = Some(Worker::start("embed-captions", batch, caption)?);
+        Ok(self)
     }
 
     /// What the encoder runs on: `cpu`, `cuda:0`.
@@ -97,6 +116,14 @@ impl VideoModel {
             Stages::Video(_) => {
                 Err(EmbedError::Input("this model takes windows of frames, not of features".to_owned()))
             }
+        }
+    }
+
+    /// What happens in each window; `None` without a decoder.
+    pub async fn captions(&self, windows: Vec<Window<Feature>>) -> Result<Option<Vec<String>>, EmbedError> {
+        match &self.captioner {
+            Some(captioner) => captioner.run(windows).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -168,6 +195,38 @@ impl TextModel {
     }
 }
 
+/// Judges candidates by their frames.
+#[derive(Clone)]
+pub struct RerankModel {
+    worker: Worker<Candidates, Vec<f32>>,
+}
+
+/// A text, and the frame features of the windows to compare it with.
+type Candidates = (String, Vec<Vec<Arc<[f32]>>>);
+
+impl RerankModel {
+    #[cfg(feature = "onnx")]
+    pub fn open(bundle: &Bundle, settings: &EmbedSettings) -> Result<Self, EmbedError> {
+        Self::of(Box::new(super::rerank::OnnxReranker::open(bundle, settings)?))
+    }
+
+    #[cfg(not(feature = "onnx"))]
+    pub fn open(_: &Bundle, _: &EmbedSettings) -> Result<Self, EmbedError> {
+        Err(without_onnx())
+    }
+
+    pub fn of(mut reranker: Box<dyn Reranker>) -> Result<Self, EmbedError> {
+        let score =
+            move |queries: &[Candidates]| queries.iter().map(|(text, windows)| reranker.score(text, windows)).collect();
+        Ok(Self { worker: Worker::start("embed-rerank", 1, score)? })
+    }
+
+    /// One score per window: comparable for this text only.
+    pub async fn score(&self, text: String, windows: Vec<Vec<Arc<[f32]>>>) -> Result<Vec<f32>, EmbedError> {
+        Ok(self.worker.run(vec![(text, windows)]).await?.swap_remove(0))
+    }
+}
+
 #[cfg(not(feature = "onnx"))]
 fn without_onnx() -> EmbedError {
     EmbedError::Runtime("this clipseek is built without the feature `onnx`".to_owned())
@@ -179,7 +238,16 @@ pub fn verify(dir: &Path, settings: &EmbedSettings) -> Vec<Check> {
     if checks.iter().all(|check| check.outcome.is_ok()) {
         let outcome = Bundle::load(dir).map_err(EmbedError::from);
         let outcomes = match &outcome {
-            Ok(bundle) => vec![("video", try_video(bundle, settings)), ("text", try_text(bundle, settings))],
+            Ok(bundle) => {
+                let mut outcomes = vec![("video", try_video(bundle, settings)), ("text", try_text(bundle, settings))];
+                if bundle.manifest().rerank.is_some() {
+                    outcomes.push(("rerank", try_rerank(bundle, settings)));
+                }
+                if bundle.manifest().captions.is_some() {
+                    outcomes.push(("captions", try_captions(bundle, settings)));
+                }
+                outcomes
+            }
             Err(_) => vec![("bundle", outcome.map(|_| String::new()))],
         };
         checks.extend(
@@ -237,8 +305,47 @@ fn try_video(bundle: &Bundle, settings: &EmbedSettings) -> Result<String, EmbedE
 fn try_text(bundle: &Bundle, settings: &EmbedSettings) -> Result<String, EmbedError> {
     let tokenizer = Arc::new(TextTokenizer::open(bundle)?);
     let mut encoder = super::text::OnnxTextEncoder::open(bundle, tokenizer, settings)?;
+    encoder.check_vocabulary(bundle)?;
     encoder.encode(&["a dog catches a frisbee".to_owned(), "rain".to_owned()])?;
     Ok(format!("runs on {}", encoder.device()))
+}
+
+/// Waves of many lengths, as the features of one window.
+#[cfg(feature = "onnx")]
+fn some_features(bundle: &Bundle) -> Window<Feature> {
+    let manifest = bundle.manifest();
+    let values = |i: usize| (0..manifest.feature_dim()).map(|d| ((i * 31 + d * 7) as f32).sin()).collect();
+    let feature = |i: usize| Feature { pts: manifest.video.interval() * i as u32, values: values(i) };
+    let items: Vec<Feature> = (0..manifest.video.frames).map(feature).collect();
+    Window { start: items[0].pts, end: items[items.len() - 1].pts, items }
+}
+
+#[cfg(feature = "onnx")]
+fn try_rerank(bundle: &Bundle, settings: &EmbedSettings) -> Result<String, EmbedError> {
+    let mut reranker = super::rerank::OnnxReranker::open(bundle, settings)?;
+    let window = some_features(bundle).items.into_iter().map(|feature| feature.values).collect();
+    let score = reranker.score("a dog catches a frisbee", &[window])?[0];
+    if !score.is_finite() {
+        return Err(EmbedError::Runtime(format!("rerank graph: the score is {score}")));
+    }
+    Ok(format!("runs on {}", reranker.device()))
+}
+
+#[cfg(feature = "onnx")]
+fn try_captions(bundle: &Bundle, settings: &EmbedSettings) -> Result<String, EmbedError> {
+    let mut captioner = super::captions::OnnxCaptioner::open(bundle, settings, None)?;
+    captioner.caption(&[some_features(bundle)])?;
+    Ok(format!("runs on {}, {} tokens at the most", captioner.device(), captioner.max_words()))
+}
+
+#[cfg(not(feature = "onnx"))]
+fn try_rerank(_: &Bundle, _: &EmbedSettings) -> Result<String, EmbedError> {
+    Err(without_onnx())
+}
+
+#[cfg(not(feature = "onnx"))]
+fn try_captions(_: &Bundle, _: &EmbedSettings) -> Result<String, EmbedError> {
+    Err(without_onnx())
 }
 
 #[cfg(not(feature = "onnx"))]

@@ -56,13 +56,7 @@ impl Graph {
             element: TensorElementType::Float32,
             dims: &[Dim::Free("batch"), Dim::Is(dim)],
         };
-        let mut problems = compare("input", session.inputs(), inputs);
-        let stray = session.inputs().iter().filter(|i| inputs.iter().all(|p| p.name != i.name()));
-        problems.extend(stray.map(|i| format!("input {:?} is not in the manifest", i.name())));
-        problems.extend(compare("output", session.outputs(), &[output]));
-        if !problems.is_empty() {
-            return Err(bundle.error(format!("{role} graph ({}): {}", entry.file, problems.join("; "))).into());
-        }
+        check_ports(bundle, role, &entry.file, &session, inputs, &[output])?;
         Ok(Self { role, session, device, output: entry.output.clone(), dim })
     }
 
@@ -92,6 +86,26 @@ impl Graph {
             return Err(EmbedError::Runtime(problem));
         }
         Ok(values.chunks_exact(self.dim).map(<[f32]>::to_vec).collect())
+    }
+}
+
+/// Whether a graph takes and gives what the manifest says, and takes nothing else.
+pub(super) fn check_ports(
+    bundle: &Bundle,
+    role: &str,
+    file: &str,
+    session: &Session,
+    inputs: &[Port<'_>],
+    outputs: &[Port<'_>],
+) -> Result<(), BundleError> {
+    let mut problems = compare("input", session.inputs(), inputs);
+    let stray = session.inputs().iter().filter(|i| inputs.iter().all(|p| p.name != i.name()));
+    problems.extend(stray.map(|i| format!("input {:?} is not in the manifest", i.name())));
+    problems.extend(compare("output", session.outputs(), outputs));
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(bundle.error(format!("{role} graph ({file}): {}", problems.join("; "))))
     }
 }
 
@@ -244,32 +258,74 @@ impl OnnxHead {
 
 impl Head for OnnxHead {
     fn pool(&mut self, windows: &[Window<Feature>]) -> Result<Vec<Embedding>, EmbedError> {
-        let Some(longest) = windows.iter().map(|w| w.items.len()).max() else { return Ok(Vec::new()) };
-        let frames = self.fixed_frames.unwrap_or(longest);
+        if windows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let features = windows.iter().map(|window| window.items.iter().map(|feature| &*feature.values));
+        let filled = FilledWindows::new(features, self.feature_dim, self.fixed_frames)?;
+        let inputs = vec![(self.input.as_str(), filled.values()?), (&self.mask, filled.mask()?)];
+        let rows = self.graph.run(inputs, windows.len())?;
+        rows.into_iter().map(Embedding::new).collect()
+    }
+}
+
+/// The features of windows as one array `[N, T, feature_dim]` with mask `[N, T]`: zeros where a window has fewer frames.
+pub(super) struct FilledWindows {
+    values: Vec<f32>,
+    mask: Vec<f32>,
+    shape: [usize; 3],
+}
+
+impl FilledWindows {
+    /// T is `frames` where given, else the most that a window has.
+    pub(super) fn new<'a, W>(windows: W, feature_dim: usize, frames: Option<usize>) -> Result<Self, EmbedError>
+    where
+        W: ExactSizeIterator<Item: ExactSizeIterator<Item = &'a [f32]>> + Clone,
+    {
+        let longest = windows.clone().map(|window| window.len()).max().unwrap_or(0);
+        let frames = frames.unwrap_or(longest);
         if longest > frames {
             return Err(EmbedError::Input(format!("a window has {longest} frames, this model takes at most {frames}")));
         }
-        let mut values = vec![0.0f32; windows.len() * frames * self.feature_dim];
-        let mut mask = vec![0.0f32; windows.len() * frames];
-        for (w, window) in windows.iter().enumerate() {
-            if window.items.is_empty() {
+        let shape = [windows.len(), frames, feature_dim];
+        let mut filled =
+            Self { values: vec![0.0; shape.iter().product()], mask: vec![0.0; windows.len() * frames], shape };
+        for (w, window) in windows.enumerate() {
+            if window.len() == 0 {
                 return Err(EmbedError::Input("a window has no frames".to_owned()));
             }
-            for (i, feature) in window.items.iter().enumerate() {
-                if feature.values.len() != self.feature_dim {
-                    let (found, dim) = (feature.values.len(), self.feature_dim);
-                    return Err(EmbedError::Input(format!("a feature has {found} values, this model's have {dim}")));
+            for (row, feature) in (w * frames..).zip(window) {
+                if feature.len() != feature_dim {
+                    let found = feature.len();
+                    return Err(EmbedError::Input(format!(
+                        "a feature has {found} values, this model's have {feature_dim}"
+                    )));
                 }
-                let row = w * frames + i;
-                values[row * self.feature_dim..(row + 1) * self.feature_dim].copy_from_slice(&feature.values);
-                mask[row] = 1.0;
+                filled.values[row * feature_dim..(row + 1) * feature_dim].copy_from_slice(feature);
+                filled.mask[row] = 1.0;
             }
         }
-        let (batch, frames) = (windows.len() as i64, frames as i64);
-        let values = tensor([batch, frames, self.feature_dim as i64], &values)?;
-        let mask = tensor([batch, frames], &mask)?;
-        let rows = self.graph.run(vec![(&self.input, values), (&self.mask, mask)], windows.len())?;
-        rows.into_iter().map(Embedding::new).collect()
+        Ok(filled)
+    }
+
+    pub(super) fn values(&self) -> Result<SessionInputValue<'_>, EmbedError> {
+        tensor(self.shape.map(|n| n as i64), &self.values)
+    }
+
+    /// T.
+    pub(super) fn frames(&self) -> usize {
+        self.shape[1]
+    }
+
+    /// The mask's rows of these windows, one after the other.
+    pub(super) fn mask_rows(&self, windows: impl Iterator<Item = usize>) -> Vec<f32> {
+        let frames = self.frames();
+        windows.flat_map(|window| &self.mask[window * frames..(window + 1) * frames]).copied().collect()
+    }
+
+    pub(super) fn mask(&self) -> Result<SessionInputValue<'_>, EmbedError> {
+        let [windows, frames, _] = self.shape.map(|n| n as i64);
+        tensor([windows, frames], &self.mask)
     }
 }
 

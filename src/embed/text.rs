@@ -65,6 +65,18 @@ impl TextTokenizer {
         Ok(tokens)
     }
 
+    /// Ids of one query in the first template, not padded.
+    pub fn ids(&self, query: &str) -> Result<Vec<i64>, EmbedError> {
+        let encoding = self.tokenizer.encode_fast(self.prompts(query)?.swap_remove(0), true);
+        let encoding = encoding.map_err(|e| EmbedError::Tokenizer(e.to_string()))?;
+        Ok(encoding.get_ids().iter().map(|id| i64::from(*id)).collect())
+    }
+
+    #[cfg(feature = "onnx")]
+    fn largest_id(&self) -> u32 {
+        self.tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
+    }
+
     /// The query in each of the bundle's templates. A query without a word is refused.
     pub fn prompts(&self, query: &str) -> Result<Vec<String>, EmbedError> {
         let query = query.trim();
@@ -134,6 +146,29 @@ mod encoder {
 
         pub fn device(&self) -> Device {
             self.graph.device()
+        }
+
+        /// Whether the graph takes every id that the tokenizer gives: another model's tokenizer shows here, not in the
+        /// middle of a search.
+        pub fn check_vocabulary(&mut self, bundle: &Bundle) -> Result<(), EmbedError> {
+            let largest = self.tokenizer.largest_id();
+            let length = match self.tokenizer.text.padding {
+                Padding::Longest => 1,
+                Padding::MaxLength => self.tokenizer.text.context_length,
+            };
+            let (ids, ones) = (vec![i64::from(largest); length], vec![1i64; length]);
+            let shape = [1, length as i64];
+            let mut inputs = vec![(self.input.as_str(), tensor(shape, &ids)?)];
+            if let Some(mask) = &self.mask {
+                inputs.push((mask, tensor(shape, &ones)?));
+            }
+            self.graph.run(inputs, 1).map(drop).map_err(|error| {
+                let problem = format!(
+                    "the tokenizer gives ids up to {largest}, which the text graph does not take: it is of another \
+                     model ({error})"
+                );
+                bundle.error(problem).into()
+            })
         }
     }
 

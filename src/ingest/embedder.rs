@@ -1,5 +1,6 @@
-//! Frames of one medium to the vectors of its windows, for both kinds of model.
+//! Frames of one medium to what is kept of its windows, for both kinds of model.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::plan::Plan;
@@ -9,15 +10,19 @@ use crate::embed::{
 };
 use crate::window::{Window, Windows};
 
-/// A window and its vector.
+/// A window and what is kept of it.
 pub(super) struct Embedded {
     pub(super) window: Window<()>,
     pub(super) vector: Embedding,
+    pub(super) caption: Option<String>,
+    /// Empty where the plan keeps none.
+    pub(super) features: Vec<Arc<[f32]>>,
 }
 
 pub(super) struct Embedder {
     model: VideoModel,
     windows: Cut,
+    keeps_features: bool,
     scope: Option<Scope>,
     /// Sum and number of the distances from what the model knows.
     distance: (f64, u64),
@@ -35,7 +40,8 @@ impl Embedder {
             Topology::FramesHead => Cut::Features(Windows::new(plan.span, plan.frames, resume_at)),
             Topology::Video => Cut::Frames(Windows::new(plan.span, plan.frames, resume_at)),
         };
-        Self { model, windows, scope: bundle.scope().cloned(), distance: (0.0, 0) }
+        let keeps_features = plan.features;
+        Self { model, windows, keeps_features, scope: bundle.scope().cloned(), distance: (0.0, 0) }
     }
 
     pub(super) fn from(&self) -> Duration {
@@ -61,7 +67,7 @@ impl Embedder {
                     self.distance.1 += features.len() as u64;
                 }
                 let full = features.into_iter().flat_map(|feature| windows.push(feature.pts, feature)).collect();
-                pool(&self.model, full).await
+                pool(&self.model, full, self.keeps_features).await
             }
             Cut::Frames(windows) => {
                 let full = frames.into_iter().flat_map(|frame| windows.push(frame.pts, frame)).collect();
@@ -75,7 +81,7 @@ impl Embedder {
         match &mut self.windows {
             Cut::Features(windows) => {
                 let rest = std::mem::replace(windows, Windows::new(crate::window::Span::Whole, 1, 0)).finish(end);
-                pool(&self.model, rest).await
+                pool(&self.model, rest, self.keeps_features).await
             }
             Cut::Frames(windows) => {
                 let rest = std::mem::replace(windows, Windows::new(crate::window::Span::Whole, 1, 0)).finish(end);
@@ -90,26 +96,29 @@ impl Embedder {
     }
 }
 
-async fn pool(model: &VideoModel, windows: Vec<Window<Feature>>) -> Result<Vec<Embedded>, EmbedError> {
+async fn pool(model: &VideoModel, windows: Vec<Window<Feature>>, keep: bool) -> Result<Vec<Embedded>, EmbedError> {
     if windows.is_empty() {
         return Ok(Vec::new());
     }
-    let spans = spans(&windows);
-    Ok(zip(spans, model.pool(windows).await?))
+    let (vectors, captions) = tokio::try_join!(model.pool(windows.clone()), model.captions(windows.clone()))?;
+    let mut captions = captions.map(Vec::into_iter);
+    let embedded = |(Window { start, end, items }, vector): (Window<Feature>, Embedding)| Embedded {
+        window: Window { start, end, items: Vec::new() },
+        vector,
+        // An empty caption says nothing.
+        caption: captions.as_mut().and_then(|captions| captions.next()).filter(|caption| !caption.is_empty()),
+        features: if keep { items.into_iter().map(|feature| feature.values).collect() } else { Vec::new() },
+    };
+    Ok(windows.into_iter().zip(vectors).map(embedded).collect())
 }
 
 async fn encode(model: &VideoModel, windows: Vec<Window<Frame>>) -> Result<Vec<Embedded>, EmbedError> {
     if windows.is_empty() {
         return Ok(Vec::new());
     }
-    let spans = spans(&windows);
-    Ok(zip(spans, model.encode(windows).await?))
-}
-
-fn spans<T>(windows: &[Window<T>]) -> Vec<Window<()>> {
-    windows.iter().map(|w| Window { start: w.start, end: w.end, items: Vec::new() }).collect()
-}
-
-fn zip(spans: Vec<Window<()>>, vectors: Vec<Embedding>) -> Vec<Embedded> {
-    spans.into_iter().zip(vectors).map(|(window, vector)| Embedded { window, vector }).collect()
+    let spans: Vec<_> = windows.iter().map(|w| Window { start: w.start, end: w.end, items: Vec::new() }).collect();
+    let vectors = model.encode(windows).await?;
+    let embedded =
+        |(window, vector): (Window<()>, Embedding)| Embedded { window, vector, caption: None, features: Vec::new() };
+    Ok(spans.into_iter().zip(vectors).map(embedded).collect())
 }

@@ -411,13 +411,13 @@ impl<'a> Job<'a> {
     }
 
     async fn keep(&mut self, embedded: Vec<Embedded>) -> Result<(), IngestError> {
-        for Embedded { window, vector } in embedded {
-            self.pending.push(self.record(&window, vector));
+        for embedded in embedded {
+            self.pending.push(self.record(embedded));
         }
         if self.pending.len() >= RECORDS_PER_UPSERT { self.upsert().await } else { Ok(()) }
     }
 
-    fn record(&self, window: &Window<()>, vector: crate::embed::Embedding) -> Record {
+    fn record(&self, Embedded { window, vector, caption, features }: Embedded) -> Record {
         let recorded = self.row.probe.as_ref().and_then(|probe| probe.recorded_at_ms);
         let payload = Payload {
             media_id: self.media,
@@ -427,9 +427,10 @@ impl<'a> Job<'a> {
             start: window.start,
             end: window.end,
             wall_ms: recorded.map(|at| at + window.start.as_millis() as i64),
+            caption,
             plan: self.ingest.plan.key(),
         };
-        Record { id: record_id(self.media, window, self.ingest.bundle.hash()), vector, payload }
+        Record { id: record_id(self.media, &window, self.ingest.bundle.hash()), vector, payload, features }
     }
 
     async fn upsert(&mut self) -> Result<(), IngestError> {

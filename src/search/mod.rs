@@ -1,12 +1,14 @@
-//! Caption to moments: prompt templates → text encoder → nearest windows under filters → [`moments`].
+//! What is wanted to moments: nearest windows, windows whose captions have the words, or both, under filters →
+//! [`moments`]; [`rerank`] gives the best windows a second look.
 
 pub mod moments;
+pub mod rerank;
 
 use std::sync::Arc;
 
 use crate::embed::{EmbedError, Embedding};
-use crate::store::{Filter, Hit, Query, StoreError, VectorStore};
-use moments::Moment;
+use crate::store::{Filter, Hit, Query, StoreError, VectorStore, Wanted};
+use moments::{Heights, Moment};
 
 /// Candidates fetched per moment asked for, at first; windows of one moment crowd each other out, so more are fetched
 /// while that brings fewer moments than were asked for.
@@ -23,6 +25,11 @@ pub enum SearchError {
     Embed(#[from] EmbedError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "{without} of {of} candidates have no frame features in the store: index their files again, with \
+         index.frame_features unset or true"
+    )]
+    NoFeatures { without: usize, of: usize },
 }
 
 /// What to look for: the wanted vector, less the unwanted ones.
@@ -36,19 +43,28 @@ pub fn combine(wanted: &Embedding, unwanted: &[Embedding]) -> Result<Embedding, 
     Embedding::new(vector)
 }
 
-/// At most `limit` moments nearest to the vector, best first.
+/// At most `limit` moments that answer best, best first; their scores are those of [`Wanted`].
 pub async fn search(
     store: &Arc<dyn VectorStore>,
-    vector: Embedding,
+    wanted: &Wanted,
     filter: Filter,
     limit: usize,
 ) -> Result<Vec<Moment>, SearchError> {
     let mut candidates = (limit * CANDIDATES_PER_MOMENT).max(MIN_CANDIDATES);
     loop {
-        let query = Query { vector: vector.clone(), limit: candidates, filter: filter.clone() };
-        let hits: Vec<Hit> = store.search(&query).await?;
+        let find =
+            async |wanted: Wanted| store.search(&Query { wanted, limit: candidates, filter: filter.clone() }).await;
+        let hits: Vec<Hit> = find(wanted.clone()).await?;
+        let moments = match wanted {
+            Wanted::Vector(_) => moments::merge(&hits, &[Heights::above_median(&hits)], limit),
+            Wanted::Text(_) => moments::merge(&hits, &[Heights::above_zero(&hits)], limit),
+            Wanted::Hybrid(vector, text) => {
+                let near = find(Wanted::Vector(vector.clone())).await?;
+                let said = find(Wanted::Text(text.clone())).await?;
+                moments::merge(&hits, &[Heights::above_median(&near), Heights::above_zero(&said)], limit)
+            }
+        };
         let exhausted = hits.len() < candidates;
-        let moments = moments::merge(hits, limit);
         if moments.len() >= limit || exhausted || candidates >= MAX_CANDIDATES {
             return Ok(moments);
         }

@@ -1,14 +1,18 @@
 //! Windows to moments. Pure.
 //!
 //! The best window not yet taken is a peak. It grows to both sides over windows of the same medium that overlap or touch
-//! the last one and score at least half way between the peak and the floor (full width at half maximum); the floor is
-//! the median of all candidates. Other windows that overlap a moment are suppressed, so a moment is shown once.
+//! the last one and score at least half way between the peak and a floor (full width at half maximum). Other windows
+//! that overlap a moment are suppressed, so a moment is shown once.
+//!
+//! Heights are those of the lists that found the peak ([`Heights`]), each for itself: of cosine similarities, which have
+//! no natural zero, the floor is the median of the candidates; of BM25 it is 0, what a caption without any of the words
+//! scores. Scores that fuse lists only say what comes first: they are made of ranks, which tell nothing of how much
+//! better one window answers than its neighbour.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::source::MediaId;
 use crate::store::{Hit, Payload};
 
 /// Neighbouring windows that answer a query, merged.
@@ -20,18 +24,46 @@ pub struct Moment {
     /// Middle of the best window.
     pub peak: Duration,
     pub end: Duration,
-    /// Cosine similarity of the best window.
+    /// Of the best window, as the list of candidates has it.
     pub score: f32,
     /// Of the best window.
     pub payload: Payload,
 }
 
+/// One list of windows whose scores can be compared as heights.
+pub struct Heights<'a> {
+    hits: &'a [Hit],
+    floor: f32,
+}
+
+impl<'a> Heights<'a> {
+    pub fn above_median(hits: &'a [Hit]) -> Self {
+        let mut scores: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
+        scores.sort_by(|a, b| b.total_cmp(a));
+        Self { hits, floor: scores.get(scores.len() / 2).copied().unwrap_or(0.0) }
+    }
+
+    pub fn above_zero(hits: &'a [Hit]) -> Self {
+        Self { hits, floor: 0.0 }
+    }
+
+    /// Spans of the peak's medium that are at least half as high as it; none where it is not in this list.
+    fn around(&self, peak: &Hit) -> Vec<(Duration, Duration)> {
+        let Some(height) = self.hits.iter().find(|hit| hit.id == peak.id).map(|hit| hit.score) else {
+            return Vec::new();
+        };
+        let (media, half) = (peak.payload.media_id, self.floor + (height - self.floor) / 2.0);
+        let good = self.hits.iter().filter(|hit| hit.payload.media_id == media && hit.score >= half);
+        good.map(|hit| (hit.payload.start, hit.payload.end)).collect()
+    }
+}
+
 /// At most `limit` moments, best first, from candidates in any order.
-pub fn merge(mut hits: Vec<Hit>, limit: usize) -> Vec<Moment> {
+pub fn merge(candidates: &[Hit], heights: &[Heights<'_>], limit: usize) -> Vec<Moment> {
+    let mut hits: Vec<&Hit> = candidates.iter().collect();
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
-    let Some(floor) = hits.get(hits.len() / 2).map(|hit| hit.score) else { return Vec::new() };
     let mut moments: Vec<Moment> = Vec::new();
-    for peak in &hits {
+    for peak in hits {
         if moments.len() == limit {
             break;
         }
@@ -39,10 +71,10 @@ pub fn merge(mut hits: Vec<Hit>, limit: usize) -> Vec<Moment> {
         if moments.iter().any(|moment| moment.payload.media_id == media && overlaps(moment, &peak.payload)) {
             continue;
         }
-        let half = floor + (peak.score - floor) / 2.0;
         let taken: Vec<(Duration, Duration)> =
             moments.iter().filter(|m| m.payload.media_id == media).map(|m| (m.start, m.end)).collect();
-        let (start, end) = grow(peak, &neighbours(&hits, media, half), &taken);
+        let around: Vec<_> = heights.iter().flat_map(|heights| heights.around(peak)).collect();
+        let (start, end) = grow(peak, &around, &taken);
         moments.push(Moment {
             id: peak.id,
             start,
@@ -53,12 +85,6 @@ pub fn merge(mut hits: Vec<Hit>, limit: usize) -> Vec<Moment> {
         });
     }
     moments
-}
-
-/// Spans of a medium's windows that score at least `least`.
-fn neighbours(hits: &[Hit], media: MediaId, least: f32) -> Vec<(Duration, Duration)> {
-    let good = hits.iter().filter(|hit| hit.payload.media_id == media && hit.score >= least);
-    good.map(|hit| (hit.payload.start, hit.payload.end)).collect()
 }
 
 /// The span of the peak and of everything that reaches it, up to the moments that are there already.
@@ -95,6 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::source::MediaId;
 
     fn hit(media: u128, start: u64, score: f32) -> Hit {
         let payload = Payload {
@@ -105,9 +132,14 @@ mod tests {
             start: Duration::from_secs(start),
             end: Duration::from_secs(start + 2),
             wall_ms: None,
+            caption: None,
             plan: String::new(),
         };
         Hit { id: Uuid::from_u128(media * 1000 + u128::from(start)), score, payload }
+    }
+
+    fn by_cosine(hits: &[Hit], limit: usize) -> Vec<Moment> {
+        merge(hits, &[Heights::above_median(hits)], limit)
     }
 
     fn spans(moments: &[Moment]) -> Vec<(u64, u64)> {
@@ -117,8 +149,8 @@ mod tests {
     #[test]
     fn neighbours_above_half_height_are_one_moment() {
         let scores = [0.1, 0.1, 0.7, 0.9, 0.8, 0.1, 0.1, 0.1, 0.6, 0.1];
-        let hits = scores.iter().zip(0..).map(|(score, start)| hit(1, start, *score)).collect();
-        let moments = merge(hits, 2);
+        let hits: Vec<Hit> = scores.iter().zip(0..).map(|(score, start)| hit(1, start, *score)).collect();
+        let moments = by_cosine(&hits, 2);
         assert_eq!(spans(&moments), [(2, 6), (8, 10)]);
         assert_eq!(moments[0].peak, Duration::from_secs(4));
     }
@@ -126,19 +158,48 @@ mod tests {
     #[test]
     fn media_are_not_mixed_and_the_limit_holds() {
         let hits = vec![hit(1, 0, 0.9), hit(2, 1, 0.8), hit(3, 0, 0.1), hit(3, 9, 0.05)];
-        assert_eq!(spans(&merge(hits.clone(), 10)).len(), 4);
-        assert_eq!(spans(&merge(hits, 1)), [(0, 2)]);
+        assert_eq!(spans(&by_cosine(&hits, 10)).len(), 4);
+        assert_eq!(spans(&by_cosine(&hits, 1)), [(0, 2)]);
     }
 
     #[test]
     fn equal_scores_are_one_moment_per_stretch() {
         let hits = vec![hit(1, 0, 0.5), hit(1, 1, 0.5), hit(1, 7, 0.5)];
-        assert_eq!(spans(&merge(hits, 10)), [(0, 3), (7, 9)]);
+        assert_eq!(spans(&by_cosine(&hits, 10)), [(0, 3), (7, 9)]);
     }
 
     #[test]
     fn nothing_in_nothing_out() {
-        assert!(merge(Vec::new(), 5).is_empty());
+        assert!(by_cosine(&[], 5).is_empty());
+    }
+
+    #[test]
+    fn captions_grow_over_all_that_say_half_as_much() {
+        // Nearly all answer well: above their median only the two best would be left.
+        let scores = [1.9, 4.1, 4.0, 4.2, 4.1, 4.0, 1.9];
+        let hits: Vec<Hit> = scores.iter().zip(0..).map(|(score, start)| hit(1, start, *score)).collect();
+        let moments = merge(&hits, &[Heights::above_zero(&hits)], 5);
+        assert_eq!(spans(&moments), [(1, 7)], "the others overlap it");
+    }
+
+    /// The fused list has every window of a short film, all with much the same score.
+    #[test]
+    fn fused_moments_are_as_long_as_the_list_that_found_them_says() {
+        let near: Vec<Hit> = [0.1, 0.1, 0.1, 0.1, 0.8, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
+            .iter()
+            .zip(0..)
+            .map(|(score, start)| hit(1, start, *score))
+            .collect();
+        let said = vec![hit(1, 9, 3.0), hit(1, 10, 2.9), hit(1, 11, 1.0)];
+        let rank = |hits: &[Hit], id: Uuid| {
+            let mut hits: Vec<&Hit> = hits.iter().collect();
+            hits.sort_by(|a, b| b.score.total_cmp(&a.score));
+            hits.iter().position(|hit| hit.id == id).map_or(0.0, |rank| 1.0 / (61 + rank) as f32)
+        };
+        let fused: Vec<Hit> =
+            near.iter().map(|hit| Hit { score: rank(&near, hit.id) + rank(&said, hit.id), ..hit.clone() }).collect();
+        let moments = merge(&fused, &[Heights::above_median(&near), Heights::above_zero(&said)], 2);
+        assert_eq!(spans(&moments), [(8, 13), (4, 7)].map(|(start, end)| (start, end)));
     }
 
     proptest! {
@@ -147,7 +208,7 @@ mod tests {
             windows in prop::collection::btree_map((0u128..3, 0u64..60), -1.0f32..1.0, 0..80), limit in 0usize..20
         ) {
             let hits: Vec<Hit> = windows.iter().map(|((media, start), score)| hit(*media, *start, *score)).collect();
-            let moments = merge(hits.clone(), limit);
+            let moments = by_cosine(&hits, limit);
             prop_assert!(moments.len() <= limit);
             prop_assert!(moments.windows(2).all(|pair| pair[0].score >= pair[1].score));
             for (i, a) in moments.iter().enumerate() {

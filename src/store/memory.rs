@@ -1,6 +1,6 @@
 //! Exact search over records in memory: the double for tests, and the judge of the other stores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Annotation, CollectionSpec, Filter, Hit, Page, Payload, Query, Record, Selection, StoreError, VectorStore,
-    sort_hits,
+    Annotation, CollectionSpec, Filter, Hit, Page, Payload, Query, RRF_K, Record, Selection, StoreError, VectorStore,
+    Wanted, bm25, rounded, sort_hits,
 };
+use crate::embed::Embedding;
 use crate::source::MediaId;
 
 type Records = BTreeMap<Uuid, Record>;
@@ -28,7 +29,12 @@ impl MemoryStore {
     /// Opens the same records again, as a folder or a server would be.
     pub fn reopen(&self, collection: &CollectionSpec) -> Result<Self, StoreError> {
         collection.accept(&self.collection)?;
-        Ok(Self { collection: collection.clone(), records: self.records.clone() })
+        let kept = self.collection.feature_dim;
+        if let Some(kept) = kept {
+            collection.accept_feature_dim(kept)?;
+        }
+        let collection = CollectionSpec { feature_dim: collection.feature_dim.or(kept), ..collection.clone() };
+        Ok(Self { collection, records: self.records.clone() })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Records> {
@@ -43,28 +49,34 @@ impl MemoryStore {
 #[async_trait]
 impl VectorStore for MemoryStore {
     async fn upsert(&self, records: &[Record]) -> Result<(), StoreError> {
-        for record in records {
-            self.collection.check_vector(&record.vector)?;
-        }
-        self.write().extend(records.iter().map(|record| (record.id, record.clone())));
+        self.collection.check_records(records)?;
+        let stored = |record: &Record| {
+            let features = rounded(&record.features).into_iter().map(Arc::from).collect();
+            (record.id, Record { features, ..record.clone() })
+        };
+        self.write().extend(records.iter().map(stored));
         Ok(())
     }
 
     async fn search(&self, query: &Query) -> Result<Vec<Hit>, StoreError> {
-        self.collection.check_vector(&query.vector)?;
-        let mut hits: Vec<Hit> = self
-            .read()
-            .values()
-            .filter(|record| matches(&query.filter, &record.payload))
-            .map(|record| Hit {
-                id: record.id,
-                score: record.vector.dot(&query.vector),
-                payload: record.payload.clone(),
-            })
-            .collect();
-        sort_hits(&mut hits);
-        hits.truncate(query.limit);
-        Ok(hits)
+        let best = |mut hits: Vec<Hit>| {
+            sort_hits(&mut hits);
+            hits.truncate(query.limit);
+            hits
+        };
+        let records = self.read();
+        Ok(match &query.wanted {
+            Wanted::Vector(vector) => {
+                self.collection.check_vector(vector)?;
+                best(nearest(&records, vector, &query.filter))
+            }
+            Wanted::Text(text) => best(by_caption(&records, text, &query.filter)),
+            Wanted::Hybrid(vector, text) => {
+                self.collection.check_vector(vector)?;
+                let lists = [nearest(&records, vector, &query.filter), by_caption(&records, text, &query.filter)];
+                best(fuse(lists.map(best)))
+            }
+        })
     }
 
     async fn delete(&self, selection: &Selection) -> Result<u64, StoreError> {
@@ -90,18 +102,27 @@ impl VectorStore for MemoryStore {
             .range((from, Bound::Unbounded))
             .map(|(_, record)| record)
             .filter(|record| media.is_none_or(|media| record.payload.media_id == media));
-        let page: Vec<Record> = rest.by_ref().take(limit.max(1)).cloned().collect();
+        let page: Vec<Record> = rest.by_ref().take(limit.max(1)).map(without_features).collect();
         let next = rest.next().and(page.last().map(|record| record.id));
         Ok(Page { records: page, next })
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
-        Ok(self.read().get(&id).cloned())
+        Ok(self.read().get(&id).map(without_features))
+    }
+
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<Arc<[f32]>>>, StoreError> {
+        let records = self.read();
+        Ok(ids.iter().map(|id| records.get(id).map(|record| record.features.clone()).unwrap_or_default()).collect())
     }
 
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
         let held = |record: &&Record| media.is_none_or(|media| record.payload.media_id == media);
         Ok(self.read().values().filter(held).count() as u64)
+    }
+
+    async fn captions(&self) -> Result<u64, StoreError> {
+        Ok(self.read().values().filter(|record| !caption(&record.payload).is_empty()).count() as u64)
     }
 
     async fn flush(&self) -> Result<(), StoreError> {
@@ -113,13 +134,70 @@ impl VectorStore for MemoryStore {
     }
 }
 
+fn hit(record: &Record, score: f32) -> Hit {
+    Hit { id: record.id, score, payload: record.payload.clone() }
+}
+
+fn nearest(records: &Records, vector: &Embedding, filter: &Filter) -> Vec<Hit> {
+    let matching = records.values().filter(|record| matches(filter, &record.payload));
+    matching.map(|record| hit(record, record.vector.dot(vector))).collect()
+}
+
+fn by_caption(records: &Records, text: &str, filter: &Filter) -> Vec<Hit> {
+    let captions: Vec<(&Record, bm25::Sparse)> = records
+        .values()
+        .map(|record| (record, caption(&record.payload)))
+        .filter(|(_, caption)| !caption.is_empty())
+        .collect();
+    let mut query = bm25::query(text);
+    for (word, weight) in &mut query {
+        let with = captions.iter().filter(|(_, caption)| caption.contains_key(word)).count();
+        *weight *= bm25::idf(captions.len(), with);
+    }
+    captions
+        .iter()
+        .filter(|(record, caption)| {
+            matches(filter, &record.payload) && query.keys().any(|word| caption.contains_key(word))
+        })
+        .map(|(record, caption)| {
+            hit(record, query.iter().map(|(word, weight)| weight * caption.get(word).unwrap_or(&0.0)).sum())
+        })
+        .collect()
+}
+
+fn fuse(lists: [Vec<Hit>; 2]) -> Vec<Hit> {
+    let mut fused: HashMap<Uuid, Hit> = HashMap::new();
+    for list in lists {
+        for (rank, found) in (1..).zip(list) {
+            let entry = fused.entry(found.id).or_insert(Hit { score: 0.0, ..found });
+            entry.score += 1.0 / (RRF_K + rank) as f32;
+        }
+    }
+    fused.into_values().collect()
+}
+
+fn caption(payload: &Payload) -> bm25::Sparse {
+    payload.caption.as_deref().map(bm25::caption).unwrap_or_default()
+}
+
+fn without_features(record: &Record) -> Record {
+    Record { features: Vec::new(), ..record.clone() }
+}
+
 fn matches(filter: &Filter, payload: &Payload) -> bool {
-    let Filter { media, label, tags, after_ms, before_ms } = filter;
-    media.as_ref().is_none_or(|media| media.contains(&payload.media_id))
+    let Filter { media, label, tags, after_ms, before_ms, caption } = filter;
+    !filter.matches_nothing()
+        && media.as_ref().is_none_or(|media| media.contains(&payload.media_id))
         && label.as_ref().is_none_or(|label| payload.label.as_ref() == Some(label))
         && tags.iter().all(|tag| payload.tags.contains(tag))
         && after_ms.is_none_or(|after| payload.wall_ms.is_some_and(|wall| wall >= after))
         && before_ms.is_none_or(|before| payload.wall_ms.is_some_and(|wall| wall < before))
+        && caption.as_ref().is_none_or(|wanted| {
+            payload
+                .caption
+                .as_ref()
+                .is_some_and(|caption| bm25::distinct_words(wanted).is_subset(&bm25::distinct_words(caption)))
+        })
 }
 
 fn selected(selection: &Selection, payload: &Payload) -> bool {

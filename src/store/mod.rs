@@ -2,8 +2,10 @@
 //! [`edge`] (embedded Qdrant, a folder), [`qdrant`] (a server over gRPC), [`memory`] (exact; the judge).
 //!
 //! A store is opened for one collection ([`CollectionSpec`]), and a collection holds the vectors of one bundle: [`open`]
-//! refuses any other.
+//! refuses any other. Beside its vector a record may have a caption, which is found by its words ([`bm25`]), and the
+//! features of its frames, which are only kept and given back.
 
+mod bm25;
 #[cfg(feature = "edge")]
 pub mod edge;
 pub mod memory;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use half::f16;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -29,6 +32,10 @@ pub struct CollectionSpec {
     pub dim: usize,
     /// Content hash of the bundle.
     pub bundle: String,
+    /// Length of the frame features kept with each record; absent: none are added. Given for a collection that was
+    /// made without, they are kept from then on.
+    #[serde(skip)] // the engines know it
+    pub feature_dim: Option<usize>,
 }
 
 impl CollectionSpec {
@@ -43,7 +50,7 @@ impl CollectionSpec {
         Ok(())
     }
 
-    /// Whether this bundle may use what is there.
+    /// Whether this bundle may use what is there; `found.feature_dim` is not looked at.
     fn accept(&self, found: &CollectionSpec) -> Result<(), StoreError> {
         if found.bundle != self.bundle {
             return Err(StoreError::Foreign { collection: self.name.clone(), found: found.bundle.clone() });
@@ -54,6 +61,43 @@ impl CollectionSpec {
     fn accept_dim(&self, found: usize) -> Result<(), StoreError> {
         if found != self.dim {
             return Err(StoreError::Dimension { collection: self.name.clone(), expected: found, actual: self.dim });
+        }
+        Ok(())
+    }
+
+    fn accept_feature_dim(&self, found: usize) -> Result<(), StoreError> {
+        match self.feature_dim {
+            Some(actual) if actual != found => {
+                Err(StoreError::FeatureDimension { collection: self.name.clone(), expected: found, actual })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_records(&self, records: &[Record]) -> Result<(), StoreError> {
+        for record in records {
+            self.check_vector(&record.vector)?;
+            self.check_features(record)?;
+        }
+        Ok(())
+    }
+
+    fn check_features(&self, record: &Record) -> Result<(), StoreError> {
+        let id = record.id;
+        if record.features.is_empty() {
+            return Ok(());
+        }
+        let Some(expected) = self.feature_dim else {
+            return Err(StoreError::Other(format!("record {id} has frame features, its collection keeps none")));
+        };
+        for row in &record.features {
+            if row.len() != expected {
+                let (collection, actual) = (self.name.clone(), row.len());
+                return Err(StoreError::FeatureDimension { collection, expected, actual });
+            }
+            if let Some(value) = row.iter().find(|value| !f16::from_f32(**value).is_finite()) {
+                return Err(StoreError::Other(format!("record {id}: frame feature {value} is no number of 16 bits")));
+            }
         }
         Ok(())
     }
@@ -111,6 +155,9 @@ pub struct Record {
     pub id: Uuid,
     pub vector: Embedding,
     pub payload: Payload,
+    /// Of the window's frames, in time order, not normalised; empty where the collection keeps none. Rounded to
+    /// float16 by the store, which gives them back by [`VectorStore::features`] only: they are large.
+    pub features: Vec<Arc<[f32]>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +174,9 @@ pub struct Payload {
     pub end: Duration,
     /// Wall clock at `start`, Unix milliseconds, where it is known.
     pub wall_ms: Option<i64>,
+    /// What the bundle's decoder says of the window; `None` and a caption without words are found by no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
     /// How the medium was cut and sampled (see `ingest::plan_key`); records of an older plan are removed once the new
     /// ones are in.
     pub plan: String,
@@ -143,20 +193,52 @@ pub struct Filter {
     /// Wall clock, Unix milliseconds: `after <= wall_ms < before`; records without wall clock do not match.
     pub after_ms: Option<i64>,
     pub before_ms: Option<i64>,
+    /// All of these words must be in the caption, in any order, case and inflection; without words (`"the"`, `"!"`)
+    /// nothing matches.
+    pub caption: Option<String>,
+}
+
+impl Filter {
+    /// What engines would take for "no narrowing".
+    fn matches_nothing(&self) -> bool {
+        self.media.as_ref().is_some_and(Vec::is_empty)
+            || self.caption.as_ref().is_some_and(|caption| bm25::distinct_words(caption).is_empty())
+    }
+}
+
+/// Whether there is anything in this text that a caption could be found by: stop words and signs are not.
+pub fn has_words(text: &str) -> bool {
+    !bm25::words(text).is_empty()
 }
 
 #[derive(Clone, Debug)]
 pub struct Query {
-    pub vector: Embedding,
+    pub wanted: Wanted,
     pub limit: usize,
     pub filter: Filter,
 }
+
+/// What records are compared with.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// Every record, by cosine similarity.
+    Vector(Embedding),
+    /// Those records whose captions have at least one of the words, by BM25. The counts behind it are those of the
+    /// collection, or on a server with several shards those of each shard.
+    Text(String),
+    /// The best [`Query::limit`] of both lists, fused by reciprocal rank (Cormack, Clarke and Büttcher, SIGIR 2009):
+    /// the sum over the lists of 1 / ([`RRF_K`] + rank), ranks from 1.
+    Hybrid(Embedding, String),
+}
+
+/// The constant of the paper.
+pub const RRF_K: usize = 60;
 
 /// Best first; ties in the order of ids.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
     pub id: Uuid,
-    /// Cosine similarity.
+    /// As [`Wanted`] says.
     pub score: f32,
     pub payload: Payload,
 }
@@ -189,6 +271,8 @@ pub struct Page {
 pub enum StoreError {
     #[error("collection {collection} holds {expected}-dimensional vectors, the model makes {actual}")]
     Dimension { collection: String, expected: usize, actual: usize },
+    #[error("collection {collection} keeps frame features of {expected} values, the model makes {actual}")]
+    FeatureDimension { collection: String, expected: usize, actual: usize },
     #[error("collection {collection} belongs to another model ({found})")]
     Foreign { collection: String, found: String },
     /// Another process has it open.
@@ -214,8 +298,12 @@ pub trait VectorStore: Send + Sync {
     async fn scan(&self, media: Option<MediaId>, after: Option<Uuid>, limit: usize) -> Result<Page, StoreError>;
     /// The record with this id, with its vector.
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError>;
+    /// The frame features of these records, in their order; empty where none are kept or there is no such record.
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<Arc<[f32]>>>, StoreError>;
     /// Records in all, or of one medium.
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError>;
+    /// Records whose captions have words.
+    async fn captions(&self) -> Result<u64, StoreError>;
     /// Returns when everything above survives a `kill -9`.
     async fn flush(&self) -> Result<(), StoreError>;
     /// Builds what makes search fast (HNSW); called in pauses of ingestion.
@@ -235,14 +323,41 @@ mod field {
     pub(super) const TAGS: &str = "tags";
     pub(super) const WALL_MS: &str = "wall_ms";
     pub(super) const PLAN: &str = "plan";
+    /// The distinct words of the caption. Words of our own, not the engine's full-text index: its cutting differs by
+    /// language and by how the server was built, and a filter must let through what the search finds.
+    pub(super) const CAPTION_WORDS: &str = "caption_words";
+}
+
+/// The vectors of a record beside the unnamed one that it is searched by.
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+mod vector_name {
+    /// A row per frame, float16, without a graph.
+    pub(super) const FEATURES: &str = "features";
+    /// Sparse: the caption's words.
+    pub(super) const CAPTION: &str = "caption";
+}
+
+/// A segment of the engines grows to a size that is measured by its largest vectors and each segment has a graph of its
+/// own to be searched, so with frame features (12 KB for 12 frames of 512) the usual limit would give many small graphs.
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+const SEGMENT_KB_WITH_FEATURES: usize = 4 << 20;
+
+/// As they are stored, so that every store gives back the same.
+fn rounded(features: &[Arc<[f32]>]) -> Vec<Vec<f32>> {
+    let round = |value: &f32| f16::from_f32(*value).to_f32();
+    features.iter().map(|row| row.iter().map(round).collect()).collect()
 }
 
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 fn payload_to_json(payload: &Payload) -> serde_json::Map<String, serde_json::Value> {
-    match serde_json::to_value(payload) {
+    let mut map = match serde_json::to_value(payload) {
         Ok(serde_json::Value::Object(map)) => map,
         other => unreachable!("a payload is an object of plain fields, not {other:?}"),
+    };
+    if let Some(caption) = &payload.caption {
+        map.insert(field::CAPTION_WORDS.to_owned(), bm25::distinct_words(caption).into_iter().collect());
     }
+    map
 }
 
 #[cfg(any(feature = "edge", feature = "qdrant"))]

@@ -321,6 +321,17 @@ async fn import_reads_names_and_sizes_off_the_graphs() {
     assert_eq!(left, ["masked", "plain"]);
 }
 
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let (export, to) = (tiny_export("tiny-mean/text.onnx"), tempfile::tempdir().unwrap());
+    let file = export.path().join("tokenizer.json");
+    let larger = std::fs::read_to_string(&file).unwrap().replace(r#""right": 11"#, r#""right": 11, "wrong": 4999"#);
+    std::fs::write(&file, larger).unwrap();
+    let error = import(export.path(), "wrong", to.path(), Variant::Float32).unwrap_err().to_string();
+    assert!(error.contains("the tokenizer gives ids up to 4999") && error.contains("another model"), "{error}");
+    assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 0);
+}
+
 #[tokio::test]
 async fn import_takes_weights_that_lie_beside_their_graph() {
     let (export, to) = (tiny_export("tiny-mean/text.onnx"), tempfile::tempdir().unwrap());

@@ -2,6 +2,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test that could not run says so")]
 
 mod bad_input;
+#[cfg(feature = "edge")]
+mod captions;
 mod cli;
 mod decode;
 mod embed;
@@ -9,6 +11,7 @@ mod flow;
 mod hub;
 mod kill;
 mod media;
+mod second_look;
 mod store;
 mod support;
 mod systems;

@@ -10,14 +10,19 @@ use clipseek::embed::Embedding;
 use clipseek::source::MediaId;
 use clipseek::store::memory::MemoryStore;
 use clipseek::store::{
-    Annotation, CollectionSpec, Filter, Hit, Payload, Query, Record, Selection, StoreError, VectorStore,
+    Annotation, CollectionSpec, Filter, Hit, Payload, Query, Record, Selection, StoreError, VectorStore, Wanted,
 };
 use uuid::Uuid;
 
+mod captions;
 #[cfg(feature = "edge")]
 mod edge;
+mod features;
 #[cfg(feature = "qdrant")]
 mod qdrant;
+
+use captions::*;
+use features::*;
 
 /// Somewhere collections are kept.
 #[async_trait]
@@ -33,6 +38,7 @@ impl Place for InMemory {
     async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
         let mut kept = self.0.lock().unwrap();
         let store = kept.entry(collection.name.clone()).or_insert_with(|| MemoryStore::new(collection));
+        *store = store.reopen(collection)?;
         Ok(Arc::new(store.reopen(collection)?))
     }
 }
@@ -72,6 +78,17 @@ suite! {
     keeps_everything_over_reopening,
     refuses_another_model,
     finds_the_nearest_after_optimize,
+    filters_by_words_of_the_caption,
+    orders_captions_like_the_judge,
+    forgets_captions_that_are_gone,
+    finds_no_caption_where_there_are_no_words,
+    fuses_both_lists_like_the_judge,
+    brings_up_what_either_list_has,
+    searches_ten_thousand_captions,
+    keeps_features_as_they_were,
+    replaces_and_removes_features,
+    refuses_features_that_do_not_fit,
+    adds_features_to_a_collection_without,
 }
 
 async fn adds_overwrites_and_gets(place: &dyn Place) {
@@ -99,7 +116,7 @@ async fn adds_overwrites_and_gets(place: &dyn Place) {
     store.upsert(std::slice::from_ref(&newer)).await.unwrap();
     assert_eq!(store.count(None).await.unwrap(), 10);
     assert_same(&store.get(newer.id).await.unwrap().unwrap(), &newer);
-    let query = Query { vector: newer.vector.clone(), limit: 1, filter: Filter::default() };
+    let query = Query { wanted: Wanted::Vector(newer.vector.clone()), limit: 1, filter: Filter::default() };
     assert_eq!(store.search(&query).await.unwrap()[0].payload, newer.payload);
 }
 
@@ -167,7 +184,10 @@ async fn each_filter_alone(place: &dyn Place) {
         (wall(Some(3001), None), &[]),
         (wall(Some(i64::MIN), None), &[1, 2, 3, 5]),
     ] {
-        let found = store.search(&Query { vector: vector(1, 8), limit: 10, filter: filter.clone() }).await.unwrap();
+        let found = store
+            .search(&Query { wanted: Wanted::Vector(vector(1, 8)), limit: 10, filter: filter.clone() })
+            .await
+            .unwrap();
         let found: BTreeSet<Uuid> = found.iter().map(|hit| hit.id).collect();
         let expected: BTreeSet<Uuid> = expected.iter().map(|n| records[*n as usize].id).collect();
         assert_eq!(found, expected, "{filter:?}");
@@ -189,8 +209,9 @@ async fn filters_together_like_the_judge(place: &dyn Place) {
             tags: (0..random.below(3)).map(|_| TAGS[random.below(4) as usize].to_owned()).collect(),
             after_ms: pick(&mut random).then(|| random.below(1000) as i64),
             before_ms: pick(&mut random).then(|| random.below(1000) as i64),
+            caption: None,
         };
-        let query = Query { vector: vector(seed, 16), limit: 12, filter };
+        let query = Query { wanted: Wanted::Vector(vector(seed, 16)), limit: 12, filter };
         let found = store.search(&query).await.unwrap();
         answered += usize::from(!found.is_empty());
         assert_agrees(&found, &query, &judge).await;
@@ -204,7 +225,7 @@ async fn thousands_of_media_in_a_filter(place: &dyn Place) {
     store.upsert(&records).await.unwrap();
     let media = (390..6000).map(medium).collect();
     let filter = Filter { media: Some(media), ..Filter::default() };
-    let found = store.search(&Query { vector: vector(3, 8), limit: 100, filter }).await.unwrap();
+    let found = store.search(&Query { wanted: Wanted::Vector(vector(3, 8)), limit: 100, filter }).await.unwrap();
     let found: BTreeSet<Uuid> = found.iter().map(|hit| hit.id).collect();
     assert_eq!(found, records[390..].iter().map(|record| record.id).collect());
 }
@@ -249,7 +270,7 @@ async fn annotates_one_medium(place: &dyn Place) {
     };
     store.annotate(medium(0), &annotation).await.unwrap();
     let filter = Filter { label: Some("Hof".into()), tags: vec!["x".into(), "été".into()], ..Filter::default() };
-    let found = store.search(&Query { vector: vector(1, 8), limit: 50, filter }).await.unwrap();
+    let found = store.search(&Query { wanted: Wanted::Vector(vector(1, 8)), limit: 50, filter }).await.unwrap();
     assert_eq!(found.len(), 10);
     for record in &mut records[..10] {
         record.payload.uri = annotation.uri.clone();
@@ -347,7 +368,8 @@ async fn finds_the_nearest_after_optimize(place: &dyn Place) {
     for filter in [Filter::default(), half, few] {
         let mut right = 0;
         for seed in 0..50 {
-            let query = Query { vector: space.vector(1_000_000 + seed), limit: 10, filter: filter.clone() };
+            let query =
+                Query { wanted: Wanted::Vector(space.vector(1_000_000 + seed)), limit: 10, filter: filter.clone() };
             let ids = |hits: Vec<Hit>| hits.iter().map(|hit| hit.id).collect::<BTreeSet<_>>();
             let found = ids(store.search(&query).await.unwrap());
             right += found.intersection(&ids(judge.search(&query).await.unwrap())).count();
@@ -364,7 +386,7 @@ async fn finds_the_nearest_after_optimize(place: &dyn Place) {
     store.optimize().await.unwrap();
     assert_eq!(store.count(None).await.unwrap(), 19_900);
     let filter = Filter { label: Some("b".into()), ..Filter::default() };
-    let query = Query { vector: records[450].vector.clone(), limit: 200, filter };
+    let query = Query { wanted: Wanted::Vector(records[450].vector.clone()), limit: 200, filter };
     let found = store.search(&query).await.unwrap();
     assert_eq!((found.len(), found[0].id), (100, records[450].id));
 }
@@ -415,7 +437,7 @@ const LABELS: [&str; 3] = ["Garage", "Küche 🐈", "a b"];
 const TAGS: [&str; 4] = ["night", "été", "夜", "x/y"];
 
 fn spec(name: &str, dim: usize) -> CollectionSpec {
-    CollectionSpec { name: format!("clipseek_{name}"), dim, bundle: "1a2b3c4d5e6f".into() }
+    CollectionSpec { name: format!("clipseek_{name}"), dim, bundle: "1a2b3c4d5e6f".into(), feature_dim: None }
 }
 
 fn medium(n: u64) -> MediaId {
@@ -434,8 +456,10 @@ fn record(n: u64, media: u64, dim: usize) -> Record {
             start: Duration::from_millis(1500 * n),
             end: Duration::from_millis(1500 * n + 3000),
             wall_ms: None,
+            caption: None,
             plan: "w3s1.5".into(),
         },
+        features: Vec::new(),
     }
 }
 
@@ -448,7 +472,7 @@ fn varied(n: u64, random: &mut Random) -> Record {
 }
 
 fn query(seed: u64, dim: usize, limit: usize) -> Query {
-    Query { vector: vector(seed, dim), limit, filter: Filter::default() }
+    Query { wanted: Wanted::Vector(vector(seed, dim)), limit, filter: Filter::default() }
 }
 
 fn vector(seed: u64, dim: usize) -> Embedding {

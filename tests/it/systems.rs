@@ -1,13 +1,16 @@
 //! The research systems through the whole of the program's own path: bundle, sessions, store. Judged by what their
 //! modules give for the same frames and words (`models/tests/make_bundles.py`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clipseek::embed::bundle::Bundle;
-use clipseek::embed::model::{TextModel, VideoModel};
+use clipseek::embed::captions::OnnxCaptioner;
+use clipseek::embed::model::{RerankModel, TextModel, VideoModel, verify};
+use clipseek::embed::{Captioner, Feature};
 use clipseek::source::MediaId;
-use clipseek::store::{CollectionSpec, Filter, Payload, Query, Record, StoreChoice};
+use clipseek::store::{CollectionSpec, Filter, Payload, Query, Record, StoreChoice, Wanted};
+use clipseek::window::Window;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -24,14 +27,47 @@ fn assert_near(what: &str, found: &[f32], expected: &[f32]) -> f32 {
     error / TOLERANCE
 }
 
+/// What the modules give.
+struct Expected {
+    /// Numbers of the frames of each window.
+    windows: Vec<Vec<usize>>,
+    texts: Vec<String>,
+    values: Value,
+}
+
+impl Expected {
+    fn read() -> Self {
+        let values: Value =
+            serde_json::from_str(&std::fs::read_to_string(dir().join("expected.json")).unwrap()).unwrap();
+        let windows = serde_json::from_value(values["windows"].clone()).unwrap();
+        let texts = serde_json::from_value(values["texts"].clone()).unwrap();
+        Self { windows, texts, values }
+    }
+}
+
+fn dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/systems")
+}
+
+fn bundle(name: &str) -> Bundle {
+    Bundle::load(&dir().join(name)).unwrap()
+}
+
+/// The windows' frame features.
+async fn features(model: &VideoModel, bundle: &Bundle, windows: &[Vec<usize>]) -> Vec<Window<Feature>> {
+    let side = bundle.manifest().pixels.width;
+    let mut made = Vec::new();
+    for picks in windows {
+        made.push(window(model.features(picks.iter().map(|k| frame(*k, side)).collect()).await.unwrap()));
+    }
+    made
+}
+
 #[tokio::test]
 async fn each_system_gives_the_similarities_of_its_module() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/systems");
-    let expected: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("expected.json")).unwrap()).unwrap();
-    let windows: Vec<Vec<usize>> = serde_json::from_value(expected["windows"].clone()).unwrap();
-    let texts: Vec<String> = serde_json::from_value(expected["texts"].clone()).unwrap();
-    for name in ["clip4clip", "clip2video", "clip-vip"] {
-        let bundle = Bundle::load(&dir.join(name)).unwrap();
+    let Expected { windows, texts, values: expected } = Expected::read();
+    for name in ["clip4clip", "clip2video", "clip-vip", "clip4clip-tight", "clip4clip-two", "clip4clip-captions"] {
+        let bundle = bundle(name);
         let (video, text) =
             (VideoModel::open(&bundle, &settings()).unwrap(), TextModel::open(&bundle, &settings()).unwrap());
         let side = bundle.manifest().pixels.width;
@@ -45,7 +81,12 @@ async fn each_system_gives_the_similarities_of_its_module() {
             }
         }
 
-        let spec = CollectionSpec { name: bundle.collection(), dim: bundle.dim(), bundle: bundle.hash().to_owned() };
+        let spec = CollectionSpec {
+            name: bundle.collection(),
+            dim: bundle.dim(),
+            bundle: bundle.hash().to_owned(),
+            feature_dim: None,
+        };
         let store = clipseek::store::open(&StoreChoice::Memory, &spec).await.unwrap();
         let record = |(number, vector): (usize, &clipseek::embed::Embedding)| Record {
             id: Uuid::from_u128(number as u128),
@@ -58,12 +99,14 @@ async fn each_system_gives_the_similarities_of_its_module() {
                 start: Duration::ZERO,
                 end: Duration::ZERO,
                 wall_ms: None,
+                caption: None,
                 plan: String::new(),
             },
+            features: Vec::new(),
         };
         store.upsert(&clips.iter().enumerate().map(record).collect::<Vec<_>>()).await.unwrap();
         for (caption, expected) in captions.into_iter().zip(rows(&expected[name]["similarities"])) {
-            let query = Query { vector: caption, limit: windows.len(), filter: Filter::default() };
+            let query = Query { wanted: Wanted::Vector(caption), limit: windows.len(), filter: Filter::default() };
             let mut hits = store.search(&query).await.unwrap();
             assert!(hits.windows(2).all(|pair| pair[0].score >= pair[1].score));
             hits.sort_by_key(|hit| hit.id);
@@ -72,4 +115,69 @@ async fn each_system_gives_the_similarities_of_its_module() {
         }
         println!("{name}: worst error {worst:.4} of what is allowed");
     }
+}
+
+#[tokio::test]
+async fn the_cross_head_gives_the_scores_of_its_module() {
+    let Expected { windows, texts, values: expected } = Expected::read();
+    for name in ["clip4clip-tight", "clip4clip-two"] {
+        let bundle = bundle(name);
+        let video = VideoModel::open(&bundle, &settings()).unwrap();
+        let model = RerankModel::open(&bundle, &settings()).unwrap();
+        let features = features(&video, &bundle, &windows).await;
+        let features: Vec<_> =
+            features.into_iter().map(|w| w.items.into_iter().map(|f| f.values).collect::<Vec<_>>()).collect();
+        for (text, expected) in texts.iter().zip(rows(&expected[name]["rerank"])) {
+            let scores = model.score(text.clone(), features.clone()).await.unwrap();
+            assert_near(&format!("{name}: {text}"), &scores, &expected);
+        }
+        let empty = model.score(" ".into(), features).await.unwrap_err().to_string();
+        assert!(empty.contains("empty"), "{empty}");
+    }
+}
+
+#[tokio::test]
+async fn captions_are_those_of_the_module_greedy_and_by_beams() {
+    let Expected { windows, values: expected, .. } = Expected::read();
+    let bundle = bundle("clip4clip-captions");
+    let video = VideoModel::open(&bundle, &settings()).unwrap();
+    // Windows of three to five frames in one batch, and as many captions that end at different words.
+    let features = features(&video, &bundle, &windows).await;
+    for (kind, beams) in [("greedy", Some(1)), ("beam5", None)] {
+        let mut captioner = OnnxCaptioner::open(&bundle, &settings(), beams).unwrap();
+        let found = captioner.tokens(&features).unwrap();
+        let texts = captioner.caption(&features).unwrap();
+        for (i, ((ids, score), text)) in found.into_iter().zip(texts).enumerate() {
+            let expected = &expected["clip4clip-captions"]["captions"][i][kind];
+            let mut wanted: Vec<u32> = serde_json::from_value(expected["ids"].clone()).unwrap();
+            wanted.pop_if(|id| *id == 3);
+            assert_eq!(ids, wanted, "window {i}, {kind}");
+            assert_eq!(text, expected["text"].as_str().unwrap());
+            assert_near("score", &[score], &[expected["score"].as_f64().unwrap() as f32]);
+        }
+    }
+    let mut captioner = OnnxCaptioner::open(&bundle, &settings(), None).unwrap();
+    assert!(captioner.caption(&[]).unwrap().is_empty());
+    assert!(captioner.caption(&[window(Vec::new())]).unwrap_err().to_string().contains("no frames"));
+}
+
+#[test]
+fn verify_tries_every_graph() {
+    for (name, what) in [("clip4clip-two", "rerank"), ("clip4clip-captions", "captions")] {
+        let checks = verify(&dir().join(name), &settings());
+        assert!(checks.iter().all(|check| check.outcome.is_ok()), "{checks:?}");
+        assert!(checks.iter().any(|check| check.what == what), "{checks:?}");
+    }
+    // A graph in the place of another is said to be one.
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir().join("clip4clip-captions")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let manifest = copy.path().join("bundle.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let swapped = text.replace("caption_step.onnx", "x").replace("caption_memory.onnx", "caption_step.onnx");
+    std::fs::write(&manifest, swapped.replace("\"x\"", "\"caption_memory.onnx\"")).unwrap();
+    let failed = verify(copy.path(), &settings()).into_iter().filter(|check| check.outcome.is_err()).count();
+    assert_eq!(failed, 2, "the digests tell");
 }

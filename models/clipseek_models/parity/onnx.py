@@ -12,12 +12,19 @@ import onnxruntime
 import torch
 from torch import nn
 
+from .. import decoding
+from ..bundle import CaptionStep
+from ..graphs import Writer
+from ..systems.caption_decoder import CaptionDecoder
+from ..systems.caption_graphs import write_captions
 from ..systems.clip2video import Clip2Video
-from ..systems.clip4clip import mean_pooling
+from ..systems.clip4clip import TightTransf, mean_pooling
 from ..systems.clip_vip import ClipVip
 from ..systems.graph_modules import facts, write_graphs
+from ..systems.rerank import own_candidates, write_rerank
 
 Arrays = dict[str, np.ndarray]
+Named = Iterator[tuple[str, np.ndarray | list]]
 
 
 class Graphs:
@@ -26,10 +33,7 @@ class Graphs:
     def __init__(self, model: nn.Module, frames: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             self.ports = write_graphs(model, frames, Path(folder))
-            self.sessions = {
-                name: onnxruntime.InferenceSession(Path(folder) / f"{name}.onnx", providers=["CPUExecutionProvider"])
-                for name in self.ports
-            }
+            self.sessions = {name: opened(Path(folder) / f"{name}.onnx") for name in self.ports}
 
     def __contains__(self, name: str) -> bool:
         return name in self.sessions
@@ -39,8 +43,58 @@ class Graphs:
         return self.sessions[name].run([output], {value_name: value} | ({mask_name: mask} if mask_name else {}))[0]
 
 
-def outputs(model: nn.Module, inputs: Arrays, config: dict) -> Iterator[tuple[str, np.ndarray]]:
-    """Of what a fixture may hold, the arrays that the graphs give."""
+def opened(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def outputs(model: nn.Module, inputs: Arrays, config: dict) -> Named:
+    """Of what a fixture may hold, what the graphs give."""
+    if isinstance(model, TightTransf):
+        return _tight(model, inputs)
+    return _captions(model, inputs, config) if isinstance(model, CaptionDecoder) else _vectors(model, inputs, config)
+
+
+def _tight(model: TightTransf, inputs: Arrays) -> Named:
+    frames, mask = inputs["frames"], inputs["frame_mask"].astype(np.float32)
+    features = Graphs(own_candidates(model), frames.shape[1]).run("frame", frames.reshape(-1, *frames.shape[2:]), mask)
+    features = features.reshape(*mask.shape, -1)
+    yield "frame_features", features
+    with tempfile.TemporaryDirectory() as folder:
+        write_rerank(model, frames.shape[1], 0, features.shape[-1], Writer(Path(folder)))
+        session = opened(Path(folder) / "rerank.onnx")
+    windows = {"frames": features * mask[..., None], "mask": mask}
+    scores = []
+    for ids in inputs["token_ids"]:
+        text = ids[None, : ids.argmax() + 1]  # up to its end, as clipseek has it
+        scores.append(session.run(["scores"], windows | {"input_ids": text})[0][:, 0])
+    yield "sim", np.stack(scores)
+
+
+def _captions(model: CaptionDecoder, inputs: Arrays, config: dict) -> Named:
+    mask, width = inputs["frame_mask"].astype(np.float32), model.decoder.width
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_captions(model, mask.shape[1], width, width, Writer(Path(folder)))
+        of_memory, of_step = map(opened, paths)
+    memory = of_memory.run(["memory"], {"frames": inputs["memory"], "mask": mask})[0]
+    names = {name: name for name in ("ids", "past", "memory", "mask", "present")} | {"output": "log_probs"}
+
+    def fresh(clip: int) -> CaptionStep:
+        return CaptionStep(of_step, names, memory[clip : clip + 1], mask[clip : clip + 1])
+
+    log_prob = np.zeros((*inputs["token_ids"].shape, model.decoder.vocabulary), np.float32)
+    for clip, (ids, words) in enumerate(zip(inputs["token_ids"], inputs["token_mask"])):
+        step = fresh(clip)
+        for place in range(words.sum()):
+            log_prob[clip, place] = step(ids[place : place + 1], np.zeros(1, np.int64))[0]
+    yield "log_prob", log_prob
+    start, end, pad, most = (config[key] for key in ("bos_id", "eos_id", "pad_id", "max_words"))
+    found = [decoding.search(fresh(clip), start, end, pad, most, config["beam_size"]) for clip in range(len(mask))]
+    yield "beam_score", np.array([score for _, score in found], np.float32)
+    yield "beam5", [ids for ids, _ in found]
+    yield "greedy", [decoding.search(fresh(clip), start, end, pad, most, 1)[0] for clip in range(len(mask))]
+
+
+def _vectors(model: nn.Module, inputs: Arrays, config: dict) -> Named:
     for suffix in config.get("frame_counts", [""]):
         frames, mask = inputs[f"frames{suffix}"], inputs[f"frame_mask{suffix}"].astype(np.float32)
         graphs = Graphs(model, frames.shape[1])

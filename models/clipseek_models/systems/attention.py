@@ -15,7 +15,8 @@ from torch.nn import functional
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
     """Multi-head attention. q [B, Lq, W], k and v [B, Lk, W] → [B, Lq, W]
 
-    `mask` is added to the scores, so it must broadcast to [B, heads, Lq, Lk].
+    `mask` is added to the scores, so it must broadcast to [B, heads, Lq, Lk]. Keys and values that were kept from before
+    come as they are kept: [B, heads, Lk, W / heads].
     """
     if not torch.onnx.is_in_onnx_export():
         return _attend(q, k, v, heads, mask)
@@ -24,8 +25,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None) -> Tensor:
-    split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v)]
+    split = [x if x.dim() == 4 else split_heads(x, heads) for x in (q, k, v)]
     return functional.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, L, W] → [B, heads, L, W / heads]"""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 class _Node(torch.autograd.Function):

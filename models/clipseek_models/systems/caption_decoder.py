@@ -2,6 +2,8 @@
 
 CLIP4Clip's journal version captions too, but published neither code nor weights for it. Post-norm layers as in BERT:
 attention to the words so far, attention to the frames, feed-forward.
+
+A checkpoint holds it alone, or beside the keys of a loose CLIP4Clip model, whose frames it then describes (clip4clip.py).
 """
 
 from __future__ import annotations
@@ -16,6 +18,11 @@ from .shapes import Heads, Shapes, heads_of
 
 MASKED = -10_000.0  # added to the scores of what must not be looked at
 BEAMS = 5
+
+
+def frames_mask(mask: Tensor) -> Tensor:
+    """[B, T] → additive [B, 1, 1, T]"""
+    return (mask == 0)[:, None, None, :] * MASKED
 
 
 class Projections(nn.Module):
@@ -59,7 +66,10 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, words_mask: Tensor, memory_mask: Tensor) -> Tensor:
         """[B, L, W] words, [B, T, W] frames → [B, L, W]"""
         x = self.slf_attn(x, x, words_mask)
-        x = self.enc_attn(x, memory, memory_mask)
+        return self.feed_forward(self.enc_attn(x, memory, memory_mask))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """[B, L, W] → [B, L, W]"""
         return self.output(functional.gelu(self.intermediate["dense"](x)), residual=x)
 
 
@@ -70,9 +80,9 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(positions, width)
         self.LayerNorm = nn.LayerNorm(width, eps=TEMPORAL_EPS)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """[B, L] → [B, L, W]"""
-        return self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings.weight[: ids.shape[1]])
+    def forward(self, ids: Tensor, first: int = 0) -> Tensor:
+        """[B, L], the position of the first → [B, L, W]"""
+        return self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings.weight[first : first + ids.shape[1]])
 
 
 class Predictions(nn.Module):
@@ -91,6 +101,8 @@ class Predictions(nn.Module):
 
 
 class Decoder(nn.Module):
+    """[B, L] words so far, [B, T, W] frames → what each word is followed by."""
+
     def __init__(self, shapes: Shapes, heads: int | None) -> None:
         super().__init__()
         vocabulary, width = shapes.of("decoder.embeddings.word_embeddings.weight", 2)
@@ -98,28 +110,28 @@ class Decoder(nn.Module):
         hidden, _ = shapes.of("decoder.decoder.layer.0.intermediate.dense.weight", 2)
         heads = heads_of(width, heads, "caption decoder")
         count = shapes.layers("decoder.decoder.layer")
+        self.vocabulary, self.positions, self.width, self.heads = vocabulary, positions, width, heads
         self.embeddings = Embeddings(vocabulary, positions, width)
         self.decoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(width, hidden, heads) for _ in range(count))})
         self.classifier = nn.ModuleDict({"cls": nn.ModuleDict({"predictions": Predictions(vocabulary, width)})})
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.decoder["layer"]
 
-class CaptionDecoder(nn.Module):
-    system, title = "clip4clip", "caption decoder"
-
-    def __init__(self, shapes: Shapes, heads: Heads) -> None:
-        super().__init__()
-        self.decoder = Decoder(shapes, heads.text)
+    @property
+    def predictions(self) -> Predictions:
+        return self.classifier["cls"]["predictions"]
 
     def logits(self, ids: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         """[B, L] ids and mask, [B, T, W] frames and mask [B, T] → [B, L, vocabulary]: what each word is followed by."""
         length = ids.shape[1]
         later = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
         words_mask = (later | (mask == 0)[:, None, :])[:, None] * MASKED
-        frames_mask = (memory_mask == 0)[:, None, None, :] * MASKED
-        x = self.decoder.embeddings(ids)
-        for layer in self.decoder.decoder["layer"]:
-            x = layer(x, memory, words_mask, frames_mask)
-        return self.decoder.classifier["cls"]["predictions"](x)
+        x = self.embeddings(ids)
+        for layer in self.layers:
+            x = layer(x, memory, words_mask, frames_mask(memory_mask))
+        return self.predictions(x)
 
     def log_prob(self, ids: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         """As `logits`, normalised."""
@@ -156,3 +168,17 @@ class CaptionDecoder(nn.Module):
         caption = ids[0, 1:].tolist()
         cut = next((i for i, word in enumerate(caption) if word in (end, pad)), None)
         return caption if cut is None else caption[: cut + (caption[cut] == end)], float(scores[0])
+
+
+class CaptionDecoder(nn.Module):
+    """A checkpoint that holds nothing else."""
+
+    system, title = "clip4clip", "caption decoder"
+
+    def __init__(self, shapes: Shapes, heads: Heads) -> None:
+        super().__init__()
+        self.decoder = Decoder(shapes, heads.captions)
+
+    def caption_memory(self, frames: Tensor, _mask: Tensor) -> Tensor:
+        """[B, T, W] → [B, T, W]: it is given frames that are as wide as it is."""
+        return frames

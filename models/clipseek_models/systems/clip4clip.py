@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import TEMPORAL_EPS, Transformer, key_mask, quick_gelu, unit
+from .caption_decoder import Decoder
 from .clip import Clip
 from .shapes import Heads, Shapes, heads_of
 
@@ -23,13 +24,17 @@ def mean_pooling(frames: Tensor, mask: Tensor) -> Tensor:
 
 
 class MeanP(nn.Module):
-    """Parameter-free type, and what the sequential types share (§3.1)."""
+    """Parameter-free type, and what the sequential types share (§3.1), captions among it (§3.8)."""
 
     system, title = "clip4clip", "CLIP4Clip meanP"
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__()
         self.clip = Clip(shapes, heads)
+        self.decoder = Decoder(shapes, heads.captions) if "decoder." in shapes else None
+        self.caption_projection = None
+        if self.decoder and ("caption_projection." in shapes or self.decoder.width != self.clip.dim):
+            self.caption_projection = nn.Linear(self.clip.dim, self.decoder.width)
 
     @property
     def most_frames(self) -> int | None:
@@ -47,6 +52,11 @@ class MeanP(nn.Module):
     def clip_embedding(self, frames: Tensor, mask: Tensor) -> Tensor:
         """[B, T, D] frame features, mask [B, T] → [B, D] of unit length."""
         return mean_pooling(self.over_time(frames, mask), mask)
+
+    def caption_memory(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, D] frame features, mask [B, T] → [B, T, width of the decoder]: what the decoder looks at (§3.8)."""
+        memory = self.over_time(frames, mask)
+        return memory if self.caption_projection is None else self.caption_projection(memory)
 
     def text_embedding(self, ids: Tensor) -> Tensor:
         """[B, L] ids → [B, D] of unit length."""
@@ -157,6 +167,11 @@ class TightTransf(nn.Module):
         self.clip = Clip(shapes, heads)
         self.cross = CrossEncoder(shapes, heads.temporal)
         self.similarity_dense = nn.Linear(self.clip.dim, 1)
+
+    @property
+    def most_frames(self) -> int:
+        """Of a clip: the first position is the text's."""
+        return self.cross.embeddings.position_embeddings.num_embeddings - 1
 
     def frame_features(self, frames: Tensor) -> Tensor:
         """[B, T, 3, H, W] → [B, T, D], not normalised."""

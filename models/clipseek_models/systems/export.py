@@ -14,12 +14,14 @@ from torch import nn
 
 from .. import clip_tokenizer, pixels
 from ..checkpoints import CheckpointError
-from ..graphs import GraphError, manifest_entries
+from ..graphs import GraphError, Writer, manifest_entries
+from .caption_export import CaptionSettings, CaptionWords, caption_entries, caption_words
 from .clip2video import Clip2Video
-from .clip4clip import MeanP
+from .clip4clip import MeanP, TightTransf
 from .clip_vip import ClipVip
 from .graph_modules import ExportError, facts, write_graphs
 from .load import load
+from .rerank import check_pair, own_candidates, same_frames, write_rerank
 from .shapes import Heads
 
 VOCABULARY = clip_tokenizer.END_ID + 1
@@ -35,12 +37,48 @@ class Settings:
     licence: str = "unknown"
     precision: str = "float32"
     heads: Heads = Heads()
+    captions: CaptionSettings = CaptionSettings()
 
 
-def command(checkpoint: Path, out: Path, system: str | None, settings: Settings) -> int:
+@dataclass(frozen=True)
+class Parts:
+    """What a bundle is made of."""
+
+    model: nn.Module  # of its vectors
+    tight: TightTransf | None = None  # re-ranks what they find
+    words: CaptionWords | None = None  # of the model's captions
+
+    @property
+    def beside(self) -> TightTransf | None:
+        """The second model, where it has frame features of its own: those of both stand side by side."""
+        return None if self.tight is None or same_frames(self.model, self.tight) else self.tight
+
+    @property
+    def feature_dim(self) -> int:
+        """Of what is stored of a frame."""
+        return facts(self.model).dim + (self.beside.clip.dim if self.beside else 0)
+
+    def most_frames(self, settings: Settings) -> int | None:
+        """Of a window; None: any number. CLIP2Video's head takes full windows, filled up where they are not."""
+        if isinstance(self.model, Clip2Video):
+            return settings.frames
+        limits = [part.most_frames for part in (self.model, self.tight) if isinstance(part, (MeanP, TightTransf))]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def summary(self) -> str:
+        title = self.model.title
+        if self.tight and self.model.clip is self.tight.clip:
+            title = f"{self.tight.title}, which re-ranks the means of its own frames: trained through it only, they find poorly"
+        elif self.tight:
+            title += f", re-ranked by {self.tight.title}"
+        return f"{title}, with captions" if self.words else title
+
+
+def command(checkpoint: Path, out: Path, system: str | None, settings: Settings, rerank: Path | None = None) -> int:
     """`export` for the command line."""
     try:
-        export(checkpoint, out, system, settings, tell=print)
+        export(checkpoint, out, system, settings, rerank, tell=print)
     except (CheckpointError, ExportError, GraphError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -49,10 +87,13 @@ def command(checkpoint: Path, out: Path, system: str | None, settings: Settings)
 
 
 def export(
-    checkpoint: Path, out: Path, system: str | None = None, settings: Settings = Settings(),
+    checkpoint: Path, out: Path, system: str | None = None, settings: Settings = Settings(), rerank: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """A checkpoint file → the bundle `out`, which must not be there yet. `system`, where given, must be the checkpoint's."""
+    """A checkpoint file → the bundle `out`, which must not be there yet. `system`, where given, must be the checkpoint's.
+
+    `rerank`: a checkpoint of CLIP4Clip tightTransf, which is to re-rank what the vectors find.
+    """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", out.name):
         raise ExportError(f"{out.name!r} is no name for a bundle: lower-case letters, digits, - and _, a letter or digit first")
     if out.exists():
@@ -60,10 +101,11 @@ def export(
     model = load(checkpoint, settings.heads)
     if system not in (None, model.system):
         raise ExportError(f"{checkpoint} is a checkpoint of {model.title}, not of {system}")
-    known = facts(model)
+    parts = parts_of(model, load(rerank, settings.heads) if rerank else None, settings)
+    known = facts(parts.model)
     if known.vocabulary != VOCABULARY:
         raise ExportError(f"the checkpoint knows {known.vocabulary} tokens, CLIP's tokenizer makes {VOCABULARY}")
-    most = most_frames(model, settings)
+    most = parts.most_frames(settings)
     if most is not None and settings.frames > most:
         raise ExportError(f"{settings.frames} frames per window are more than this checkpoint's positions are for ({most})")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -71,36 +113,59 @@ def export(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         staging = Path(scratch) / out.name
         staging.mkdir()
-        ports = write_graphs(model, settings.frames, staging, settings.precision, tell)
         repairs = None if isinstance(model, ClipVip) else clip_tokenizer.REPAIRS
         clip_tokenizer.build(repairs=repairs).save(str(staging / "tokenizer.json"))
-        text = manifest(model, out.name, checkpoint.name, settings)
-        (staging / "bundle.toml").write_text("\n".join([text, *manifest_entries(staging, ports)]))
+        text = manifest(parts, out.name, " and ".join(file.name for file in (checkpoint, rerank) if file), settings)
+        (staging / "bundle.toml").write_text("\n".join([text, *write_parts(parts, staging, settings, tell)]))
         staging.rename(out)
 
 
-def most_frames(model: nn.Module, settings: Settings) -> int | None:
-    """Of a window; None: any number. CLIP2Video's head takes full windows, filled up where they are not."""
-    if isinstance(model, Clip2Video):
-        return settings.frames
-    return model.most_frames if isinstance(model, MeanP) else None
+def parts_of(model: nn.Module, tight: nn.Module | None, settings: Settings) -> Parts:
+    """What becomes of one checkpoint, or two, if they go together."""
+    if isinstance(model, TightTransf):
+        if tight:
+            raise ExportError(f"candidates come from a loose CLIP4Clip, the checkpoint is of {model.title}; that one is for --rerank")
+        model, tight = own_candidates(model), model
+    if tight:
+        check_pair(model, tight)
+    decoder = getattr(model, "decoder", None)
+    if decoder is None:
+        return Parts(model, tight)
+    if facts(model).whole_windows:
+        raise ExportError(f"{model.title} has 3-D patches here: no frame has a feature of its own for captions to be made of")
+    return Parts(model, tight, caption_words(decoder, settings.captions))
 
 
-def manifest(model: nn.Module, name: str, file: str, settings: Settings) -> str:
+def write_parts(
+    parts: Parts, folder: Path, settings: Settings, tell: Callable[[str], None] = lambda line: None,
+) -> list[str]:
+    """The graphs of a bundle, beside its tokenizer; what the manifest says of both."""
+    dim, feature_dim, writer = facts(parts.model).dim, parts.feature_dim, Writer(folder, settings.precision, tell)
+    ports = write_graphs(parts.model, settings.frames, folder, settings.precision, tell, parts.beside)
+    entries = manifest_entries(folder, ports)
+    if parts.tight:
+        entries.append(write_rerank(parts.tight, settings.frames, dim, feature_dim, writer))
+    if parts.words:
+        entries += caption_entries(parts.model, settings.frames, dim, feature_dim, writer, parts.words, settings.captions.beams)
+    return entries
+
+
+def manifest(parts: Parts, name: str, files: str, settings: Settings) -> str:
     """What `bundle.toml` says before its graphs."""
-    known, vip, two_vectors = facts(model), isinstance(model, ClipVip), isinstance(model, Clip2Video)
-    words = min(settings.words or (50 if vip else 32), known.context)
+    known, vip, two_vectors = facts(parts.model), isinstance(parts.model, ClipVip), isinstance(parts.model, Clip2Video)
+    context = min(known.context, facts(parts.tight).context) if parts.tight else known.context
+    words = min(settings.words or (50 if vip else 32), context)
     video = [f'topology = "{"video" if known.whole_windows else "frames+head"}"', f"frames = {settings.frames}"]
-    most = most_frames(model, settings)
+    most = parts.most_frames(settings)
     if most is not None and not known.whole_windows:
         video.append(f"max_frames = {most}")
-    if two_vectors:
-        video.append(f"feature_dim = {known.dim}")
+    if two_vectors or parts.beside:
+        video.append(f"feature_dim = {parts.feature_dim}")
     return f"""format = 1
 name = "{name}"
-summary = "{model.title}"
+summary = "{parts.summary}"
 licence = {json.dumps(settings.licence)}
-source = {json.dumps(f"checkpoint {file}, exported in {settings.precision} by clipseek's models package")}
+source = {json.dumps(f"checkpoint {files}, exported in {settings.precision} by clipseek's models package")}
 dim = {2 * known.dim if two_vectors else known.dim}
 
 [video]

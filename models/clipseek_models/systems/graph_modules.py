@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..graphs import export_graph
+from ..graphs import Writer
 from .clip2video import Clip2Video
-from .clip4clip import MeanP
+from .clip4clip import MeanP, TightTransf
 from .clip_vip import ClipVip
 
 LEAST_FRAMES = 3  # of a window, for which CLIP2Video is well defined
@@ -27,14 +27,26 @@ class ExportError(Exception):
 
 
 class Frame(nn.Module):
-    """[N, 3, H, W] → [N, D], not normalised"""
+    """[N, 3, H, W] → [N, D], not normalised; of several models side by side, in this order"""
 
-    def __init__(self, model: MeanP | Clip2Video) -> None:
+    def __init__(self, *models: MeanP | Clip2Video | TightTransf) -> None:
         super().__init__()
-        self.model = model
+        self.models = nn.ModuleList(models)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.model.frame_features(pixels[:, None])[:, 0]
+        features = [model.frame_features(pixels[:, None])[:, 0] for model in self.models]
+        return features[0] if len(features) == 1 else torch.cat(features, dim=-1)
+
+
+class Columns(nn.Module):
+    """A module that is given its own part of frame features that stand side by side. Frames come first of what it takes."""
+
+    def __init__(self, module: nn.Module, first: int, count: int) -> None:
+        super().__init__()
+        self.module, self.first, self.count = module, first, count
+
+    def forward(self, frames: Tensor, *others: Tensor) -> Tensor:
+        return self.module(frames[..., self.first : self.first + self.count], *others)
 
 
 class Head(nn.Module):
@@ -117,7 +129,7 @@ def facts(model: nn.Module) -> Facts:
             towers.text_projection.out_features, towers.vision_model.embeddings.side, text.token_embedding.num_embeddings,
             text.position_embedding.num_embeddings, whole_windows=True, logit_scale=model.scale().item(),
         )
-    if isinstance(model, (MeanP, Clip2Video)):
+    if isinstance(model, (MeanP, TightTransf, Clip2Video)):
         clip = model.clip
         return Facts(
             clip.dim, clip.visual.side, clip.token_embedding.num_embeddings, len(clip.positional_embedding),
@@ -128,18 +140,21 @@ def facts(model: nn.Module) -> Facts:
 
 def write_graphs(
     model: nn.Module, frames: int, folder: Path, precision: str = "float32", tell: Callable[[str], None] = lambda line: None,
+    beside: TightTransf | None = None,
 ) -> Ports:
-    """The graphs of a model, for windows of so many frames. `tell` hears how well each agrees with its module."""
-    known, ports = facts(model), {}
+    """The graphs of a model, for windows of so many frames. `tell` hears how well each agrees with its module.
+
+    The frame graph gives the features of `beside` too, behind the model's own.
+    """
+    known, ports, writer = facts(model), {}, Writer(folder, precision, tell)
     picture = (3, known.side, known.side)
+    feature_dim = known.dim + (beside.clip.dim if beside else 0)
 
     def write(name: str, module: nn.Module, output: str, draw: Callable[[int, int], dict[str, Tensor]], lengths=(0, 0)) -> None:
         """`draw`: inputs for a batch of a size, of a length; with two different lengths, the graph leaves the length open."""
         sample, trial = draw(2, lengths[0]), draw(3, lengths[1])
         free = {0: "batch"} if lengths[0] == lengths[1] else {0: "batch", 1: "length"}
-        path = folder / f"{name}.onnx"
-        agreement = export_graph(module, sample, output, dict.fromkeys(sample, free), path, trial, precision)
-        tell(f"{path.name}, {precision}: {agreement}")
+        writer.write(name, module, output, dict.fromkeys(sample, free), sample, trial)
         ports[name] = (*sample, None, output) if len(sample) == 1 else (*sample, output)
 
     def pictures(count: int, _length: int) -> dict[str, Tensor]:
@@ -149,7 +164,7 @@ def write_graphs(
         return {"pixel_values": torch.randn(count, frames, *picture)}
 
     def windows(count: int, length: int) -> dict[str, Tensor]:
-        return {"frames": torch.randn(count, length, known.dim), "mask": _shorter(count, length)}
+        return draw_windows(count, length, feature_dim)
 
     def texts(count: int, length: int) -> dict[str, Tensor]:
         ids = {"input_ids": torch.randint(known.vocabulary, (count, length))}
@@ -158,13 +173,20 @@ def write_graphs(
     if known.whole_windows:
         write("video", Video(model), "video_embeds", whole_windows)
     else:
-        write("frame", Frame(model), "image_embeds", pictures)
+        write("frame", Frame(model, beside) if beside else Frame(model), "image_embeds", pictures)
         if isinstance(model, Clip2Video):
             write("head", PaddedHead(model), "embedding", windows, (frames, frames))
+        elif beside:
+            write("head", Columns(Head(model), 0, known.dim), "embedding", windows, (frames, frames - 1 or 2))
         elif type(model) is not MeanP:
             write("head", Head(model), "embedding", windows, (frames, frames - 1 or 2))
     write("text", Text(model), "text_embeds", texts, (known.context, 7))
     return ports
+
+
+def draw_windows(count: int, length: int, feature_dim: int) -> dict[str, Tensor]:
+    """Random frame features and a mask."""
+    return {"frames": torch.randn(count, length, feature_dim), "mask": _shorter(count, length)}
 
 
 def _shorter(count: int, length: int) -> Tensor:

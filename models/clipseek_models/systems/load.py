@@ -51,12 +51,12 @@ def recognise(state: dict[str, Tensor]) -> type[nn.Module]:
     """The first system whose own keys are there (§3.6, §4.6, §5.4)."""
     marks = [
         ("clipmodel.", ClipVip),
-        ("decoder.decoder.layer.", CaptionDecoder),
         ("weight_center", Clip2Video),
         ("cross.", TightTransf),
         ("lstm_visual.", SeqLSTM),
         ("transformerClip.", SeqTransf),
         ("clip.visual.", MeanP),
+        ("decoder.decoder.layer.", CaptionDecoder),  # beside the keys of a loose CLIP4Clip, it is a part of that
     ]
     shapes = Shapes(state)
     for prefix, system in marks:

@@ -19,6 +19,7 @@ class Heads:
     vision: int | None = None
     text: int | None = None
     temporal: int | None = None
+    captions: int | None = None
 
 
 class Shapes:

@@ -6,6 +6,7 @@
 //!   unclean      there while it is open, so still there after a crash
 //!   shard/       the engine's files, and collection.json: bundle and dimension
 //!   shard.new/   a shard being made; renamed when complete
+//!   upgrade/     state of the shard before vectors were added to it, while that lasts
 //! ```
 
 use std::collections::HashMap;
@@ -15,13 +16,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use qdrant_edge::{
-    CreateIndex, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeShard, EdgeVectorParams, FieldIndexOperations,
-    HnswIndexConfig, IntegerIndexParams, KeywordIndexParams, PayloadFieldSchema, PayloadSchemaParams, UpdateOperation,
-    UuidIndexParams,
+    DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeShard, EdgeSparseVectorParams,
+    EdgeVectorParams, HnswIndexConfig, IntegerIndexParams, KeywordIndexParams, Modifier, MultiVectorConfig,
+    PayloadFieldSchema, PayloadSchemaParams, UuidIndexParams, VectorStorageDatatype,
 };
 
-use super::{failed, guarded, points, repair};
-use crate::store::{CollectionSpec, StoreError, field};
+use super::{failed, guarded, repair, upgrade};
+use crate::store::{CollectionSpec, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name};
 
 const COLLECTION_FILE: &str = "collection.json";
 
@@ -39,8 +40,12 @@ impl Drop for Folder {
 }
 
 impl Folder {
-    /// Takes the lock, makes the shard where there is none, and opens it.
-    pub(super) fn open(dir: &Path, collection: &CollectionSpec) -> Result<(Self, EdgeShard), StoreError> {
+    /// Takes the lock, makes the shard where there is none, and opens it. The specification comes back with what the
+    /// collection keeps already.
+    pub(super) fn open(
+        dir: &Path,
+        collection: &CollectionSpec,
+    ) -> Result<(Self, EdgeShard, CollectionSpec), StoreError> {
         let path = dir.join(&collection.name);
         fs::create_dir_all(&path).map_err(|error| io_failed(&path, &error))?;
         let folder = Self { lock: lock(&path)?, path };
@@ -48,22 +53,30 @@ impl Folder {
             folder.create(collection)?;
         }
         collection.accept(&folder.read_collection()?)?;
-        let shard = folder.load()?;
+        upgrade::undo_unfinished(&folder)?;
+        let shard = folder.load(None)?;
+        let kept = shard.config().vectors.get(vector_name::FEATURES).map(|features| features.size);
+        if let Some(kept) = kept {
+            collection.accept_feature_dim(kept)?;
+        }
         if folder.unclean().exists() {
             guarded(|| repair::remove_duplicates(&shard)).map_err(|error| folder.corrupt(&error.to_string()))?;
         }
         fs::write(folder.unclean(), "").map_err(|error| io_failed(&folder.path, &error))?;
-        Ok((folder, shard))
+        let collection = CollectionSpec { feature_dim: collection.feature_dim.or(kept), ..collection.clone() };
+        let shard = upgrade::complete(&folder, shard, &collection)?;
+        Ok((folder, shard, collection))
     }
 
-    pub(super) fn load(&self) -> Result<EdgeShard, StoreError> {
+    /// With the configuration that is there, or with another one for the same vectors.
+    pub(super) fn load(&self, config: Option<EdgeConfig>) -> Result<EdgeShard, StoreError> {
         self.trim_log().map_err(|error| self.corrupt(&format!("log: {error}")))?;
         let leftovers = self.shard().join("temp_segments");
         if leftovers.exists() {
             fs::remove_dir_all(&leftovers).map_err(|error| io_failed(&leftovers, &error))?;
         }
         self.wait_for_log()?;
-        guarded(|| EdgeShard::load(&self.shard(), None).map_err(failed))
+        guarded(|| EdgeShard::load(&self.shard(), config).map_err(failed))
             .map_err(|error| self.corrupt(&error.to_string()))
     }
 
@@ -137,13 +150,7 @@ impl Folder {
         make().map_err(|error| io_failed(&new, &error))?;
         guarded(|| {
             let shard = EdgeShard::new(&new, config(collection)).map_err(failed)?;
-            for (name, schema) in indexes() {
-                let index = CreateIndex { field_name: points::key(name), field_schema: Some(schema) };
-                shard
-                    .update(UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(index)))
-                    .map_err(failed)?;
-            }
-            Ok(())
+            upgrade::create_indexes(&shard)
         })?;
         fs::rename(&new, self.shard())
             .and_then(|()| File::open(&self.path)?.sync_all())
@@ -156,7 +163,7 @@ impl Folder {
         serde_json::from_slice(&text).map_err(|error| self.corrupt(&format!("{}: {error}", file.display())))
     }
 
-    fn corrupt(&self, problem: &str) -> StoreError {
+    pub(super) fn corrupt(&self, problem: &str) -> StoreError {
         StoreError::Corrupt {
             path: self.path.display().to_string(),
             problem: format!(
@@ -165,7 +172,7 @@ impl Folder {
         }
     }
 
-    fn shard(&self) -> PathBuf {
+    pub(super) fn shard(&self) -> PathBuf {
         self.path.join("shard")
     }
 
@@ -196,18 +203,34 @@ pub(super) fn io_failed(path: &Path, error: &io::Error) -> StoreError {
 
 /// Vectors, payloads, graph and payload indexes are mapped from disk: the operating system keeps in memory what is
 /// used, and gives it back under pressure.
-fn config(collection: &CollectionSpec) -> EdgeConfig {
-    let vectors = EdgeVectorParams::builder(collection.dim, Distance::Cosine).on_disk(true).build();
+pub(super) fn config(collection: &CollectionSpec) -> EdgeConfig {
+    let graph = HnswIndexConfig { m: 16, ef_construct: 100, on_disk: Some(true), ..HnswIndexConfig::default() };
+    let vector = EdgeVectorParams::builder(collection.dim, Distance::Cosine).on_disk(true).build();
+    let mut vectors = HashMap::from([(DEFAULT_VECTOR_NAME.to_owned(), vector)]);
+    let mut optimizers = EdgeOptimizersConfig::default();
+    if let Some(dim) = collection.feature_dim {
+        // Other distances would bring them to unit length.
+        let features = EdgeVectorParams::builder(dim, Distance::Dot)
+            .multivector_config(MultiVectorConfig::default())
+            .datatype(VectorStorageDatatype::Float16)
+            .hnsw_config(HnswIndexConfig { m: 0, ..graph })
+            .on_disk(true)
+            .build();
+        vectors.insert(vector_name::FEATURES.to_owned(), features);
+        optimizers.max_segment_size = Some(SEGMENT_KB_WITH_FEATURES);
+    }
+    let caption = EdgeSparseVectorParams::builder().modifier(Modifier::Idf).on_disk(true).build();
     EdgeConfig {
         on_disk_payload: true,
-        vectors: HashMap::from([(String::new(), vectors)]),
-        hnsw_config: HnswIndexConfig { m: 16, ef_construct: 100, on_disk: Some(true), ..HnswIndexConfig::default() },
-        optimizers: EdgeOptimizersConfig::default(),
+        vectors,
+        sparse_vectors: HashMap::from([(vector_name::CAPTION.to_owned(), caption)]),
+        hnsw_config: graph,
+        optimizers,
         ..EdgeConfig::default()
     }
 }
 
-fn indexes() -> [(&'static str, PayloadFieldSchema); 5] {
+pub(super) fn indexes() -> [(&'static str, PayloadFieldSchema); 6] {
     let keyword = || PayloadSchemaParams::Keyword(KeywordIndexParams { on_disk: Some(true), ..Default::default() });
     let uuid = PayloadSchemaParams::Uuid(UuidIndexParams { on_disk: Some(true), ..Default::default() });
     let integer = PayloadSchemaParams::Integer(IntegerIndexParams {
@@ -222,5 +245,6 @@ fn indexes() -> [(&'static str, PayloadFieldSchema); 5] {
         (field::TAGS, PayloadFieldSchema::FieldParams(keyword())),
         (field::WALL_MS, PayloadFieldSchema::FieldParams(integer)),
         (field::PLAN, PayloadFieldSchema::FieldParams(keyword())),
+        (field::CAPTION_WORDS, PayloadFieldSchema::FieldParams(keyword())),
     ]
 }

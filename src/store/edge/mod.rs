@@ -17,8 +17,10 @@
 mod folder;
 mod points;
 mod repair;
+mod upgrade;
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -27,21 +29,22 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use qdrant_edge::{
     CountRequest, EdgeShard, Payload as EdgePayload, PayloadOps, PointId, PointInsertOperations, PointOperations,
-    SetPayloadOp, UpdateOperation, WithPayloadInterface, WithVector,
+    SetPayloadOp, UpdateOperation, WithPayloadInterface,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 use self::folder::Folder;
 use super::{
-    Annotation, CollectionSpec, Hit, Page, Query, Record, Selection, StoreError, VectorStore, annotation_to_json,
-    sort_hits,
+    Annotation, CollectionSpec, Hit, Page, Query, Record, Selection, StoreError, VectorStore, Wanted,
+    annotation_to_json, sort_hits,
 };
 use crate::source::MediaId;
 
 /// Writes waiting for the thread; more wait with their callers.
 const QUEUE: usize = 16;
-/// Records per operation of the engine, each one entry of its log.
+/// Values and records per operation of the engine, which is one entry of its log: at least one record.
+const BATCH_VALUES: usize = 1 << 20;
 const BATCH: usize = 500;
 /// Files of the engine's log (32 MiB each) after which they are worth closing and opening the shard.
 const FULL_LOGS: usize = 8;
@@ -72,7 +75,7 @@ impl EdgeStore {
         if !dir.join(&collection.name).exists() {
             check_free_space(dir, MIN_FREE_BYTES)?;
         }
-        let (folder, engine) = Folder::open(dir, collection)?;
+        let (folder, engine, collection) = Folder::open(dir, collection)?;
         let shard = Arc::new(Shard { engine: RwLock::new(Some(engine)), folder });
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let owner = shard.clone();
@@ -86,7 +89,7 @@ impl EdgeStore {
             })
             .map_err(|error| StoreError::Other(format!("no thread for the store: {error}")))?;
         Ok(Self {
-            collection: collection.clone(),
+            collection,
             shard,
             readers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from) * 2)),
             jobs: Some(jobs),
@@ -147,11 +150,9 @@ impl Shard {
         self.with(|engine| engine.update(operation).map_err(failed))
     }
 
-    fn upsert(&self, records: Vec<qdrant_edge::PointStructPersisted>) -> Result<(), StoreError> {
+    fn upsert(&self, batches: Vec<Vec<qdrant_edge::PointStructPersisted>>) -> Result<(), StoreError> {
         check_free_space(self.folder.path(), MIN_FREE_BYTES)?;
-        let mut records = records.into_iter().peekable();
-        while records.peek().is_some() {
-            let batch = records.by_ref().take(BATCH).collect();
+        for batch in batches {
             let points = PointInsertOperations::PointsList(batch);
             self.update(UpdateOperation::PointOperation(PointOperations::UpsertPoints(points)))?;
         }
@@ -171,7 +172,7 @@ impl Shard {
     fn shorten_log(&self) -> Result<(), StoreError> {
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         drop(engine.take());
-        *engine = Some(self.folder.load()?);
+        *engine = Some(self.folder.load(None)?);
         Ok(())
     }
 
@@ -189,21 +190,21 @@ impl Shard {
 #[async_trait]
 impl VectorStore for EdgeStore {
     async fn upsert(&self, records: &[Record]) -> Result<(), StoreError> {
-        for record in records {
-            self.collection.check_vector(&record.vector)?;
-        }
-        let points: Vec<_> = records.iter().map(points::point).collect();
-        self.write(|shard| shard.upsert(points)).await
+        self.collection.check_records(records)?;
+        let batches: Vec<Vec<_>> = batches(records).map(|batch| batch.iter().map(points::point).collect()).collect();
+        self.write(|shard| shard.upsert(batches)).await
     }
 
     async fn search(&self, query: &Query) -> Result<Vec<Hit>, StoreError> {
-        self.collection.check_vector(&query.vector)?;
-        if query.limit == 0 || query.filter.media.as_ref().is_some_and(Vec::is_empty) {
+        if let Wanted::Vector(vector) | Wanted::Hybrid(vector, _) = &query.wanted {
+            self.collection.check_vector(vector)?;
+        }
+        if query.limit == 0 || query.filter.matches_nothing() {
             return Ok(Vec::new());
         }
-        let request = points::search(query);
+        let Some(request) = points::search(query) else { return Ok(Vec::new()) };
         self.read(|engine| {
-            let found = engine.search(request).map_err(failed)?;
+            let found = engine.query(request).map_err(failed)?;
             let mut hits = found.into_iter().map(points::hit).collect::<Result<Vec<_>, _>>()?;
             sort_hits(&mut hits);
             Ok(hits)
@@ -254,11 +255,27 @@ impl VectorStore for EdgeStore {
 
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
         self.read(move |engine| {
-            let (payload, vector) = (WithPayloadInterface::Bool(true), WithVector::Bool(true));
+            let (payload, vector) = (WithPayloadInterface::Bool(true), points::only_vector());
             let found = engine.retrieve(&[PointId::Uuid(id)], Some(payload), Some(vector)).map_err(failed)?;
             found.into_iter().next().map(points::record).transpose()
         })
         .await
+    }
+
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<Arc<[f32]>>>, StoreError> {
+        if self.collection.feature_dim.is_none() {
+            return Ok(vec![Vec::new(); ids.len()]);
+        }
+        let points: Vec<PointId> = ids.iter().copied().map(PointId::Uuid).collect();
+        let (payload, vector) = (WithPayloadInterface::Bool(false), points::only_features());
+        let found = self
+            .read(move |engine| {
+                let found = engine.retrieve(&points, Some(payload), Some(vector)).map_err(failed)?;
+                found.into_iter().map(|record| Ok((points::uuid(&record.id)?, points::features(record)))).collect()
+            })
+            .await
+            .map(|found: HashMap<Uuid, Vec<Arc<[f32]>>>| found)?;
+        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
     }
 
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
@@ -266,6 +283,14 @@ impl VectorStore for EdgeStore {
             let count =
                 engine.count(CountRequest { filter: media.map(points::of_media), exact: true }).map_err(failed)?;
             Ok(count as u64)
+        })
+        .await
+    }
+
+    async fn captions(&self) -> Result<u64, StoreError> {
+        self.read(|engine| {
+            let count = engine.count(CountRequest { filter: Some(points::with_caption()), exact: true });
+            Ok(count.map_err(failed)? as u64)
         })
         .await
     }
@@ -282,6 +307,14 @@ impl VectorStore for EdgeStore {
         })
         .await
     }
+}
+
+/// As many as may go to one operation.
+fn batches(records: &[Record]) -> impl Iterator<Item = &[Record]> {
+    let values =
+        |record: &Record| record.vector.as_slice().len() + record.features.iter().map(|r| r.len()).sum::<usize>();
+    let most = records.iter().map(values).max().unwrap_or(1).max(1);
+    records.chunks((BATCH_VALUES / most).clamp(1, BATCH))
 }
 
 /// The engine panics where others return errors.

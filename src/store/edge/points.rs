@@ -1,17 +1,22 @@
 //! Our records, filters and questions in the engine's types, and back.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use qdrant_edge::external::ordered_float::OrderedFloat;
 use qdrant_edge::{
-    Condition, FieldCondition, Filter as EdgeFilter, JsonPath, Match, NamedQuery, Payload as EdgePayload, PointId,
-    PointStructPersisted, QueryEnum, Range, Record as EdgeRecord, ScoredPoint, ScrollRequest, SearchParams,
-    SearchRequest, VectorStructInternal, VectorStructPersisted, WithPayloadInterface, WithVector,
+    Condition, DEFAULT_VECTOR_NAME, FieldCondition, Filter as EdgeFilter, Fusion, HasVectorCondition, JsonPath, Match,
+    NamedQuery, Payload as EdgePayload, PointId, PointStructPersisted, Prefetch, QueryEnum, QueryRequest, Range,
+    Record as EdgeRecord, ScoredPoint, ScoringQuery, ScrollRequest, SearchParams, SparseVector, VectorInternal,
+    VectorPersisted, VectorStructInternal, VectorStructPersisted, WithPayloadInterface, WithVector,
 };
 use uuid::Uuid;
 
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Filter, Hit, Payload, Query, Record, Selection, StoreError, field, payload_from_json, payload_to_json,
+    Filter, Hit, Payload, Query, RRF_K, Record, Selection, StoreError, Wanted, bm25, field, payload_from_json,
+    payload_to_json, rounded, vector_name,
 };
 
 /// How widely the graph is walked: the defaults of the engine would follow the limit, and small limits lose answers.
@@ -24,18 +29,64 @@ pub(super) fn key(name: &str) -> JsonPath {
 pub(super) fn point(record: &Record) -> PointStructPersisted {
     PointStructPersisted {
         id: PointId::Uuid(record.id),
-        vector: VectorStructPersisted::Single(record.vector.as_slice().to_vec()),
+        vector: vectors(record),
         payload: Some(EdgePayload(payload_to_json(&record.payload))),
+    }
+}
+
+fn vectors(record: &Record) -> VectorStructPersisted {
+    let vector = record.vector.as_slice().to_vec();
+    let caption = record.payload.caption.as_deref().map(bm25::caption).unwrap_or_default();
+    if caption.is_empty() && record.features.is_empty() {
+        return VectorStructPersisted::Single(vector);
+    }
+    let mut named = HashMap::from([(DEFAULT_VECTOR_NAME.to_owned(), VectorPersisted::Dense(vector))]);
+    if !caption.is_empty() {
+        named.insert(vector_name::CAPTION.to_owned(), VectorPersisted::Sparse(sparse(caption)));
+    }
+    if !record.features.is_empty() {
+        named.insert(vector_name::FEATURES.to_owned(), VectorPersisted::MultiDense(rounded(&record.features)));
+    }
+    VectorStructPersisted::Named(named)
+}
+
+fn sparse(weights: bm25::Sparse) -> SparseVector {
+    let (indices, values) = weights.into_iter().unzip();
+    SparseVector { indices, values }
+}
+
+/// What reading a record reads: not the others, which are large.
+pub(super) fn only_vector() -> WithVector {
+    WithVector::Selector(vec![DEFAULT_VECTOR_NAME.to_owned()])
+}
+
+pub(super) fn only_features() -> WithVector {
+    WithVector::Selector(vec![vector_name::FEATURES.to_owned()])
+}
+
+pub(super) fn features(found: EdgeRecord) -> Vec<Arc<[f32]>> {
+    match found.vector {
+        Some(VectorStructInternal::Named(mut named)) => match named.remove(vector_name::FEATURES) {
+            Some(VectorInternal::MultiDense(rows)) => rows.flattened_vectors.chunks(rows.dim).map(Arc::from).collect(),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
     }
 }
 
 pub(super) fn record(found: EdgeRecord) -> Result<Record, StoreError> {
     let id = uuid(&found.id)?;
-    let Some(VectorStructInternal::Single(vector)) = found.vector else {
-        return Err(StoreError::Other(format!("record {id} has no vector: index its file again")));
+    let vector = match found.vector {
+        Some(VectorStructInternal::Single(vector)) => Some(vector),
+        Some(VectorStructInternal::Named(mut named)) => match named.remove(DEFAULT_VECTOR_NAME) {
+            Some(VectorInternal::Dense(vector)) => Some(vector),
+            _ => None,
+        },
+        _ => None,
     };
+    let vector = vector.ok_or_else(|| StoreError::Other(format!("record {id} has no vector: index its file again")))?;
     let vector = Embedding::new(vector).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;
-    Ok(Record { id, vector, payload: payload(id, found.payload)? })
+    Ok(Record { id, vector, payload: payload(id, found.payload)?, features: Vec::new() })
 }
 
 pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {
@@ -55,17 +106,58 @@ pub(super) fn uuid(id: &PointId) -> Result<Uuid, StoreError> {
     }
 }
 
-pub(super) fn search(query: &Query) -> SearchRequest {
-    SearchRequest {
-        query: QueryEnum::Nearest(NamedQuery { query: query.vector.as_slice().to_vec().into(), using: None }),
-        filter: filter(&query.filter),
-        params: Some(SearchParams { hnsw_ef: Some(SEARCH_EF), ..SearchParams::default() }),
-        limit: query.limit,
-        offset: 0,
-        with_payload: Some(WithPayloadInterface::Bool(true)),
-        with_vector: None,
+/// `None`: nothing can be found.
+pub(super) fn search(query: &Query) -> Option<QueryRequest> {
+    let (limit, filter) = (query.limit, filter(&query.filter));
+    let mut prefetches = Vec::new();
+    let (scoring, params) = match &query.wanted {
+        Wanted::Vector(vector) => (nearest(vector), Some(params())),
+        Wanted::Text(text) => (by_caption(text)?, None),
+        Wanted::Hybrid(vector, text) => {
+            let lists = [Some((nearest(vector), Some(params()))), by_caption(text).map(|query| (query, None))];
+            prefetches = lists
+                .into_iter()
+                .flatten()
+                .map(|(query, params)| Prefetch {
+                    prefetches: Vec::new(),
+                    query: Some(query),
+                    limit,
+                    params,
+                    filter: filter.clone(),
+                    score_threshold: None,
+                })
+                .collect();
+            // The engine counts ranks from 0.
+            (ScoringQuery::Fusion(Fusion::Rrf { k: RRF_K + 1, weights: None }), None)
+        }
+    };
+    Some(QueryRequest {
+        filter: filter.filter(|_| prefetches.is_empty()),
+        prefetches,
+        query: Some(scoring),
         score_threshold: None,
-    }
+        limit,
+        offset: 0,
+        params,
+        with_vector: WithVector::Bool(false),
+        with_payload: WithPayloadInterface::Bool(true),
+    })
+}
+
+fn nearest(vector: &Embedding) -> ScoringQuery {
+    let query = NamedQuery { query: vector.as_slice().to_vec().into(), using: None };
+    ScoringQuery::Vector(QueryEnum::Nearest(query))
+}
+
+fn by_caption(text: &str) -> Option<ScoringQuery> {
+    let words = bm25::query(text);
+    let using = Some(vector_name::CAPTION.to_owned());
+    let query = || NamedQuery { query: VectorInternal::Sparse(sparse(words.clone())), using };
+    (!words.is_empty()).then(|| ScoringQuery::Vector(QueryEnum::Nearest(query())))
+}
+
+fn params() -> SearchParams {
+    SearchParams { hnsw_ef: Some(SEARCH_EF), ..SearchParams::default() }
 }
 
 /// `from` itself is included.
@@ -75,13 +167,18 @@ pub(super) fn scroll(from: Option<Uuid>, limit: usize, filter: Option<EdgeFilter
         limit: Some(limit),
         filter,
         with_payload: Some(WithPayloadInterface::Bool(true)),
-        with_vector: WithVector::Bool(true),
+        with_vector: only_vector(),
         order_by: None,
     }
 }
 
 pub(super) fn of_media(media_id: MediaId) -> EdgeFilter {
     EdgeFilter::new_must(is(field::MEDIA_ID, media_id.to_string()))
+}
+
+pub(super) fn with_caption() -> EdgeFilter {
+    let has_vector = vector_name::CAPTION.to_owned();
+    EdgeFilter::new_must(Condition::HasVector(HasVectorCondition { has_vector }))
 }
 
 pub(super) fn selection(selection: &Selection) -> EdgeFilter {
@@ -91,7 +188,7 @@ pub(super) fn selection(selection: &Selection) -> EdgeFilter {
 }
 
 fn filter(filter: &Filter) -> Option<EdgeFilter> {
-    let Filter { media, label, tags, after_ms, before_ms } = filter;
+    let Filter { media, label, tags, after_ms, before_ms, caption } = filter;
     let mut must = Vec::new();
     if let Some(media) = media {
         let ids: Vec<String> = media.iter().map(MediaId::to_string).collect();
@@ -105,6 +202,8 @@ fn filter(filter: &Filter) -> Option<EdgeFilter> {
         let range = Range { gte: bound(after_ms), lt: bound(before_ms), gt: None, lte: None };
         must.push(Condition::Field(FieldCondition::new_range(key(field::WALL_MS), range)));
     }
+    let words = caption.iter().flat_map(|caption| bm25::distinct_words(caption));
+    must.extend(words.map(|word| is(field::CAPTION_WORDS, word)));
     (!must.is_empty()).then(|| EdgeFilter { must: Some(must), ..EdgeFilter::default() })
 }
 

@@ -6,32 +6,31 @@
 
 mod points;
 mod retry;
+mod schema;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use qdrant_client::qdrant::{
-    CollectionInfo, CountPointsBuilder, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder,
-    DeletePointsBuilder, Distance, FieldType, Filter as GrpcFilter, GetPointsBuilder, HnswConfigDiffBuilder,
-    IntegerIndexParamsBuilder, KeywordIndexParamsBuilder, ScrollPointsBuilder, SetPayloadPointsBuilder,
-    UpsertPointsBuilder, UuidIndexParamsBuilder, Value, VectorParamsBuilder, payload_index_params::IndexParams,
-    value::Kind, vectors_config::Config,
+    CollectionInfo, CountPointsBuilder, DeletePointsBuilder, Filter as GrpcFilter, GetPointsBuilder,
+    ScrollPointsBuilder, SetPayloadPointsBuilder, UpsertPointsBuilder,
 };
 use qdrant_client::{Payload as GrpcPayload, Qdrant};
 use uuid::Uuid;
 
 use self::retry::Server;
 use super::{
-    Annotation, CollectionSpec, Hit, Page, Query, Record, Selection, StoreError, VectorStore, annotation_to_json,
-    field, sort_hits,
+    Annotation, CollectionSpec, Hit, Page, Query, Record, Selection, StoreError, VectorStore, Wanted,
+    annotation_to_json, sort_hits,
 };
 use crate::source::MediaId;
 
-/// Bundle hash in the metadata of a collection.
-const BUNDLE: &str = "clipseek_bundle";
 /// Aim for requests of about a megabyte: a server refuses more than 32.
 const REQUEST_BYTES: usize = 1 << 20;
+/// Records whose features are asked for in one request: an answer may be large too.
+const FEATURES_AT_ONCE: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,6 +38,8 @@ pub struct QdrantStore {
     client: Qdrant,
     server: Server,
     collection: CollectionSpec,
+    /// Not in a collection of an earlier clipseek on a server that cannot add a vector to it.
+    keeps_captions: bool,
 }
 
 impl QdrantStore {
@@ -52,13 +53,15 @@ impl QdrantStore {
             .skip_compatibility_check() // it prints
             .build()
             .map_err(|error| server.describe(error))?;
-        let store = Self { client, server, collection: collection.clone() };
+        let mut store = Self { client, server, collection: collection.clone(), keeps_captions: false };
         let info = match store.info().await? {
             Some(info) => info,
             None => store.create().await?,
         };
         store.accept(&info)?;
         store.create_indexes(&info).await?;
+        store.keep_features(&info).await?;
+        store.keep_captions(&info).await?;
         Ok(store)
     }
 
@@ -74,64 +77,6 @@ impl QdrantStore {
         self.server.connect(ask).await
     }
 
-    async fn create(&self) -> Result<CollectionInfo, StoreError> {
-        let CollectionSpec { name, dim, bundle } = &self.collection;
-        let vectors = VectorParamsBuilder::new(*dim as u64, Distance::Cosine).on_disk(true);
-        let metadata = HashMap::from([(BUNDLE.to_owned(), serde_json::Value::from(bundle.clone()))]);
-        let request = CreateCollectionBuilder::new(name)
-            .vectors_config(vectors)
-            .hnsw_config(HnswConfigDiffBuilder::default().m(16).ef_construct(100))
-            .on_disk_payload(true)
-            .metadata(metadata)
-            .build();
-        let create = || async {
-            match self.client.create_collection(request.clone()).await {
-                // Another worker was faster, or our first try arrived after all.
-                Err(error) if retry::is_there_already(&error) => Ok(()),
-                answer => answer.map(drop),
-            }
-        };
-        self.server.call(create).await?;
-        let info = self.info().await?.ok_or_else(|| self.other("made the collection and does not know it"))?;
-        if bundle_of(&info).is_none() {
-            return Err(self.other("keeps no metadata for collections: Qdrant 1.16 or later is needed"));
-        }
-        Ok(info)
-    }
-
-    fn accept(&self, info: &CollectionInfo) -> Result<(), StoreError> {
-        let bundle = bundle_of(info).unwrap_or_else(|| "not made by clipseek".to_owned());
-        let params = info.config.as_ref().and_then(|config| config.params.as_ref());
-        let vectors = params.and_then(|params| params.vectors_config.as_ref());
-        let dim = match vectors.and_then(|vectors| vectors.config.as_ref()) {
-            Some(Config::Params(params)) => params.size as usize,
-            _ => 0,
-        };
-        self.collection.accept(&CollectionSpec { name: self.collection.name.clone(), dim, bundle })
-    }
-
-    async fn create_indexes(&self, info: &CollectionInfo) -> Result<(), StoreError> {
-        let keyword = || IndexParams::from(KeywordIndexParamsBuilder::default().on_disk(true));
-        let indexes = [
-            (field::MEDIA_ID, FieldType::Uuid, UuidIndexParamsBuilder::default().on_disk(true).into()),
-            (field::LABEL, FieldType::Keyword, keyword()),
-            (field::TAGS, FieldType::Keyword, keyword()),
-            (field::WALL_MS, FieldType::Integer, IntegerIndexParamsBuilder::new(false, true).on_disk(true).into()),
-            (field::PLAN, FieldType::Keyword, keyword()),
-        ];
-        for (name, kind, params) in indexes {
-            if info.payload_schema.contains_key(name) {
-                continue;
-            }
-            let request = CreateFieldIndexCollectionBuilder::new(&self.collection.name, name, kind)
-                .field_index_params(params)
-                .wait(true)
-                .build();
-            self.server.call(|| self.client.create_field_index(request.clone())).await?;
-        }
-        Ok(())
-    }
-
     async fn count_where(&self, filter: Option<GrpcFilter>) -> Result<u64, StoreError> {
         let mut request = CountPointsBuilder::new(&self.collection.name).exact(true).build();
         request.filter = filter;
@@ -144,20 +89,15 @@ impl QdrantStore {
     }
 }
 
-fn bundle_of(info: &CollectionInfo) -> Option<String> {
-    match info.config.as_ref()?.metadata.get(BUNDLE) {
-        Some(Value { kind: Some(Kind::StringValue(bundle)) }) => Some(bundle.clone()),
-        _ => None,
-    }
-}
-
 #[async_trait]
 impl VectorStore for QdrantStore {
     async fn upsert(&self, records: &[Record]) -> Result<(), StoreError> {
-        for record in records {
-            self.collection.check_vector(&record.vector)?;
+        self.collection.check_records(records)?;
+        if records.iter().any(|record| record.payload.caption.is_some()) {
+            self.check_captions()?;
         }
-        let bytes_each = 4 * self.collection.dim + 512;
+        let values = |record: &Record| record.features.iter().map(|row| row.len()).sum::<usize>() + self.collection.dim;
+        let bytes_each = 4 * records.iter().map(values).max().unwrap_or(0) + 512;
         for batch in records.chunks((REQUEST_BYTES / bytes_each).clamp(1, 1000)) {
             let points = batch.iter().map(points::point).collect::<Vec<_>>();
             let request = UpsertPointsBuilder::new(&self.collection.name, points).wait(true).build();
@@ -167,11 +107,16 @@ impl VectorStore for QdrantStore {
     }
 
     async fn search(&self, query: &Query) -> Result<Vec<Hit>, StoreError> {
-        self.collection.check_vector(&query.vector)?;
-        if query.limit == 0 || query.filter.media.as_ref().is_some_and(Vec::is_empty) {
+        if let Wanted::Vector(vector) | Wanted::Hybrid(vector, _) = &query.wanted {
+            self.collection.check_vector(vector)?;
+        }
+        if !matches!(query.wanted, Wanted::Vector(_)) {
+            self.check_captions()?;
+        }
+        if query.limit == 0 || query.filter.matches_nothing() {
             return Ok(Vec::new());
         }
-        let request = points::search(&self.collection.name, query);
+        let Some(request) = points::search(&self.collection.name, query) else { return Ok(Vec::new()) };
         let answer = self.server.call(|| self.client.query(request.clone())).await?;
         let mut hits = answer.result.into_iter().map(points::hit).collect::<Result<Vec<_>, _>>()?;
         sort_hits(&mut hits);
@@ -199,7 +144,7 @@ impl VectorStore for QdrantStore {
         let mut request = ScrollPointsBuilder::new(&self.collection.name)
             .limit(u32::try_from(limit.max(1)).unwrap_or(u32::MAX))
             .with_payload(true)
-            .with_vectors(true)
+            .with_vectors(points::only_vector())
             .build();
         request.filter = media.map(points::of_media);
         request.offset = match after.map(|after| after.as_u128().checked_add(1)) {
@@ -216,14 +161,38 @@ impl VectorStore for QdrantStore {
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
         let request = GetPointsBuilder::new(&self.collection.name, vec![id.to_string().into()])
             .with_payload(true)
-            .with_vectors(true)
+            .with_vectors(points::only_vector())
             .build();
         let answer = self.server.call(|| self.client.get_points(request.clone())).await?;
         answer.result.into_iter().next().map(points::record).transpose()
     }
 
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<Arc<[f32]>>>, StoreError> {
+        if self.collection.feature_dim.is_none() {
+            return Ok(vec![Vec::new(); ids.len()]);
+        }
+        let mut found = HashMap::new();
+        for part in ids.chunks(FEATURES_AT_ONCE) {
+            let points: Vec<_> = part.iter().map(|id| id.to_string().into()).collect();
+            let request = GetPointsBuilder::new(&self.collection.name, points)
+                .with_payload(false)
+                .with_vectors(points::only_features())
+                .build();
+            let answer = self.server.call(|| self.client.get_points(request.clone())).await?;
+            for record in answer.result {
+                let (id, features) = points::features(record)?;
+                found.insert(id, features);
+            }
+        }
+        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
+    }
+
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
         self.count_where(media.map(points::of_media)).await
+    }
+
+    async fn captions(&self) -> Result<u64, StoreError> {
+        if self.keeps_captions { self.count_where(Some(points::with_caption())).await } else { Ok(0) }
     }
 
     async fn flush(&self) -> Result<(), StoreError> {

@@ -1,35 +1,71 @@
 //! Our records, filters and questions in the types of the gRPC interface, and back.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use qdrant_client::Payload as GrpcPayload;
 use qdrant_client::qdrant::{
-    Condition, Filter as GrpcFilter, PointId, PointStruct, QueryPoints, QueryPointsBuilder, Range, RetrievedPoint,
-    ScoredPoint, SearchParamsBuilder, Value, point_id::PointIdOptions, vector_output::Vector,
+    Condition, Filter as GrpcFilter, PointId, PointStruct, PrefetchQueryBuilder, Query as GrpcQuery, QueryPoints,
+    QueryPointsBuilder, Range, RetrievedPoint, RrfBuilder, ScoredPoint, SearchParamsBuilder, Value,
+    Vector as GrpcVector, VectorInput, Vectors, VectorsSelector, point_id::PointIdOptions, vector_output::Vector,
 };
 use uuid::Uuid;
 
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Filter, Hit, Payload, Query, Record, Selection, StoreError, field, payload_from_json, payload_to_json,
+    Filter, Hit, Payload, Query, RRF_K, Record, Selection, StoreError, Wanted, bm25, field, payload_from_json,
+    payload_to_json, rounded, vector_name,
 };
+
+use super::schema::UNNAMED;
 
 /// How widely the graph is walked.
 const SEARCH_EF: u64 = 128;
 
 pub(super) fn point(record: &Record) -> PointStruct {
     let payload = GrpcPayload::from(payload_to_json(&record.payload));
-    PointStruct::new(record.id.to_string(), record.vector.as_slice().to_vec(), payload)
+    PointStruct::new(record.id.to_string(), vectors(record), payload)
+}
+
+fn vectors(record: &Record) -> Vectors {
+    let vector = record.vector.as_slice().to_vec();
+    let caption = record.payload.caption.as_deref().map(bm25::caption).unwrap_or_default();
+    let mut named = HashMap::from([(UNNAMED.to_owned(), GrpcVector::new_dense(vector))]);
+    if !caption.is_empty() {
+        let (words, weights): (Vec<_>, Vec<_>) = caption.into_iter().unzip();
+        named.insert(vector_name::CAPTION.to_owned(), GrpcVector::new_sparse(words, weights));
+    }
+    if !record.features.is_empty() {
+        named.insert(vector_name::FEATURES.to_owned(), GrpcVector::new_multi(rounded(&record.features)));
+    }
+    Vectors::from(named)
+}
+
+/// What reading a record reads: not the others, which are large.
+pub(super) fn only_vector() -> VectorsSelector {
+    VectorsSelector { names: vec![UNNAMED.to_owned()] }
+}
+
+pub(super) fn only_features() -> VectorsSelector {
+    VectorsSelector { names: vec![vector_name::FEATURES.to_owned()] }
+}
+
+pub(super) fn features(found: RetrievedPoint) -> Result<(Uuid, Vec<Arc<[f32]>>), StoreError> {
+    let rows = match found.vectors.and_then(|vectors| vectors.get_vector_by_name(vector_name::FEATURES)) {
+        Some(Vector::MultiDense(rows)) => rows.vectors.into_iter().map(|row| Arc::from(row.data)).collect(),
+        _ => Vec::new(),
+    };
+    Ok((uuid(found.id)?, rows))
 }
 
 pub(super) fn record(found: RetrievedPoint) -> Result<Record, StoreError> {
     let id = uuid(found.id)?;
-    let Some(Vector::Dense(vector)) = found.vectors.and_then(|vectors| vectors.get_vector()) else {
+    let Some(Vector::Dense(vector)) = found.vectors.and_then(|vectors| vectors.get_vector_by_name(UNNAMED)) else {
         return Err(StoreError::Other(format!("record {id} has no vector: index its file again")));
     };
     let vector = Embedding::new(vector.data).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;
-    Ok(Record { id, vector, payload: payload(found.payload)? })
+    Ok(Record { id, vector, payload: payload(found.payload)?, features: Vec::new() })
 }
 
 pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {
@@ -49,19 +85,50 @@ fn uuid(id: Option<PointId>) -> Result<Uuid, StoreError> {
     Uuid::parse_str(&id).map_err(|_| StoreError::Other(format!("record {id:?} was not written by clipseek")))
 }
 
-pub(super) fn search(collection: &str, query: &Query) -> QueryPoints {
-    let mut request = QueryPointsBuilder::new(collection)
-        .query(query.vector.as_slice().to_vec())
-        .limit(query.limit as u64)
-        .params(SearchParamsBuilder::default().hnsw_ef(SEARCH_EF))
-        .with_payload(true)
-        .build();
-    request.filter = filter(&query.filter);
-    request
+/// `None`: nothing can be found.
+pub(super) fn search(collection: &str, query: &Query) -> Option<QueryPoints> {
+    let filter = filter(&query.filter);
+    let builder = QueryPointsBuilder::new(collection).limit(query.limit as u64).with_payload(true);
+    let mut request = match &query.wanted {
+        Wanted::Vector(vector) => builder.query(nearest(vector)).params(params()).build(),
+        Wanted::Text(text) => builder.query(by_caption(text)?).using(vector_name::CAPTION).build(),
+        Wanted::Hybrid(vector, text) => {
+            let list = || PrefetchQueryBuilder::default().limit(query.limit as u64);
+            let by_vector = list().query(nearest(vector)).params(params());
+            let by_caption = by_caption(text).map(|query| list().query(query).using(vector_name::CAPTION));
+            let lists = [Some(by_vector), by_caption].into_iter().flatten().map(|list| {
+                let mut list = list.build();
+                list.filter.clone_from(&filter);
+                list
+            });
+            // The server counts ranks from 0.
+            let fused = GrpcQuery::new_rrf(RrfBuilder::with_k(RRF_K as u32 + 1));
+            return Some(builder.prefetch(lists.collect::<Vec<_>>()).query(fused).build());
+        }
+    };
+    request.filter = filter;
+    Some(request)
+}
+
+fn nearest(vector: &Embedding) -> GrpcQuery {
+    GrpcQuery::new_nearest(vector.as_slice().to_vec())
+}
+
+fn by_caption(text: &str) -> Option<GrpcQuery> {
+    let (words, weights): (Vec<_>, Vec<_>) = bm25::query(text).into_iter().unzip();
+    (!words.is_empty()).then(|| GrpcQuery::new_nearest(VectorInput::new_sparse(words, weights)))
+}
+
+fn params() -> SearchParamsBuilder {
+    SearchParamsBuilder::default().hnsw_ef(SEARCH_EF)
 }
 
 pub(super) fn of_media(media_id: MediaId) -> GrpcFilter {
     GrpcFilter::must([Condition::matches(field::MEDIA_ID, media_id.to_string())])
+}
+
+pub(super) fn with_caption() -> GrpcFilter {
+    GrpcFilter::must([Condition::has_vector(vector_name::CAPTION)])
 }
 
 pub(super) fn selection(selection: &Selection) -> GrpcFilter {
@@ -71,7 +138,7 @@ pub(super) fn selection(selection: &Selection) -> GrpcFilter {
 }
 
 fn filter(filter: &Filter) -> Option<GrpcFilter> {
-    let Filter { media, label, tags, after_ms, before_ms } = filter;
+    let Filter { media, label, tags, after_ms, before_ms, caption } = filter;
     let mut must = Vec::new();
     if let Some(media) = media {
         let ids: Vec<String> = media.iter().map(MediaId::to_string).collect();
@@ -85,5 +152,7 @@ fn filter(filter: &Filter) -> Option<GrpcFilter> {
         let range = Range { gte: bound(after_ms), lt: bound(before_ms), ..Range::default() };
         must.push(Condition::range(field::WALL_MS, range));
     }
+    let words = caption.iter().flat_map(|caption| bm25::distinct_words(caption));
+    must.extend(words.map(|word| Condition::matches(field::CAPTION_WORDS, word)));
     (!must.is_empty()).then(|| GrpcFilter::must(must))
 }

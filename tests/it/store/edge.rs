@@ -62,7 +62,7 @@ async fn serves_searches_during_writes() {
     let mut searches = 0;
     while !writer.is_finished() {
         let own = &records[searches % 1000];
-        let query = Query { vector: own.vector.clone(), limit: 1, filter: Filter::default() };
+        let query = Query { wanted: Wanted::Vector(own.vector.clone()), limit: 1, filter: Filter::default() };
         assert_eq!(store.search(&query).await.unwrap()[0].id, own.id);
         searches += 1;
     }
@@ -141,7 +141,7 @@ async fn records_left_twice_by_a_kill_are_one_again() {
     assert_eq!(store.count(None).await.unwrap(), 2501);
     assert_eq!(scan_all(store.as_ref(), None, 1000).await.len(), 2501);
     let filter = Filter { label: Some("new".into()), ..Filter::default() };
-    let found = store.search(&Query { vector: vector(1, 8), limit: 100, filter }).await.unwrap();
+    let found = store.search(&Query { wanted: Wanted::Vector(vector(1, 8)), limit: 100, filter }).await.unwrap();
     assert_eq!(found.len(), 10, "the newer of two copies stays");
     let selection = Selection { media_id: medium(7), except_plan: None };
     assert_eq!(store.delete(&selection).await.unwrap(), 10);
@@ -187,6 +187,88 @@ async fn a_broken_folder_is_named_with_the_remedy() {
     for name in ["collection.json", "segment.json", "edge_config.json"] {
         assert!(refused.contains(name), "{name} is not among {refused:?}");
     }
+}
+
+/// As clipseek made them before it kept captions and frame features.
+fn older_folder(dir: &Path, collection: &CollectionSpec, records: &[Record]) {
+    use qdrant_edge::{
+        Distance, EdgeConfig, EdgeShard, EdgeVectorParams, Payload, PointId, PointInsertOperations, PointOperations,
+        PointStructPersisted, UpdateOperation, VectorStructPersisted,
+    };
+    let shard = dir.join(&collection.name).join("shard");
+    fs::create_dir_all(&shard).unwrap();
+    let CollectionSpec { name, dim, bundle, .. } = collection;
+    let told = serde_json::json!({ "name": name, "dim": dim, "bundle": bundle });
+    fs::write(shard.join("collection.json"), told.to_string()).unwrap();
+    let vectors = EdgeVectorParams::builder(*dim, Distance::Cosine).on_disk(true).build();
+    let config = EdgeConfig { vectors: HashMap::from([(String::new(), vectors)]), ..EdgeConfig::default() };
+    let engine = EdgeShard::new(&shard, config).unwrap();
+    let point = |record: &Record| {
+        let serde_json::Value::Object(payload) = serde_json::to_value(&record.payload).unwrap() else { panic!() };
+        PointStructPersisted {
+            id: PointId::Uuid(record.id),
+            vector: VectorStructPersisted::Single(record.vector.as_slice().to_vec()),
+            payload: Some(Payload(payload)),
+        }
+    };
+    let points = PointInsertOperations::PointsList(records.iter().map(point).collect());
+    engine.update(UpdateOperation::PointOperation(PointOperations::UpsertPoints(points))).unwrap();
+    engine.optimize().unwrap();
+}
+
+/// Killed while vectors are added to some segments and not to others: the engine alone would not open it again.
+#[tokio::test]
+async fn an_older_folder_is_completed_whenever_that_was_cut_short() {
+    let place = InFolder::new();
+    let collection = spec("ancient", 512);
+    let mut records: Vec<Record> = (0..6100).map(|n| record(n, n / 100, 512)).collect();
+    older_folder(place.0.path(), &collection, &records[..6000]);
+    let root = place.0.path().join("clipseek_ancient");
+    let states = |of: &str| -> Vec<PathBuf> {
+        let files = walkdir::WalkDir::new(root.join(of)).into_iter().map(Result::unwrap).map(|file| file.into_path());
+        files.filter(|file| file.ends_with("segment.json") || file.ends_with("edge_config.json")).collect()
+    };
+    let before: Vec<(PathBuf, Vec<u8>)> =
+        states("shard").into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect();
+    assert!(before.len() >= 3, "a segment with a graph, one to write to, and the configuration");
+
+    let keeping = CollectionSpec { feature_dim: Some(24), ..collection.clone() };
+    for wanted in [&collection, &keeping] {
+        // Without features first: what is added then must stay when the others are.
+        for unfinished in 0..before.len() {
+            drop(place.open(wanted).await.unwrap());
+            for (n, (file, old)) in before.iter().enumerate() {
+                let saved = root.join("upgrade").join(file.strip_prefix(root.join("shard")).unwrap());
+                fs::create_dir_all(saved.parent().unwrap()).unwrap();
+                fs::write(saved, old).unwrap();
+                if n >= unfinished {
+                    fs::write(file, old).unwrap();
+                }
+            }
+        }
+        let store = place.open(wanted).await.unwrap();
+        assert_eq!((store.count(None).await.unwrap(), states("upgrade").len()), (6000, 0));
+        assert_same(&store.get(records[5].id).await.unwrap().unwrap(), &records[5]);
+        let own = Query { wanted: Wanted::Vector(records[9].vector.clone()), limit: 1, filter: Filter::default() };
+        assert_eq!(store.search(&own).await.unwrap()[0].id, records[9].id);
+        assert_eq!(store.captions().await.unwrap(), 0);
+        let words = Query { wanted: Wanted::Text("dog".into()), limit: 5, filter: Filter::default() };
+        assert_eq!(store.search(&words).await.unwrap(), []);
+    }
+
+    let store = place.open(&keeping).await.unwrap();
+    for n in (0..600).chain(6000..6100) {
+        records[n].features = rows(n as u64, 4);
+        records[n].payload.caption = Some(format!("number{n}"));
+    }
+    store.upsert(&records[..600]).await.unwrap();
+    store.upsert(&records[6000..]).await.unwrap();
+    check_older(store.as_ref(), &records).await;
+    drop(store);
+    let store = place.open(&collection).await.unwrap();
+    check_older(store.as_ref(), &records).await;
+    store.optimize().await.unwrap();
+    check_older(store.as_ref(), &records).await;
 }
 
 const RECORDS: u64 = 120;
@@ -242,7 +324,7 @@ async fn check_after_kill(place: &InFolder, done: u64) {
     }
     assert_eq!(store.count(None).await.unwrap(), total, "nothing twice");
     let own = expected(done, 7, done);
-    let query = Query { vector: own.vector.clone(), limit: 1, filter: Filter::default() };
+    let query = Query { wanted: Wanted::Vector(own.vector.clone()), limit: 1, filter: Filter::default() };
     assert_eq!(store.search(&query).await.unwrap()[0].id, own.id);
 }
 

@@ -224,6 +224,46 @@ async fn a_foreign_collection_is_left_alone() {
     assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
 }
 
+/// As clipseek made it before it kept captions and frame features.
+#[tokio::test]
+async fn an_older_collection_is_completed() {
+    use qdrant_client::qdrant::{
+        CreateCollectionBuilder, Distance, PointStruct, UpsertPointsBuilder, VectorParamsBuilder,
+    };
+    let Some(server) = Running::start() else { return not_run("collection of an earlier clipseek") };
+    let place = server.place(Some(KEY));
+    let collection = spec("ancient", 512);
+    let mut records: Vec<Record> = (0..6100).map(|n| record(n, n / 100, 512)).collect();
+    let client = qdrant_client::Qdrant::from_url(&place.url).api_key(KEY).skip_compatibility_check().build().unwrap();
+    let bundle = HashMap::from([("clipseek_bundle".to_owned(), serde_json::Value::from(collection.bundle.clone()))]);
+    let request = CreateCollectionBuilder::new(&collection.name)
+        .vectors_config(VectorParamsBuilder::new(512, Distance::Cosine).on_disk(true))
+        .metadata(bundle);
+    client.create_collection(request).await.unwrap();
+    for part in records[..6000].chunks(500) {
+        let point = |record: &Record| {
+            let payload = qdrant_client::Payload::try_from(serde_json::to_value(&record.payload).unwrap()).unwrap();
+            PointStruct::new(record.id.to_string(), record.vector.as_slice().to_vec(), payload)
+        };
+        let points = part.iter().map(point).collect::<Vec<_>>();
+        client.upsert_points(UpsertPointsBuilder::new(&collection.name, points).wait(true)).await.unwrap();
+    }
+
+    let store = place.open(&collection).await.unwrap();
+    assert_eq!((store.count(None).await.unwrap(), store.captions().await.unwrap()), (6000, 0));
+    let words = Query { wanted: Wanted::Text("dog".into()), limit: 5, filter: Filter::default() };
+    assert_eq!(store.search(&words).await.unwrap(), []);
+    let store = place.open(&CollectionSpec { feature_dim: Some(24), ..collection.clone() }).await.unwrap();
+    for n in (0..600).chain(6000..6100) {
+        records[n].features = rows(n as u64, 4);
+        records[n].payload.caption = Some(format!("number{n}"));
+    }
+    store.upsert(&records[..600]).await.unwrap();
+    store.upsert(&records[6000..]).await.unwrap();
+    check_older(store.as_ref(), &records).await;
+    check_older(place.open(&collection).await.unwrap().as_ref(), &records).await;
+}
+
 #[tokio::test]
 async fn an_address_without_a_server_is_named() {
     for scheme in ["http", "https"] {
