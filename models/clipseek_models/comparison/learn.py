@@ -14,7 +14,7 @@ from ..align import Corpus, Meaning, by_length, contrast, cuts, meant_by, stretc
 from ..systems.clip4clip import TightTransf
 from ..training.captioner import caption_loss
 from ..world import Scene
-from .variants import Variant
+from .variants import CAPTIONED, Variant
 
 RATE, DECAY = 1.5e-3, 0.05
 BATCH = 192
@@ -71,7 +71,7 @@ def learn(
         loss, twins = contrast(corpus, rows, other, claims + reverse, similarity, variant.scale(), compared)
         shown = meaning.loss(videos[: 2 * batch], corpus.shown(rows))
         loss = loss + 0.5 * shown + 0.5 * meaning.loss(unit(texts), meant_by(claims + reverse))
-        if variant.captioner is not None:
+        if variant.name == CAPTIONED:
             loss = loss + _captions(variant, clips[: 2 * batch], ids, mask)
         optimiser.step(loss)
         with torch.no_grad():
@@ -111,7 +111,7 @@ def by_group(variant: Variant, texts: Tensor, clips: Tensor, batch: int) -> tupl
 def _captions(variant: Variant, clips: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     frames = clips.new_ones(clips.shape[:2])
     with torch.autocast("cpu", torch.bfloat16):
-        return caption_loss(variant.captioner, variant.system.over_time(clips, frames), frames, ids, mask)
+        return caption_loss(variant.system.decoder, variant.system.caption_memory(clips, frames), frames, ids, mask)
 
 
 class Teller:

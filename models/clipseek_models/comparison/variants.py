@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from ..align import unit
 from ..nets import FEATURES
-from ..systems.caption_decoder import CaptionDecoder
 from ..systems.clip2video import Clip2Video
 from ..systems.clip4clip import TightTransf, mean_pooling
 from ..systems.load import build
@@ -68,12 +67,13 @@ class Variant(nn.Module):
         for key in ("frame_position_embeddings.weight", "cross.embeddings.position_embeddings.weight"):
             if key in state:
                 state[key] = state[key] * (FRAME_POSITIONS / state[key].std())
+        if name == CAPTIONED:
+            state |= captioner.decoder_state(DIM, vocabulary, CONTEXT_LENGTH, LAYERS, seed)
         self.system = build(state)
         self.system.requires_grad_(True)
         self.system.clip.visual.requires_grad_(False)
-        self.captioner: CaptionDecoder | None = None
         if name == CAPTIONED:
-            self.captioner = captioner.fresh(DIM, vocabulary, CONTEXT_LENGTH, LAYERS, seed)
+            captioner.tie(self.system.decoder)
 
     def learnt(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]

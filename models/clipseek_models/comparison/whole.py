@@ -37,7 +37,6 @@ class WholeVariant(nn.Module):
         state[TIMES] = FRAME_POSITIONS * torch.randn(state[TIMES].shape, generator=torch.Generator().manual_seed(seed))
         self.system = build(state)
         self.system.requires_grad_(True)
-        self.captioner = None
 
     def learnt(self) -> list[nn.Parameter]:
         return list(self.parameters())

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..systems.caption_decoder import CaptionDecoder
-from ..systems.load import build
-from ..systems.shapes import Heads
+from ..systems.caption_decoder import Decoder
 
 LAYERS = 3  # UniVL's, for captions
 WORDS = "decoder.embeddings.word_embeddings.weight"
@@ -16,9 +14,9 @@ TIED = "decoder.classifier.cls.predictions.decoder.weight"  # the same table und
 IGNORED = -100
 
 
-def fresh(
-    width: int, vocabulary: int, positions: int, layers: int = LAYERS, seed: int = 0, words: Tensor | None = None, heads: int | None = None,
-) -> CaptionDecoder:
+def decoder_state(
+    width: int, vocabulary: int, positions: int, layers: int = LAYERS, seed: int = 0, words: Tensor | None = None,
+) -> dict[str, Tensor]:
     """As wide as the frames that it looks at. `words` [vocabulary, width]: a table to begin with, such as CLIP's own: a
     vocabulary of tens of thousands is much to learn from captions alone. Else, and for the rest, BERT's values.
     """
@@ -49,19 +47,15 @@ def fresh(
     head = "decoder.classifier.cls.predictions"
     linear(f"{head}.transform.dense", width, width)
     norm(f"{head}.transform.LayerNorm")
-    state |= {f"{head}.bias": torch.zeros(vocabulary), TIED: state[WORDS]}
-    return trainable(build(state, Heads(text=heads)))
+    return state | {f"{head}.bias": torch.zeros(vocabulary), TIED: state[WORDS]}
 
 
-def trainable(decoder: CaptionDecoder) -> CaptionDecoder:
-    """With one table of words again: a checkpoint holds it under two names."""
-    for parameter in decoder.parameters():
-        parameter.requires_grad_(True)
-    decoder.decoder.classifier["cls"]["predictions"].decoder.weight = decoder.decoder.embeddings.word_embeddings.weight
-    return decoder
+def tie(decoder: Decoder) -> None:
+    """One table of words again: a checkpoint holds it under two names."""
+    decoder.predictions.decoder.weight = decoder.embeddings.word_embeddings.weight
 
 
-def caption_loss(decoder: CaptionDecoder, memory: Tensor, memory_mask: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+def caption_loss(decoder: Decoder, memory: Tensor, memory_mask: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     """Mean over words of how badly each was foreseen from the true ones before it.
 
     memory [B, T, D] frames that know of each other, memory_mask [B, T]; ids and mask [B, L], from start to end token.

@@ -18,11 +18,13 @@ INTERRUPTED = 130
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """What was said, then what the papers had."""
-    plan = Plan(arguments.system, arguments.head, arguments.patches, arguments.layers, arguments.centres)
     said = {name: getattr(arguments, option.removeprefix("--").replace("-", "_")) for option, name, *_ in NUMBERS}
     chosen = published(arguments.system, arguments.objective) | {name: value for name, value in said.items() if value is not None}
-    if arguments.system == "clip_vip" and "frames" in chosen:
-        plan = Plan(arguments.system, times=chosen["frames"])
+    captions = {"decoder_layers": arguments.decoder_layers, "decoder_positions": chosen.get("words", Settings.words)}
+    plan = Plan(
+        arguments.system, arguments.head, arguments.patches, arguments.layers, arguments.centres, times=chosen.get("frames", Settings.frames),
+        **(captions if arguments.objective == "captions" else {}),
+    )
     return Settings(
         arguments.data, arguments.videos, arguments.start, plan, arguments.validation, arguments.objective,
         **chosen, precision=arguments.precision, device=arguments.device,
@@ -32,7 +34,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 def command(arguments: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 an error, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forks of a process that has used it
-    from .loop import BEST, BEST_CAPTIONS, LEFT_OUT, Training, TrainingError
+    from .loop import BEST, LEFT_OUT, Training, TrainingError
 
     asked_to_stop = False
 
@@ -57,5 +59,5 @@ def command(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGINT, before)
     if training.left_out:
         print(f"{len(training.left_out)} clips could not be used: see {arguments.out / LEFT_OUT}")
-    print(f"{arguments.out / BEST}" + (f" and {arguments.out / BEST_CAPTIONS}" if training.captioner else ""))
+    print(arguments.out / BEST)
     return 0

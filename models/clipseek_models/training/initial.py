@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..systems.load import build
 from . import names
+from .captioner import decoder_state, tie
 from .names import State
 
 System = Literal["clip4clip", "clip2video", "clip_vip"]
@@ -37,6 +38,8 @@ class Plan:
     centres: int = 5  # of CLIP2Video
     proxies: int = 4  # of CLIP-ViP, the class token included
     times: int = 12  # rows of CLIP-ViP's temporal positions
+    decoder_layers: int = 0  # of a caption decoder beside CLIP4Clip; 0: none
+    decoder_positions: int = 32  # most words of a caption
 
 
 def start(state: State, plan: Plan, seed: int = 0) -> nn.Module:
@@ -46,6 +49,8 @@ def start(state: State, plan: Plan, seed: int = 0) -> nn.Module:
     for name, parameter in model.named_parameters():
         parameter.data = parameter.data.clone().contiguous()
         parameter.requires_grad_(True)
+    if getattr(model, "decoder", None) is not None:
+        tie(model.decoder)
     return model
 
 
@@ -63,7 +68,7 @@ def begun(state: State, plan: Plan, seed: int = 0) -> State:
         state = names.openai(state)
         if "clip.visual.conv1.weight" not in state or "clip.text_projection" not in state:
             raise StartError("holds no CLIP with a vision transformer: clip.visual.conv1.weight or clip.text_projection is missing")
-        new = _clip2video(state, plan, normal) if plan.system == "clip2video" else _clip4clip(state, plan, normal)
+        new = _clip2video(state, plan, normal) if plan.system == "clip2video" else _clip4clip(state, plan, normal, seed)
     # What is there already stays: training may go on from a post-pretrained model of the same or of a simpler head.
     return new | state
 
@@ -71,7 +76,7 @@ def begun(state: State, plan: Plan, seed: int = 0) -> State:
 Normal = Callable[..., Tensor]
 
 
-def _clip4clip(state: State, plan: Plan, normal: Normal) -> State:
+def _clip4clip(state: State, plan: Plan, normal: Normal, seed: int) -> State:
     dim = state["clip.text_projection"].shape[1]
     new: State = {}
     if plan.patches == "3d":
@@ -93,6 +98,9 @@ def _clip4clip(state: State, plan: Plan, normal: Normal) -> State:
             "cross.pooler.dense.weight": normal(dim, dim, std=0.02), "cross.pooler.dense.bias": torch.zeros(dim),
             "similarity_dense.weight": normal(1, dim, std=0.02), "similarity_dense.bias": torch.zeros(1),
         }
+    if plan.decoder_layers:
+        table = state["clip.token_embedding.weight"]
+        new |= decoder_state(dim, len(table), plan.decoder_positions, plan.decoder_layers, seed, table)
     return new
 
 

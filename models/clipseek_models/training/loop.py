@@ -1,7 +1,7 @@
 """The training itself: epochs of steps, a snapshot now and then, a judgement after each epoch, the best one kept.
 
-In the folder `out`: `best.pt` and, with captions, `best-captions.pt`, plain weights that `load` and `export` read;
-`snapshot.pt` to go on from; `left-out.jsonl`, the clips that could not be used and why.
+In the folder `out`: `best.pt`, plain weights that `load` and `export` read, the caption decoder's among them; `snapshot.pt` to
+go on from; `left-out.jsonl`, the clips that could not be used and why.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 
 from .. import checkpoints, metrics
 from ..checkpoints import CheckpointError
-from . import captioned, captioner, snapshot
+from . import captioned, snapshot
 from .captioned import Clip, DataError
 from .clips import Clips, Reading, loader, order
 from .initial import StartError, start
@@ -29,7 +29,7 @@ from .sides import clamp_temperature, context, most_frames, side, vocabulary
 from .snapshot import SnapshotError
 from .validate import Validation, validate
 
-BEST, BEST_CAPTIONS, SNAPSHOT, LEFT_OUT = "best.pt", "best-captions.pt", "snapshot.pt", "left-out.jsonl"
+BEST, SNAPSHOT, LEFT_OUT = "best.pt", "snapshot.pt", "left-out.jsonl"
 Tell = Callable[[str], None]
 
 
@@ -97,18 +97,10 @@ class Training:
             raise TrainingError(f"{settings.frames} frames a clip are more than there are positions for ({most})")
         if settings.words > context(self.model):
             raise TrainingError(f"{settings.words} tokens a text are more than there are positions for ({context(self.model)})")
-        self.captioner = None
-        if settings.objective == "captions":
-            table = self.model.clip.token_embedding.weight.detach()
-            self.captioner = captioner.fresh(self.model.clip.dim, len(table), settings.words, settings.decoder_layers, settings.seed, table)
-            self.captioner.to(self.device)
         self.model.to(self.device)
         frozen = freeze(self.model, settings.freeze)
-        learnt = sum(p.numel() for part in self._parts() for p in part.parameters() if p.requires_grad)
+        learnt = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         self.tell(f"{self.model.title}: {learnt / 1e6:.1f} million numbers learn, {frozen / 1e6:.1f} million are frozen")
-
-    def _parts(self) -> list[nn.Module]:
-        return [self.model] if self.captioner is None else [self.model, self.captioner]
 
     def _count_long(self, clips: list[Clip]) -> None:
         texts = [text for clip in clips for text in (*clip.captions, *([clip.subtitle] if self.objective.texts == "sources" else []))]
@@ -118,7 +110,7 @@ class Training:
 
     def _prepare_optimiser(self) -> None:
         settings = self.settings
-        parts = groups(self._parts(), settings.rate, settings.of_clip, settings.decay)
+        parts = groups(self.model, settings.rate, settings.of_clip, settings.decay)
         self.optimiser = torch.optim.AdamW(parts, betas=BETAS, eps=EPSILON)
         self.schedule = schedule(self.optimiser, self.steps_per_epoch * settings.epochs, settings.warmup)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
@@ -164,8 +156,7 @@ class Training:
         return True
 
     def _step(self, batches: list) -> str:
-        for part in self._parts():
-            part.train()
+        self.model.train()
         for batch in batches:
             for index, reason in batch.problems:
                 self._leave_out(self.clips.clips[index], reason)
@@ -174,7 +165,7 @@ class Training:
         # A clip alone has nothing to be told apart from.
         usable, totals = [batch for batch in batches if len(batch) > 1], {}
         for batch in usable:
-            losses = self.objective.cost(self.model, self.captioner, batch.to(self.device), self.settings.precision)
+            losses = self.objective.cost(self.model, batch.to(self.device), self.settings.precision)
             loss = sum(losses.values()) / len(usable)
             if not torch.isfinite(loss):
                 raise TrainingError(
@@ -186,7 +177,7 @@ class Training:
                 totals[name] = totals.get(name, 0.0) + value.item() / len(usable)
         if usable:
             self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_([p for part in self._parts() for p in part.parameters()], self.settings.most_gradient)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.most_gradient)
             self.scaler.step(self.optimiser)
             self.scaler.update()
         else:
@@ -214,15 +205,12 @@ class Training:
 
     def _keep(self) -> None:
         snapshot.write_weights(self.out / BEST, self.model)
-        if self.captioner is not None:
-            snapshot.write_weights(self.out / BEST_CAPTIONS, self.captioner)
 
     def save(self) -> None:
         content = {
             "settings": json.dumps(self.settings.lasting(), sort_keys=True), "clips": self._identity(), "epoch": self.epoch, "step": self.step,
             "best": json.dumps(asdict(self.best)) if self.best else None,
-            "parts": [part.state_dict() for part in self._parts()],
-            "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(), "scaler": self.scaler.state_dict(),
+            "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(), "scaler": self.scaler.state_dict(),
             "random": snapshot.random_state(),
         }
         snapshot.write(self.out / SNAPSHOT, content)
@@ -236,8 +224,7 @@ class Training:
             raise SnapshotError(f"{self.out / SNAPSHOT}: of a training with other settings: {said}")
         if saved["clips"] != self._identity():
             raise SnapshotError(f"{self.out / SNAPSHOT}: of a training on other clips; captions, or which videos are there, have changed")
-        for part, state in zip(self._parts(), saved["parts"]):
-            part.load_state_dict(state)
+        self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.schedule.load_state_dict(saved["schedule"])
         self.scaler.load_state_dict(saved["scaler"])
@@ -251,14 +238,15 @@ class Training:
 
     def _identity(self) -> str:
         """Of the clips that are trained on: another order, or one more or less, is another training."""
-        said = [(str(clip.video.relative_to(self.settings.videos) if clip.video.is_relative_to(self.settings.videos) else clip.video), clip.captions, clip.start_s, clip.end_s, clip.subtitle) for clip in self.clips.clips]
+        folder = self.settings.videos
+        names = [clip.video.relative_to(folder) if clip.video.is_relative_to(folder) else clip.video for clip in self.clips.clips]
+        said = [(str(name), clip.captions, clip.start_s, clip.end_s, clip.subtitle) for name, clip in zip(names, self.clips.clips)]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def _leave_out(self, clip: Clip, reason: str) -> None:
         self.left_out[json.dumps(clip.said())] = reason
 
     def _list_left_out(self) -> None:
-        """Anew each time: few are, and a clip that can be read again should not stay listed."""
         lines = [json.dumps(json.loads(clip) | {"reason": reason}) + "\n" for clip, reason in self.left_out.items()]
         file = self.out / LEFT_OUT
         if lines:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..systems.caption_decoder import CaptionDecoder
 from . import losses
 from .captioner import caption_loss
 from .clips import Batch, Texts
@@ -19,16 +18,16 @@ Losses = dict[str, Tensor]
 @dataclass(frozen=True)
 class Objective:
     texts: Texts  # that it wants of a clip
-    cost: Callable[[nn.Module, CaptionDecoder | None, Batch, Precision], Losses]
+    cost: Callable[[nn.Module, Batch, Precision], Losses]
 
 
-def retrieval(model: nn.Module, captioner: CaptionDecoder | None, batch: Batch, precision: Precision) -> Losses:
+def retrieval(model: nn.Module, batch: Batch, precision: Precision) -> Losses:
     """Each caption finds its clip and each clip its caption."""
     clips = encode_clips(model, batch.pixels, batch.mask, precision)
     return {"retrieval": losses.symmetric(scores(model, encode_texts(model, batch.ids[:, 0], batch.words[:, 0], precision), clips))}
 
 
-def narrated(model: nn.Module, captioner: CaptionDecoder | None, batch: Batch, precision: Precision) -> Losses:
+def narrated(model: nn.Module, batch: Batch, precision: Precision) -> Losses:
     """Post-pretraining on narrated video (CLIP4Clip, section 4.4): clips and what is said around them."""
     clips = encode_clips(model, batch.pixels, batch.mask, precision)
     texts = encode_texts(model, batch.ids.flatten(0, 1), batch.words.flatten(0, 1), precision)
@@ -36,7 +35,7 @@ def narrated(model: nn.Module, captioner: CaptionDecoder | None, batch: Batch, p
     return {"narrated": losses.mil_nce(matrix, batch.words.any(-1))}
 
 
-def omnisource(model: nn.Module, captioner: CaptionDecoder | None, batch: Batch, precision: Precision) -> Losses:
+def omnisource(model: nn.Module, batch: Batch, precision: Precision) -> Losses:
     """CLIP-ViP's post-pretraining: clips with their subtitles and with captions of their middle frames, and those frames."""
     clips = encode_clips(model, batch.pixels, batch.mask, precision)
     middle = batch.pixels.shape[1] // 2
@@ -46,14 +45,14 @@ def omnisource(model: nn.Module, captioner: CaptionDecoder | None, batch: Batch,
     return losses.omnisource(scores(model, subtitles, clips), scores(model, captions, clips), scores(model, captions, frames))
 
 
-def captions(model: nn.Module, captioner: CaptionDecoder | None, batch: Batch, precision: Precision) -> Losses:
+def captions(model: nn.Module, batch: Batch, precision: Precision) -> Losses:
     """Retrieval and captions at once, both losses added as UniVL does (arXiv 2002.06353, section 3.3)."""
     ids, words = batch.ids[:, 0], batch.words[:, 0]
     clips = encode_clips(model, batch.pixels, batch.mask, precision)
     texts = encode_texts(model, ids, words, precision)
-    memory = model.over_time(clips.frames, clips.mask)
+    memory = model.caption_memory(clips.frames, clips.mask)
     with half(ids.device, precision):
-        caption = caption_loss(captioner, memory, clips.mask, ids, words)
+        caption = caption_loss(model.decoder, memory, clips.mask, ids, words)
     return {"retrieval": losses.symmetric(scores(model, texts, clips)), "caption": caption}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -32,14 +31,13 @@ def freeze(model: nn.Module, below: int) -> int:
     return frozen
 
 
-def groups(parts: Iterable[nn.Module], rate: float, of_clip: float, decay: float) -> list[dict]:
+def groups(model: nn.Module, rate: float, of_clip: float, decay: float) -> list[dict]:
     """`of_clip`: CLIP's share of the rate (CLIP4Clip's `coef_lr`). Biases, norms, single vectors and the temperature do not decay."""
     found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for part in parts:
-        for name, parameter in part.named_parameters():
-            if parameter.requires_grad:
-                clip = name.startswith(("clip.", "clipmodel.")) and not any(added in name for added in _ADDED)
-                found.setdefault((clip, parameter.ndim > 1), []).append(parameter)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            clip = name.startswith(("clip.", "clipmodel.")) and not any(added in name for added in _ADDED)
+            found.setdefault((clip, parameter.ndim > 1), []).append(parameter)
     return [
         {"params": parameters, "lr": rate * (of_clip if clip else 1.0), "weight_decay": decay if decays else 0.0, "clip": clip}
         for (clip, decays), parameters in sorted(found.items(), key=lambda item: item[0], reverse=True)

@@ -21,7 +21,6 @@ NUMBERS = (
     ("--warmup", "warmup", float, "share of all steps in which the rate rises"),
     ("--weight-decay", "decay", float, "not of biases, norms, single vectors and the temperature"),
     ("--clip-grad", "most_gradient", float, "most that the gradient's norm may be"),
-    ("--decoder-layers", "decoder_layers", int, "of the caption decoder"),
     ("--workers", "workers", int, "processes that decode video; each holds two parts of a batch ready"),
     ("--seed", "seed", int, "of the order of clips, of the choice among captions, and of new layers"),
     ("--save-every", "save_every", int, "steps from one snapshot to the next"),
@@ -40,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--objective", default="retrieval", metavar="NAME", help="retrieval; captions (and retrieval); narrated, omnisource: post-pretraining")
     parser.add_argument("--layers", type=int, default=4, help="of the temporal transformer or the cross-encoder")
     parser.add_argument("--centres", type=int, default=5, help="of CLIP2Video's alignment")
+    parser.add_argument("--decoder-layers", type=int, default=3, help="of the caption decoder, where captions are learnt")
     parser.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32", help="of the encoders")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--resume", action="store_true", help="go on from the last snapshot in --out")

@@ -34,7 +34,6 @@ class Settings:
     warmup: float = 0.1  # share of all steps
     decay: float = 0.2
     most_gradient: float = 1.0  # its norm
-    decoder_layers: int = 3  # of the caption decoder
     precision: str = "float32"
     device: str = "cpu"
     workers: int = 2
@@ -49,13 +48,15 @@ class Settings:
             problems.append(f"no objective {self.objective!r}: there are {', '.join(OBJECTIVES)}")
         if self.objective == "captions" and (self.plan.system != "clip4clip" or self.plan.head == "tightTransf"):
             problems.append("captions look at CLIP4Clip's frame sequence: meanP, seqLSTM or seqTransf")
+        if (self.objective == "captions") != (self.plan.decoder_layers > 0):
+            problems.append("captions need a decoder of at least one layer, and nothing else has one")
         if self.objective == "omnisource" and self.plan.system != "clip_vip":
             problems.append("omnisource is CLIP-ViP's")
         if self.precision not in PRECISIONS:
             problems.append(f"no precision {self.precision!r}: there are {', '.join(PRECISIONS)}")
         if self.precision == "float16" and not self.device.startswith("cuda"):
             problems.append("float16 is for GPUs; processors compute bfloat16")
-        for name in ("epochs", "batch", "accumulate", "frames", "bag", "save_every", "tell_every", "decoder_layers"):
+        for name in ("epochs", "batch", "accumulate", "frames", "bag", "save_every", "tell_every"):
             if getattr(self, name) < 1:
                 problems.append(f"{name} must be at least 1")
         if self.batch // max(self.accumulate, 1) < 2:
