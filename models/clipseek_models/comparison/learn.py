@@ -17,10 +17,9 @@ from ..world import Scene
 from .variants import CAPTIONED, Variant
 
 RATE, DECAY = 1.5e-3, 0.05
-BATCH = 192
-# The tight type runs its cross-encoder on every pair that it compares, so it compares within groups of clips, and fewer
-# of those a step: all pairs of a full batch would cost a hundred times as much.
-TIGHT_BATCH, GROUP = 96, 4
+# The tight type runs its cross-encoder on every pair that it compares, so it compares within groups of clips, and takes
+# half as many clips a step: all pairs of a full batch would cost a hundred times as much.
+GROUP = 4
 
 
 class Optimiser:
@@ -41,17 +40,18 @@ class Optimiser:
 
 
 def learn(
-    variant: Variant, known: Tensor, scenes: list[Scene], tokenizer: Tokenizer, seed: int, head_start: int, steps: int, batch: int | None = None,
+    variant: Variant, known: Tensor, scenes: list[Scene], tokenizer: Tokenizer, seed: int, head_start: int, steps: int, batch: int,
 ) -> None:
     """`known` [N, 8, 256]: what the frame encoder knows of the training clips."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    batch = batch or (TIGHT_BATCH if isinstance(variant.system, TightTransf) else BATCH)
     corpus = Corpus(scenes, tokenizer, seed)
     with torch.no_grad():
         width = variant.clips(variant.features(known[:1].float())).shape[1]
     meaning = Meaning(width)
-    _head_start(variant, meaning, known, corpus, rng, head_start)
+    _head_start(variant, meaning, known, corpus, rng, head_start, batch)
+    if isinstance(variant.system, TightTransf):
+        batch = batch // 2 // GROUP * GROUP
     temperature = variant.system.clip.logit_scale
     learnt = [p for p in (*variant.learnt(), *meaning.parameters()) if p is not temperature]
     optimiser = Optimiser(learnt, [temperature], steps)
@@ -80,7 +80,7 @@ def learn(
     variant.eval()
 
 
-def _head_start(variant: Variant, meaning: Meaning, known: Tensor, corpus: Corpus, rng: np.random.Generator, steps: int, batch: int = 128) -> None:
+def _head_start(variant: Variant, meaning: Meaning, known: Tensor, corpus: Corpus, rng: np.random.Generator, steps: int, batch: int) -> None:
     """Without captions: what happens, and who does it to whom."""
     optimiser = Optimiser([*variant.learnt(), *meaning.parameters()], [], steps)
     tell = Teller(f"{variant.name}, head start", steps)

@@ -24,7 +24,7 @@ from .learn import Optimiser, Teller
 from .variants import DIM, FRAME_POSITIONS, WHOLE, clip_weights, end_last, text_sizes
 
 PATCH, LAYERS = 16, 4
-BATCH, FRAME_BATCH = 32, 192  # of clips, of frames
+FRAME_BATCH = 128
 TIMES = "clipmodel.vision_model.embeddings.temporal_embedding"
 
 
@@ -77,11 +77,11 @@ class Reader(nn.Module):
 
 
 def learn_whole(
-    variant: WholeVariant, clips: Clips, tokenizer: Tokenizer, seed: int, frame_steps: int, steps: int, frame_batch: int = FRAME_BATCH, batch: int = BATCH,
+    variant: WholeVariant, clips: Clips, tokenizer: Tokenizer, seed: int, frame_steps: int, steps: int, batch: int,
 ) -> None:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    _learn_to_see(variant, clips, rng, frame_steps, frame_batch)
+    _learn_to_see(variant, clips, rng, frame_steps)
     corpus, meaning = Corpus(clips.scenes, tokenizer, seed), Meaning(DIM)
     temperature = variant.system.clipmodel.logit_scale
     temperature.data.fill_(math.log(1 / 0.07))
@@ -106,7 +106,7 @@ def learn_whole(
     variant.eval()
 
 
-def _learn_to_see(variant: WholeVariant, clips: Clips, rng: np.random.Generator, steps: int, batch: int) -> None:
+def _learn_to_see(variant: WholeVariant, clips: Clips, rng: np.random.Generator, steps: int, batch: int = FRAME_BATCH) -> None:
     known, frames = questions(clips), clips.pixels.reshape(-1, *clips.pixels.shape[2:])
     reader = Reader()
     tower = list(variant.system.clipmodel.vision_model.parameters())
