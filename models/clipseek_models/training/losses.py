@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 
 def symmetric(scores: Tensor) -> Tensor:
-    """[B, B] → mean of texts that look for clips and clips that look for texts (CLIP4Clip, section 3.5; CLIP2Video alike)."""
+    """[B, B] → mean of texts that look for clips and clips that look for texts (arXiv 2104.08860; CLIP2Video alike)."""
     own = torch.arange(len(scores), device=scores.device)
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
 
 def mil_nce(scores: Tensor, present: Tensor) -> Tensor:
-    """MIL-NCE (arXiv 1912.06430, section 3.2): several texts near a clip in time, of which one or another may be right.
+    """MIL-NCE (arXiv 1912.06430): several texts near a clip in time, of which one or another may be right.
 
     scores [B, K, B] of bag b's text k and each clip, present [B, K]. A bag's sum over its clip, against that and all that
     shares the clip or one of the texts. With one text a bag it is cross entropy over a row and a column at once.

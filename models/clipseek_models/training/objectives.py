@@ -28,7 +28,7 @@ def retrieval(model: nn.Module, batch: Batch, precision: Precision) -> Losses:
 
 
 def narrated(model: nn.Module, batch: Batch, precision: Precision) -> Losses:
-    """Post-pretraining on narrated video (CLIP4Clip, section 4.4): clips and what is said around them."""
+    """Post-pretraining on narrated video, as CLIP4Clip's on HowTo100M: clips and what is said around them."""
     clips = encode_clips(model, batch.pixels, batch.mask, precision)
     texts = encode_texts(model, batch.ids.flatten(0, 1), batch.words.flatten(0, 1), precision)
     matrix = scores(model, texts, clips).unflatten(0, batch.ids.shape[:2])
@@ -46,7 +46,7 @@ def omnisource(model: nn.Module, batch: Batch, precision: Precision) -> Losses:
 
 
 def captions(model: nn.Module, batch: Batch, precision: Precision) -> Losses:
-    """Retrieval and captions at once, both losses added as UniVL does (arXiv 2002.06353, section 3.3)."""
+    """Retrieval and captions at once, both losses added as UniVL does (arXiv 2002.06353)."""
     ids, words = batch.ids[:, 0], batch.words[:, 0]
     clips = encode_clips(model, batch.pixels, batch.mask, precision)
     texts = encode_texts(model, ids, words, precision)
