@@ -283,14 +283,17 @@ def test_the_symmetric_loss_is_as_in_the_paper():
 
 
 def test_mil_nce_is_as_in_the_paper():
-    scores, present = torch.randn(3, 2, 3), torch.tensor([[True, True], [True, False], [True, True]])
+    scores, present = torch.randn(3, 2, 3), [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1)]  # bag and text; bag 1 has but one
+    there = torch.zeros(3, 2, dtype=torch.bool)
     by_hand = 0.0
+    for bag, text in present:
+        there[bag, text] = True
     for i in range(3):
-        own = sum(math.exp(scores[i, k, i]) for k in range(2) if present[i, k])
-        others = sum(math.exp(scores[i, k, j]) + math.exp(scores[j, k, i]) * bool(present[j, k]) / max(bool(present[i, k]), 1e-9) * bool(present[i, k]) for k in range(2) for j in range(3) if j != i and present[i, k])
-        others += sum(math.exp(scores[j, k, i]) for k in range(2) for j in range(3) if j != i and present[j, k] and not present[i, k])
-        by_hand += math.log((own + others) / own) / 3
-    assert losses.mil_nce(scores, present).item() == pytest.approx(by_hand, rel=1e-5)
+        own = sum(math.exp(scores[bag, text, i]) for bag, text in present if bag == i)
+        other_clips = sum(math.exp(scores[bag, text, j]) for bag, text in present if bag == i for j in range(3) if j != i)
+        other_texts = sum(math.exp(scores[bag, text, i]) for bag, text in present if bag != i)
+        by_hand += math.log((own + other_clips + other_texts) / own) / 3
+    assert losses.mil_nce(scores, there).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_omnisource_is_as_in_the_paper():
@@ -350,19 +353,13 @@ def test_each_system_samples_in_its_own_way():
     assert clips.Reading("clip_vip", 32, 4, 50).pick(75, 25.0) == [0, 24, 49, 74]
 
 
-def test_a_batch_has_padding_behind_a_mask():
-    entries = captioned.read(lines_in_memory([{"video": "h264.mp4", "caption": "a ball"}]), FOOTAGE)
+def test_a_batch_has_padding_behind_a_mask(tmp_path):
+    entries = captioned.read(lines(tmp_path, [{"video": "h264.mp4", "caption": "a ball"}]), FOOTAGE)
     data = clips.Clips(entries, clips.Reading("clip4clip", 32, 5, 8))
     batch = data.batch([data[0, 0], (0, "broken")])
     assert batch.pixels.shape == (1, 5, 3, 32, 32) and batch.mask.tolist() == [[1, 1, 1, 0, 0]] and not batch.pixels[0, 3:].any()
     assert batch.ids[0, 0].tolist() == [49406, 320, 1069, 49407, 0, 0, 0, 0] and batch.words[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
     assert batch.problems == [(0, "broken")]
-
-
-def lines_in_memory(entries: list[dict]) -> Path:
-    import tempfile
-
-    return lines(Path(tempfile.mkdtemp()), entries)
 
 
 def test_epochs_see_every_clip_once_in_another_order():
@@ -460,7 +457,7 @@ def test_settings_that_do_not_go_together(change, problem, settings):
         replace(settings, **change).check()
 
 
-def test_trainings_that_cannot_begin(settings, tmp_path, weights):
+def test_trainings_that_cannot_begin(settings, tmp_path):
     out = tmp_path / "out"
     no_subtitles = {"plan": Plan("clip_vip"), "objective": "omnisource", "data": lines(tmp_path, few(), "silent.jsonl")}
     for change, problem in [
@@ -469,6 +466,7 @@ def test_trainings_that_cannot_begin(settings, tmp_path, weights):
         ({"device": "cuda"}, "PyTorch finds no CUDA device"),
         ({"device": "teapot"}, "no device 'teapot'"),
         ({"start": tmp_path / "none"}, "cannot be read"),
+        ({"validation": lines(tmp_path, [{"video": "none.mp4", "caption": "x"}], "gone.jsonl")}, "none of its clips are there"),
         (no_subtitles, '6 clips lack a "subtitle"'),
     ]:
         if change.get("device") == "cuda" and torch.cuda.is_available():

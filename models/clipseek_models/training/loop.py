@@ -20,7 +20,7 @@ from .. import checkpoints, metrics
 from ..checkpoints import CheckpointError
 from . import captioned, snapshot
 from .captioned import Clip, DataError
-from .clips import Clips, Reading, loader, order
+from .clips import Batch, Clips, Reading, loader, order
 from .initial import StartError, start
 from .objectives import OBJECTIVES
 from .optimiser import BETAS, EPSILON, freeze, groups, schedule
@@ -53,11 +53,17 @@ class Training:
         clips, held = self._there(clips, "training"), self._there(held, "validation")
         if len(clips) < 2:
             raise TrainingError(f"{settings.data}: {len(clips)} clips are there, training needs two to tell apart")
+        if settings.validation and not held:
+            raise TrainingError(f"{settings.validation}: none of its clips are there")
+        self.objective = OBJECTIVES[settings.objective]
+        silent = [clip.line for clip in clips if clip.subtitle is None]
+        if silent and self.objective.texts == "sources":
+            raise TrainingError(f'{settings.data}: {len(silent)} clips lack a "subtitle" (the first in line {silent[0]}), which {settings.objective} learns from')
         self._build()
         reading = Reading(settings.plan.system, side(self.model), settings.frames, settings.words)
-        self.objective = OBJECTIVES[settings.objective]
         self.clips = Clips(clips, reading, self.objective.texts, settings.bag, settings.seed)
         self.held = Clips(held, reading) if held else None
+        self.identity = self._identity()
         self._count_long(clips)
         parts = len(order(len(clips), settings.part, 0, settings.seed))
         self.steps_per_epoch = -(-parts // settings.accumulate)
@@ -70,10 +76,6 @@ class Training:
 
     def _there(self, clips: list[Clip], kind: str) -> list[Clip]:
         """Files that are missing are said before hours of training, not in the midst of them."""
-        if kind == "training" and self.settings.objective == "omnisource":
-            silent = [clip for clip in clips if clip.subtitle is None]
-            if silent:
-                raise TrainingError(f'{self.settings.data}: {len(silent)} clips lack a "subtitle", which omnisource learns from (the first in line {silent[0].line})')
         there = []
         for clip in clips:
             if clip.video.is_file():
@@ -155,7 +157,8 @@ class Training:
             raise TrainingError(f"no clip of epoch {self.epoch + 1} can be read: see {self.out / LEFT_OUT}")
         return True
 
-    def _step(self, batches: list) -> str:
+    def _step(self, batches: list[Batch]) -> str:
+        """What it cost, in words."""
         self.model.train()
         for batch in batches:
             for index, reason in batch.problems:
@@ -208,7 +211,7 @@ class Training:
 
     def save(self) -> None:
         content = {
-            "settings": json.dumps(self.settings.lasting(), sort_keys=True), "clips": self._identity(), "epoch": self.epoch, "step": self.step,
+            "settings": json.dumps(self.settings.lasting(), sort_keys=True), "clips": self.identity, "epoch": self.epoch, "step": self.step,
             "best": json.dumps(asdict(self.best)) if self.best else None,
             "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(), "scaler": self.scaler.state_dict(),
             "random": snapshot.random_state(),
@@ -222,7 +225,7 @@ class Training:
         if changed:
             said = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in changed)
             raise SnapshotError(f"{self.out / SNAPSHOT}: of a training with other settings: {said}")
-        if saved["clips"] != self._identity():
+        if saved["clips"] != self.identity:
             raise SnapshotError(f"{self.out / SNAPSHOT}: of a training on other clips; captions, or which videos are there, have changed")
         self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
