@@ -9,13 +9,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pycocoevalcap")
 
-from clipseek_models import tokenizer  # noqa: E402
+from clipseek_models import dataset, tokenizer  # noqa: E402
 from clipseek_models.align import Corpus, pad, unit  # noqa: E402
 from clipseek_models.comparison import command, judge  # noqa: E402
 from clipseek_models.comparison.command import Settings, compare, result_file  # noqa: E402
 from clipseek_models.comparison.learn import GROUP, by_group, learn  # noqa: E402
 from clipseek_models.comparison.variants import NAMES, PLANS, Variant  # noqa: E402
-from clipseek_models.dataset import test_set as tests_of_world  # noqa: E402
 from clipseek_models.motion import draw_scene  # noqa: E402
 from clipseek_models.world import EVENT_NAMES  # noqa: E402
 
@@ -23,12 +22,12 @@ SHAPES = Path(__file__).resolve().parents[1] / "bundles" / "shapes"
 
 
 def test_every_system_gets_its_row(tmp_path, capsys):
-    small = Settings(clips=40, frame_steps=1, head_start=1, steps=1, batch=8, whole_clips=8, whole_frame_steps=1, whole_batch=4)
+    small = Settings(clips=40, frame_steps=1, head_start=1, steps=1, batch=8, whole_clips=8, whole_frame_steps=1, whole_batch=4, test_clips=27)
     assert compare(tmp_path, 1, None, SHAPES, processes=2, settings=small) == 0
     table = (tmp_path / "table.md").read_text()
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:-2]] == [*NAMES, command.SHIPPED]
     shipped = json.loads(result_file(tmp_path, command.SHIPPED, 1).read_text())["scores"]
-    assert shipped["recall"] > 0.95 and f"| {100 * shipped['recall']:.1f} |" in table
+    assert shipped["recall"] > 0.9 and f"| {100 * shipped['recall']:.1f} |" in table
     said = json.loads(result_file(tmp_path, command.CAPTIONED, 1).read_text())["captions"]
     assert len(said["examples"]) == 8 and said["bleu4"] >= 0
 
@@ -87,14 +86,14 @@ def test_groups_compare_what_they_say(world):
 
 def test_meanp_cannot_tell_twins_apart(world):
     _, known, words = world
-    tests = tests_of_world(27)
+    tests = dataset.test_set(27)
     variant = Variant("meanP", words.get_vocab_size(), 1).eval()
     scores = judge.retrieval(variant, variant.features(known[:1].expand(27, -1, -1) + torch.randn(27, 8, 256)), tests, words)
     assert scores.twins == 0.5
 
 
 def test_captions_are_judged_against_many_wordings():
-    tests = tests_of_world(27)
+    tests = dataset.test_set(27)
     right = judge.references(tests)
     assert len(right) == 27 and all(len(ways) == judge.REFERENCES for ways in right)
 

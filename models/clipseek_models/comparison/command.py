@@ -40,6 +40,7 @@ class Settings:
     whole_clips: int = 8000  # the first of the same clips, of which each is seen about once
     whole_frame_steps: int = 300
     whole_batch: int = 20
+    test_clips: int = 200
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def compare(
         _world = World(*shared, training_clips(settings.whole_clips) if WHOLE in wanted else None)
         with multiprocessing.get_context("fork").Pool(processes) as pool:
             pool.starmap(train, [(out, name, seed, threads, settings) for name in wanted], chunksize=1)
-    scores = evaluate(Bundle(shipped), test_set())
+    scores = evaluate(Bundle(shipped), test_set(settings.test_clips))
     save(out, SHIPPED, seed, {"scores": asdict(scores), "cpu_s": None, "parameters": None})
     table = write_table(out, seed)
     (out / "table.md").write_text(table)
@@ -104,7 +105,7 @@ def _scene(entry: dict) -> Scene:
 def train(out: Path, name: str, seed: int, threads: int, settings: Settings) -> None:
     print(f"== {name}, seed {seed}", flush=True)
     torch.set_num_threads(threads)
-    began, words, tests = time.process_time(), tokenizer.build(), test_set()
+    began, words, tests = time.process_time(), tokenizer.build(), test_set(settings.test_clips)
     vocabulary, result = words.get_vocab_size(), {}
     if name == WHOLE:
         variant = WholeVariant(vocabulary, _world.clips.pixels.shape[1], seed)
