@@ -11,11 +11,16 @@ pytest.importorskip("pycocoevalcap")
 
 from clipseek_models import dataset, tokenizer  # noqa: E402
 from clipseek_models.align import Corpus, pad, unit  # noqa: E402
+from clipseek_models.bundle import Bundle  # noqa: E402
 from clipseek_models.comparison import command, judge  # noqa: E402
 from clipseek_models.comparison.command import Settings, compare, result_file  # noqa: E402
+from clipseek_models.comparison.export import export  # noqa: E402
 from clipseek_models.comparison.learn import GROUP, by_group, learn  # noqa: E402
 from clipseek_models.comparison.variants import NAMES, PLANS, Variant  # noqa: E402
 from clipseek_models.motion import draw_scene  # noqa: E402
+from clipseek_models.nets import FrameEncoder  # noqa: E402
+from clipseek_models.pretrain import to_pixels  # noqa: E402
+from clipseek_models.tokenizer import CONTEXT_LENGTH, END, PAD, START, UNKNOWN  # noqa: E402
 from clipseek_models.world import EVENT_NAMES  # noqa: E402
 
 SHAPES = Path(__file__).resolve().parents[1] / "bundles" / "shapes"
@@ -29,6 +34,7 @@ def test_every_system_gets_its_row(tmp_path, capsys):
     shipped = json.loads(result_file(tmp_path, command.SHIPPED, 1).read_text())["scores"]
     assert shipped["recall"] > 0.9 and f"| {100 * shipped['recall']:.1f} |" in table
     said = json.loads(result_file(tmp_path, command.CAPTIONED, 1).read_text())["captions"]
+    assert (tmp_path / command.BUNDLE / "caption_step.onnx").exists()
     assert len(said["examples"]) == 8 and said["bleu4"] >= 0
 
     # What is there is not trained again.
@@ -90,6 +96,25 @@ def test_meanp_cannot_tell_twins_apart(world):
     variant = Variant("meanP", words.get_vocab_size(), 1).eval()
     scores = judge.retrieval(variant, variant.features(known[:1].expand(27, -1, -1) + torch.randn(27, 8, 256)), tests, words)
     assert scores.twins == 0.5
+
+
+def test_the_captioned_variant_is_a_bundle(world, tmp_path):
+    _, _, words = world
+    encoder, variant = FrameEncoder().eval(), Variant(command.CAPTIONED, words.get_vocab_size(), 1).eval()
+    export(variant, encoder, words, tmp_path / "small")
+    bundle, tests = Bundle(tmp_path / "small"), dataset.test_set(4)
+    with torch.no_grad():
+        known = encoder.knowledge(to_pixels(tests.clips.reshape(-1, 64, 64, 3))).reshape(4, 8, -1)
+        features = variant.features(known)
+        texts = variant.texts(*pad([encoded.ids for encoded in words.encode_batch(tests.captions)]))
+        memory = variant.system.caption_memory(features, torch.ones(4, 8))
+        ids, _ = variant.system.decoder.beam(memory[0], torch.ones(8), START, END, PAD, CONTEXT_LENGTH)
+    found = bundle.frame_features(tests.clips.reshape(-1, 64, 64, 3)).reshape(4, 8, -1)
+    assert np.allclose(found, features.numpy(), atol=1e-4)
+    assert np.allclose(bundle.pool(found), variant.clips(features).detach().numpy(), atol=1e-4)
+    assert np.allclose(bundle.texts(tests.captions), texts.numpy(), atol=1e-4)
+    caption = bundle.captions(found)[0]
+    assert caption.ids == ids and caption.text == " ".join(words.id_to_token(i) for i in ids if i not in (START, END, PAD, UNKNOWN))
 
 
 def test_captions_are_judged_against_many_wordings():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -20,10 +21,12 @@ from ..nets import FrameEncoder
 from ..pretrain import features, pretrain
 from ..world import Look, Scene
 from . import judge
+from .export import export
 from .learn import learn
 from .variants import CAPTIONED, NAMES, WHOLE, Variant
 from .whole import WholeVariant, learn_whole, pixels
 
+BUNDLE = "shapes-captions"  # what clipseek can caption the synthetic world with
 SHIPPED = "shipped (seqTransf, 192 wide)"
 
 
@@ -121,6 +124,8 @@ def train(out: Path, name: str, seed: int, threads: int, settings: Settings) -> 
     result["scores"] = asdict(judge.retrieval(variant, shown, tests, words))
     if name == CAPTIONED:
         result["captions"] = asdict(judge.captions(variant, shown, tests, words))
+        shutil.rmtree(out / BUNDLE, ignore_errors=True)  # of a run that did not come to its end
+        export(variant, _world.encoder, words, out / BUNDLE)
     torch.save(variant.state_dict(), result_file(out, name, seed).with_suffix(".pt"))
     save(out, name, seed, result)
     print(f"== {name}: {result}", flush=True)
