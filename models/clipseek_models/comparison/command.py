@@ -144,7 +144,7 @@ def save(out: Path, name: str, seed: int, result: dict) -> None:
 
 def write_table(out: Path, seed: int) -> str:
     lines = [
-        "| system | parameters | CPU minutes | R@1 | twins told apart | R@1 with twins | BLEU-4 | CIDEr |", "|---|---|---|---|---|---|---|---|",
+        "| system | parameters | CPU minutes | R@1 | twins told apart | R@1 with twins | BLEU-4 | CIDEr | all said right |", "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in (*NAMES, SHIPPED):
         file = result_file(out, name, seed)
@@ -155,6 +155,6 @@ def write_table(out: Path, seed: int) -> str:
         size = f"{result['parameters'] / 1e6:.2f} M" if result["parameters"] else ""
         minutes = f"{result['cpu_s'] / 60:.0f}" if result["cpu_s"] else ""
         said = result.get("captions")
-        words = f"{said['bleu4']:.1f} | {said['cider']:.0f}" if said else "|"
+        words = f"{said['bleu4']:.1f} | {said['cider']:.0f} | {said['exact']:.1f}" if said else "| |"
         lines.append(f"| {name} | {size} | {minutes} | {shares} | {words} |")
     return "\n".join([*lines, "", f"Seed {seed}, on {os.cpu_count()} processor cores.", ""])

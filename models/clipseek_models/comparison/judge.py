@@ -14,6 +14,7 @@ from ..captions import Speaker
 from ..dataset import TestSet
 from ..evaluate import Scores, judge
 from ..tokenizer import END, PAD, START
+from .learn import plainly
 from .variants import Variant
 
 WORDS = 24  # most of a caption
@@ -26,6 +27,7 @@ class CaptionScores:
 
     bleu4: float
     cider: float
+    exact: float  # share in percent of captions that say everything, and in the very words that were taught
     examples: list[tuple[str, str]]  # said, and one way of saying it right
 
 
@@ -55,9 +57,12 @@ def captions(variant: Variant, features: Tensor, tests: TestSet, tokenizer: Toke
     expected, found = dict(enumerate(right)), {i: [text] for i, text in enumerate(said)}
     bleu, _ = Bleu(4).compute_score(expected, found, verbose=0)
     cider, _ = Cider().compute_score(expected, found)
-    return CaptionScores(100 * float(bleu[3]), 100 * float(cider), [(text, ways[0]) for text, ways in zip(said, right)][:8])
+    exact = sum(text == ways[0] for text, ways in zip(said, right)) / len(said)
+    return CaptionScores(100 * float(bleu[3]), 100 * float(cider), 100 * exact, [(text, ways[0]) for text, ways in zip(said, right)][:8])
 
 
 def references(tests: TestSet) -> list[list[str]]:
-    speaker = Speaker(Random(0))
-    return [[speaker.caption(claim) for _ in range(REFERENCES)] for claim in tests.claims]
+    """The plainest wording, then others of what the clip's own caption claims."""
+    plain, speaker = Speaker(None), Speaker(Random(0))
+    others = [[speaker.caption(claim) for _ in range(REFERENCES - 1)] for claim in tests.claims]
+    return [[plain.caption(plainly(scene)), *wordings] for scene, wordings in zip(tests.scenes, others)]

@@ -10,10 +10,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from ..align import Corpus, Meaning, by_length, contrast, cuts, meant_by, stretch, unit
+from ..align import Corpus, Meaning, by_length, contrast, cuts, meant_by, pad, stretch, unit
+from ..captions import Speaker, full_claim
 from ..systems.clip4clip import TightTransf
 from ..training.captioner import caption_loss
-from ..world import Scene
+from ..world import Claim, Scene
 from .variants import CAPTIONED, Variant
 
 RATE, DECAY = 1.5e-3, 0.05
@@ -72,7 +73,7 @@ def learn(
         shown = meaning.loss(videos[: 2 * batch], corpus.shown(rows))
         loss = loss + 0.5 * shown + 0.5 * meaning.loss(unit(texts), meant_by(claims + reverse))
         if variant.name == CAPTIONED:
-            loss = loss + _captions(variant, clips[: 2 * batch], ids, mask)
+            loss = loss + _captions(variant, clips[: 2 * batch], *plain_captions([scenes[row] for row in rows], tokenizer))
         optimiser.step(loss)
         with torch.no_grad():
             temperature.clamp_(max=math.log(100))
@@ -106,6 +107,20 @@ def by_group(variant: Variant, texts: Tensor, clips: Tensor, batch: int) -> tupl
     place = of_texts[:, :, None].expand_as(found), of_clips[:, None].expand_as(found)
     empty = texts.new_zeros(len(texts), len(clips))
     return empty.index_put(place, found), empty.bool().index_put(place, torch.ones_like(found, dtype=torch.bool))
+
+
+def plainly(scene: Scene) -> Claim:
+    """All that a caption should say of a scene, whatever the captions that look for it say."""
+    return full_claim(scene, texture=True)
+
+
+def plain_captions(scenes: list[Scene], tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
+    """Ids and mask [2·B, L] of scenes and of their reversed twins, in the plainest words: of many wordings the likeliest would
+    be a vague one, because vague things can be said in fewer ways.
+    """
+    claims, speaker = [plainly(scene) for scene in scenes], Speaker(None)
+    said = [speaker.caption(claim) for claim in (*claims, *(claim.reversed() for claim in claims))]
+    return pad([encoded.ids for encoded in tokenizer.encode_batch(said)])
 
 
 def _captions(variant: Variant, clips: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
