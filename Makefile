@@ -14,11 +14,12 @@ help: ## This list
 packages:
 	@deploy/install-packages.sh
 
-build: packages ## The program and all it needs to run: system packages, ONNX Runtime, the shipped model
+# GPU=cuda or GPU=tensorrt: with the libraries for NVIDIA's GPUs.
+build: packages ## The program and all it needs to run: system packages, ONNX Runtime (GPU=cuda|tensorrt), the shipped model
 	@echo "Building (the first time takes 15 minutes on two cores)"
 	@cargo build --release --locked --bin clipseek
-	@deploy/install-onnxruntime.sh $(release)/lib
 	@rm -rf $(release)/bundles && cp -r models/bundles $(release)/bundles
+	@deploy/install-onnxruntime.sh $(release)/lib $(GPU)
 
 demo: build ## Index the sample footage and search it
 	@CLIPSEEK=$(clipseek) DATA=$(demo_data) deploy/demo.sh
@@ -41,7 +42,7 @@ $(python): models/pyproject.toml
 
 test-models: packages ## Tests of the training package, with PyTorch (several gigabytes)
 	@python3 -m venv $(cargo_target)/python-torch
-	@$(cargo_target)/python-torch/bin/python -m pip install -q --disable-pip-version-check pytest './models[train,compare]'
+	@$(cargo_target)/python-torch/bin/python -m pip install -q --disable-pip-version-check pytest './models[families,compare]'
 	cd models && $(abspath $(cargo_target))/python-torch/bin/python -m pytest -q
 
 bench: build ## The figures of the README, side by side on this machine

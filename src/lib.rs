@@ -20,6 +20,7 @@
 //! - [`thumbs`]: the pictures shown beside moments, one pack file per medium.
 //! - [`ingest`]: one medium through every stage, many media side by side; resumes and switches.
 //! - [`search`]: caption to moments.
+//! - [`eval`]: retrieval measured on the public data sets, beside the published figures.
 //! - [`config`]: typed settings: defaults < file < environment < flags.
 //! - [`cli`]: the commands; the only place that speaks to the terminal.
 //!
@@ -30,13 +31,14 @@
 //!
 //! # Deliberately absent
 //!
-//! No cache of results, no HTTP server yet, no plug-in system: a new model is a bundle (data), a new container or
+//! No cache of searches, no HTTP server yet, no plug-in system: a new model is a bundle (data), a new container or
 //! codec is a GStreamer plug-in.
 
 pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod embed;
+pub mod eval;
 pub mod hub;
 pub mod ingest;
 pub mod ledger;

@@ -6,8 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from .families import FAMILIES
 from .training.options import add_arguments
 
+SYSTEMS = ("clip4clip", "clip2video", "clip_vip")
 HERE = Path(__file__).resolve().parent.parent
 FOOTAGE = HERE.parent / "tests" / "fixtures" / "footage"
 SHAPES = HERE / "bundles" / "shapes"
@@ -33,9 +35,12 @@ def main() -> int:
     table.add_argument("--processes", type=int, default=2, help="systems that are trained at a time")
     table.add_argument("--threads", type=int, default=1, help="of each")
     table.add_argument("--only", nargs="+", metavar="SYSTEM", help="some of them; without it, all")
-    bundle = commands.add_parser("export", help="write a checkpoint of a research system as a bundle (needs PyTorch)")
-    bundle.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
-    bundle.add_argument("--system", choices=["clip4clip", "clip2video", "clip_vip"], help="refuse checkpoints of another one")
+    bundle = commands.add_parser("export", help="write a checkpoint as a bundle (needs PyTorch)")
+    bundle.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="PATH",
+        help="a file of a research system, or a folder of a model of another family, as a hub has it",
+    )
+    bundle.add_argument("--system", choices=[*SYSTEMS, *FAMILIES], help="refuse checkpoints of another one")
     bundle.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle; its last part is the bundle's name")
     bundle.add_argument("--frames", type=int, default=12, help="per window")
     bundle.add_argument("--words", type=int, help="most tokens of a text; without it, as the system was evaluated")
@@ -47,6 +52,7 @@ def main() -> int:
         "--caption-tokens", nargs=3, metavar=("START", "END", "PAD"), help="what that tokenizer calls them, if not as BERT's or CLIP's",
     )
     bundle.add_argument("--caption-words", type=int, help="most of a caption, the end included (48)")
+    bundle.add_argument("--separate-attention", action="store_true", help="in operators that TensorRT knows, not as ONNX Runtime's own")
     rates = commands.add_parser("bench-export", help="sizes and rates of frame encoders in each precision (needs PyTorch)")
     rates.add_argument("--threads", type=int, default=2)
     compare = commands.add_parser("parity", help="compare the research systems with outputs of the published code (needs PyTorch)")
@@ -74,9 +80,24 @@ def main() -> int:
         from .systems.caption_export import CaptionSettings
         from .systems.export import Settings, command
 
+        if arguments.checkpoint.is_dir():
+            from .families.export import command as of_folder
+
+            if arguments.rerank or arguments.caption_tokenizer:
+                parser.error("--rerank and captions are for files of CLIP4Clip")
+            plain = Settings(
+                arguments.frames, arguments.words, arguments.licence, arguments.precision,
+                separate_attention=arguments.separate_attention,
+            )
+            return of_folder(arguments.checkpoint, arguments.out, arguments.system, plain)
+        if arguments.system in FAMILIES:
+            parser.error(f"--checkpoint: a model of {arguments.system} is a folder, with its configuration, weights and tokenizer")
         tokens = tuple(arguments.caption_tokens) if arguments.caption_tokens else None
         captions = CaptionSettings(arguments.caption_tokenizer, tokens, arguments.caption_words)
-        settings = Settings(arguments.frames, arguments.words, arguments.licence, arguments.precision, captions=captions)
+        settings = Settings(
+            arguments.frames, arguments.words, arguments.licence, arguments.precision, captions=captions,
+            separate_attention=arguments.separate_attention,
+        )
         return command(arguments.checkpoint, arguments.out, arguments.system, settings, arguments.rerank)
     if arguments.command == "bench-export":
         from .bench import bench

@@ -14,6 +14,8 @@ from tokenizers import Tokenizer
 
 from . import decoding
 
+KERNELS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
 
 @dataclass(frozen=True)
 class Caption:
@@ -30,11 +32,14 @@ class Bundle:
         self.manifest = tomllib.loads((folder / "bundle.toml").read_text())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self.sessions = {
-            name: onnxruntime.InferenceSession(self._checked(graph), options, providers=["CPUExecutionProvider"])
-            for name, graph in graphs(self.manifest).items()
-        }
+        self.sessions = {}
+        for name, graph in graphs(self.manifest).items():
+            path = self._checked(graph)
+            if "weights" in graph:
+                self._checked(graph["weights"])
+            self.sessions[name] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.tokenizer = Tokenizer.from_file(str(self._checked(self.manifest["tokenizer"])))
+        self.tokenizer.encode_special_tokens = True  # who types the name of one means its letters
         self.caption_tokenizer = None
         if "captions" in self.manifest:
             self.caption_tokenizer = Tokenizer.from_file(str(self._checked(self.manifest["captions"]["tokenizer"])))
@@ -46,13 +51,19 @@ class Bundle:
         return path
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """Any picture → uint8 [S, S, 3]: shortest edge, then centre crop."""
-        side = self.manifest["pixels"]["width"]
+        """Any picture → uint8 [S, S, 3]: shortest edge, then centre crop, or stretched."""
+        spec = self.manifest["pixels"]
+        if not spec["antialias"] or spec["interpolation"] not in KERNELS:
+            raise ValueError(f"Pillow does not resize like this: {spec['interpolation']}, antialias {spec['antialias']}")
+        side, kernel = spec["width"], KERNELS[spec["interpolation"]]
+        picture = picture.convert("RGB")
+        if spec["resize"] == "stretch":
+            return np.asarray(picture.resize((side, side), kernel))
         width, height = picture.size
         short = min(width, height)
-        picture = picture.resize((int(side * width / short), int(side * height / short)), Image.Resampling.BICUBIC)
+        picture = picture.resize((int(side * width / short), int(side * height / short)), kernel)
         left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
-        return np.asarray(picture.crop((left, top, left + side, top + side)).convert("RGB"))
+        return np.asarray(picture.crop((left, top, left + side, top + side)))
 
     def frame_features(self, frames: np.ndarray) -> np.ndarray:
         """uint8 [N, S, S, 3] → [N, D], not normalised."""
@@ -75,10 +86,11 @@ class Bundle:
     def texts(self, captions: list[str]) -> np.ndarray:
         """Captions → [B, D] of unit length."""
         graph = self.manifest["graphs"]["text"]
-        self.tokenizer.enable_truncation(self.manifest["text"]["context_length"])
+        text = self.manifest["text"]
+        self.tokenizer.enable_truncation(text["context_length"])
         encoded = [self.tokenizer.encode(caption).ids for caption in captions]
-        longest = max(map(len, encoded))
-        ids = np.full((len(encoded), longest), self.manifest["text"]["pad_id"], np.int64)
+        length = text["context_length"] if text["padding"] == "max-length" else max(map(len, encoded))
+        ids = np.full((len(encoded), length), text["pad_id"], np.int64)
         mask = np.zeros_like(ids)
         for row, caption in enumerate(encoded):
             ids[row, : len(caption)], mask[row, : len(caption)] = caption, 1
@@ -150,4 +162,5 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer, as each system feeds it (§1.5 of shared/reference/models.md). Needs no PyTorch.
+"""CLIP's tokenizer, as each system feeds it. Needs no PyTorch.
 
 Byte-level BPE: 256 byte symbols, the same with a mark for the end of a word, 48894 merges, start and end token.
 """

@@ -1,4 +1,4 @@
-"""Captions word by word, the way UniVL searches them (§3.8 of shared/reference/models.md). Needs numpy alone."""
+"""Captions word by word, the way UniVL searches them. Needs numpy alone."""
 
 from __future__ import annotations
 

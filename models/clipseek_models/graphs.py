@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from .attention_nodes import Calls, Nodes
 from .bundle import sha256
-from .precision import LEAST_COSINE, convert
+from .precision import LEAST_COSINE, convert, save, weights_beside
+from .systems.attention import is_separate
 
 OPSET = 17
 TOLERANCE = 1e-4  # of float32
@@ -64,16 +69,20 @@ def export_graph(
     """
     names = (outputs,) if isinstance(outputs, str) else outputs
     module.eval()
-    with warnings.catch_warnings():
+    nodes = nullcontext() if is_separate() else Nodes()
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch, warnings.catch_warnings(), nodes:
         warnings.simplefilter("ignore")  # of what might be wrong with the graph: that is found out below
+        exported = Path(scratch) / path.name
         torch.onnx.export(
-            module, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=list(names),
+            module, tuple(inputs.values()), str(exported), input_names=list(inputs), output_names=list(names),
             dynamic_axes={name: {0: "batch"} for name in names} | axes, opset_version=OPSET, dynamo=False,
         )
+        save(onnx.load(exported), path)  # weights that are too many for a file have one each so far
     examples = [{name: value.numpy() for name, value in example.items()} for example in (inputs, trial)]
-    with torch.no_grad():
+    with torch.no_grad(), Calls() as attention:
         found = [module(*example.values()) for example in (inputs, trial)]
     expected = [dict(zip(names, (values,) if isinstance(values, Tensor) else values, strict=True)) for values in found]
+    attentions = 0 if is_separate() else attention.count // len(expected)
     # The other precisions are made of the float32 graph, which must be right to begin with.
     agreement = compare(path, examples, expected, compared)
     good = agreement.error < TOLERANCE
@@ -81,10 +90,20 @@ def export_graph(
         convert(path, precision)
         agreement = compare(path, examples, expected, compared)
         good = agreement.cosine > LEAST_COSINE[precision]
-    if not good:
+    problem = None if good else f"differs from its module: {agreement}"
+    fused = attention_nodes(path)
+    if fused != attentions:
+        problem = f"holds attention as one node {fused} times, its module computes it {attentions} times: it would be slow"
+    if problem:
         path.unlink()
-        raise GraphError(f"{path.name} differs from its module: {agreement}")
+        weights_beside(path).unlink(missing_ok=True)
+        raise GraphError(f"{path.name} {problem}")
     return agreement
+
+
+def attention_nodes(path: Path) -> int:
+    """How many attentions of a graph are one node."""
+    return sum(node.op_type == "MultiHeadAttention" for node in onnx.load(path, load_external_data=False).graph.node)
 
 
 def compare(
@@ -125,4 +144,7 @@ def manifest_entries(folder: Path, ports: dict[str, tuple[str, str | None, str]]
 def manifest_entry(table: str, path: Path, names: dict[str, str]) -> str:
     """Of one file. `names`: what the graph calls its inputs and outputs."""
     lines = [f"[{table}]", f'file = "{path.name}"', f'sha256 = "{sha256(path)}"', *(f'{key} = "{name}"' for key, name in names.items())]
+    beside = weights_beside(path)
+    if beside.exists():
+        lines.append(f'weights = {{ file = "{beside.name}", sha256 = "{sha256(beside)}" }}')
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Recall and ranks of retrieval (§7.1 of shared/reference/models.md). Ranks count from 0. Needs numpy alone.
+"""Recall and ranks of retrieval. Ranks count from 0. Needs numpy alone.
 
 Rows are captions, columns are videos. A rank is the number of strictly better scores; ties are reported beside it.
 """

@@ -1,4 +1,4 @@
-"""From pictures to what the image encoders take (§1.6 of shared/reference/models.md). Needs numpy and Pillow alone."""
+"""From pictures to what the image encoders take. Needs numpy and Pillow alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames of a video the three systems look at in evaluation (§2 of shared/reference/models.md). Needs numpy alone."""
+"""Which frames of a video the three systems look at in evaluation. Needs numpy alone."""
 
 from __future__ import annotations
 

@@ -14,9 +14,10 @@ import onnxruntime  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from clipseek_models import bench, precision  # noqa: E402
-from clipseek_models.graphs import GraphError  # noqa: E402
+from clipseek_models.graphs import GraphError, attention_nodes, export_graph  # noqa: E402
 from clipseek_models.precision import PRECISIONS  # noqa: E402
 from clipseek_models.systems import Heads, build  # noqa: E402
+from clipseek_models.systems.attention import separate_operators  # noqa: E402
 from clipseek_models.systems.graph_modules import Head, PaddedHead, write_graphs  # noqa: E402
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
@@ -61,6 +62,17 @@ def as_run(path: Path, scratch: Path) -> Counter:
 
 
 @of_every_system
+@pytest.mark.parametrize("bits", ["float32", "float16"])
+def test_separate_attention_needs_only_what_onnx_itself_has(variant, bits, tmp_path):
+    with separate_operators():
+        write_graphs(model(variant), FRAMES, tmp_path, bits)
+    for path in tmp_path.glob("*.onnx"):
+        nodes = onnx.load(path).graph.node
+        assert {node.domain for node in nodes} <= {"", "ai.onnx"}, path.name
+        assert any(node.op_type == "Softmax" for node in nodes), path.name
+
+
+@of_every_system
 @in_every_precision
 def test_attention_is_one_node_and_so_are_its_neighbours(variant, bits, graphs, tmp_path):
     for name, (attentions, blocks) in MODELS[variant][1].items():
@@ -71,6 +83,31 @@ def test_attention_is_one_node_and_so_are_its_neighbours(variant, bits, graphs, 
             assert nodes["QuickGelu"] == blocks, name
         if bits == "int8":
             assert nodes["DynamicQuantizeMatMul"] + nodes["MatMulIntegerToFloat"] >= 4 * blocks and not nodes["MatMulInteger"], name
+
+
+@of_every_system
+@in_every_precision
+def test_attention_is_one_node_in_the_file_already(variant, bits, graphs):
+    for name, (attentions, _) in MODELS[variant][1].items():
+        assert attention_nodes(graphs(variant, bits) / f"{name}.onnx") == attentions, name
+
+
+class Padded(torch.nn.Module):
+    """Attention with a mask per text, for which there is no node."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x, x, x, key_padding_mask=x[..., 0] > 9)[0][:, 0]
+
+
+def test_a_graph_with_attention_in_many_nodes_is_refused(tmp_path):
+    one, more = ({"x": torch.randn(count, 3, 8)} for count in (2, 4))
+    with pytest.raises(GraphError, match="slow.onnx holds attention as one node 0 times, its module computes it 1 times"):
+        export_graph(Padded(), one, "y", {"x": {0: "batch"}}, tmp_path / "slow.onnx", more)
+    assert not list(tmp_path.iterdir())
 
 
 @of_every_system

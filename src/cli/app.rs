@@ -11,7 +11,7 @@ use super::Global;
 use crate::config::{self, Settings, StoreKind};
 use crate::decode::ChildDecoder;
 use crate::embed::bundle::{Bundle, Bundles};
-use crate::embed::runtime::EmbedSettings;
+use crate::embed::runtime::{EmbedSettings, GpuSettings};
 use crate::ledger::Ledger;
 use crate::store::{self, CollectionSpec, StoreChoice, VectorStore};
 use crate::thumbs::Thumbs;
@@ -114,7 +114,20 @@ impl App {
 
     pub(super) fn embed_settings(&self) -> EmbedSettings {
         let model = &self.settings.model;
-        EmbedSettings { device: model.device, threads: model.threads.unwrap_or(0), batch: model.batch_frames }
+        EmbedSettings {
+            device: model.device,
+            threads: model.threads.unwrap_or(0),
+            batch: model.batch_frames,
+            gpu: GpuSettings {
+                index: model.device_index,
+                memory_mib: model.gpu_memory_mib,
+                workspace_mib: model.tensorrt_workspace_mib,
+                io_binding: model.io_binding,
+                cuda_graphs: model.cuda_graphs,
+                engines: Some(self.settings.engines_dir()),
+                rehearse: false,
+            },
+        }
     }
 
     pub(super) async fn store(&self, bundle: &Bundle) -> anyhow::Result<Arc<dyn VectorStore>> {

@@ -1,5 +1,7 @@
 //! `clipseek bench FILE…`: what each stage costs on a person's own files, which one limits, and what a whole run reaches.
 
+mod encoder;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +40,7 @@ const STORED_WINDOWS: usize = 5000;
 #[derive(Args)]
 pub(super) struct BenchArgs {
     /// Video files, and folders to look through
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "encoder", value_name = "FILE")]
     paths: Vec<PathBuf>,
     /// Name of a model or its folder
     #[arg(long, value_name = "NAME|DIR")]
@@ -49,6 +51,12 @@ pub(super) struct BenchArgs {
     /// Only the decoder
     #[arg(long)]
     decode_only: bool,
+    /// Only the model's encoder, on frames of noise: frames per second of the device
+    #[arg(long, conflicts_with_all = ["paths", "decode_only", "sampling"])]
+    encoder: bool,
+    /// How long the encoder is measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, requires = "encoder")]
+    seconds: f64,
 }
 
 /// One stage measured alone.
@@ -84,6 +92,9 @@ struct Bench {
 
 pub(super) async fn run(app: &App, args: BenchArgs) -> anyhow::Result<End> {
     app.settings.check()?;
+    if args.encoder {
+        return encoder::run(app, args.model.as_deref(), args.seconds).await;
+    }
     let found = walk(&args.paths);
     if found.files.is_empty() {
         app.say("nothing to measure: no video files there");
@@ -125,7 +136,7 @@ fn decode(app: &App, bundle: &Bundle, plan: &Plan, files: &[PathBuf], bench: &mu
     for path in files {
         let request = Request {
             path: path.clone(),
-            want: plan.want,
+            want: plan.want.clone(),
             sampling: plan.sampling,
             tolerance: plan.tolerance,
             from: Duration::ZERO,

@@ -8,7 +8,7 @@ use super::app::App;
 use super::text;
 use crate::decode::inventory;
 use crate::embed::model::verify;
-use crate::embed::runtime::runtime_info;
+use crate::embed::runtime::{GpuInfo, runtime_info};
 
 #[derive(Serialize)]
 struct Check {
@@ -25,12 +25,14 @@ pub(super) async fn run(app: &App) -> anyhow::Result<End> {
         check("ledger", ledger(app)),
     ];
     checks.extend(gstreamer());
-    checks.push(check(
-        "ONNX Runtime",
-        runtime_info().map(|info| {
-            format!("{} ({}){}", info.path.display(), info.build, if info.cuda { ", knows CUDA" } else { "" })
-        }),
-    ));
+    match runtime_info() {
+        Ok(info) => {
+            let found = format!("{} ({})", info.path.display(), info.build.trim());
+            checks.push(check::<_, String>("ONNX Runtime", Ok(found)));
+            checks.extend(gpu(&info.gpu));
+        }
+        Err(error) => checks.push(check::<String, _>("ONNX Runtime", Err(error))),
+    }
     let bundle = app.existing_ledger().ok().flatten();
     match app.bundle(None, bundle.as_ref()) {
         Ok((_, bundle)) => {
@@ -100,6 +102,28 @@ fn gstreamer() -> Vec<Check> {
         check::<String, _>("decoders", Err(format!("none for {}: {remedy}", names(&missing))))
     });
     checks
+}
+
+/// What there is of a GPU. To have none is no fault; where the settings ask for one, the check of the model fails.
+fn gpu(info: &GpuInfo) -> Vec<Check> {
+    let state = |problem: &Result<(), String>| match problem {
+        Ok(()) => "ready".to_owned(),
+        Err(problem) => format!("not usable: {problem}"),
+    };
+    let devices = match (&info.driver, info.gpus.is_empty()) {
+        (None, true) => "no NVIDIA driver seen".to_owned(),
+        (driver, _) => {
+            let driver = driver.as_deref().unwrap_or("of unknown version");
+            format!(
+                "driver {driver}, {}",
+                if info.gpus.is_empty() { "no GPU".to_owned() } else { info.gpus.join(", ") }
+            )
+        }
+    };
+    let libraries: Vec<_> = info.libraries.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    let beside = if libraries.is_empty() { String::new() } else { format!("; {}", libraries.join(", ")) };
+    let line = |what, found| check::<String, String>(what, Ok(found));
+    vec![line("GPU", devices), line("CUDA", state(&info.cuda) + &beside), line("TensorRT", state(&info.tensorrt))]
 }
 
 async fn store(app: &App, bundle: &crate::embed::bundle::Bundle) -> anyhow::Result<String> {

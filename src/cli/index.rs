@@ -212,7 +212,7 @@ pub(super) fn plan(settings: &IndexSettings, bundle: &Bundle) -> anyhow::Result<
 
 /// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once (nothing confirmed is lost), as a signal
 /// does that nobody handles: an orderly exit would tear the model's native code down while it runs.
-fn stop_on_signal() -> CancellationToken {
+pub(super) fn stop_on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let told = stop.clone();
     tokio::spawn(async move {

@@ -7,6 +7,7 @@ mod app;
 mod bench;
 mod config;
 mod doctor;
+mod eval;
 mod export;
 mod index;
 mod media;
@@ -70,6 +71,8 @@ enum Command {
     Model(model::ModelArgs),
     /// Measure each stage on your own files
     Bench(bench::BenchArgs),
+    /// Measure a model on videos with captions, beside published figures
+    Eval(eval::EvalArgs),
     /// Check that everything clipseek needs is there
     Doctor,
     /// Show or check the settings
@@ -122,6 +125,7 @@ async fn run(cli: Cli) -> anyhow::Result<End> {
         Command::Media(args) => media::run(app, args).await,
         Command::Model(args) => model::run(&app, args).await,
         Command::Bench(args) => bench::run(&app, args).await,
+        Command::Eval(args) => eval::run(&app, args).await,
         Command::Doctor => doctor::run(&app).await,
         Command::Config(args) => config::run(&app, &args),
     }

@@ -31,6 +31,16 @@ pub struct ModelSettings {
     /// Name of a bundle, or its folder. Unset: the bundle the data folder was indexed with, else the shipped one.
     pub name: Option<String>,
     pub device: DeviceChoice,
+    /// Which GPU, in CUDA's order.
+    pub device_index: u32,
+    /// Most GPU memory of each session's arena; unset: what there is.
+    pub gpu_memory_mib: Option<u64>,
+    /// Most GPU memory that a TensorRT engine may use for scratch; unset: what there is.
+    pub tensorrt_workspace_mib: Option<u64>,
+    /// Inputs and outputs go through pinned memory that is kept.
+    pub io_binding: bool,
+    /// The image encoder is launched as one recorded CUDA graph.
+    pub cuda_graphs: bool,
     /// Threads of one ONNX Runtime session; unset: one per core.
     pub threads: Option<usize>,
     /// Frames encoded at once, over all files being indexed.
@@ -39,7 +49,17 @@ pub struct ModelSettings {
 
 impl Default for ModelSettings {
     fn default() -> Self {
-        Self { name: None, device: DeviceChoice::Auto, threads: None, batch_frames: 8 }
+        Self {
+            name: None,
+            device: DeviceChoice::Auto,
+            device_index: 0,
+            gpu_memory_mib: None,
+            tensorrt_workspace_mib: None,
+            io_binding: true,
+            cuda_graphs: false,
+            threads: None,
+            batch_frames: 8,
+        }
     }
 }
 
@@ -162,6 +182,11 @@ impl Settings {
     pub fn models_dir(&self) -> PathBuf {
         self.data_dir.join("models")
     }
+
+    /// TensorRT's engines.
+    pub fn engines_dir(&self) -> PathBuf {
+        self.data_dir.join("engines")
+    }
 }
 
 /// `$XDG_DATA_HOME/clipseek`, or `~/.local/share/clipseek`, or `clipseek-data` here.
@@ -227,6 +252,27 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_a_gpu_that_could_not_matter_are_refused() {
+        let check = |text: &str| load_text(&format!("[model]\n{text}")).unwrap().check().map_err(|e| e.to_string());
+        check("device = \"tensorrt\"\ndevice_index = 3\ngpu_memory_mib = 4096\ntensorrt_workspace_mib = 1024").unwrap();
+        check("device = \"auto\"\ncuda_graphs = true").unwrap();
+        let wrong = [
+            ("device = \"cpu\"\ncuda_graphs = true", "model.cuda_graphs"),
+            ("device = \"cpu\"\ngpu_memory_mib = 4096", "model.gpu_memory_mib"),
+            ("device = \"cpu\"\ndevice_index = 1", "model.device_index"),
+            ("device = \"cuda\"\ntensorrt_workspace_mib = 1024", "model.tensorrt_workspace_mib"),
+            ("cuda_graphs = true\nio_binding = false", "model.io_binding"),
+            ("gpu_memory_mib = 4", "model.gpu_memory_mib"),
+            ("device_index = 1000", "model.device_index"),
+        ];
+        for (text, key) in wrong {
+            let error = check(text).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+        assert!(load_text("[model]\ndevice = \"gpu\"").unwrap_err().to_string().contains("gpu"));
+    }
+
+    #[test]
     fn the_annotated_example_is_the_default() {
         let example =
             load(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/clipseek.example.toml")))).unwrap();
@@ -241,6 +287,8 @@ mod tests {
         let mut full = Settings::default();
         full.model.name = Some("x".into());
         full.model.threads = Some(1);
+        full.model.gpu_memory_mib = Some(1);
+        full.model.tensorrt_workspace_mib = Some(1);
         full.index.window_secs = Some(1.0);
         full.index.stride_secs = Some(1.0);
         full.index.frames = Some(1);

@@ -23,7 +23,7 @@ pub struct BundleVideo {
 }
 
 /// How every file of a run is sampled and cut.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub span: Span,
     /// Frames per window at the most.

@@ -1,6 +1,7 @@
 //! Rules that no single type can hold; all problems are reported together.
 
-use super::{ConfigError, Settings, StoreKind};
+use super::{ConfigError, ModelSettings, Settings, StoreKind};
+use crate::embed::runtime::DeviceChoice;
 
 impl Settings {
     pub fn check(&self) -> Result<(), ConfigError> {
@@ -31,6 +32,7 @@ impl Settings {
                 problems.push(format!("{key} must lie between 1 and 1024"));
             }
         }
+        gpu(&self.model, &mut problems);
         if !(16..=4096).contains(&index.thumbnail_px) {
             problems.push("index.thumbnail_px must lie between 16 and 4096".to_owned());
         }
@@ -48,5 +50,40 @@ impl Settings {
             _ => {}
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+}
+
+/// A setting that could have no effect is a problem: its reader believes that it has one.
+fn gpu(model: &ModelSettings, problems: &mut Vec<String>) {
+    let sizes = [
+        ("model.gpu_memory_mib", model.gpu_memory_mib),
+        ("model.tensorrt_workspace_mib", model.tensorrt_workspace_mib),
+    ];
+    for (key, value) in sizes {
+        if value.is_some_and(|mib| !(64..=1 << 20).contains(&mib)) {
+            problems.push(format!("{key} must lie between 64 and 1048576"));
+        }
+    }
+    if model.device_index > 255 {
+        problems.push("model.device_index must lie between 0 and 255".to_owned());
+    }
+    let cpu = model.device == DeviceChoice::Cpu;
+    let idle = [
+        ("device_index", cpu && model.device_index != 0, "the processor has none"),
+        ("gpu_memory_mib", cpu && model.gpu_memory_mib.is_some(), "it is for GPUs"),
+        ("cuda_graphs", cpu && model.cuda_graphs, "it is for GPUs"),
+        (
+            "tensorrt_workspace_mib",
+            model.device != DeviceChoice::Tensorrt && model.tensorrt_workspace_mib.is_some(),
+            "it is for model.device = \"tensorrt\"",
+        ),
+    ];
+    for (key, is_idle, why) in idle {
+        if is_idle {
+            problems.push(format!("model.{key} has no effect with model.device = \"{}\": {why}", model.device));
+        }
+    }
+    if model.cuda_graphs && !model.io_binding {
+        problems.push("model.cuda_graphs needs model.io_binding".to_owned());
     }
 }

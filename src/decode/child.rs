@@ -1,4 +1,4 @@
-//! The decoding process: reads one request from standard input, writes messages to standard output.
+//! The decoding process: reads one task from standard input, writes messages to standard output.
 //!
 //! It ends when the work is done, when nobody reads what it writes, or when its parent is gone (standard input closes).
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::job::{self, Listener};
-use super::wire::{self, Message};
+use super::wire::{self, Message, Task};
 use super::{DecodeError, Outcome};
 
 /// How often the parent hears that work goes on.
@@ -37,13 +37,17 @@ fn talk() -> io::Result<()> {
     nix::unistd::dup2_stdout(io::stderr())?;
     let mut input = io::stdin().lock();
     wire::expect_greeting(&mut input)?;
-    let request = wire::read_request(&mut input)?;
+    let task = wire::read_task(&mut input)?;
     drop(input);
     exit_with_parent()?;
     let mut out = BufWriter::new(pipe);
     wire::greet(&mut out)?;
     let pipe = Pipe { state: Mutex::new(State { out, last: Instant::now(), amount: 0 }) };
-    let result = job::run(&request, &pipe).map(with_usage);
+    let result = match &task {
+        Task::Frames(request) => job::run(request, &pipe),
+        Task::Survey(path) => job::survey(path, &pipe),
+    };
+    let result = result.map(with_usage);
     if !matches!(result, Err(DecodeError::Stopped)) {
         pipe.hear(&Message::End(result));
     }

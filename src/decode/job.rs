@@ -1,4 +1,4 @@
-//! One decoding job, inside the child process: file to frames.
+//! One decoding job, inside the child process: file to frames, or to the times of all frames.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::gate::{Gate, Released};
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
 use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
-use super::plan::{Packet, Rule, Targets, uniform};
+use super::plan::{Packet, Rule, Targets, end, shown, uniform};
 use super::wire::Message;
 use super::{DecodeError, Frame, Outcome, Probe, Request, Sampling, Want};
 
@@ -34,10 +34,7 @@ pub(super) trait Listener: Sync {
 }
 
 pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
-    if std::fs::metadata(&request.path).map_err(DecodeError::Unreadable)?.is_dir() {
-        return Err(DecodeError::NotVideo("a folder".into()));
-    }
-    std::fs::File::open(&request.path).map_err(DecodeError::Unreadable)?;
+    openable(&request.path)?;
     init()?;
     let mut job = Job { request, listener, frames: AtomicU64::new(0), probe_sent: false };
     if Mended::lacks_duration(&request.path).unwrap_or(false)
@@ -64,6 +61,52 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
         }
     }
     plain
+}
+
+/// Lists the times of all frames, from the same source that [`run`] would read.
+pub(super) fn survey(path: &Path, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
+    openable(path)?;
+    init()?;
+    let plain = || packets(&Source::File(path.to_path_buf()), listener);
+    let repaired = || mended(path).map(|mended| packets(&Source::Mended(Arc::new(mended)), listener));
+    let any = |found: &(Probe, Vec<Packet>)| !found.1.is_empty();
+    let first = match Mended::lacks_duration(path).unwrap_or(false).then(repaired) {
+        Some(Some(Ok(found))) if any(&found) => Ok(found),
+        _ => plain(),
+    };
+    let (probe, packets) = match first {
+        Ok(found) if any(&found) => found,
+        hopeless => match repaired() {
+            Some(Ok(found)) => found,
+            _ => hopeless?,
+        },
+    };
+    let duration = |nanos: i64| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+    let times = shown(&packets);
+    let end = duration(end(&packets, &times));
+    let times = times.into_iter().map(duration).collect();
+    if !listener.hear(&Message::Probe(probe)) || !listener.hear(&Message::Times { times, end }) {
+        return Err(DecodeError::Stopped);
+    }
+    Ok(Outcome { packets: packets.len() as u64, end, ..Outcome::default() })
+}
+
+fn openable(path: &Path) -> Result<(), DecodeError> {
+    if std::fs::metadata(path).map_err(DecodeError::Unreadable)?.is_dir() {
+        return Err(DecodeError::NotVideo("a folder".into()));
+    }
+    std::fs::File::open(path).map_err(DecodeError::Unreadable).map(drop)
+}
+
+/// All coded frames of the file, without decoding any.
+fn packets(source: &Source, listener: &dyn Listener) -> Result<(Probe, Vec<Packet>), DecodeError> {
+    let mut reader = Reader::open(source)?;
+    let mut packets = Vec::new();
+    while let Some((packet, _)) = reader.next()? {
+        packets.push(packet);
+        listener.progress(packets.len() as u64);
+    }
+    Ok((reader.probe().clone(), packets))
 }
 
 fn mended(path: &Path) -> Option<Mended> {
@@ -135,24 +178,19 @@ impl Job<'_> {
         let targets = match self.request.want {
             Want::Every(interval) => Targets::Grid { interval: nanos(interval).max(1), from },
             Want::Uniform(count) => {
-                let mut times = uniform(&self.survey(source)?, count);
+                let (_, packets) = packets(source, self.listener)?;
+                let mut times = uniform(&packets, count);
                 times.retain(|time| *time >= from);
+                Targets::Times(times)
+            }
+            Want::At(ref times) => {
+                let mut times: Vec<i64> = times.iter().map(|time| nanos(*time)).filter(|time| *time >= from).collect();
+                times.sort_unstable();
                 Targets::Times(times)
             }
         };
         let tolerance = (targets.spacing() as f64 * self.request.tolerance.max(0.0)) as i64;
         Ok(Rule { targets, sampling: self.request.sampling, tolerance })
-    }
-
-    /// All coded frames of the file, without decoding any.
-    fn survey(&self, source: &Source) -> Result<Vec<Packet>, DecodeError> {
-        let mut reader = Reader::open(source)?;
-        let mut packets = Vec::new();
-        while let Some((packet, _)) = reader.next()? {
-            packets.push(packet);
-            self.listener.progress(packets.len() as u64);
-        }
-        Ok(packets)
     }
 
     fn decode(&self, reader: &mut Reader, decoder: &str, rule: Rule) -> Result<Outcome, DecodeError> {

@@ -27,7 +27,7 @@ pub mod wire;
 pub use gst::{Inventory, inventory};
 pub use parent::{ChildDecoder, SUBCOMMAND};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -57,13 +57,15 @@ pub struct Rgb {
 pub struct Jpeg(pub Vec<u8>);
 
 /// Which frames of the medium are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Want {
     /// One frame per interval, on the grid `k · interval` from the start of the medium.
     Every(Duration),
     /// This many frames spread evenly over the whole medium: frame index `trunc(linspace(0, last, n))`.
     Uniform(usize),
+    /// The frames shown at exactly these times, ascending, as a [`Survey`] lists them.
+    At(Vec<Duration>),
 }
 
 /// Which coded frames are decoded to get them.
@@ -201,7 +203,19 @@ pub trait Frames: Iterator<Item = Result<Frame, DecodeError>> + Send {
     fn outcome(&self) -> Option<&Outcome>;
 }
 
+/// When each frame of a medium is shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Survey {
+    pub probe: Probe,
+    /// One per frame, ascending, from the start of the medium; frames said to be shown at one time count once.
+    pub times: Vec<Duration>,
+    /// End of the last frame.
+    pub end: Duration,
+}
+
 pub trait Decoder: Send + Sync {
     /// Returns once the medium is recognised, before the first frame.
     fn open(&self, request: &Request, stop: CancellationToken) -> Result<Box<dyn Frames>, DecodeError>;
+    /// Reads the whole medium without decoding anything.
+    fn survey(&self, path: &Path, stop: CancellationToken) -> Result<Survey, DecodeError>;
 }

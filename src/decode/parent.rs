@@ -1,7 +1,7 @@
 //! The parent's side of a decoding process: starts it, reads its frames, ends it.
 
 use std::io::{self, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{self, Message};
-use super::{DecodeError, Decoder, Frame, Frames, Outcome, Probe, Request};
+use super::wire::{self, Message, Task};
+use super::{DecodeError, Decoder, Frame, Frames, Outcome, Probe, Request, Survey};
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "decode-child";
@@ -41,6 +41,29 @@ impl ChildDecoder {
 
 impl Decoder for ChildDecoder {
     fn open(&self, request: &Request, stop: CancellationToken) -> Result<Box<dyn Frames>, DecodeError> {
+        Ok(Box::new(self.start(&Task::Frames(request.clone()), stop)?))
+    }
+
+    fn survey(&self, path: &Path, stop: CancellationToken) -> Result<Survey, DecodeError> {
+        let mut child = self.start(&Task::Survey(path.to_path_buf()), stop)?;
+        let mut survey = Survey { probe: child.probe.clone(), ..Survey::default() };
+        loop {
+            match child.read()? {
+                Message::Times { times, end } => (survey.times, survey.end) = (times, end),
+                Message::Alive => {}
+                Message::End(outcome) => {
+                    let _ = child.end();
+                    return outcome.map(|_| survey);
+                }
+                other => return Err(child.died(&format!("instead of times it sent {}", describe(&other)))),
+            }
+        }
+    }
+}
+
+impl ChildDecoder {
+    /// Returns once the medium is recognised.
+    fn start(&self, task: &Task, stop: CancellationToken) -> Result<ChildFrames, DecodeError> {
         if stop.is_cancelled() {
             return Err(DecodeError::Stopped);
         }
@@ -66,8 +89,8 @@ impl Decoder for ChildDecoder {
             probe: Probe::default(),
             outcome: None,
         };
-        frames.start(request)?;
-        Ok(Box::new(frames))
+        frames.start(task)?;
+        Ok(frames)
     }
 }
 
@@ -140,10 +163,10 @@ struct ChildFrames {
 }
 
 impl ChildFrames {
-    fn start(&mut self, request: &Request) -> Result<(), DecodeError> {
+    fn start(&mut self, task: &Task) -> Result<(), DecodeError> {
         let sent = self.stdin.as_mut().map(|stdin| {
             wire::greet(stdin)?;
-            wire::write_request(stdin, request)?;
+            wire::write_task(stdin, task)?;
             stdin.flush()
         });
         if let Some(Err(error)) = sent {
@@ -237,7 +260,7 @@ impl Iterator for ChildFrames {
             };
             match message {
                 Message::Frame(frame) => return Some(Ok(frame)),
-                Message::Alive | Message::Probe(_) => {}
+                Message::Alive | Message::Probe(_) | Message::Times { .. } => {}
                 Message::End(Ok(outcome)) => {
                     self.outcome = Some(outcome);
                     let _ = self.end();
@@ -275,6 +298,7 @@ fn describe(message: &Message) -> &'static str {
     match message {
         Message::Probe(_) => "a description",
         Message::Frame(_) => "a frame",
+        Message::Times { .. } => "times",
         Message::Alive => "a sign of life",
         Message::End(_) => "its end",
     }

@@ -235,9 +235,8 @@ fn step(ascending: &[i64]) -> i64 {
     *steps.select_nth_unstable(middle).1
 }
 
-/// Times of `count` frames spread evenly over all shown frames, first and last included; a frame that would be taken
-/// twice is taken once.
-pub fn uniform(packets: &[Packet], count: usize) -> Vec<i64> {
+/// Times of all shown frames, from the first of them; each time once.
+pub fn shown(packets: &[Packet]) -> Vec<i64> {
     let start = packets.iter().position(|p| p.key).unwrap_or(0);
     let Some(first) = packets.get(start) else { return Vec::new() };
     let leading = packets[start + 1..].iter().take_while(|p| p.pts < first.pts).count();
@@ -245,8 +244,26 @@ pub fn uniform(packets: &[Packet], count: usize) -> Vec<i64> {
     let mut shown: Vec<i64> = std::iter::once(first).chain(rest).filter(|p| p.shown).map(|p| p.pts).collect();
     shown.sort_unstable();
     shown.dedup();
-    let Some(base) = shown.first().copied() else { return Vec::new() };
-    let mut times: Vec<i64> = evenly(shown.len(), count).into_iter().map(|index| shown[index] - base).collect();
+    let base = shown.first().copied().unwrap_or(0);
+    shown.iter().map(|time| time - base).collect()
+}
+
+/// End of the last shown frame, from the first of them; where no frame says how long it lasts, it lasts as long as they
+/// usually do.
+pub fn end(packets: &[Packet], shown: &[i64]) -> i64 {
+    let Some(last) = shown.last() else { return 0 };
+    let latest = packets.iter().filter(|p| p.shown).max_by_key(|p| p.pts);
+    last + latest.and_then(|p| p.duration).filter(|d| *d > 0).unwrap_or_else(|| step(shown))
+}
+
+/// Times of `count` frames spread evenly over all shown frames, first and last included; a frame that would be taken
+/// twice is taken once.
+pub fn uniform(packets: &[Packet], count: usize) -> Vec<i64> {
+    let shown = shown(packets);
+    if shown.is_empty() {
+        return shown;
+    }
+    let mut times: Vec<i64> = evenly(shown.len(), count).into_iter().map(|index| shown[index]).collect();
     times.dedup();
     times
 }
@@ -338,5 +355,16 @@ mod tests {
         assert_eq!(uniform(&packets, 12), [0, 10, 20, 30]);
         assert_eq!(uniform(&packets, 2), [0, 30]);
         assert!(uniform(&[], 3).is_empty());
+    }
+
+    #[test]
+    fn every_shown_frame_is_listed_once_from_the_first() {
+        // A frame before the first key frame cannot be decoded; one that leads the key frame neither.
+        let packets = [packet(3, false), packet(10, true), packet(7, false), packet(30, false), packet(20, false)];
+        assert_eq!(shown(&packets), [0, 10, 20]);
+        assert_eq!(end(&packets, &[0, 10, 20]), 30);
+        let lasting = [Packet { duration: Some(4), ..packet(10, true) }];
+        assert_eq!((shown(&lasting), end(&lasting, &[0])), (vec![0], 4));
+        assert_eq!((shown(&[]), end(&[], &[])), (vec![], 0));
     }
 }

@@ -1,6 +1,6 @@
 //! What the decoding process and its parent say to each other.
 //!
-//! Parent → child, once: a greeting and a [`Job`]. Child → parent: a greeting, then [`Message`]s. A message is a kind
+//! Parent → child, once: a greeting and a [`Task`]. Child → parent: a greeting, then [`Message`]s. A message is a kind
 //! (one byte), a length (four bytes, little endian) and that many bytes. Neither side believes the other: lengths are
 //! limited before anything is allocated, and whatever does not parse is an error, never a panic.
 
@@ -15,11 +15,19 @@ use serde::{Deserialize, Serialize};
 use super::{DecodeError, Frame, Jpeg, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want};
 
 /// First on either pipe; the last byte is the version of everything below.
-const GREETING: [u8; 4] = *b"csd\x01";
+const GREETING: [u8; 4] = *b"csd\x02";
 /// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
 const LONGEST: usize = 64 << 20;
 /// Header of a frame: time, width, height.
 const FRAME_HEADER: usize = 8 + 4 + 4;
+
+/// What the parent asks for.
+#[derive(Debug)]
+pub enum Task {
+    Frames(Request),
+    /// The times of all frames of this file.
+    Survey(PathBuf),
+}
 
 /// What the child says.
 #[derive(Debug)]
@@ -27,6 +35,11 @@ pub enum Message {
     /// The medium is recognised.
     Probe(Probe),
     Frame(Frame),
+    /// When every frame is shown, and when the last one ends.
+    Times {
+        times: Vec<Duration>,
+        end: Duration,
+    },
     /// Work goes on though no frame came of it yet.
     Alive,
     /// The end: how it went, or why it could not be done.
@@ -66,6 +79,8 @@ mod kind {
     pub(super) const ALIVE: u8 = 4;
     pub(super) const DONE: u8 = 5;
     pub(super) const FAILED: u8 = 6;
+    pub(super) const SURVEY: u8 = 7;
+    pub(super) const TIMES: u8 = 8;
 }
 
 pub fn greet(to: &mut impl Write) -> io::Result<()> {
@@ -78,37 +93,45 @@ pub fn expect_greeting(from: &mut impl Read) -> io::Result<()> {
     if bytes == GREETING { Ok(()) } else { Err(invalid(format!("greeting {bytes:?}, not {GREETING:?}"))) }
 }
 
-pub fn write_request(to: &mut impl Write, request: &Request) -> io::Result<()> {
-    let job = Job {
-        want: request.want,
-        sampling: request.sampling,
-        tolerance: request.tolerance.to_bits(),
-        from: request.from,
-        pixels: request.pixels,
-        thumbnail_px: request.thumbnail_px,
-    };
-    let job = serde_json::to_vec(&job)?;
-    let path = request.path.as_os_str().as_bytes();
-    write_parts(to, kind::JOB, &[&(job.len() as u32).to_le_bytes(), &job, path])
+pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
+    match task {
+        Task::Frames(request) => {
+            let job = Job {
+                want: request.want.clone(),
+                sampling: request.sampling,
+                tolerance: request.tolerance.to_bits(),
+                from: request.from,
+                pixels: request.pixels,
+                thumbnail_px: request.thumbnail_px,
+            };
+            let job = serde_json::to_vec(&job)?;
+            let path = request.path.as_os_str().as_bytes();
+            write_parts(to, kind::JOB, &[&(job.len() as u32).to_le_bytes(), &job, path])
+        }
+        Task::Survey(path) => write_parts(to, kind::SURVEY, &[path.as_os_str().as_bytes()]),
+    }
 }
 
-pub fn read_request(from: &mut impl Read) -> io::Result<Request> {
+pub fn read_task(from: &mut impl Read) -> io::Result<Task> {
     let (kind, body) = read_parts(from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    if kind != kind::JOB {
-        return Err(invalid(format!("message {kind} in place of a job")));
+    match kind {
+        kind::JOB => {
+            let mut rest = body.as_slice();
+            let length = take_u32(&mut rest)? as usize;
+            let job: Job = serde_json::from_slice(take(&mut rest, length)?)?;
+            Ok(Task::Frames(Request {
+                path: PathBuf::from(OsString::from_vec(rest.to_vec())),
+                want: job.want,
+                sampling: job.sampling,
+                tolerance: f64::from_bits(job.tolerance),
+                from: job.from,
+                pixels: job.pixels,
+                thumbnail_px: job.thumbnail_px,
+            }))
+        }
+        kind::SURVEY => Ok(Task::Survey(PathBuf::from(OsString::from_vec(body)))),
+        other => Err(invalid(format!("message {other} in place of a task"))),
     }
-    let mut rest = body.as_slice();
-    let length = take_u32(&mut rest)? as usize;
-    let job: Job = serde_json::from_slice(take(&mut rest, length)?)?;
-    Ok(Request {
-        path: PathBuf::from(OsString::from_vec(rest.to_vec())),
-        want: job.want,
-        sampling: job.sampling,
-        tolerance: f64::from_bits(job.tolerance),
-        from: job.from,
-        pixels: job.pixels,
-        thumbnail_px: job.thumbnail_px,
-    })
 }
 
 pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
@@ -122,6 +145,13 @@ pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
             let thumbnail = frame.thumbnail.as_ref().map_or(&[][..], |jpeg| &jpeg.0);
             write_parts(to, kind::FRAME, &[&header, &frame.pixels.data, thumbnail])
         }
+        Message::Times { times, end } => {
+            let mut nanos = Vec::with_capacity(8 * (times.len() + 1));
+            for time in std::iter::once(end).chain(times) {
+                nanos.extend_from_slice(&(time.as_nanos() as u64).to_le_bytes());
+            }
+            write_parts(to, kind::TIMES, &[&nanos])
+        }
         Message::Alive => write_parts(to, kind::ALIVE, &[]),
         Message::End(Ok(outcome)) => write_parts(to, kind::DONE, &[&serde_json::to_vec(outcome)?]),
         Message::End(Err(error)) => write_parts(to, kind::FAILED, &[&serde_json::to_vec(&Failure::from(error))?]),
@@ -134,6 +164,7 @@ pub fn read_message(from: &mut impl Read) -> io::Result<Option<Message>> {
     let message = match kind {
         kind::PROBE => Message::Probe(serde_json::from_slice(&body)?),
         kind::FRAME => Message::Frame(read_frame(&body)?),
+        kind::TIMES => read_times(&body)?,
         kind::ALIVE => Message::Alive,
         kind::DONE => Message::End(Ok(serde_json::from_slice(&body)?)),
         kind::FAILED => Message::End(Err(serde_json::from_slice::<Failure>(&body)?.into())),
@@ -150,6 +181,15 @@ fn read_frame(body: &[u8]) -> io::Result<Frame> {
     let data = take(&mut rest, usize::try_from(size).map_err(|_| invalid("picture too large".into()))?)?.to_vec();
     let thumbnail = (!rest.is_empty()).then(|| Jpeg(rest.to_vec()));
     Ok(Frame { pts: Duration::from_nanos(pts), pixels: Rgb { width, height, data }, thumbnail })
+}
+
+fn read_times(body: &[u8]) -> io::Result<Message> {
+    let (chunks, rest) = body.as_chunks::<8>();
+    let mut times = chunks.iter().map(|nanos| Duration::from_nanos(u64::from_le_bytes(*nanos)));
+    match times.next() {
+        Some(end) if rest.is_empty() => Ok(Message::Times { end, times: times.collect() }),
+        _ => Err(invalid("times that are none".into())),
+    }
 }
 
 fn write_parts(to: &mut impl Write, kind: u8, parts: &[&[u8]]) -> io::Result<()> {
@@ -246,6 +286,8 @@ mod tests {
             path in prop::collection::vec(1u8.., 1..60),
             nanos in 1u64..1 << 50,
             count in 1usize..1000,
+            times in prop::collection::vec(0u64..1 << 50, 0..20),
+            kind in 0..3,
             uniform: bool,
             tolerance in 0.0f64..1.0,
             from in 0u64..1 << 50,
@@ -253,7 +295,11 @@ mod tests {
         ) {
             let request = Request {
                 path: PathBuf::from(OsString::from_vec(path)),
-                want: if uniform { Want::Uniform(count) } else { Want::Every(Duration::from_nanos(nanos)) },
+                want: match kind {
+                    0 => Want::Uniform(count),
+                    1 => Want::Every(Duration::from_nanos(nanos)),
+                    _ => Want::At(times.into_iter().map(Duration::from_nanos).collect()),
+                },
                 sampling: Sampling::Gop,
                 tolerance,
                 from: Duration::from_nanos(from),
@@ -267,9 +313,27 @@ mod tests {
                 thumbnail_px,
             };
             let mut pipe = Vec::new();
-            write_request(&mut pipe, &request).unwrap();
-            let back = read_request(&mut pipe.as_slice()).unwrap();
-            prop_assert_eq!(format!("{back:?}"), format!("{request:?}"));
+            for task in [Task::Survey(request.path.clone()), Task::Frames(request)] {
+                pipe.clear();
+                write_task(&mut pipe, &task).unwrap();
+                let back = read_task(&mut pipe.as_slice()).unwrap();
+                prop_assert_eq!(format!("{back:?}"), format!("{task:?}"));
+            }
+        }
+
+        #[test]
+        fn times_survive_the_pipe(nanos in prop::collection::vec(any::<u64>(), 0..50), end: u64) {
+            let times: Vec<Duration> = nanos.into_iter().map(Duration::from_nanos).collect();
+            let end = Duration::from_nanos(end);
+            let mut pipe = Vec::new();
+            write_message(&mut pipe, &Message::Times { times: times.clone(), end }).unwrap();
+            match read_message(&mut pipe.as_slice()).unwrap() {
+                Some(Message::Times { times: back, end: back_end }) => {
+                    prop_assert_eq!(back, times);
+                    prop_assert_eq!(back_end, end);
+                }
+                other => prop_assert!(false, "{:?}", other),
+            }
         }
 
         #[test]
@@ -301,7 +365,7 @@ mod tests {
         #[test]
         fn nonsense_is_an_error_not_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = read_message(&mut bytes.as_slice());
-            let _ = read_request(&mut bytes.as_slice());
+            let _ = read_task(&mut bytes.as_slice());
         }
     }
 
@@ -337,7 +401,7 @@ mod tests {
 
     #[test]
     fn another_version_is_refused() {
-        assert!(expect_greeting(&mut &b"csd\x02"[..]).is_err());
+        assert!(expect_greeting(&mut &b"csd\x01"[..]).is_err());
         let mut pipe = Vec::new();
         greet(&mut pipe).unwrap();
         assert!(expect_greeting(&mut pipe.as_slice()).is_ok());

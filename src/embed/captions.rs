@@ -117,6 +117,7 @@ mod session {
                     float(&entry.memory.mask, &mask),
                 ],
                 &[float(&entry.memory.output, &of_frames)],
+                None,
             )?;
             check_ports(
                 bundle,
@@ -130,6 +131,7 @@ mod session {
                     float(&entry.step.mask, &mask),
                 ],
                 &[float(&entry.step.output, &[batch, Dim::Any("vocabulary")]), float(&entry.step.present, &of_past)],
+                None,
             )?;
             let input = step.inputs().iter().find(|i| i.name() == entry.step.past).expect("just checked");
             let shape = input.dtype().tensor_shape().map_or(&[][..], |shape| shape);

@@ -24,6 +24,12 @@ pub(super) fn sha256_of(path: &Path) -> io::Result<(String, u64)> {
     }
 }
 
+pub(super) fn sha256_of_text(text: &str) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(text.as_bytes());
+    hex(hasher)
+}
+
 /// Hash of every value with its path, whatever the order of keys.
 pub(super) fn sha256_of_values(value: &Value) -> String {
     let mut lines = BTreeSet::new();

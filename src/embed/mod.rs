@@ -2,9 +2,11 @@
 //!
 //! A model is data: [`manifest`] and [`bundle`] read and check it, [`import`] makes one of a usual ONNX export. The
 //! traits below are what a bundle becomes; [`onnx`], [`text`], [`captions`] and [`rerank`] implement them with sessions of
-//! [`runtime`], [`worker`] gives each session a thread behind a bounded queue, [`model`] is what the rest of the program
-//! holds, [`hashed`] is the double for tests.
+//! [`runtime`], on a GPU through the buffers of `binding`; [`worker`] gives each session a thread behind a bounded queue,
+//! [`model`] is what the rest of the program holds, [`hashed`] is the double for tests.
 
+#[cfg(feature = "onnx")]
+mod binding;
 pub mod bundle;
 pub mod captions;
 mod digest;

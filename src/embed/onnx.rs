@@ -6,9 +6,10 @@
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef};
 
+use super::binding::{Bound, Memory};
 use super::bundle::Bundle;
 use super::manifest::GraphEntry;
-use super::runtime::{Device, EmbedSettings, open_session};
+use super::runtime::{Device, EmbedSettings, Fixed, fixes_rows, open_fixed_session, open_session};
 use super::tensor::{Normaliser, spread};
 use super::{BundleError, EmbedError, Embedding, Feature, FrameEncoder, Head, VideoEncoder};
 use crate::decode::Frame;
@@ -38,10 +39,12 @@ pub(super) struct Graph {
     device: Device,
     output: String,
     dim: usize,
+    /// On a GPU.
+    bound: Option<Bound>,
 }
 
 impl Graph {
-    /// `dim`: length of the output's rows.
+    /// `dim`: length of the output's rows. Any number of rows may go through at once.
     pub(super) fn open(
         bundle: &Bundle,
         role: &'static str,
@@ -50,14 +53,47 @@ impl Graph {
         dim: usize,
         settings: &EmbedSettings,
     ) -> Result<Self, EmbedError> {
-        let (session, device) = open_session(&bundle.dir().join(&entry.file), settings)?;
+        let opened = open_session(&bundle.dir().join(&entry.file), settings)?;
+        Self::of(opened, bundle, role, entry, (inputs, dim), settings, None)
+    }
+
+    /// A graph that does the heavy work, of at most `settings.batch` rows at once and with nothing but them open in its
+    /// shapes: the kind that TensorRT builds an engine of, and whose kernels can be recorded.
+    pub(super) fn open_batched(
+        bundle: &Bundle,
+        role: &'static str,
+        entry: &GraphEntry,
+        inputs: &[Port<'_>],
+        dim: usize,
+        settings: &EmbedSettings,
+    ) -> Result<Self, EmbedError> {
+        let fixed = Fixed { role, input: &entry.input, rows: settings.batch, bundle: bundle.hash() };
+        let opened = open_fixed_session(&bundle.dir().join(&entry.file), fixed, settings)?;
+        let rows = fixes_rows(opened.1, &settings.gpu).then_some(settings.batch);
+        Self::of(opened, bundle, role, entry, (inputs, dim), settings, rows)
+    }
+
+    /// `rows`: how many every run has, where the session takes nothing else.
+    fn of(
+        (session, device): (Session, Device),
+        bundle: &Bundle,
+        role: &'static str,
+        entry: &GraphEntry,
+        (inputs, dim): (&[Port<'_>], usize),
+        settings: &EmbedSettings,
+        rows: Option<usize>,
+    ) -> Result<Self, EmbedError> {
         let output = Port {
             name: &entry.output,
             element: TensorElementType::Float32,
             dims: &[Dim::Free("batch"), Dim::Is(dim)],
         };
-        check_ports(bundle, role, &entry.file, &session, inputs, &[output])?;
-        Ok(Self { role, session, device, output: entry.output.clone(), dim })
+        check_ports(bundle, role, &entry.file, &session, inputs, &[output], rows)?;
+        let bound = Memory::of(device, &settings.gpu, rows.is_some())
+            .map(|memory| Bound::new(&session, memory, &entry.output, dim, rows))
+            .transpose()
+            .map_err(|e| EmbedError::Runtime(format!("{role} graph: {e}")))?;
+        Ok(Self { role, session, device, output: entry.output.clone(), dim, bound })
     }
 
     pub(super) fn device(&self) -> Device {
@@ -77,6 +113,9 @@ impl Graph {
         rows: usize,
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
         let failed = |e: ort::Error| EmbedError::Runtime(format!("{} graph: {e}", self.role));
+        if let Some(bound) = &mut self.bound {
+            return bound.run(&mut self.session, &inputs, rows).map_err(failed);
+        }
         let outputs = self.session.run(inputs).map_err(failed)?;
         let output = outputs.get(&self.output).expect("checked when opened");
         let (shape, values) = output.try_extract_tensor::<f32>().map_err(failed)?;
@@ -89,7 +128,8 @@ impl Graph {
     }
 }
 
-/// Whether a graph takes and gives what the manifest says, and takes nothing else.
+/// Whether a graph takes and gives what the manifest says, and takes nothing else. `rows`: the first dimension may be this
+/// instead of open.
 pub(super) fn check_ports(
     bundle: &Bundle,
     role: &str,
@@ -97,11 +137,12 @@ pub(super) fn check_ports(
     session: &Session,
     inputs: &[Port<'_>],
     outputs: &[Port<'_>],
+    rows: Option<usize>,
 ) -> Result<(), BundleError> {
-    let mut problems = compare("input", session.inputs(), inputs);
+    let mut problems = compare("input", session.inputs(), inputs, rows);
     let stray = session.inputs().iter().filter(|i| inputs.iter().all(|p| p.name != i.name()));
     problems.extend(stray.map(|i| format!("input {:?} is not in the manifest", i.name())));
-    problems.extend(compare("output", session.outputs(), outputs));
+    problems.extend(compare("output", session.outputs(), outputs, rows));
     if problems.is_empty() {
         Ok(())
     } else {
@@ -109,7 +150,8 @@ pub(super) fn check_ports(
     }
 }
 
-fn compare(kind: &str, found: &[Outlet], expected: &[Port<'_>]) -> Vec<String> {
+fn compare(kind: &str, found: &[Outlet], expected: &[Port<'_>], rows: Option<usize>) -> Vec<String> {
+    let is_rows = |place: usize, size: i64| place == 0 && rows.is_some_and(|rows| size == rows as i64);
     let mut problems = Vec::new();
     for port in expected {
         let Some(outlet) = found.iter().find(|o| o.name() == port.name) else {
@@ -121,7 +163,8 @@ fn compare(kind: &str, found: &[Outlet], expected: &[Port<'_>]) -> Vec<String> {
         let shape = outlet.dtype().tensor_shape().map_or(&[][..], |s| s);
         // A shape of no dimensions is one the graph does not state; the run shows it.
         let fits = shape.is_empty()
-            || (shape.len() == port.dims.len() && shape.iter().zip(port.dims).all(|(s, d)| d.admits(*s)));
+            || (shape.len() == port.dims.len()
+                && shape.iter().zip(port.dims).enumerate().all(|(i, (s, d))| d.admits(*s) || is_rows(i, *s)));
         if element != Some(port.element) || !fits {
             let expected = port.dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
             let (name, ty) = (port.name, port.element);
@@ -169,6 +212,8 @@ fn missing(bundle: &Bundle, graph: &str) -> BundleError {
 /// `[N, 3, H, W]` to `[N, feature_dim]`.
 pub struct OnnxFrameEncoder {
     graph: Graph,
+    /// Most frames at once.
+    batch: usize,
     input: String,
     normaliser: Normaliser,
     /// Kept between batches: its allocation is larger than anything else here.
@@ -185,9 +230,10 @@ impl OnnxFrameEncoder {
             element: TensorElementType::Float32,
             dims: &[&[Dim::Free("batch")], &dims[..]].concat(),
         };
-        let graph = Graph::open(bundle, "frame", entry, &[input], manifest.feature_dim(), settings)?;
+        let graph = Graph::open_batched(bundle, "frame", entry, &[input], manifest.feature_dim(), settings)?;
         Ok(Self {
             graph,
+            batch: settings.batch,
             input: entry.input.clone(),
             normaliser: Normaliser::new(&manifest.pixels),
             buffer: Vec::new(),
@@ -210,17 +256,18 @@ impl OnnxFrameEncoder {
 
 impl FrameEncoder for OnnxFrameEncoder {
     fn encode(&mut self, frames: &[Frame]) -> Result<Vec<Feature>, EmbedError> {
-        if frames.is_empty() {
-            return Ok(Vec::new());
+        let mut features = Vec::with_capacity(frames.len());
+        for frames in frames.chunks(self.batch.max(1)) {
+            self.buffer.clear();
+            for frame in frames {
+                self.normaliser.append(frame, &mut self.buffer)?;
+            }
+            let [colours, height, width] = self.normaliser.shape();
+            let input = tensor([frames.len() as i64, colours, height, width], &self.buffer)?;
+            let rows = self.graph.run(vec![(&self.input, input)], frames.len())?;
+            features.extend(frames.iter().zip(rows).map(|(frame, row)| Feature { pts: frame.pts, values: row.into() }));
         }
-        self.buffer.clear();
-        for frame in frames {
-            self.normaliser.append(frame, &mut self.buffer)?;
-        }
-        let [colours, height, width] = self.normaliser.shape();
-        let input = tensor([frames.len() as i64, colours, height, width], &self.buffer)?;
-        let rows = self.graph.run(vec![(&self.input, input)], frames.len())?;
-        Ok(frames.iter().zip(rows).map(|(frame, row)| Feature { pts: frame.pts, values: row.into() }).collect())
+        Ok(features)
     }
 }
 
@@ -332,6 +379,8 @@ impl FilledWindows {
 /// `[B, T, 3, H, W]` to `[B, dim]`, with exactly the frames per window that the manifest says.
 pub struct OnnxVideoEncoder {
     graph: Graph,
+    /// Most windows at once.
+    batch: usize,
     input: String,
     frames: usize,
     normaliser: Normaliser,
@@ -345,9 +394,9 @@ impl OnnxVideoEncoder {
         let frames = manifest.video.frames;
         let dims = [&[Dim::Free("batch"), Dim::Is(frames)], &image_dims(bundle)[..]].concat();
         let input = Port { name: &entry.input, element: TensorElementType::Float32, dims: &dims };
-        let graph = Graph::open(bundle, "video", entry, &[input], bundle.dim(), settings)?;
+        let graph = Graph::open_batched(bundle, "video", entry, &[input], bundle.dim(), settings)?;
         let normaliser = Normaliser::new(&manifest.pixels);
-        Ok(Self { graph, input: entry.input.clone(), frames, normaliser, buffer: Vec::new() })
+        Ok(Self { graph, batch: settings.batch, input: entry.input.clone(), frames, normaliser, buffer: Vec::new() })
     }
 
     pub fn device(&self) -> Device {
@@ -366,23 +415,25 @@ impl OnnxVideoEncoder {
 
 impl VideoEncoder for OnnxVideoEncoder {
     fn encode(&mut self, windows: &[Window<Frame>]) -> Result<Vec<Embedding>, EmbedError> {
-        if windows.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.buffer.clear();
-        for window in windows {
-            if window.items.is_empty() {
-                return Err(EmbedError::Input("a window has no frames".to_owned()));
+        let mut embeddings = Vec::with_capacity(windows.len());
+        for windows in windows.chunks(self.batch.max(1)) {
+            self.buffer.clear();
+            for window in windows {
+                if window.items.is_empty() {
+                    return Err(EmbedError::Input("a window has no frames".to_owned()));
+                }
+                for pick in spread(window.items.len(), self.frames) {
+                    self.normaliser.append(&window.items[pick], &mut self.buffer)?;
+                }
             }
-            for pick in spread(window.items.len(), self.frames) {
-                self.normaliser.append(&window.items[pick], &mut self.buffer)?;
+            let [colours, height, width] = self.normaliser.shape();
+            let shape = [windows.len() as i64, self.frames as i64, colours, height, width];
+            let input = tensor(shape, &self.buffer)?;
+            for row in self.graph.run(vec![(&self.input, input)], windows.len())? {
+                embeddings.push(Embedding::new(row)?);
             }
         }
-        let [colours, height, width] = self.normaliser.shape();
-        let shape = [windows.len() as i64, self.frames as i64, colours, height, width];
-        let input = tensor(shape, &self.buffer)?;
-        let rows = self.graph.run(vec![(&self.input, input)], windows.len())?;
-        rows.into_iter().map(Embedding::new).collect()
+        Ok(embeddings)
     }
 }
 

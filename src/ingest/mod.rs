@@ -225,7 +225,7 @@ impl Ingest {
         let mut job = Job::new(self, path, media, resume_at)?;
         let request = Request {
             path: path.to_path_buf(),
-            want: self.plan.want,
+            want: self.plan.want.clone(),
             sampling: self.plan.sampling,
             tolerance: self.plan.tolerance,
             from: job.from,

@@ -47,11 +47,13 @@ impl<'a> Heights<'a> {
         Self { hits, floor: 0.0 }
     }
 
+    fn of(&self, peak: &Hit) -> Option<f32> {
+        self.hits.iter().find(|hit| hit.id == peak.id).map(|hit| hit.score)
+    }
+
     /// Spans of the peak's medium that are at least half as high as it; none where it is not in this list.
     fn around(&self, peak: &Hit) -> Vec<(Duration, Duration)> {
-        let Some(height) = self.hits.iter().find(|hit| hit.id == peak.id).map(|hit| hit.score) else {
-            return Vec::new();
-        };
+        let Some(height) = self.of(peak) else { return Vec::new() };
         let (media, half) = (peak.payload.media_id, self.floor + (height - self.floor) / 2.0);
         let good = self.hits.iter().filter(|hit| hit.payload.media_id == media && hit.score >= half);
         good.map(|hit| (hit.payload.start, hit.payload.end)).collect()
@@ -73,7 +75,11 @@ pub fn merge(candidates: &[Hit], heights: &[Heights<'_>], limit: usize) -> Vec<M
         }
         let taken: Vec<(Duration, Duration)> =
             moments.iter().filter(|m| m.payload.media_id == media).map(|m| (m.start, m.end)).collect();
-        let around: Vec<_> = heights.iter().flat_map(|heights| heights.around(peak)).collect();
+        // Where one list has found it, another in which it does not stand out has nothing to say.
+        let stands_out = |list: &Heights<'_>| list.of(peak).is_some_and(|height| height > list.floor);
+        let by_any = heights.iter().any(stands_out);
+        let lists = heights.iter().filter(|list| !by_any || stands_out(list));
+        let around: Vec<_> = lists.flat_map(|list| list.around(peak)).collect();
         let (start, end) = grow(peak, &around, &taken);
         moments.push(Moment {
             id: peak.id,

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Annotation, CollectionSpec, Filter, Hit, Page, Payload, Query, RRF_K, Record, Selection, StoreError, VectorStore,
-    Wanted, bm25, rounded, sort_hits,
+    Annotation, CollectionSpec, Features, Filter, Hit, Page, Payload, Query, RRF_K, Record, Selection, StoreError,
+    VectorStore, Wanted, bm25, rounded, sort_hits,
 };
 use crate::embed::Embedding;
 use crate::source::MediaId;
@@ -111,7 +111,7 @@ impl VectorStore for MemoryStore {
         Ok(self.read().get(&id).map(without_features))
     }
 
-    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<Arc<[f32]>>>, StoreError> {
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Features>, StoreError> {
         let records = self.read();
         Ok(ids.iter().map(|id| records.get(id).map(|record| record.features.clone()).unwrap_or_default()).collect())
     }

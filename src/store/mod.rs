@@ -149,15 +149,18 @@ fn not_built(feature: &str) -> StoreError {
     StoreError::Other(format!("this clipseek was built without the feature {feature:?}: build it with that feature"))
 }
 
+/// A row per frame, in time order, not normalised.
+pub type Features = Vec<Arc<[f32]>>;
+
 /// One window in the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub id: Uuid,
     pub vector: Embedding,
     pub payload: Payload,
-    /// Of the window's frames, in time order, not normalised; empty where the collection keeps none. Rounded to
-    /// float16 by the store, which gives them back by [`VectorStore::features`] only: they are large.
-    pub features: Vec<Arc<[f32]>>,
+    /// Of the window's frames; empty where the collection keeps none. Rounded to float16 by the store, which gives them
+    /// back by [`VectorStore::features`] only: they are large.
+    pub features: Features,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -299,7 +302,7 @@ pub trait VectorStore: Send + Sync {
     /// The record with this id, with its vector.
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError>;
     /// The frame features of these records, in their order; empty where none are kept or there is no such record.
-    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<Arc<[f32]>>>, StoreError>;
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Features>, StoreError>;
     /// Records in all, or of one medium.
     async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError>;
     /// Records whose captions have words.

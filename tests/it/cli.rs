@@ -9,10 +9,11 @@ fn help() {
 }
 
 #[test]
-fn help_of_index_and_search() {
+fn help_of_index_search_and_eval() {
     let world = World::new();
     insta::assert_snapshot!("index", world.ok(&["index", "-h"]).out);
     insta::assert_snapshot!("search", world.ok(&["search", "-h"]).out);
+    insta::assert_snapshot!("eval", world.ok(&["eval", "-h"]).out);
 }
 
 #[test]
@@ -67,12 +68,12 @@ fn json_has_the_promised_fields() {
     };
     let found = world.json(&["search", "a circle", "--json", "--limit", "1"]);
     assert_eq!(keys(&found), "moments");
-    assert_eq!(keys(&found["moments"][0]), "confidence end_s id label path peak_s score start_s uri");
+    assert_eq!(keys(&found["moments"][0]), "caption confidence end_s id label path peak_s score start_s uri");
     assert_eq!(found["moments"][0]["label"], "garage");
     assert!(found["moments"][0]["confidence"].is_null());
     let listed = world.json(&["media", "list", "--json"]);
     assert_eq!(keys(&listed["media"][0]), "media_id path reason state windows");
-    assert_eq!(keys(&world.exported()[0]), "end_s id label media_id path start_s tags");
+    assert_eq!(keys(&world.exported()[0]), "caption end_s id label media_id path start_s tags");
     let with_vectors = world.ok(&["media", "export", "--vectors"]);
     let line: serde_json::Value = serde_json::from_str(with_vectors.out.lines().next().unwrap()).unwrap();
     let models = world.json(&["model", "list", "--json"]);

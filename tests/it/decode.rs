@@ -486,3 +486,56 @@ fn odd_files_from_the_wild_are_read_as_players_read_them() {
         assert!(matches!(error, DecodeError::NoVideoTrack(_) | DecodeError::Damaged(_)), "{name}: {error}");
     }
 }
+
+/// Shortens what an MP4 file shows to this share of its length, by its edit list.
+fn cut_by_edit_list(path: &Path, to: &Path, share: f64) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(4).position(|window| window == b"elst").expect("the muxer writes an edit list");
+    let count = u32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+    assert_eq!(bytes[at + 4], 0, "version 0");
+    let last = at + 12 + (count - 1) * 12;
+    let duration = u32::from_be_bytes(bytes[last..last + 4].try_into().unwrap());
+    let shorter = (f64::from(duration) * share).round() as u32;
+    bytes[last..last + 4].copy_from_slice(&shorter.to_be_bytes());
+    std::fs::write(to, bytes).unwrap();
+}
+
+#[test]
+fn a_frame_that_needs_one_behind_the_end_of_what_is_shown_is_whole() {
+    let world = World::new();
+    let (whole, cut) = (world.h264("whole.mp4"), world.file("cut.mp4"));
+    cut_by_edit_list(&whole, &cut, 0.8);
+    let (whole, cut) = (all(&whole), all(&cut));
+    assert_eq!(cut.times(), whole.times()[..80]);
+    // Number 79 is the first of two B-frames and needs number 81.
+    for (number, (found, expected)) in cut.frames.iter().zip(&whole.frames).enumerate() {
+        assert!(found == expected, "frame {number} differs");
+    }
+    assert_eq!(cut.outcome.damage, [""; 0]);
+}
+
+#[test]
+fn frames_asked_for_by_their_times_are_those_frames() {
+    let world = World::new();
+    let path = world.h264("a.mp4");
+    let survey = decoder().survey(&path, CancellationToken::new()).unwrap();
+    let all = all(&path);
+    assert_eq!(survey.times, all.frames.iter().map(|frame| frame.pts).collect::<Vec<_>>());
+    assert_eq!((survey.end, survey.probe), (Duration::from_secs(4), all.probe));
+    let picks = [0, 1, 24, 25, 26, 63, 99];
+    let times = picks.map(|pick| survey.times[pick]).to_vec();
+    let found = run(&Request { want: Want::At(times), ..request(&path, Sampling::Gop, 1.0) }).unwrap();
+    assert_eq!(found.frames, picks.map(|pick| all.frames[pick].clone()));
+    assert!(found.outcome.packets_decoded < 100, "{:?}", found.outcome);
+    let none = run(&Request { want: Want::At(vec![]), ..request(&path, Sampling::Gop, 1.0) }).unwrap();
+    assert!(none.frames.is_empty());
+
+    for (bad, what) in [(world.file("nowhere.mp4"), "cannot read"), (world.file("text.mp4"), "not a video")] {
+        std::fs::write(world.file("text.mp4"), "no video").unwrap();
+        let error = decoder().survey(&bad, CancellationToken::new()).unwrap_err().to_string();
+        assert!(error.starts_with(what), "{error}");
+    }
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    assert!(matches!(decoder().survey(&path, stopped), Err(DecodeError::Stopped)));
+}

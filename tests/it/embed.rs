@@ -9,13 +9,14 @@ use clipseek::embed::bundle::{Bundle, Bundles};
 use clipseek::embed::import::{Variant, import};
 use clipseek::embed::manifest::Padding;
 use clipseek::embed::model::{TextModel, VideoModel, verify};
-use clipseek::embed::runtime::{DeviceChoice, EmbedSettings};
+use clipseek::embed::onnx::OnnxFrameEncoder;
+use clipseek::embed::runtime::{DeviceChoice, EmbedSettings, GpuSettings};
 use clipseek::embed::text::TextTokenizer;
-use clipseek::embed::{EmbedError, Embedding, Feature};
+use clipseek::embed::{EmbedError, Embedding, Feature, FrameEncoder};
 use clipseek::window::Window;
 use serde_json::Value;
 
-fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bundles")
 }
 
@@ -31,7 +32,18 @@ fn shared(path: &str) -> Option<PathBuf> {
 }
 
 pub(crate) fn settings() -> EmbedSettings {
-    EmbedSettings { device: DeviceChoice::Cpu, threads: 1, batch: 4 }
+    EmbedSettings { device: DeviceChoice::Cpu, threads: 1, batch: 4, ..EmbedSettings::default() }
+}
+
+/// The processor by itself, and the ways of a GPU rehearsed on it: buffers that stay, and one number of rows (not that of
+/// the tests) with inputs and outputs at fixed places.
+fn ways() -> [EmbedSettings; 3] {
+    let rehearsed = |cuda_graphs| GpuSettings { rehearse: true, cuda_graphs, ..GpuSettings::default() };
+    [
+        settings(),
+        EmbedSettings { gpu: rehearsed(false), ..settings() },
+        EmbedSettings { gpu: rehearsed(true), batch: 3, ..settings() },
+    ]
 }
 
 fn expected() -> Value {
@@ -86,8 +98,8 @@ fn changed(name: &str, from: &str, to: &str) -> tempfile::TempDir {
 async fn frames_and_heads_agree_with_numpy() {
     let expected = expected();
     let windows: Vec<Vec<usize>> = serde_json::from_value(expected["windows"].clone()).unwrap();
-    for name in ["tiny-mean", "tiny-head"] {
-        let model = VideoModel::open(&Bundle::load(&fixtures().join(name)).unwrap(), &settings()).unwrap();
+    for (name, way) in ["tiny-mean", "tiny-head"].into_iter().flat_map(|name| ways().map(|way| (name, way))) {
+        let model = VideoModel::open(&Bundle::load(&fixtures().join(name)).unwrap(), &way).unwrap();
         assert_eq!(model.device(), "cpu");
         let features = model.features((0..5).map(|k| frame(k, 8)).collect()).await.unwrap();
         for (k, (feature, values)) in features.iter().zip(rows(&expected["features"])).enumerate() {
@@ -108,20 +120,23 @@ async fn frames_and_heads_agree_with_numpy() {
 async fn whole_windows_agree_with_numpy() {
     let expected = expected();
     let windows: Vec<Vec<usize>> = serde_json::from_value(expected["windows"].clone()).unwrap();
-    let model = VideoModel::open(&Bundle::load(&fixtures().join("tiny-video")).unwrap(), &settings()).unwrap();
-    let frames = |w: &Vec<usize>| window(w.iter().map(|k| frame(*k, 8)).collect());
-    let encoded = model.encode(windows.iter().map(frames).collect()).await.unwrap();
-    assert_all_near(&encoded, &expected["tiny-video"]);
-    assert!(matches!(model.features(vec![frame(0, 8)]).await, Err(EmbedError::Input(_))));
-    assert!(matches!(model.encode(vec![window(vec![])]).await, Err(EmbedError::Input(_))));
+    for way in ways() {
+        let model = VideoModel::open(&Bundle::load(&fixtures().join("tiny-video")).unwrap(), &way).unwrap();
+        let frames = |w: &Vec<usize>| window(w.iter().map(|k| frame(*k, 8)).collect());
+        let encoded = model.encode(windows.iter().map(frames).collect()).await.unwrap();
+        assert_all_near(&encoded, &expected["tiny-video"]);
+        assert!(matches!(model.features(vec![frame(0, 8)]).await, Err(EmbedError::Input(_))));
+        assert!(matches!(model.encode(vec![window(vec![])]).await, Err(EmbedError::Input(_))));
+    }
 }
 
 #[tokio::test]
 async fn captions_agree_with_numpy() {
     let expected = expected();
     let texts: Vec<String> = serde_json::from_value(expected["texts"].clone()).unwrap();
-    for (name, key) in [("tiny-mean", "text-masked"), ("tiny-video", "text-plain")] {
-        let model = TextModel::open(&Bundle::load(&fixtures().join(name)).unwrap(), &settings()).unwrap();
+    let models = [("tiny-mean", "text-masked"), ("tiny-video", "text-plain")];
+    for ((name, key), way) in models.into_iter().flat_map(|model| ways().map(|way| (model, way))) {
+        let model = TextModel::open(&Bundle::load(&fixtures().join(name)).unwrap(), &way).unwrap();
         assert_all_near(&model.encode(texts.clone()).await.unwrap(), &expected[key]);
         // A caption's vector does not depend on its company.
         assert_near(model.encode(vec![texts[0].clone()]).await.unwrap()[0].as_slice(), &rows(&expected[key])[0]);
@@ -239,18 +254,16 @@ fn bundles_are_found_by_name_and_by_folder() {
 }
 
 #[test]
-fn cuda_is_used_or_refused_but_never_replaced() {
+fn more_than_a_batch_is_encoded_in_parts() {
     let bundle = Bundle::load(&fixtures().join("tiny-mean")).unwrap();
-    match VideoModel::open(&bundle, &EmbedSettings { device: DeviceChoice::Cuda, ..settings() }) {
-        Ok(model) => assert_eq!(model.device(), "cuda:0"),
-        Err(EmbedError::Device { asked, problem }) => {
-            assert_eq!(asked, "cuda");
-            assert!(problem.contains("CUDA"), "{problem}");
+    for way in ways() {
+        let mut encoder = OnnxFrameEncoder::open(&bundle, &way).unwrap();
+        let features = encoder.encode(&(0..5).map(|k| frame(k, 8)).collect::<Vec<_>>()).unwrap();
+        for (feature, values) in features.iter().zip(rows(&expected()["features"])) {
+            assert_near(&feature.values, &values);
         }
-        Err(other) => panic!("{other}"),
+        assert_eq!(features.len(), 5);
     }
-    let auto = VideoModel::open(&bundle, &EmbedSettings { device: DeviceChoice::Auto, ..settings() }).unwrap();
-    assert!(["cpu", "cuda:0"].contains(&auto.device()));
 }
 
 #[test]

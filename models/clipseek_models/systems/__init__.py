@@ -1,6 +1,6 @@
 """The three research systems, written from their papers. `load` is the way in; each module follows one system.
 
-Sections (§) are those of the project's reference on the three systems, shared/reference/models.md.
+Formulas are those of the papers that the modules name, and of the published code where a paper leaves something open.
 
 Shapes: B clips, texts or pairs, T frames of a clip, L tokens of a text, W width of a tower, D length of the shared vectors.
 Masks are 1 where there is something and 0 where there is padding.

@@ -1,15 +1,36 @@
-"""Attention after the projections (§1.2): for PyTorch, and as one node of a graph.
+"""Attention after the projections: for PyTorch, and as one node of a graph.
 
 ONNX Runtime finds attention in a graph only where it is written as a few known programs write it, and not without
 rewriting the file. So the exporter writes the node itself. It is there on processors and on GPUs, and it never holds
-all scores at once.
+all scores at once. TensorRT does not know it and would cut the graph there, at every layer: for TensorRT, export within
+`separate_operators`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+_SEPARATE = ContextVar("separate", default=False)
+
+
+@contextmanager
+def separate_operators(wanted: bool = True) -> Iterator[None]:
+    """Graphs exported in here have attention as products and softmax."""
+    token = _SEPARATE.set(wanted)
+    try:
+        yield
+    finally:
+        _SEPARATE.reset(token)
+
+
+def is_separate() -> bool:
+    return _SEPARATE.get()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -18,7 +39,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
     `mask` is added to the scores, so it must broadcast to [B, heads, Lq, Lk]. Keys and values that were kept from before
     come as they are kept: [B, heads, Lk, W / heads].
     """
-    if not torch.onnx.is_in_onnx_export():
+    if is_separate() or not torch.onnx.is_in_onnx_export():
         return _attend(q, k, v, heads, mask)
     # The node repeats a mask for clips and heads, not for queries.
     return _Node.apply(q, k, v, heads, None if mask is None else mask.expand(-1, -1, q.shape[1], -1))

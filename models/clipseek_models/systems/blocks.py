@@ -1,4 +1,4 @@
-"""What all three systems are made of: the pre-norm block, the masks, unit length (§1.2)."""
+"""What all three systems are made of: the pre-norm block, the masks, unit length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 def key_mask(mask: Tensor) -> Tensor:
-    """[B, T] → additive [B, 1, 1, T]: the same for every query, so padded queries are computed and ignored later (§1.2).
+    """[B, T] → additive [B, 1, 1, T]: the same for every query, so padded queries are computed and ignored later.
 
     A million does not fit in float16: graphs of that precision have a smaller number.
     """
@@ -30,13 +30,13 @@ def key_mask(mask: Tensor) -> Tensor:
 
 
 def causal_mask(x: Tensor) -> Tensor:
-    """For x [B, L, W]: additive [1, 1, L, L] that hides what comes later (§1.2)."""
+    """For x [B, L, W]: additive [1, 1, L, L] that hides what comes later."""
     length = x.shape[1]
     return torch.full((length, length), float("-inf"), dtype=x.dtype, device=x.device).triu(1)[None, None]
 
 
 class Attention(nn.Module):
-    """Self-attention with q, k and v packed into one projection, as OpenAI's CLIP stores it (§1.2)."""
+    """Self-attention with q, k and v packed into one projection, as OpenAI's CLIP stores it."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """[B, L, W] → [B, L, W] through four times the width, with QuickGELU (§1.2)."""
+    """[B, L, W] → [B, L, W] through four times the width, with QuickGELU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm residual block: attention, then the MLP (§1.2)."""
+    """Pre-norm residual block: attention, then the MLP."""
 
     def __init__(self, width: int, heads: int, eps: float) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks one after the other; no LayerNorm after the last (§1.2)."""
+    """Blocks one after the other; no LayerNorm after the last."""
 
     def __init__(self, width: int, layers: int, heads: int, eps: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The caption decoder of UniVL, the code base that CLIP4Clip grew from (§3.8).
+"""The caption decoder of UniVL (arXiv 2002.06353), the code base that CLIP4Clip grew from.
 
 CLIP4Clip's journal version captions too, but published neither code nor weights for it. Post-norm layers as in BERT:
 attention to the words so far, attention to the frames, feed-forward.

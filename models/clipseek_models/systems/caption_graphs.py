@@ -1,4 +1,4 @@
-"""Captions as two graphs of a bundle (§3.8): the frames of a window, once; the next word, once per word.
+"""Captions as two graphs of a bundle: the frames of a window, once; the next word, once per word.
 
 The batch is the first axis of all that they keep, so that hypotheses can be gathered by row. What was computed for the
 words so far is kept (`past`), and so are the frames' keys and values (`memory`); position P is the length of `past`.

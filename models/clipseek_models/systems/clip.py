@@ -1,4 +1,4 @@
-"""The image and text encoders of CLIP under OpenAI's names, as CLIP4Clip and CLIP2Video use them (§1.3, §1.4)."""
+"""CLIP's encoders (arXiv 2103.00020, section 2.4) under OpenAI's names, as CLIP4Clip and CLIP2Video use them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .shapes import Heads, Shapes, heads_of
 
 
 class ImageEncoder(nn.Module):
-    """A vision transformer whose class token is the frame's feature (§1.3)."""
+    """A vision transformer whose class token is the frame's feature."""
 
     def __init__(self, shapes: Shapes, prefix: str, heads: int | None) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ImageEncoder(nn.Module):
         if self.conv2 is None:
             patches = self.conv1(frames.flatten(0, 1))
         else:
-            # Each frame sees the one before and the one after; beyond the ends there is nothing (§1.3, 3-D).
+            # Each frame sees the one before and the one after; beyond the ends there is nothing (CLIP4Clip, section 3.1).
             patches = self.conv2(frames.transpose(1, 2)).transpose(1, 2).flatten(0, 1)
         patches = patches.flatten(2).transpose(1, 2)  # [B·T, grid², width]
         first = self.class_embedding.expand(patches.shape[0], 1, -1)
@@ -70,12 +70,12 @@ class Clip(nn.Module):
         self.logit_scale = nn.Parameter(torch.empty(()))
 
     def token_features(self, ids: Tensor) -> Tensor:
-        """[B, L] ids → [B, L, D]: every position of the text, after LayerNorm and projection (§1.4)."""
+        """[B, L] ids → [B, L, D]: every position of the text, after LayerNorm and projection."""
         x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
         return self.ln_final(self.transformer(x, causal_mask(x))) @ self.text_projection
 
     def text_features(self, ids: Tensor) -> Tensor:
-        """[B, L] ids → [B, D], not normalised: the position of the end token (§1.4)."""
+        """[B, L] ids → [B, D], not normalised: the position of the end token."""
         return at_end_token(self.token_features(ids), ids)
 
     def scale(self) -> Tensor:
@@ -86,6 +86,6 @@ class Clip(nn.Module):
 def at_end_token(rows: Tensor, ids: Tensor) -> Tensor:
     """[B, L, D], [B, L] ids → [B, D]: the row of the largest id, which is the end token; the first if there are several.
 
-    The causal mask keeps whatever follows the end token out of it, so padding needs no mask (§1.4).
+    The causal mask keeps whatever follows the end token out of it, so padding needs no mask.
     """
     return rows[torch.arange(ids.shape[0], device=ids.device), ids.argmax(dim=-1)]

@@ -16,12 +16,12 @@ from .clip import Clip, at_end_token
 from .clip4clip import mean_pooling
 from .shapes import Heads, Shapes, heads_of
 
-DIFFERENCE, FRAME = 0, 1  # rows of the type embeddings (§4.1)
+DIFFERENCE, FRAME = 0, 1  # rows of the type embeddings of the Temporal Difference Block
 
 
 class Clip2Video(nn.Module):
     system, title = "clip2video", "CLIP2Video"
-    center_weight = 0.5  # of the global similarity; the alignment's gets the rest. Checkpoints do not say (§4.4)
+    center_weight = 0.5  # of the global similarity; the alignment's gets the rest. Checkpoints do not say
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__()
@@ -45,17 +45,17 @@ class Clip2Video(nn.Module):
     def frame_features(self, frames: Tensor) -> Tensor:
         """[B, T, 3, H, W] → [B, T, D], not normalised.
 
-        Padding must be zero pictures and be encoded too: the last real frame's difference token sees it (§4.1).
+        Padding must be zero pictures and be encoded too: the last real frame's difference token sees it.
         """
         return self.clip.visual(frames)
 
     def difference_out(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] frame features, mask [B, T] → [B, T − 1, D]: attention over what changes from frame to frame (§4.1)."""
+        """[B, T, D] frame features, mask [B, T] → [B, T − 1, D]: attention over what changes from frame to frame."""
         positions = self.frame_position_embeddings.weight[1 : frames.shape[1]]
         return self.frame2t_attention(frames[:, 1:] - frames[:, :-1] + positions, key_mask(mask[:, 1:]))
 
     def interleaved(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """TDB. [B, T, D], mask [B, T] → frames and difference tokens in turn, [B, 2T − 1, D], and their key mask (§4.1).
+        """TDB. [B, T, D], mask [B, T] → frames and difference tokens in turn, [B, 2T − 1, D], and their key mask.
 
         A difference token has position and mask of the frame to its left, although the attention that made it went by
         the frame to its right. So the one between the last real frame and the first padded one is not masked.
@@ -70,46 +70,46 @@ class Clip2Video(nn.Module):
         return torch.cat([pairs, still[:, -1:]], dim=1), key_mask(twice[:, :-1])
 
     def temporal_out(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] → [B, 2T − 1, D]: the temporal transformer over frames and differences (§4.2)."""
+        """[B, T, D] → [B, 2T − 1, D]: the temporal transformer over frames and differences."""
         return self.transformerClip(*self.interleaved(frames, mask))
 
     def action_out(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] → [B, 2⌈T/2⌉ − 1, D]: every second frame and the differences between those (§4.3)."""
+        """[B, T, D] → [B, 2⌈T/2⌉ − 1, D]: every second frame and the differences between those."""
         return self.actionClip(*self.interleaved(frames[:, ::2], mask[:, ::2]))
 
     def clip_global_embedding(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] frame features, mask [B, T] → [B, D] of unit length (§4.2)."""
+        """[B, T, D] frame features, mask [B, T] → [B, D] of unit length."""
         return mean_pooling(self.temporal_out(frames, mask)[:, ::2] + frames, mask)
 
     def clip_tab_embedding(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] frame features, mask [B, T] → [B, D] of unit length, of the frames and the actions (§4.3)."""
+        """[B, T, D] frame features, mask [B, T] → [B, D] of unit length, of the frames and the actions."""
         actions = self.action_out(frames, mask)[:, ::2] + frames[:, ::2]
         return self.aligned(torch.cat([frames, actions], dim=1), torch.cat([mask, mask[:, ::2]], dim=1))
 
     def text_global_embedding(self, ids: Tensor) -> Tensor:
-        """[B, L] ids → [B, D] of unit length (§4.2)."""
+        """[B, L] ids → [B, D] of unit length."""
         return unit(self.clip.text_features(ids))
 
     def text_tab_embedding(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B, L] ids and mask → [B, D] of unit length, of every word but the start token (§4.3)."""
+        """[B, L] ids and mask → [B, D] of unit length, of every word but the start token."""
         return self._words_aligned(self.clip.token_features(ids), mask)
 
     def _words_aligned(self, words: Tensor, mask: Tensor) -> Tensor:
         return self.aligned(words, torch.cat([torch.zeros_like(mask[:, :1]), mask[:, 1:]], dim=1))
 
     def aligned(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """TAB. [B, N, D], mask [B, N] → [B, D] of unit length: the tokens gathered around the shared centres (§4.3)."""
+        """TAB. [B, N, D], mask [B, N] → [B, D] of unit length: the tokens gathered around the shared centres."""
         shares = (tokens @ self.weight_center.T).softmax(dim=-1) * mask.float()[..., None]  # [B, N, K]
         # Σ share · (token − centre), without a tensor of every token's distance to every centre.
         residuals = shares.transpose(1, 2) @ tokens - shares.sum(1)[..., None] * self.emb_center  # [B, K, D]
         return unit(unit(residuals).mean(1))
 
     def clip_embedding(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] frame features, mask [B, T] → [B, 2D] of unit length, to be compared with `text_embedding` (§4.4)."""
+        """[B, T, D] frame features, mask [B, T] → [B, 2D] of unit length, to be compared with `text_embedding`."""
         return self._joined(self.clip_global_embedding(frames, mask), self.clip_tab_embedding(frames, mask))
 
     def text_embedding(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B, L] ids and mask → [B, 2D] of unit length, to be compared with `clip_embedding` (§4.4)."""
+        """[B, L] ids and mask → [B, 2D] of unit length, to be compared with `clip_embedding`."""
         words = self.clip.token_features(ids)
         return self._joined(unit(at_end_token(words, ids)), self._words_aligned(words, mask))
 
@@ -118,7 +118,7 @@ class Clip2Video(nn.Module):
         return self.clip.scale() * texts @ clips.T
 
     def _joined(self, global_embedding: Tensor, tab_embedding: Tensor) -> Tensor:
-        """Two unit vectors [B, D] → one of 2D, so that one inner product is the weighted sum of both similarities (§4.4).
+        """Two unit vectors [B, D] → one of 2D, so that one inner product is the weighted sum of both similarities.
 
         The roots of the weights on both sides keep the length at 1.
         """

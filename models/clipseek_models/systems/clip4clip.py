@@ -16,7 +16,7 @@ from .shapes import Heads, Shapes, heads_of
 
 
 def mean_pooling(frames: Tensor, mask: Tensor) -> Tensor:
-    """[B, T, D], mask [B, T] → [B, D] of unit length. Frames are normalised before the mean, and the mean again (§3.1)."""
+    """[B, T, D], mask [B, T] → [B, D] of unit length. Frames are normalised before the mean, and the mean again."""
     valid = mask.float()[..., None]
     # Padding may be zeros, which have no direction: 0 / 0 would outlive the mask.
     directions = unit(frames.masked_fill(valid == 0, 1.0))
@@ -24,7 +24,7 @@ def mean_pooling(frames: Tensor, mask: Tensor) -> Tensor:
 
 
 class MeanP(nn.Module):
-    """Parameter-free type, and what the sequential types share (§3.1), captions among it (§3.8)."""
+    """Parameter-free type (CLIP4Clip, section 3.3, similarity calculator), and what the sequential types share, captions too."""
 
     system, title = "clip4clip", "CLIP4Clip meanP"
 
@@ -54,7 +54,7 @@ class MeanP(nn.Module):
         return mean_pooling(self.over_time(frames, mask), mask)
 
     def caption_memory(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] frame features, mask [B, T] → [B, T, width of the decoder]: what the decoder looks at (§3.8)."""
+        """[B, T, D] frame features, mask [B, T] → [B, T, width of the decoder]: what the decoder looks at."""
         memory = self.over_time(frames, mask)
         return memory if self.caption_projection is None else self.caption_projection(memory)
 
@@ -68,7 +68,7 @@ class MeanP(nn.Module):
 
 
 class SeqLSTM(MeanP):
-    """Sequential type with an LSTM (§3.2)."""
+    """Sequential type with an LSTM (CLIP4Clip, section 3.3)."""
 
     title = "CLIP4Clip seqLSTM"
 
@@ -90,7 +90,7 @@ class SeqLSTM(MeanP):
 
 
 class SeqTransf(MeanP):
-    """Sequential type with a transformer (§3.3)."""
+    """Sequential type with a transformer (CLIP4Clip, section 3.3)."""
 
     title = "CLIP4Clip seqTransf"
 
@@ -116,7 +116,7 @@ class SeqTransf(MeanP):
 
 
 class CrossEmbeddings(nn.Module):
-    """Positions of the text row and the frames; no types and no LayerNorm (§3.4)."""
+    """Positions of the text row and the frames; no types and no LayerNorm, as in the published code."""
 
     def __init__(self, rows: int, dim: int) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class CrossEmbeddings(nn.Module):
 
 
 class CrossPooler(nn.Module):
-    """[B, 1 + T, D] → [B, D]: what became of the text row (§3.4)."""
+    """[B, 1 + T, D] → [B, D]: what became of the text row."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class CrossPooler(nn.Module):
 
 
 class CrossEncoder(nn.Module):
-    """A transformer over one text row and the frames of one clip (§3.4)."""
+    """A transformer over one text row and the frames of one clip."""
 
     def __init__(self, shapes: Shapes, heads: int | None) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class CrossEncoder(nn.Module):
 
 
 class TightTransf(nn.Module):
-    """Tight type: a pair's score is a joint function of both, so there is no vector to store; good for re-ranking (§3.4)."""
+    """Tight type (CLIP4Clip, section 3.3): a pair's score is a joint function of both, so there is no vector to store."""
 
     system, title = "clip4clip", "CLIP4Clip tightTransf"
 

@@ -19,7 +19,7 @@ from .shapes import Heads, Shapes, heads_of
 
 
 class Attention(nn.Module):
-    """One set of projections; who looks at whom is decided by `towards` (§5.1)."""
+    """One set of projections; who looks at whom is decided by `towards`."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Attention(nn.Module):
 
 
 class CausalAttention(Attention):
-    """Of the text encoder (§5.2)."""
+    """Of the text encoder."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, W] → [B, L, W]"""
@@ -40,7 +40,7 @@ class CausalAttention(Attention):
 
 
 class ProxyGuidedAttention(Attention):
-    """Proxies attend to everything; a patch attends to the proxies and the patches of its own frame (§5.1).
+    """The video proxy mechanism: proxies attend to everything, a patch attends to the proxies and the patches of its own frame.
 
     The same as attention with a block mask, at the cost of what is not masked.
     """
@@ -76,7 +76,7 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-    """Pre-norm residual block around either kind of attention (§1.2)."""
+    """Pre-norm residual block around either kind of attention."""
 
     def __init__(self, width: int, attention: Attention) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
 
 
 class VideoEmbeddings(nn.Module):
-    """Pixels to the sequence [M proxies; patches of frame 0; patches of frame 1; …] (§5.1, steps 1 to 4)."""
+    """Pixels to the sequence [M proxies; patches of frame 0; patches of frame 1; …]."""
 
     def __init__(self, shapes: Shapes, prefix: str) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class VideoEmbeddings(nn.Module):
         self.position_embedding = nn.Embedding(1 + grid**2, width)
 
     def times(self, frames: int) -> Tensor:
-        """Temporal positions for any number of frames, [T, W]: linear between the stored ones, half-pixel centres (§5.1)."""
+        """Temporal positions for any number of frames, [T, W]: linear between the stored ones, half-pixel centres."""
         if frames == self.temporal_embedding.shape[1]:
             return self.temporal_embedding[0]
         stored = self.temporal_embedding.transpose(1, 2)
@@ -141,7 +141,7 @@ class VideoEmbeddings(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """The vision tower, which takes a whole clip at once (§5.1)."""
+    """The vision tower, which takes a whole clip at once."""
 
     def __init__(self, shapes: Shapes, prefix: str, heads: int | None) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class TextEmbeddings(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """CLIP's text tower (§5.2)."""
+    """CLIP's text tower."""
 
     def __init__(self, shapes: Shapes, prefix: str, heads: int | None) -> None:
         super().__init__()
@@ -214,25 +214,25 @@ class ClipVip(nn.Module):
         self.clipmodel = TwoTowers(shapes, heads)
 
     def clip_embedding(self, frames: Tensor) -> Tensor:
-        """[B, T, 3, H, W] → [B, D] of unit length. No mask: short clips repeat frames (§5.1)."""
+        """[B, T, 3, H, W] → [B, D] of unit length. No mask: short clips repeat frames."""
         return unit(self.clipmodel.visual_projection(self.clipmodel.vision_model(frames)))
 
     def text_embedding(self, ids: Tensor) -> Tensor:
-        """[B, L] ids → [B, D] of unit length (§5.2)."""
+        """[B, L] ids → [B, D] of unit length."""
         return unit(self.clipmodel.text_projection(self.clipmodel.text_model(ids)))
 
     def scale(self) -> Tensor:
-        """What training multiplies the cosine by; evaluation does not (§5.3)."""
+        """What training multiplies the cosine by; evaluation does not."""
         return self.clipmodel.logit_scale.exp()
 
     @staticmethod
     def similarity(texts: Tensor, clips: Tensor) -> Tensor:
-        """[texts, D], [clips, D] of unit length → [texts, clips], the plain cosine (§5.3)."""
+        """[texts, D], [clips, D] of unit length → [texts, clips], the plain cosine."""
         return texts @ clips.T
 
 
 def dual_softmax(similarity: Tensor) -> Tensor:
-    """[texts, clips] → the same, each clip's column weighted by its softmax over all texts (§5.3).
+    """[texts, clips] → the same, each clip's column weighted by its softmax over all texts.
 
     It needs every query at once, so a live index cannot have it: the "DSL" rows of the paper are not comparable.
     """

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,10 @@ from pathlib import Path
 from torch import nn
 
 from .. import clip_tokenizer, pixels
+from ..bundles import demand_new, staged
 from ..checkpoints import CheckpointError
 from ..graphs import GraphError, Writer, manifest_entries
+from .attention import separate_operators
 from .caption_export import CaptionSettings, CaptionWords, caption_entries, caption_words
 from .clip2video import Clip2Video
 from .clip4clip import MeanP, TightTransf
@@ -38,6 +38,7 @@ class Settings:
     precision: str = "float32"
     heads: Heads = Heads()
     captions: CaptionSettings = CaptionSettings()
+    separate_attention: bool = False  # as operators of ONNX alone, for TensorRT
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,7 @@ def export(
 
     `rerank`: a checkpoint of CLIP4Clip tightTransf, which is to re-rank what the vectors find.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", out.name):
-        raise ExportError(f"{out.name!r} is no name for a bundle: lower-case letters, digits, - and _, a letter or digit first")
-    if out.exists():
-        raise ExportError(f"{out} is already there")
+    demand_new(out)
     model = load(checkpoint, settings.heads)
     if system not in (None, model.system):
         raise ExportError(f"{checkpoint} is a checkpoint of {model.title}, not of {system}")
@@ -108,16 +106,13 @@ def export(
     most = parts.most_frames(settings)
     if most is not None and settings.frames > most:
         raise ExportError(f"{settings.frames} frames per window are more than this checkpoint's positions are for ({most})")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Complete or not there.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        staging = Path(scratch) / out.name
-        staging.mkdir()
+    with staged(out) as staging:
         repairs = None if isinstance(model, ClipVip) else clip_tokenizer.REPAIRS
         clip_tokenizer.build(repairs=repairs).save(str(staging / "tokenizer.json"))
         text = manifest(parts, out.name, " and ".join(file.name for file in (checkpoint, rerank) if file), settings)
-        (staging / "bundle.toml").write_text("\n".join([text, *write_parts(parts, staging, settings, tell)]))
-        staging.rename(out)
+        with separate_operators(settings.separate_attention):
+            entries = write_parts(parts, staging, settings, tell)
+        (staging / "bundle.toml").write_text("\n".join([text, *entries]))
 
 
 def parts_of(model: nn.Module, tight: nn.Module | None, settings: Settings) -> Parts:

@@ -48,7 +48,7 @@ def under_published_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def recognise(state: dict[str, Tensor]) -> type[nn.Module]:
-    """The first system whose own keys are there (§3.6, §4.6, §5.4)."""
+    """The first system whose own keys are there."""
     marks = [
         ("clipmodel.", ClipVip),
         ("weight_center", Clip2Video),

@@ -1,4 +1,4 @@
-"""Re-ranking of a bundle's candidates with CLIP4Clip tightTransf, as one graph (§3.4, §3.5)."""
+"""Re-ranking of a bundle's candidates with CLIP4Clip tightTransf, as one graph."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Rerank(nn.Module):
 def own_candidates(tight: TightTransf) -> MeanP:
     """The CLIP part of a cross-encoder as a model with vectors: the mean of its frames.
 
-    It was trained through the cross-encoder only, so its cosine is no trained score: a poor source of candidates (§3.5).
+    It was trained through the cross-encoder only, so its cosine is no trained score: a poor source of candidates.
     """
     heads = Heads(*(tower.transformer.resblocks[0].attn.heads for tower in (tight.clip.visual, tight.clip)))
     model = build({key: value for key, value in tight.state_dict().items() if key.startswith("clip.")}, heads)

@@ -1,4 +1,4 @@
-"""Sizes are never asked for: they are read off the shapes of a checkpoint's tensors (§1.1)."""
+"""Sizes are never asked for: they are read off the shapes of a checkpoint's tensors."""
 
 from __future__ import annotations
 

@@ -28,6 +28,9 @@ const END_OF_GIF: u32 = 100;
 /// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
 const START_ROUNDING: i64 = 1_000_000;
 
+/// Added to the end of what is shown, see [`watch_parser`]: later than any true time.
+const BEYOND: gst::ClockTime = gst::ClockTime::from_nseconds(1 << 61);
+
 /// Size of an MPEG-4 frame that says "not coded". Files with packed B-frames are full of them.
 const MPEG4_NOT_CODED: usize = 8;
 
@@ -358,7 +361,8 @@ fn watch_type(element: &gst::Element, found: &Arc<Mutex<Found>>) {
 
 /// Parsers throw away what lies before the part to be shown, even the key frame that it needs. So they are told that all
 /// is to be shown, in a way that leaves the clock as it was: the segment starts at zero, and the true start becomes its
-/// offset. [`place`] tells the two apart.
+/// offset. What lies behind that part may be needed too, by the last frames shown, and sinks would throw it away: so the
+/// end is put off. [`place`] tells all of it apart.
 fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     let is_parser = |factory: gst::ElementFactory| factory.has_type(gst::ElementFactoryType::PARSER);
     let Some(pad) = element.static_pad("sink").filter(|_| element.factory().is_some_and(is_parser)) else { return };
@@ -372,6 +376,7 @@ fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
                     let mut whole = times.clone();
                     whole.set_start(gst::ClockTime::ZERO);
                     whole.set_offset(times.start().unwrap_or_default());
+                    whole.set_stop(times.stop().map(|stop| stop + BEYOND));
                     let event = gst::event::Segment::builder(&whole).seqnum(event.seqnum()).build();
                     info.data = Some(gst::PadProbeData::Event(event));
                 }
@@ -390,7 +395,8 @@ fn place(time: Option<gst::ClockTime>, segment: Option<&gst::FormattedSegment<gs
     let nanos = time.nseconds() as i64;
     let start = segment.start().unwrap_or_default() + segment.offset().unwrap_or_default();
     let start = start.nseconds() as i64;
-    let shown = nanos + START_ROUNDING >= start && segment.stop().is_none_or(|stop| time < stop);
+    let stop = segment.stop().map(|stop| stop.checked_sub(BEYOND).unwrap_or(stop));
+    let shown = nanos + START_ROUNDING >= start && stop.is_none_or(|stop| time < stop);
     let base = segment.base().map_or(0, |t| t.nseconds() as i64);
     (Some(nanos - start + base), shown)
 }

@@ -7,16 +7,16 @@ use qdrant_edge::external::ordered_float::OrderedFloat;
 use qdrant_edge::{
     Condition, DEFAULT_VECTOR_NAME, FieldCondition, Filter as EdgeFilter, Fusion, HasVectorCondition, JsonPath, Match,
     NamedQuery, Payload as EdgePayload, PointId, PointStructPersisted, Prefetch, QueryEnum, QueryRequest, Range,
-    Record as EdgeRecord, ScoredPoint, ScoringQuery, ScrollRequest, SearchParams, SparseVector, VectorInternal,
-    VectorPersisted, VectorStructInternal, VectorStructPersisted, WithPayloadInterface, WithVector,
+    Record as EdgeRecord, ScoredPoint, ScoringQuery, ScrollRequest, SearchParams, SearchRequest, SparseVector,
+    VectorInternal, VectorPersisted, VectorStructInternal, VectorStructPersisted, WithPayloadInterface, WithVector,
 };
 use uuid::Uuid;
 
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Filter, Hit, Payload, Query, RRF_K, Record, Selection, StoreError, Wanted, bm25, field, payload_from_json,
-    payload_to_json, rounded, vector_name,
+    Features, Filter, Hit, Payload, Query, RRF_K, Record, Selection, StoreError, Wanted, bm25, field,
+    payload_from_json, payload_to_json, rounded, vector_name,
 };
 
 /// How widely the graph is walked: the defaults of the engine would follow the limit, and small limits lose answers.
@@ -64,7 +64,7 @@ pub(super) fn only_features() -> WithVector {
     WithVector::Selector(vec![vector_name::FEATURES.to_owned()])
 }
 
-pub(super) fn features(found: EdgeRecord) -> Vec<Arc<[f32]>> {
+pub(super) fn features(found: EdgeRecord) -> Features {
     match found.vector {
         Some(VectorStructInternal::Named(mut named)) => match named.remove(vector_name::FEATURES) {
             Some(VectorInternal::MultiDense(rows)) => rows.flattened_vectors.chunks(rows.dim).map(Arc::from).collect(),
@@ -106,58 +106,68 @@ pub(super) fn uuid(id: &PointId) -> Result<Uuid, StoreError> {
     }
 }
 
+/// What the engine is asked.
+pub(super) enum Request {
+    One(SearchRequest),
+    /// The way for everything; for one list it is slower by a seventh.
+    Fused(QueryRequest),
+}
+
 /// `None`: nothing can be found.
-pub(super) fn search(query: &Query) -> Option<QueryRequest> {
-    let (limit, filter) = (query.limit, filter(&query.filter));
-    let mut prefetches = Vec::new();
-    let (scoring, params) = match &query.wanted {
-        Wanted::Vector(vector) => (nearest(vector), Some(params())),
-        Wanted::Text(text) => (by_caption(text)?, None),
-        Wanted::Hybrid(vector, text) => {
-            let lists = [Some((nearest(vector), Some(params()))), by_caption(text).map(|query| (query, None))];
-            prefetches = lists
-                .into_iter()
-                .flatten()
-                .map(|(query, params)| Prefetch {
-                    prefetches: Vec::new(),
-                    query: Some(query),
-                    limit,
-                    params,
-                    filter: filter.clone(),
-                    score_threshold: None,
-                })
-                .collect();
-            // The engine counts ranks from 0.
-            (ScoringQuery::Fusion(Fusion::Rrf { k: RRF_K + 1, weights: None }), None)
-        }
+pub(super) fn search(query: &Query) -> Option<Request> {
+    let lists = match &query.wanted {
+        Wanted::Vector(vector) => [Some(nearest(vector)), None],
+        Wanted::Text(text) => [by_caption(text), None],
+        Wanted::Hybrid(vector, text) => [Some(nearest(vector)), by_caption(text)],
     };
-    Some(QueryRequest {
-        filter: filter.filter(|_| prefetches.is_empty()),
-        prefetches,
-        query: Some(scoring),
+    let filter = filter(&query.filter);
+    let mut lists = lists.into_iter().flatten().map(|list| SearchRequest {
+        query: QueryEnum::Nearest(list),
+        filter: filter.clone(),
+        params: Some(SearchParams { hnsw_ef: Some(SEARCH_EF), ..SearchParams::default() }),
+        limit: query.limit,
+        offset: 0,
+        with_payload: Some(WithPayloadInterface::Bool(true)),
+        with_vector: None,
+        score_threshold: None,
+    });
+    match query.wanted {
+        Wanted::Hybrid(..) => Some(Request::Fused(fused(lists, query.limit))),
+        _ => lists.next().map(Request::One),
+    }
+}
+
+fn nearest(vector: &Embedding) -> NamedQuery<VectorInternal> {
+    NamedQuery { query: vector.as_slice().to_vec().into(), using: None }
+}
+
+fn by_caption(text: &str) -> Option<NamedQuery<VectorInternal>> {
+    let words = bm25::query(text);
+    let using = Some(vector_name::CAPTION.to_owned());
+    (!words.is_empty()).then(|| NamedQuery { query: VectorInternal::Sparse(sparse(words)), using })
+}
+
+fn fused(lists: impl Iterator<Item = SearchRequest>, limit: usize) -> QueryRequest {
+    let prefetch = |list: SearchRequest| Prefetch {
+        prefetches: Vec::new(),
+        query: Some(ScoringQuery::Vector(list.query)),
+        limit: list.limit,
+        params: list.params,
+        filter: list.filter,
+        score_threshold: None,
+    };
+    QueryRequest {
+        prefetches: lists.map(prefetch).collect(),
+        // The engine counts ranks from 0.
+        query: Some(ScoringQuery::Fusion(Fusion::Rrf { k: RRF_K + 1, weights: None })),
+        filter: None,
         score_threshold: None,
         limit,
         offset: 0,
-        params,
+        params: None,
         with_vector: WithVector::Bool(false),
         with_payload: WithPayloadInterface::Bool(true),
-    })
-}
-
-fn nearest(vector: &Embedding) -> ScoringQuery {
-    let query = NamedQuery { query: vector.as_slice().to_vec().into(), using: None };
-    ScoringQuery::Vector(QueryEnum::Nearest(query))
-}
-
-fn by_caption(text: &str) -> Option<ScoringQuery> {
-    let words = bm25::query(text);
-    let using = Some(vector_name::CAPTION.to_owned());
-    let query = || NamedQuery { query: VectorInternal::Sparse(sparse(words.clone())), using };
-    (!words.is_empty()).then(|| ScoringQuery::Vector(QueryEnum::Nearest(query())))
-}
-
-fn params() -> SearchParams {
-    SearchParams { hnsw_ef: Some(SEARCH_EF), ..SearchParams::default() }
+    }
 }
 
 /// `from` itself is included.

@@ -9,7 +9,6 @@ mod retry;
 mod schema;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,7 +21,7 @@ use uuid::Uuid;
 
 use self::retry::Server;
 use super::{
-    Annotation, CollectionSpec, Hit, Page, Query, Record, Selection, StoreError, VectorStore, Wanted,
+    Annotation, CollectionSpec, Features, Hit, Page, Query, Record, Selection, StoreError, VectorStore, Wanted,
     annotation_to_json, sort_hits,
 };
 use crate::source::MediaId;
@@ -167,7 +166,7 @@ impl VectorStore for QdrantStore {
         answer.result.into_iter().next().map(points::record).transpose()
     }
 
-    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Vec<Arc<[f32]>>>, StoreError> {
+    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Features>, StoreError> {
         if self.collection.feature_dim.is_none() {
             return Ok(vec![Vec::new(); ids.len()]);
         }

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Filter, Hit, Payload, Query, RRF_K, Record, Selection, StoreError, Wanted, bm25, field, payload_from_json,
-    payload_to_json, rounded, vector_name,
+    Features, Filter, Hit, Payload, Query, RRF_K, Record, Selection, StoreError, Wanted, bm25, field,
+    payload_from_json, payload_to_json, rounded, vector_name,
 };
 
 use super::schema::UNNAMED;
@@ -51,7 +51,7 @@ pub(super) fn only_features() -> VectorsSelector {
     VectorsSelector { names: vec![vector_name::FEATURES.to_owned()] }
 }
 
-pub(super) fn features(found: RetrievedPoint) -> Result<(Uuid, Vec<Arc<[f32]>>), StoreError> {
+pub(super) fn features(found: RetrievedPoint) -> Result<(Uuid, Features), StoreError> {
     let rows = match found.vectors.and_then(|vectors| vectors.get_vector_by_name(vector_name::FEATURES)) {
         Some(Vector::MultiDense(rows)) => rows.vectors.into_iter().map(|row| Arc::from(row.data)).collect(),
         _ => Vec::new(),

@@ -211,15 +211,15 @@ pub(super) async fn searches_ten_thousand_captions(place: &dyn Place) {
         fill(&[store.as_ref(), &judge], part).await;
     }
     store.optimize().await.unwrap();
-    for n in 0..10 {
+    for own in &records[..10] {
         let words = format!("{} {} {}", some_word(&mut random), some_word(&mut random), some_word(&mut random));
         let query = text(&words, 30);
         assert_agrees(&store.search(&query).await.unwrap(), &query, &judge).await;
         let filter = Filter { media: Some((0..20).map(medium).collect()), ..with_words(&some_word(&mut random)) };
         let query = Query { wanted: Wanted::Text(words.clone()), limit: 30, filter };
         assert_agrees(&store.search(&query).await.unwrap(), &query, &judge).await;
-        let wanted = Wanted::Hybrid(records[n].vector.clone(), words);
+        let wanted = Wanted::Hybrid(own.vector.clone(), words);
         let found = store.search(&Query { wanted, limit: 30, filter: Filter::default() }).await.unwrap();
-        assert!(found.iter().take(2).any(|hit| hit.id == records[n].id));
+        assert!(found.iter().take(2).any(|hit| hit.id == own.id));
     }
 }

@@ -1,0 +1,157 @@
+"""Writes a model's folder as a bundle: frame graph, text graph, tokenizer, manifest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..attention_nodes import Calls, attention_modules
+from ..bundles import demand_new, staged
+from ..checkpoints import CheckpointError
+from ..graphs import GraphError, Writer, manifest_entries
+from ..systems.attention import separate_operators
+from ..systems.export import INTERVAL_S, Settings
+from ..systems.graph_modules import ExportError
+from . import folder as folders
+from .towers import Towers
+
+PORTS = {"frame": ("pixel_values", None, "image_embeds"), "text": ("input_ids", None, "text_embeds")}
+
+
+def command(checkpoint: Path, out: Path, system: str | None, settings: Settings) -> int:
+    """`export` for the command line."""
+    try:
+        export(checkpoint, out, system, settings, tell=print)
+    except (CheckpointError, ExportError, GraphError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {out}")
+    return 0
+
+
+def export(
+    path: Path, out: Path, family: str | None = None, settings: Settings = Settings(),
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
+    """A model's folder → the bundle `out`, which must not be there yet. `family`, where given, must be the folder's."""
+    demand_new(out)
+    folder = folders.recognise(path)
+    if family not in (None, folder.family):
+        raise ExportError(f"{path} is a model of {folder.family}, not of {family}")
+    towers = load(folder)
+    try:
+        towers.texts.demand(towers.rows)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    words = context(towers, settings)
+    licence = settings.licence if settings.licence != Settings.licence else folders.licence(path) or Settings.licence
+    with staged(out) as staging:
+        with separate_operators(settings.separate_attention):
+            dim = write_graphs(towers, Writer(staging, settings.precision, tell))
+        towers.texts.tokenizer.save(str(staging / "tokenizer.json"))
+        said = manifest(towers, out.name, path.resolve().name, licence, words, dim, settings)
+        (staging / "bundle.toml").write_text("\n".join([said, *manifest_entries(staging, PORTS)]), encoding="utf-8")
+
+
+def load(folder: folders.Folder) -> Towers:
+    # Imported late: each needs libraries that the other does not.
+    try:
+        if folder.family in ("pe_core", "mobileclip"):
+            from .open_clip_models import load as of_library
+        else:
+            from .hugging_face import load as of_library
+    except ImportError as error:
+        raise ExportError(f"{error}: pip install 'clipseek-models[families]'") from error
+    return of_library(folder)
+
+
+def context(towers: Towers, settings: Settings) -> int:
+    """Most tokens of a text."""
+    known = towers.texts.context
+    if settings.words is None or settings.words == known:
+        return known
+    if settings.words > known:
+        raise ExportError(f"{settings.words} words are more than the checkpoint's positions are for ({known})")
+    if towers.texts.padding == "max-length":
+        raise ExportError(f"texts of this model always have {known} tokens, so they cannot have {settings.words}")
+    return settings.words
+
+
+def write_graphs(towers: Towers, writer: Writer) -> int:
+    """Both graphs; the length of their vectors."""
+    side, longest = towers.pictures.side, towers.texts.context
+    pictures = [torch.randn(count, 3, side, side) for count in (2, 3)]
+    free = towers.texts.padding == "longest"
+    texts = [some_texts(towers, count, length) for count, length in ((2, longest), (3, min(7, longest) if free else longest))]
+    image = write("frame", towers.frame, pictures, {0: "batch"}, writer)
+    text = write("text", towers.text, texts, {0: "batch"} | ({1: "length"} if free else {}), writer)
+    if image != text:
+        raise ExportError(f"vectors of pictures have {image} numbers, those of texts {text}: they cannot be compared")
+    return image
+
+
+def write(name: str, module: nn.Module, examples: list[Tensor], axes: dict[int, str], writer: Writer) -> int:
+    """A graph, in which every layer's attention must be one node; the length of its vectors."""
+    module.eval()
+    with torch.no_grad(), Calls() as attention:
+        dim = module(examples[0]).shape[1]
+    modules = attention_modules(module)
+    if attention.count != modules:
+        raise GraphError(f"{name}.onnx: {modules} modules are named attention, {attention.count} compute it with PyTorch's function")
+    port, _, output = PORTS[name]
+    sample, trial = ({port: example} for example in examples)
+    writer.write(name, module, output, {port: axes}, sample, trial)
+    return dim
+
+
+def some_texts(towers: Towers, count: int, length: int) -> Tensor:
+    """[count, length] ids, each text with its end token: the last one is half padding."""
+    ids = torch.randint(towers.rows, (count, length))
+    ids[ids == towers.texts.end] = 0 if towers.texts.end else 1
+    ids[:, -1] = towers.texts.end
+    half = length // 2
+    ids[-1, half], ids[-1, half + 1 :] = towers.texts.end, towers.texts.pad
+    return ids
+
+
+def manifest(towers: Towers, name: str, source: str, licence: str, words: int, dim: int, settings: Settings) -> str:
+    """What `bundle.toml` says before its graphs."""
+    pictures, texts = towers.pictures, towers.texts
+    return f"""format = 1
+name = "{name}"
+summary = {json.dumps(towers.title)}
+licence = {json.dumps(licence)}
+source = {json.dumps(f"folder {source}, exported in {settings.precision} by clipseek's models package")}
+dim = {dim}
+
+[video]
+topology = "frames+head"
+frames = {settings.frames}
+interval_s = {INTERVAL_S}
+interval_tolerance = 0.5
+stride_frames = {max(settings.frames // 2, 1)}
+
+[pixels]
+width = {pictures.side}
+height = {pictures.side}
+resize = "{pictures.resize}"
+interpolation = "{pictures.interpolation}"
+antialias = true
+mean = {list(pictures.mean)}
+std = {list(pictures.std)}
+
+[text]
+context_length = {words}
+padding = "{texts.padding}"
+pad_id = {texts.pad}
+templates = ["{{}}"]
+
+[similarity]
+kind = "cosine"
+logit_scale = {towers.logit_scale:.4f}
+"""

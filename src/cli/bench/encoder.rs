@@ -1,0 +1,123 @@
+//! `clipseek bench --encoder`: how many frames a second the model's encoder takes on its device, with the settings in force.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use serde::Serialize;
+
+use super::super::End;
+use super::super::app::App;
+use super::own_cpu;
+use crate::decode::{Frame, Rgb};
+use crate::embed::bundle::Bundle;
+use crate::embed::manifest::Topology;
+use crate::embed::model::VideoModel;
+use crate::window::Window;
+
+/// Calls that wait for the model at any time, so that it never waits for one.
+const CALLS: usize = 3;
+
+#[derive(Debug, Serialize)]
+struct Rate {
+    model: String,
+    device: String,
+    batch_frames: usize,
+    io_binding: bool,
+    cuda_graphs: bool,
+    /// To open the model and run it once; engines that are not there yet are built.
+    open_s: f64,
+    frames: u64,
+    seconds: f64,
+    frames_per_s: f64,
+    /// Processor seconds per second: preparing the pixels, and what the device leaves to it.
+    cores: f64,
+}
+
+pub(super) async fn run(app: &App, model: Option<&str>, seconds: f64) -> anyhow::Result<End> {
+    ensure!(seconds.is_finite() && (0.1..=3600.0).contains(&seconds), "--seconds must lie between 0.1 and 3600");
+    let (_, bundle) = app.bundle(model, None)?;
+    let settings = app.embed_settings();
+    let opening = Instant::now();
+    let model = VideoModel::open(&bundle, &settings)?;
+    let open_s = opening.elapsed().as_secs_f64();
+    let items = batch(&bundle, settings.batch);
+    // The first ones set up what a batch needs on the thread that runs it.
+    for _ in 0..2 {
+        encode(&model, &items).await?;
+    }
+    let (started, cpu) = (Instant::now(), own_cpu()?);
+    let deadline = started + Duration::from_secs_f64(seconds);
+    let caller = async || -> anyhow::Result<u64> {
+        let mut frames = 0;
+        while Instant::now() < deadline {
+            frames += encode(&model, &items).await?;
+        }
+        Ok(frames)
+    };
+    let counts: [u64; CALLS] = tokio::try_join!(caller(), caller(), caller())?.into();
+    let (frames, taken) = (counts.iter().sum(), started.elapsed().as_secs_f64());
+    let rate = Rate {
+        model: bundle.name().to_owned(),
+        device: model.device().to_owned(),
+        batch_frames: settings.batch,
+        io_binding: settings.gpu.io_binding,
+        cuda_graphs: settings.gpu.cuda_graphs,
+        open_s,
+        frames,
+        seconds: taken,
+        frames_per_s: frames as f64 / taken,
+        cores: (own_cpu()? - cpu) / taken,
+    };
+    if app.json {
+        println!("{}", serde_json::to_string(&rate)?);
+    } else {
+        println!(
+            "{} on {}: {:.1} frames per second in batches of {}, with {:.2} cores of the processor ({:.1} s to open)",
+            rate.model, rate.device, rate.frames_per_s, rate.batch_frames, rate.cores, rate.open_s
+        );
+    }
+    Ok(End::Done)
+}
+
+/// What goes through the encoder at once: frames, or windows where the model takes these.
+enum Items {
+    Frames(Vec<Frame>),
+    Windows(Vec<Window<Frame>>),
+}
+
+fn batch(bundle: &Bundle, size: usize) -> Items {
+    let spec = bundle.pixel_spec();
+    let bytes = spec.width as usize * spec.height as usize * 3;
+    let frame = |seed: usize| Frame {
+        pts: Duration::ZERO,
+        pixels: Rgb {
+            width: spec.width,
+            height: spec.height,
+            data: (0..bytes).map(|b| ((b + seed).wrapping_mul(2_654_435_761) >> 13) as u8).collect(),
+        },
+        thumbnail: None,
+    };
+    let video = &bundle.manifest().video;
+    match video.topology {
+        Topology::FramesHead => Items::Frames((0..size).map(frame).collect()),
+        Topology::Video => {
+            let items: Vec<Frame> = (0..video.frames).map(frame).collect();
+            Items::Windows(
+                (0..size)
+                    .map(|_| Window { start: Duration::ZERO, end: video.interval(), items: items.clone() })
+                    .collect(),
+            )
+        }
+    }
+}
+
+/// How many frames went through.
+async fn encode(model: &VideoModel, items: &Items) -> anyhow::Result<u64> {
+    Ok(match items {
+        Items::Frames(frames) => model.features(frames.clone()).await?.len() as u64,
+        Items::Windows(windows) => {
+            model.encode(windows.clone()).await?;
+            windows.iter().map(|window| window.items.len() as u64).sum()
+        }
+    })
+}

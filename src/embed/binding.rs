@@ -1,0 +1,243 @@
+//! Runs a session through buffers that stay: pinned memory, which a GPU reads and writes by itself, and for recorded
+//! CUDA graphs memory of the GPU at addresses that never change.
+//!
+//! Where the session takes one number of rows only, fewer are filled up with zeros and what comes of these is dropped.
+
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::{IoBinding, Session, SessionInputValue};
+use ort::value::{DynTensor, PrimitiveTensorElementType, Shape, Tensor, TensorElementType};
+
+use super::runtime::{Device, GpuSettings};
+
+/// Where the buffers are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Memory {
+    /// Ordinary memory: the runtime copies.
+    Host,
+    /// Pinned memory of this GPU.
+    Pinned(u32),
+    /// Pinned memory, and behind it memory of this GPU at fixed addresses.
+    Resident(u32),
+    /// As `Resident`, with ordinary memory in the place of both.
+    ResidentHost,
+}
+
+impl Memory {
+    /// `fixed`: the session takes one number of rows only. None: no buffers of ours.
+    pub(super) fn of(device: Device, gpu: &GpuSettings, fixed: bool) -> Option<Self> {
+        match device {
+            Device::Cpu if !gpu.rehearse => None,
+            Device::Cpu if gpu.cuda_graphs && fixed => Some(Self::ResidentHost),
+            Device::Cpu => Some(Self::Host),
+            Device::Cuda(index) | Device::Tensorrt(index) if gpu.cuda_graphs && fixed => Some(Self::Resident(index)),
+            Device::Cuda(index) | Device::Tensorrt(index) if gpu.io_binding => Some(Self::Pinned(index)),
+            // Somewhere the rows have to be filled up.
+            Device::Cuda(_) | Device::Tensorrt(_) => fixed.then_some(Self::Host),
+        }
+    }
+
+    fn host(self, session: &Session, kind: MemoryType) -> ort::Result<Allocator> {
+        match self {
+            Self::Pinned(index) | Self::Resident(index) => {
+                allocator(session, AllocationDevice::CUDA_PINNED, index, kind)
+            }
+            _ => Ok(Allocator::default()),
+        }
+    }
+
+    fn device(self, session: &Session) -> ort::Result<Option<Allocator>> {
+        match self {
+            Self::Host | Self::Pinned(_) => Ok(None),
+            Self::Resident(index) => allocator(session, AllocationDevice::CUDA, index, MemoryType::Default).map(Some),
+            Self::ResidentHost => Ok(Some(Allocator::default())),
+        }
+    }
+}
+
+fn allocator(session: &Session, device: AllocationDevice<'_>, index: u32, kind: MemoryType) -> ort::Result<Allocator> {
+    let info = MemoryInfo::new(device, index.cast_signed(), AllocatorType::Device, kind)?;
+    Allocator::new(session, info)
+        .map_err(|e| ort::Error::new(format!("{e}: `model.io_binding = false` does without pinned memory")))
+}
+
+/// A session's buffers. They are made anew when the shapes change, from the session's own arena.
+pub(super) struct Bound {
+    /// Before the binding, which keeps the session and with it their arena.
+    buffers: Option<Buffers>,
+    binding: IoBinding,
+    memory: Memory,
+    output: String,
+    /// Length of the output's rows.
+    dim: usize,
+    /// The only number of rows that the session takes.
+    rows: Option<usize>,
+}
+
+struct Buffers {
+    inputs: Vec<Input>,
+    /// Where the session writes.
+    output: Tensor<f32>,
+}
+
+struct Input {
+    name: String,
+    host: DynTensor,
+    /// Where the session reads, if not from a copy that is made when `host` is bound.
+    device: Option<DynTensor>,
+}
+
+impl Bound {
+    pub(super) fn new(
+        session: &Session,
+        memory: Memory,
+        output: &str,
+        dim: usize,
+        rows: Option<usize>,
+    ) -> ort::Result<Self> {
+        let binding = session.create_binding()?;
+        Ok(Self { buffers: None, binding, memory, output: output.to_owned(), dim, rows })
+    }
+
+    /// The output's rows, as many as the inputs have.
+    pub(super) fn run(
+        &mut self,
+        session: &mut Session,
+        inputs: &[(&str, SessionInputValue<'_>)],
+        rows: usize,
+    ) -> ort::Result<Vec<Vec<f32>>> {
+        let room = self.rows.unwrap_or(rows);
+        if rows > room {
+            return Err(ort::Error::new(format!("{rows} rows for a session that takes {room}")));
+        }
+        let shapes = inputs.iter().map(|(_, value)| shape(value, self.rows)).collect::<ort::Result<Vec<_>>>()?;
+        if !self.buffers.as_ref().is_some_and(|buffers| buffers.fit(inputs, &shapes)) {
+            self.allocate(session, inputs, &shapes, room)?;
+        }
+        let Self { binding, buffers, dim, .. } = self;
+        let buffers = buffers.as_mut().expect("just made");
+        for ((_, value), input) in inputs.iter().zip(&mut buffers.inputs) {
+            fill_tensor(&mut input.host, value)?;
+            match &mut input.device {
+                Some(device) => input.host.copy_into(device)?,
+                None => binding.bind_input(input.name.as_str(), &input.host)?,
+            }
+        }
+        // Copies to the device are made in its own time.
+        binding.synchronize_inputs()?;
+        // What it returns is `buffers.output` again; an output of another shape does not fit there and is an error.
+        drop(session.run_binding(binding)?);
+        let rows_of = |values: &[f32]| values.chunks_exact(*dim).take(rows).map(<[f32]>::to_vec).collect();
+        Ok(match self.memory {
+            Memory::Resident(_) => rows_of(buffers.output.to(AllocationDevice::CPU, 0)?.extract_tensor().1),
+            _ => rows_of(buffers.output.extract_tensor().1),
+        })
+    }
+
+    fn allocate(
+        &mut self,
+        session: &Session,
+        inputs: &[(&str, SessionInputValue<'_>)],
+        shapes: &[Shape],
+        rows: usize,
+    ) -> ort::Result<()> {
+        // The old ones first: both at once would take twice the memory.
+        self.binding.clear();
+        self.buffers = None;
+        let (host, device) = (self.memory.host(session, MemoryType::CPUInput)?, self.memory.device(session)?);
+        let mut buffers = Vec::with_capacity(inputs.len());
+        for ((name, value), shape) in inputs.iter().zip(shapes) {
+            let element = element(value)?;
+            let new = |allocator| DynTensor::new(allocator, element, shape.clone());
+            let input =
+                Input { name: (*name).to_owned(), host: new(&host)?, device: device.as_ref().map(new).transpose()? };
+            if let Some(device) = &input.device {
+                self.binding.bind_input(*name, device)?;
+            }
+            buffers.push(input);
+        }
+        let allocator = match device {
+            Some(device) => device,
+            None => self.memory.host(session, MemoryType::CPUOutput)?,
+        };
+        let mut output = Tensor::<f32>::new(&allocator, [rows, self.dim])?;
+        self.binding.bind_output(self.output.as_str(), &mut output)?;
+        self.buffers = Some(Buffers { inputs: buffers, output });
+        Ok(())
+    }
+}
+
+impl Buffers {
+    fn fit(&self, inputs: &[(&str, SessionInputValue<'_>)], shapes: &[Shape]) -> bool {
+        self.inputs.len() == inputs.len()
+            && self.inputs.iter().zip(inputs).zip(shapes).all(|((buffer, (name, value)), shape)| {
+                buffer.name == *name
+                    && buffer.host.shape() == shape
+                    && Some(*buffer.host.data_type()) == value.dtype().tensor_type()
+            })
+    }
+}
+
+/// The shape of an input, with another first dimension where the session takes one number of rows only.
+fn shape(value: &SessionInputValue<'_>, rows: Option<usize>) -> ort::Result<Shape> {
+    let shape = value.dtype().tensor_shape().ok_or_else(|| ort::Error::new("an input is no tensor"))?;
+    let mut shape = shape.clone();
+    if let (Some(first), Some(rows)) = (shape.first_mut(), rows) {
+        *first = rows as i64;
+    }
+    Ok(shape)
+}
+
+fn element(value: &SessionInputValue<'_>) -> ort::Result<TensorElementType> {
+    value.dtype().tensor_type().ok_or_else(|| ort::Error::new("an input is no tensor"))
+}
+
+fn fill_tensor(host: &mut DynTensor, value: &SessionInputValue<'_>) -> ort::Result<()> {
+    fn copy<T: PrimitiveTensorElementType + Copy + Default>(
+        host: &mut DynTensor,
+        value: &SessionInputValue<'_>,
+    ) -> ort::Result<()> {
+        fill(host.try_extract_tensor_mut::<T>()?.1, value.try_extract_tensor::<T>()?.1);
+        Ok(())
+    }
+    match element(value)? {
+        TensorElementType::Float32 => copy::<f32>(host, value),
+        TensorElementType::Int64 => copy::<i64>(host, value),
+        TensorElementType::Int32 => copy::<i32>(host, value),
+        other => Err(ort::Error::new(format!("inputs of {other} have no buffers"))),
+    }
+}
+
+/// The values, and zeros behind them.
+fn fill<T: Copy + Default>(buffer: &mut [T], values: &[T]) {
+    let (taken, rest) = buffer.split_at_mut(values.len());
+    taken.copy_from_slice(values);
+    rest.fill(T::default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_filled_is_zero() {
+        let mut buffer = [7; 5];
+        fill(&mut buffer, &[1, 2, 3]);
+        assert_eq!(buffer, [1, 2, 3, 0, 0]);
+        fill(&mut buffer, &[4, 5, 6, 7, 8]);
+        assert_eq!(buffer, [4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn the_memory_follows_the_device_and_the_settings() {
+        let gpu = GpuSettings::default();
+        let graphs = GpuSettings { cuda_graphs: true, ..gpu.clone() };
+        let unbound = GpuSettings { io_binding: false, ..gpu.clone() };
+        assert_eq!(Memory::of(Device::Cpu, &graphs, false), None);
+        assert_eq!(Memory::of(Device::Cuda(1), &gpu, false), Some(Memory::Pinned(1)));
+        assert_eq!(Memory::of(Device::Cuda(1), &unbound, false), None);
+        assert_eq!(Memory::of(Device::Cuda(1), &graphs, true), Some(Memory::Resident(1)));
+        assert_eq!(Memory::of(Device::Cuda(1), &graphs, false), Some(Memory::Pinned(1)));
+        assert_eq!(Memory::of(Device::Tensorrt(0), &gpu, true), Some(Memory::Pinned(0)));
+        assert_eq!(Memory::of(Device::Tensorrt(0), &unbound, true), Some(Memory::Host));
+    }
+}

@@ -1,0 +1,224 @@
+//! A graph opened on the device that was chosen.
+
+use std::path::Path;
+use std::sync::Once;
+
+use ort::ep::cuda::ConvAlgorithmSearch;
+use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProvider, TensorRT};
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use tracing::{info, warn};
+
+use super::engines::{EngineKey, has_engine, identity};
+use super::gpu;
+use super::library::{Library, failed, library};
+use super::onnx_file::OnnxFile;
+use super::placement::{Placement, RECORD};
+use super::{Device, DeviceChoice, EmbedSettings, GpuSettings};
+use crate::embed::EmbedError;
+
+/// A graph that is always run with the same number of rows, fewer being filled up: what an engine or a recorded CUDA
+/// graph is made for.
+#[derive(Clone, Copy)]
+pub(in crate::embed) struct Fixed<'a> {
+    pub(in crate::embed) role: &'a str,
+    pub(in crate::embed) input: &'a str,
+    pub(in crate::embed) rows: usize,
+    /// The bundle's hash.
+    pub(in crate::embed) bundle: &'a str,
+}
+
+/// A session for this graph, and where it runs. With `tensorrt` that is CUDA: an engine needs fixed shapes.
+pub(in crate::embed) fn open_session(graph: &Path, settings: &EmbedSettings) -> Result<(Session, Device), EmbedError> {
+    open(graph, None, settings)
+}
+
+/// A session for a graph whose rows are filled up to one number where the device needs it, see [`fixes_rows`].
+pub(in crate::embed) fn open_fixed_session(
+    graph: &Path,
+    fixed: Fixed<'_>,
+    settings: &EmbedSettings,
+) -> Result<(Session, Device), EmbedError> {
+    open(graph, Some(fixed), settings)
+}
+
+fn open(graph: &Path, fixed: Option<Fixed<'_>>, settings: &EmbedSettings) -> Result<(Session, Device), EmbedError> {
+    let library = library()?;
+    let asked = settings.device;
+    if asked == DeviceChoice::Cpu {
+        let session = build(&library, graph, settings, Device::Cpu, fixed)?;
+        if settings.gpu.rehearse {
+            let placement = Placement::of(&session).map_err(failed)?;
+            info!(graph = %graph.display(), operators = %placement, "opened");
+        }
+        return Ok((session, Device::Cpu));
+    }
+    let device = match asked {
+        DeviceChoice::Tensorrt if fixed.is_some() => Device::Tensorrt(settings.gpu.index),
+        _ => Device::Cuda(settings.gpu.index),
+    };
+    // Without a driver there is no use in mapping gigabytes of libraries. Asked for a GPU by name, they are looked at first.
+    let driver = if asked == DeviceChoice::Auto { gpu::load_driver() } else { Ok(()) };
+    let opened = driver
+        .and_then(|()| gpu::prepare(&library.path, device))
+        .and_then(|()| open_on_gpu(&library, graph, settings, device, fixed));
+    match opened {
+        Ok(session) => Ok((session, device)),
+        Err(problem) if asked == DeviceChoice::Auto => {
+            tell_fallback(&problem);
+            Ok((build(&library, graph, settings, Device::Cpu, None)?, Device::Cpu))
+        }
+        Err(problem) => Err(EmbedError::Device { asked: asked.to_string(), problem }),
+    }
+}
+
+/// To have no GPU is usual; to have ONNX Runtime for GPUs and run without one is not, and is said once.
+fn tell_fallback(problem: &str) {
+    static TOLD: Once = Once::new();
+    if CUDA::is_available().unwrap_or(false) {
+        TOLD.call_once(|| warn!("device auto: running on the processor: {problem}"));
+    } else {
+        info!(%problem, "device auto: running on the processor");
+    }
+}
+
+fn open_on_gpu(
+    library: &Library,
+    graph: &Path,
+    settings: &EmbedSettings,
+    device: Device,
+    fixed: Option<Fixed<'_>>,
+) -> Result<Session, String> {
+    let session = build(library, graph, settings, device, fixed).map_err(|e| gpu::explain(&e.to_string()))?;
+    let placement = Placement::of(&session).map_err(|e| e.to_string())?;
+    info!(graph = %graph.display(), %device, operators = %placement, "opened");
+    let left = placement.left_to_cpu();
+    if !left.is_empty() {
+        let problem = format!(
+            "{}: the GPU's provider does not take {}, which would run on the processor: take the bundle in float16 or \
+             float32, or device \"cpu\"",
+            graph.display(),
+            left.join(", ")
+        );
+        // Most of a graph on a GPU is better than none of it; asked for a GPU by name it has to be all.
+        if settings.device != DeviceChoice::Auto {
+            return Err(problem);
+        }
+        warn!("{problem}");
+    }
+    Ok(session)
+}
+
+fn build(
+    library: &Library,
+    graph: &Path,
+    settings: &EmbedSettings,
+    device: Device,
+    fixed: Option<Fixed<'_>>,
+) -> Result<Session, EmbedError> {
+    let wrong = |e: String| EmbedError::Runtime(format!("{}: {e}", graph.display()));
+    let mut builder = builder(library, settings).map_err(failed)?;
+    let gpu = &settings.gpu;
+    if device != Device::Cpu || gpu.rehearse {
+        builder = builder.with_config_entry(RECORD, "1").map_err(|e| wrong(e.to_string()))?;
+    }
+    if let Some(fixed) = fixed.filter(|_| fixes_rows(device, gpu)) {
+        let facts = OnnxFile::read(graph).map_err(|e| wrong(e.to_string()))?;
+        // A graph that does not name the dimension is compiled for the shape of its first run, which is the same.
+        if let Some(name) = facts.first_dimension(fixed.input) {
+            builder = builder.with_dimension_override(name, fixed.rows as i64).map_err(|e| wrong(e.to_string()))?;
+        }
+        if matches!(device, Device::Tensorrt(_)) {
+            // Once without options, for what the provider is linked to is loaded then, and the engines hang on it.
+            TensorRT::default().register(&mut self::builder(library, settings).map_err(failed)?).map_err(failed)?;
+            let provider = tensorrt(gpu, fixed, facts.float16)?;
+            provider.register(&mut builder).map_err(failed)?;
+        }
+    }
+    if device != Device::Cpu {
+        // Behind TensorRT it takes what TensorRT does not.
+        cuda(gpu, device).register(&mut builder).map_err(failed)?;
+    }
+    builder.commit_from_file(graph).map_err(|e| wrong(e.to_string()))
+}
+
+/// Whether graphs that allow it are run with one number of rows only.
+pub(in crate::embed) fn fixes_rows(device: Device, gpu: &GpuSettings) -> bool {
+    match device {
+        Device::Cpu => gpu.rehearse && gpu.cuda_graphs,
+        Device::Cuda(_) => gpu.cuda_graphs,
+        Device::Tensorrt(_) => true,
+    }
+}
+
+fn cuda(gpu: &GpuSettings, device: Device) -> CUDA {
+    let mut provider = CUDA::default()
+        .with_device_id(gpu.index.cast_signed())
+        // Batches vary in size; an exhaustive search would run anew for each.
+        .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
+        // Doubling would take up to twice what is needed, and past the limit it would fail early.
+        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
+    if let Some(bytes) = gpu.memory_mib.map(bytes) {
+        provider = provider.with_memory_limit(bytes);
+    }
+    // Behind TensorRT there is nothing to record: its own recording wants the whole graph.
+    provider.with_cuda_graph(gpu.cuda_graphs && matches!(device, Device::Cuda(_)))
+}
+
+fn tensorrt(gpu: &GpuSettings, fixed: Fixed<'_>, float16: bool) -> Result<TensorRT, EmbedError> {
+    let mut provider = TensorRT::default()
+        .with_device_id(gpu.index.cast_signed())
+        // Half precision where the graph is in it, so that float32 stays what it says.
+        .with_fp16(float16)
+        .with_cuda_graph(gpu.cuda_graphs);
+    if let Some(bytes) = gpu.workspace_mib.map(bytes) {
+        provider = provider.with_max_workspace_size(bytes);
+    }
+    let Some(engines) = &gpu.engines else { return Ok(provider) };
+    let key = EngineKey {
+        bundle: fixed.bundle,
+        role: fixed.role,
+        batch: fixed.rows,
+        float16,
+        onnx_runtime: ort::info(),
+        libraries: gpu::engine_libraries().iter().map(|path| identity(path)).collect(),
+        gpus: gpu::gpus(),
+        index: gpu.index,
+    };
+    let dir = key.open(engines).map_err(|e| {
+        EmbedError::Runtime(format!("cannot write TensorRT's engines below {}: {e}", engines.display()))
+    })?;
+    if !has_engine(&dir) {
+        // Nothing else is seen of it while it lasts.
+        warn!(
+            "TensorRT builds an engine for the {} graph: this takes minutes, once (in {})",
+            fixed.role,
+            dir.display()
+        );
+    }
+    let path = dir.display().to_string();
+    Ok(provider
+        .with_engine_cache(true)
+        .with_engine_cache_path(&path)
+        .with_timing_cache(true)
+        .with_timing_cache_path(path))
+}
+
+fn bytes(mib: u64) -> usize {
+    usize::try_from(mib << 20).unwrap_or(usize::MAX)
+}
+
+fn builder(library: &Library, settings: &EmbedSettings) -> ort::Result<SessionBuilder> {
+    let threads = match settings.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let builder = Session::builder(&library.environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(threads)?
+        .with_inter_threads(1)?
+        // Waiting threads must leave the processor to the decoders.
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?;
+    Ok(builder)
+}

@@ -1,0 +1,82 @@
+//! Retrieval measured on videos with captions: how often a caption finds its video first, and the other way round.
+//!
+//! [`annotations`] reads the files of the public data sets, [`videos`] finds the footage, [`clips`] brings each video
+//! through decoder and model with the frames that [`sampling`] chooses, [`score`] ranks all captions against all videos
+//! block by block, [`metrics`] makes the figures that papers report, and [`published`] holds theirs. What took time is
+//! kept ([`cache`]), so an interrupted run goes on and another head on the same frames takes seconds. [`run`] is the
+//! whole of it.
+
+pub mod annotations;
+pub mod cache;
+pub mod clips;
+pub mod metrics;
+pub mod published;
+pub mod run;
+pub mod sampling;
+pub mod score;
+pub mod videos;
+
+use std::io;
+use std::path::PathBuf;
+
+use ndarray::Array2;
+
+use crate::embed::EmbedError;
+
+/// What ends an evaluation; a video that cannot be used does not.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    #[error(transparent)]
+    Annotations(#[from] annotations::AnnotationError),
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// What was asked for does not go together.
+    #[error("{0}")]
+    Asked(String),
+    #[error("{path}: {error}")]
+    Disk { path: PathBuf, error: io::Error },
+    #[error("the model gave the score {0}, which ranks nothing")]
+    Score(f32),
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Vectors of one length, one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vectors {
+    dim: usize,
+    values: Vec<f32>,
+}
+
+impl Vectors {
+    pub fn new(dim: usize) -> Self {
+        Self { dim: dim.max(1), values: Vec::new() }
+    }
+
+    /// `values` must be whole vectors.
+    pub fn of(dim: usize, values: Vec<f32>) -> Option<Self> {
+        (dim > 0 && values.len().is_multiple_of(dim)).then_some(Self { dim, values })
+    }
+
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    pub fn push(&mut self, vector: &[f32]) {
+        assert_eq!(vector.len(), self.dim, "vectors of one length");
+        self.values.extend_from_slice(vector);
+    }
+
+    pub fn rows(&self) -> std::slice::ChunksExact<'_, f32> {
+        self.values.chunks_exact(self.dim)
+    }
+
+    pub fn as_slice(&self) -> &[f32] {
+        &self.values
+    }
+
+    pub fn into_array(self) -> Array2<f32> {
+        let shape = (self.values.len() / self.dim, self.dim);
+        Array2::from_shape_vec(shape, self.values).expect("whole vectors")
+    }
+}

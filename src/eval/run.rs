@@ -1,0 +1,364 @@
+//! The whole of an evaluation: videos and captions to vectors, vectors to ranks.
+//!
+//! Videos go side by side, a few at a time; of each only its vector stays in memory. What cannot be used is left out of
+//! both sides and named in the [`Report`].
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::annotations::{Annotations, Item, Set};
+use super::cache::{Cache, Entry};
+use super::clips::{Clip, ClipError, Clips, Encoded};
+use super::metrics::{Median, Scores, scores};
+use super::sampling::{Rule, Sampling};
+use super::score::{Dot, Dsl, Ranking, rank};
+use super::videos::Videos;
+use super::{EvalError, Vectors};
+use crate::embed::bundle::Bundle;
+use crate::embed::manifest::Topology;
+use crate::embed::model::TextModel;
+
+/// Captions given to the text model, and kept, at once.
+const CAPTIONS: usize = 256;
+/// What is known of files is kept after so many of them.
+const SAVE_EVERY: usize = 500;
+
+/// The parts of an evaluation.
+pub struct Eval {
+    pub clips: Arc<Clips>,
+    pub bundle: Arc<Bundle>,
+    pub text: TextModel,
+    pub cache: Option<Arc<Cache>>,
+    /// Videos decoded side by side.
+    pub jobs: usize,
+    /// Text to video once more with all queries at once, see [`Dsl`].
+    pub dsl: bool,
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Told what happens, while it happens.
+pub trait Observer: Send + Sync {
+    fn event(&self, event: Event<'_>);
+}
+
+#[derive(Debug)]
+pub enum Event<'a> {
+    Videos { done: usize, total: usize },
+    Failed { path: &'a Path, reason: &'a str },
+    Captions { done: usize, total: usize },
+    Ranked { done: usize, total: usize },
+}
+
+/// What came of it. The figures are over `videos` and `captions`, which are those of `listed_videos` and
+/// `listed_captions` that could be used.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub listed_videos: usize,
+    pub listed_captions: usize,
+    /// Name of each video and number of its captions, in the order of the captions.
+    pub videos: Vec<(String, usize)>,
+    pub captions: Vec<String>,
+    /// Listed, but no such file was found.
+    pub missing: Vec<String>,
+    pub failed: Vec<(PathBuf, String)>,
+    pub damaged: Vec<(PathBuf, String)>,
+    /// Listed, but nothing is said of them.
+    pub without_caption: Vec<String>,
+    /// Videos of captions without a word, which ask for nothing and are left out.
+    pub blank: Vec<String>,
+    /// Captions of which the model sees only the beginning; they count all the same, as in the papers.
+    pub truncated: Vec<String>,
+    /// Videos with fewer different frames than were asked for.
+    pub short: usize,
+    /// Videos of which nothing had to be decoded.
+    pub kept: usize,
+    pub ranking: Ranking,
+    /// `None` where nothing could be used.
+    pub text_to_video: Option<Scores>,
+    pub video_to_text: Option<Scores>,
+    pub dsl: Option<Scores>,
+}
+
+impl Report {
+    /// Everything that was listed is in the figures.
+    pub fn is_complete(&self) -> bool {
+        self.videos.len() == self.listed_videos && self.captions.len() == self.listed_captions
+    }
+}
+
+/// The frames of a set as the authors of a system looked at them. `frames`: as asked for, or theirs.
+pub fn sampling(set: Set, rule: Rule, frames: Option<usize>, bundle: &Bundle) -> Result<Sampling, EvalError> {
+    let video = &bundle.manifest().video;
+    let theirs = match (rule, set) {
+        (Rule::Clip4Clip, Set::Didemo | Set::Activitynet) => 64,
+        (Rule::ClipVip, Set::Activitynet) => 32,
+        (Rule::Uniform, _) => video.frames,
+        _ => 12,
+    };
+    let most = match video.topology {
+        Topology::FramesHead => video.max_frames.unwrap_or(usize::MAX),
+        Topology::Video => video.frames,
+    };
+    let exact = video.topology == Topology::Video;
+    let count = match frames {
+        Some(0) => return Err(EvalError::Asked("at least one frame per video is needed".to_owned())),
+        Some(asked) if asked > most || exact && asked != most => {
+            let limit = if exact { "exactly" } else { "at most" };
+            return Err(EvalError::Asked(format!("{asked} frames were asked for, this model takes {limit} {most}")));
+        }
+        Some(asked) => asked,
+        None if exact => most,
+        None => theirs.min(most),
+    };
+    let msrvtt = matches!(set, Set::Msrvtt1ka | Set::MsrvttFull);
+    let mut sampling = Sampling::new(rule, count);
+    if msrvtt && rule == Rule::Clip2Video {
+        sampling.divisor = 2;
+    }
+    if set == Set::Vatex && rule == Rule::Clip2Video {
+        sampling.least = 6;
+    }
+    if msrvtt && rule == Rule::ClipVip {
+        // Its authors encoded these videos anew.
+        sampling.fps = Some(6.0);
+    }
+    Ok(sampling)
+}
+
+impl Eval {
+    /// Stopped, it ends with [`EvalError::Stopped`]; what is done is kept.
+    pub async fn run(
+        &self,
+        annotations: Annotations,
+        set: Set,
+        rule: Rule,
+        videos: &Videos,
+        stop: &CancellationToken,
+    ) -> Result<Report, EvalError> {
+        let many = annotations.many_captions;
+        let mut report = Report {
+            listed_videos: annotations.items.len() + annotations.without_caption.len(),
+            listed_captions: annotations.items.iter().map(|item| item.captions.len()).sum(),
+            without_caption: annotations.without_caption,
+            ..Report::default()
+        };
+        // Only CLIP4Clip's loader keeps to the times of these sets.
+        let spans = set == Set::Jsonl || rule == Rule::Clip4Clip;
+        let mut found: Vec<(Item, Clip)> = Vec::new();
+        for item in annotations.items {
+            match videos.find(&item.names) {
+                Some(path) => {
+                    let span = item.span.filter(|_| spans);
+                    found.push((item, Clip { path, span }));
+                }
+                None => report.missing.extend(item.names.into_iter().next()),
+            }
+        }
+        let encoded = self.videos(found.iter().map(|(_, clip)| clip), stop).await;
+        if let Some(cache) = &self.cache {
+            cache.save().map_err(|error| EvalError::Disk { path: cache.dir().to_owned(), error })?;
+        }
+        let encoded = encoded?;
+        let mut columns = Vectors::new(self.bundle.dim());
+        let mut seen = HashSet::new();
+        for (item, clip) in found {
+            let key = key_of(&clip);
+            let first = seen.insert(key.clone());
+            match &encoded[&key] {
+                Ok(one) => self.use_item(item, clip, one, first, &mut columns, &mut report),
+                Err(reason) if first => report.failed.push((clip.path, reason.clone())),
+                Err(_) => {}
+            }
+        }
+        if report.captions.is_empty() {
+            return Ok(report);
+        }
+        let rows = self.captions(&report.captions, stop).await?;
+        report.truncated = self.truncated(report.captions.clone()).await?;
+        self.rank(rows, columns, many, &mut report, stop.clone()).await?;
+        Ok(report)
+    }
+
+    fn use_item(
+        &self,
+        item: Item,
+        clip: Clip,
+        encoded: &Encoded,
+        first: bool,
+        columns: &mut Vectors,
+        report: &mut Report,
+    ) {
+        let name = item.names.into_iter().next().unwrap_or_default();
+        let listed = item.captions.len();
+        let captions: Vec<String> = item.captions.into_iter().filter(|c| !c.trim().is_empty()).collect();
+        report.blank.extend(std::iter::repeat_n(name.clone(), listed - captions.len()));
+        if captions.is_empty() {
+            return;
+        }
+        columns.push(encoded.vector.as_slice());
+        report.videos.push((name, captions.len()));
+        report.captions.extend(captions);
+        if first {
+            report.kept += usize::from(encoded.kept);
+            report.short += usize::from(encoded.frames < self.clips.frames());
+            if !encoded.damage.is_empty() {
+                report.damaged.push((clip.path, encoded.damage.join("; ")));
+            }
+        }
+    }
+
+    /// Every clip once, whoever asks for it.
+    async fn videos(
+        &self,
+        clips: impl Iterator<Item = &Clip>,
+        stop: &CancellationToken,
+    ) -> Result<HashMap<Key, Result<Encoded, String>>, EvalError> {
+        let mut clips: Vec<Clip> = clips.cloned().collect();
+        let mut encoded = HashMap::new();
+        clips.retain(|clip| encoded.insert(key_of(clip), Err("not begun".to_owned())).is_none());
+        let total = clips.len();
+        let mut queue = clips.into_iter();
+        let mut running = JoinSet::new();
+        let mut done = 0;
+        let mut fatal = None;
+        let halt = stop.child_token();
+        loop {
+            while running.len() < self.jobs.max(1) && !halt.is_cancelled() {
+                let Some(clip) = queue.next() else { break };
+                let (parts, halt) = (Arc::clone(&self.clips), halt.clone());
+                running.spawn(async move {
+                    let wanted = clip.clone();
+                    let work = tokio::spawn(async move { parts.encode(&wanted, &halt).await });
+                    let panicked = |panic| Err(ClipError::Clip(format!("internal error: {panic}")));
+                    (work.await.unwrap_or_else(panicked), clip)
+                });
+            }
+            let Some(ended) = running.join_next().await else { break };
+            let Ok((result, clip)) = ended else { continue };
+            done += 1;
+            let result = match result {
+                Ok(one) => Ok(one),
+                Err(ClipError::Clip(reason)) => {
+                    self.observer.event(Event::Failed { path: &clip.path, reason: &reason });
+                    Err(reason)
+                }
+                Err(ClipError::Fatal(error)) => {
+                    // The first is what happened; the others follow from it.
+                    fatal.get_or_insert(error);
+                    halt.cancel();
+                    continue;
+                }
+            };
+            encoded.insert(key_of(&clip), result);
+            self.observer.event(Event::Videos { done, total });
+            if let Some(cache) = self.cache.as_ref().filter(|_| done % SAVE_EVERY == 0) {
+                cache.save().map_err(|error| EvalError::Disk { path: cache.dir().to_owned(), error })?;
+            }
+        }
+        match fatal {
+            Some(error) => Err(error),
+            None if stop.is_cancelled() => Err(EvalError::Stopped),
+            None => Ok(encoded),
+        }
+    }
+
+    async fn captions(&self, captions: &[String], stop: &CancellationToken) -> Result<Vectors, EvalError> {
+        let manifest = self.bundle.manifest();
+        let model = json!({
+            "text": manifest.graphs.text,
+            "tokenizer": manifest.tokenizer,
+            "settings": manifest.text,
+            "device": self.text.device(),
+        });
+        let mut rows = Vectors::new(self.bundle.dim());
+        for (number, block) in captions.chunks(CAPTIONS).enumerate() {
+            if stop.is_cancelled() {
+                return Err(EvalError::Stopped);
+            }
+            let key = json!([model, block]).to_string();
+            let kept = self.cache.as_ref().and_then(|cache| cache.get::<()>(&key));
+            let entry = match kept.filter(|entry| entry.vectors.rows().len() == block.len()) {
+                Some(entry) => entry,
+                None => {
+                    let mut vectors = Vectors::new(self.bundle.dim());
+                    for vector in self.text.encode(block.to_vec()).await? {
+                        vectors.push(vector.as_slice());
+                    }
+                    let entry = Entry { about: (), vectors };
+                    if let Some(cache) = &self.cache {
+                        let disk = |error| EvalError::Disk { path: cache.dir().to_owned(), error };
+                        cache.put(&key, &entry).map_err(disk)?;
+                    }
+                    entry
+                }
+            };
+            entry.vectors.rows().for_each(|row| rows.push(row));
+            let done = captions.len().min((number + 1) * CAPTIONS);
+            self.observer.event(Event::Captions { done, total: captions.len() });
+        }
+        Ok(rows)
+    }
+
+    async fn truncated(&self, captions: Vec<String>) -> Result<Vec<String>, EvalError> {
+        let text = self.text.clone();
+        blocking(move || {
+            let mut truncated = Vec::new();
+            for caption in captions {
+                if text.is_truncated(&caption)? {
+                    truncated.push(caption);
+                }
+            }
+            Ok(truncated)
+        })
+        .await
+    }
+
+    async fn rank(
+        &self,
+        rows: Vectors,
+        columns: Vectors,
+        many: bool,
+        report: &mut Report,
+        stop: CancellationToken,
+    ) -> Result<(), EvalError> {
+        let groups: Vec<usize> = report.videos.iter().map(|(_, captions)| *captions).collect();
+        let (total, dsl, observer) = (report.captions.len(), self.dsl, Arc::clone(&self.observer));
+        let (ranking, dsl) = blocking(move || {
+            let mut watch = |done| {
+                observer.event(Event::Ranked { done, total });
+                if stop.is_cancelled() { Err(EvalError::Stopped) } else { Ok(()) }
+            };
+            let mut dot = Dot::new(rows, columns);
+            let ranking = rank(&mut dot, &groups, &mut watch)?;
+            let dsl = if dsl { Some(rank(&mut Dsl::new(dot)?, &groups, &mut watch)?) } else { None };
+            Ok((ranking, dsl))
+        })
+        .await?;
+        let median = if many { Median::Lower } else { Median::Mean };
+        report.text_to_video = scores(&ranking.captions, median);
+        report.video_to_text = scores(&ranking.videos, Median::Mean);
+        report.dsl = dsl.and_then(|ranking| scores(&ranking.captions, median));
+        report.ranking = ranking;
+        Ok(())
+    }
+}
+
+type Key = (PathBuf, Option<(u64, u64)>);
+
+fn key_of(clip: &Clip) -> Key {
+    (clip.path.clone(), clip.span.map(|span| (span.start_s.to_bits(), span.end_s.to_bits())))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EvalError> + Send + 'static,
+) -> Result<T, EvalError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}

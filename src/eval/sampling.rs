@@ -1,0 +1,300 @@
+//! Which frames of a video the research systems look at when they are evaluated. Pure: from the times of all frames to
+//! the numbers of those that are taken.
+//!
+//! The rules are those of the public code (CLIP4Clip, arXiv 2104.08860; CLIP2Video, arXiv 2106.11097; CLIP-ViP, arXiv
+//! 2209.06430), where they are evaluated. What is approximated:
+//!
+//! - Where a system's authors encoded the videos anew at a lower frame rate first, frames are chosen as that would have
+//!   ([`at_rate`], `ffmpeg`'s rule), but not compressed again: pixels are a little better than theirs. CLIP4Clip's
+//!   optional encoding at 3 frames a second is not done unless asked for.
+//! - They counted frames with OpenCV, which counts what it decodes; here the container is counted. In files with odd
+//!   packing the two differ by a frame.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// CLIP2Video's frames were extracted at this rate.
+const CLIP2VIDEO_FPS: f64 = 5.0;
+
+/// How frames are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// CLIP4Clip: the first frame of every second; spread evenly if there are too many
+    #[value(name = "clip4clip")]
+    #[serde(rename = "clip4clip")]
+    Clip4Clip,
+    /// CLIP2Video: 5 frames a second, thinned evenly
+    #[value(name = "clip2video")]
+    #[serde(rename = "clip2video")]
+    Clip2Video,
+    /// CLIP-ViP: always the same number, spread evenly over all frames, repeated where there are fewer
+    ClipVip,
+    /// Spread evenly over all frames, none twice: as `index --window whole`
+    Uniform,
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Clip4Clip => "clip4clip",
+            Self::Clip2Video => "clip2video",
+            Self::ClipVip => "clip-vip",
+            Self::Uniform => "uniform",
+        })
+    }
+}
+
+/// A rule with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    pub rule: Rule,
+    /// Most frames of a video; with [`Rule::ClipVip`] exactly so many.
+    pub frames: usize,
+    /// [`Rule::Clip2Video`] takes one of so many extracted frames.
+    pub divisor: usize,
+    /// Frames are chosen as if the video had been encoded anew at this rate, in frames a second.
+    pub fps: Option<f64>,
+    /// A video with fewer frames (at that rate) is left out.
+    pub least: usize,
+}
+
+/// A part of a video in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    pub start_s: f64,
+    pub end_s: f64,
+}
+
+impl Sampling {
+    /// The rule as its authors used it.
+    pub fn new(rule: Rule, frames: usize) -> Self {
+        let fps = (rule == Rule::Clip2Video).then_some(CLIP2VIDEO_FPS);
+        Self { rule, frames, divisor: 1, fps, least: 1 }
+    }
+
+    /// Numbers of the frames taken, in order; with [`Rule::ClipVip`] some may come more than once. `times`: when each
+    /// frame is shown, from the start; `end`: when the last one ends; `rate`: what [`frame_rate`] makes of them.
+    pub fn pick(&self, times: &[Duration], end: Duration, rate: f64, span: Option<Span>) -> Result<Vec<usize>, String> {
+        let mut frames: Vec<usize> = match self.fps {
+            Some(fps) => at_rate(times, end, fps),
+            None => (0..times.len()).collect(),
+        };
+        if self.rule != Rule::Clip4Clip
+            && let Some(Span { start_s, end_s }) = span
+        {
+            frames.retain(|frame| (start_s..=end_s).contains(&times[*frame].as_secs_f64()));
+        }
+        if frames.is_empty() {
+            return Err("there is no frame in this part of the video".to_owned());
+        }
+        let picks = match self.rule {
+            Rule::Clip4Clip => {
+                let whole = span.map(|span| (span.start_s.max(0.0) as usize, span.end_s.ceil().max(0.0) as usize));
+                clip4clip(frames.len(), self.fps.unwrap_or(rate), self.frames, whole)?
+            }
+            Rule::Clip2Video => clip2video(frames.len(), self.divisor, self.frames),
+            Rule::ClipVip => uniform(frames.len() - 1, self.frames),
+            Rule::Uniform => uniform(frames.len() - 1, self.frames.min(frames.len())),
+        };
+        if picks.is_empty() || frames.len() < self.least {
+            return Err(format!("too short for the sampling {} ({} frames)", self.rule, frames.len()));
+        }
+        Ok(picks.into_iter().map(|pick| frames[pick]).collect())
+    }
+}
+
+/// `numpy.linspace(0, last, count, dtype=int)`: the spacing is a float on purpose, whole-number arithmetic rounds
+/// differently for some lengths.
+pub fn uniform(last: usize, count: usize) -> Vec<usize> {
+    let step = last as f64 / (count.max(2) - 1) as f64;
+    (0..count).map(|i| if i > 0 && i + 1 == count { last } else { (i as f64 * step) as usize }).collect()
+}
+
+/// The first frame of every second, of those at most `most`, evenly spaced. The rate is cut to a whole number first, so
+/// that with 29.97 frames a second the picks drift off whole seconds. `seconds`: first and last, both included.
+pub fn clip4clip(frames: usize, rate: f64, most: usize, seconds: Option<(usize, usize)>) -> Result<Vec<usize>, String> {
+    let rate = rate as usize;
+    if rate == 0 {
+        return Err("less than one frame a second: the sampling clip4clip is not defined".to_owned());
+    }
+    let duration = frames.div_ceil(rate);
+    let (first, last) = seconds.map_or((0, duration), |(start, end)| (start, end.min(duration)));
+    let decoded: Vec<usize> = (first..=last).map(|second| second * rate).filter(|frame| *frame < frames).collect();
+    Ok(thin(decoded, most))
+}
+
+/// One of `divisor` extracted frames, evenly spaced over all `files`; of those at most `most`, evenly spaced. None where
+/// there are fewer than `divisor`.
+pub fn clip2video(files: usize, divisor: usize, most: usize) -> Vec<usize> {
+    thin(uniform(files.saturating_sub(1), files / divisor.max(1)), most)
+}
+
+fn thin(picked: Vec<usize>, most: usize) -> Vec<usize> {
+    if picked.len() <= most {
+        return picked;
+    }
+    uniform(picked.len() - 1, most).into_iter().map(|i| picked[i]).collect()
+}
+
+/// Which frame each picture of the video shows when it is encoded anew at `fps`, as `ffmpeg -vf fps=…` has it: the last
+/// one whose time, rounded to the new rate, has come.
+pub fn at_rate(times: &[Duration], end: Duration, fps: f64) -> Vec<usize> {
+    let tick = |time: &Duration| (time.as_nanos() as f64 * fps / 1e9).round() as usize;
+    let first = times.first().map_or(0, tick);
+    let mut frames = Vec::new();
+    for (frame, time) in times.iter().enumerate() {
+        let until = times.get(frame + 1).map_or_else(|| tick(&end), tick);
+        frames.resize(frames.len() + until.saturating_sub(first + frames.len()), frame);
+        debug_assert!(*time <= end || frame + 1 == times.len());
+    }
+    if frames.is_empty() && !times.is_empty() {
+        // Shorter than half a picture: the encoder would drop it, a person would not.
+        frames.push(0);
+    }
+    frames
+}
+
+/// Frames a second, as readers of the container tell it: the described rate where the frames' times agree with it, else
+/// their average. Containers round times to the millisecond, and a rate of 29.9999 must not be cut to 29.
+pub fn frame_rate(times: &[Duration], described: Option<f64>) -> f64 {
+    let (Some(first), Some(last)) = (times.first(), times.last()) else { return 0.0 };
+    let span = (*last - *first).as_secs_f64();
+    if span <= 0.0 {
+        return described.unwrap_or(1.0);
+    }
+    let average = (times.len() - 1) as f64 / span;
+    let rounding = 1e-4 + 1e-3 / span;
+    let near = |rate: &f64| ((rate - average) / average).abs() <= rounding;
+    described.filter(near).or(Some(average.round()).filter(near)).unwrap_or(average)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn cases(kind: &str) -> Vec<Value> {
+        let text = include_str!("../../models/tests/fixtures/frame_sampling/cases.json");
+        serde_json::from_str::<Value>(text).unwrap()[kind].as_array().unwrap().clone()
+    }
+
+    fn number(case: &Value, key: &str) -> usize {
+        case[key].as_u64().unwrap() as usize
+    }
+
+    fn list(case: &Value, key: &str) -> Vec<usize> {
+        serde_json::from_value(case[key].clone()).unwrap()
+    }
+
+    #[test]
+    fn even_spacing_rounds_as_the_reference() {
+        for case in cases("linspace_rounding") {
+            assert_eq!(uniform(number(&case, "last"), number(&case, "num")), list(&case, "indices"));
+        }
+        assert_eq!((uniform(9, 1), uniform(9, 0)), (vec![0], vec![]));
+    }
+
+    #[test]
+    fn clip4clip_is_that_of_the_official_loader() {
+        let mut evenly = 0;
+        for case in cases("clip4clip").iter().filter(|case| number(case, "feature_framerate") == 1) {
+            let seconds = case.get("start_sec").map(|_| (number(case, "start_sec"), number(case, "end_sec")));
+            let (frames, rate) = (number(case, "frame_count"), case["fps"].as_f64().unwrap());
+            let (most, expected) = (number(case, "max_frames"), list(case, "selected"));
+            let decoded = clip4clip(frames, rate, usize::MAX, seconds).unwrap();
+            assert_eq!(decoded.len(), number(case, "decoded"), "{case}");
+            match case["slice_framepos"].as_str().unwrap() {
+                "head" => assert_eq!(decoded[..most.min(decoded.len())], expected, "{case}"),
+                "tail" => assert_eq!(decoded[decoded.len().saturating_sub(most)..], expected, "{case}"),
+                _ => {
+                    evenly += 1;
+                    assert_eq!(clip4clip(frames, rate, most, seconds).unwrap(), expected, "{case}");
+                }
+            }
+        }
+        assert!(evenly >= 5, "only {evenly} cases of the published setting");
+        assert!(clip4clip(10, 0.5, 12, None).unwrap_err().contains("less than one frame"));
+    }
+
+    #[test]
+    fn clip2video_is_that_of_the_official_loader() {
+        for case in cases("clip2video") {
+            let found =
+                clip2video(number(&case, "files"), number(&case, "feature_framerate"), number(&case, "max_frames"));
+            assert_eq!(found, list(&case, "selected"), "{case}");
+        }
+    }
+
+    #[test]
+    fn clip_vip_is_that_of_the_official_loader() {
+        for case in cases("clip_vip") {
+            let times: Vec<Duration> = (0..number(&case, "frame_count")).map(|i| ms(40 * i as u64)).collect();
+            let found = Sampling::new(Rule::ClipVip, number(&case, "num_frames")).pick(&times, ms(0), 25.0, None);
+            assert_eq!(found.unwrap(), list(&case, "selected"), "{case}");
+        }
+    }
+
+    fn ms(value: u64) -> Duration {
+        Duration::from_millis(value)
+    }
+
+    /// `count` frames at `rate`, and their end.
+    fn frames(count: u32, rate: f64) -> (Vec<Duration>, Duration) {
+        let at = |i: u32| Duration::from_nanos((f64::from(i) * 1e9 / rate).round() as u64);
+        ((0..count).map(at).collect(), at(count))
+    }
+
+    #[test]
+    fn a_lower_rate_takes_the_frames_that_ffmpeg_takes() {
+        // ffmpeg -f lavfi -i testsrc=rate=R -frames:v N -vf fps=5, frames told apart by their pictures.
+        for (count, rate, expected) in [
+            (26, 25.0, &[2, 7, 12, 17, 22][..]),
+            (13, 10.0, &[0, 2, 4, 6, 8, 10, 12]),
+            (4, 3.0, &[0, 0, 1, 2, 2, 3, 3]),
+        ] {
+            let (times, end) = frames(count, rate);
+            assert_eq!(at_rate(&times, end, 5.0), expected, "{count} at {rate}");
+        }
+        let (times, end) = frames(1, 30.0);
+        assert_eq!(at_rate(&times, end, 5.0), [0], "never nothing");
+        assert!(at_rate(&[], ms(0), 5.0).is_empty());
+    }
+
+    #[test]
+    fn rates_survive_rounded_times() {
+        for rate in [30.0, 29.97, 25.0, 23.976, 24.0, 59.94, 12.5] {
+            let (times, _) = frames(300, rate);
+            let rounded: Vec<Duration> = times.iter().map(|t| ms((t.as_secs_f64() * 1000.0).round() as u64)).collect();
+            for times in [&times, &rounded] {
+                for described in [None, Some(rate)] {
+                    let found = frame_rate(times, described);
+                    assert_eq!(found.floor(), rate.floor(), "{rate} became {found}");
+                }
+            }
+        }
+        let (times, _) = frames(1189, 29.833);
+        assert_eq!(frame_rate(&times, Some(30.0)).floor(), 29.0, "the description is wrong");
+        assert_eq!(frame_rate(&times[..1], Some(30.0)), 30.0);
+    }
+
+    #[test]
+    fn a_part_of_a_video() {
+        let (times, end) = frames(100, 10.0);
+        let span = Some(Span { start_s: 2.0, end_s: 4.0 });
+        let pick = |rule| Sampling::new(rule, 3).pick(&times, end, 10.0, span).unwrap();
+        assert_eq!(pick(Rule::Uniform), [20, 30, 40]);
+        assert_eq!(pick(Rule::Clip4Clip), [20, 30, 40]);
+        assert_eq!(pick(Rule::ClipVip), [20, 30, 40]);
+        let beyond = Some(Span { start_s: 20.0, end_s: 30.0 });
+        assert!(Sampling::new(Rule::Uniform, 3).pick(&times, end, 10.0, beyond).is_err());
+        assert!(Sampling::new(Rule::Clip4Clip, 3).pick(&times, end, 10.0, beyond).is_err());
+        let short = Sampling { divisor: 2, ..Sampling::new(Rule::Clip2Video, 12) };
+        assert!(short.pick(&times[..2], ms(200), 10.0, None).unwrap_err().contains("too short"));
+        let five = Sampling { least: 6, ..Sampling::new(Rule::Clip2Video, 12) };
+        assert!(five.pick(&times[..10], ms(1000), 10.0, None).is_err(), "five frames at 5 a second");
+        assert!(five.pick(&times[..12], ms(1200), 10.0, None).is_ok());
+    }
+}
