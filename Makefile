@@ -42,7 +42,7 @@ $(python): models/pyproject.toml
 
 test-models: packages ## Tests of the training package, with PyTorch (several gigabytes)
 	@python3 -m venv $(cargo_target)/python-torch
-	@$(cargo_target)/python-torch/bin/python -m pip install -q --disable-pip-version-check pytest './models[families]'
+	@$(cargo_target)/python-torch/bin/python -m pip install -q --disable-pip-version-check pytest './models[families,compare]'
 	cd models && $(abspath $(cargo_target))/python-torch/bin/python -m pytest -q
 
 bench: build ## The figures of the README, side by side on this machine

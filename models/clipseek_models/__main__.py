@@ -1,4 +1,4 @@
-"""python -m clipseek_models render | train | evaluate | export | bench-export | parity"""
+"""python -m clipseek_models render | train-shapes | evaluate | train | export | compare | bench-export | parity"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .families import FAMILIES
+from .training.options import add_arguments
 
 SYSTEMS = ("clip4clip", "clip2video", "clip_vip")
 HERE = Path(__file__).resolve().parent.parent
@@ -19,13 +20,21 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     render = commands.add_parser("render", help="write the footage of the synthetic world (needs ffmpeg)")
     render.add_argument("--out", type=Path, default=FOOTAGE)
-    train = commands.add_parser("train", help="train, export and judge the shipped bundle (needs PyTorch)")
-    train.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    train.add_argument("--out", type=Path, default=SHAPES)
-    train.add_argument("--keep", type=Path, help="keep the bundles of all seeds and of the mean-pooled head here")
+    shapes = commands.add_parser("train-shapes", help="train, export and judge the shipped bundle (needs PyTorch)")
+    shapes.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    shapes.add_argument("--out", type=Path, default=SHAPES)
+    shapes.add_argument("--keep", type=Path, help="keep the bundles of all seeds and of the mean-pooled head here")
     judge = commands.add_parser("evaluate", help="judge a bundle of the synthetic world on clips it has not seen")
     judge.add_argument("bundle", type=Path, nargs="?", default=SHAPES)
     judge.add_argument("--footage", type=Path, help="search this footage with sliding windows too (needs ffmpeg)")
+    train = commands.add_parser("train", help="fine-tune a research system on captioned video (needs PyTorch)")
+    add_arguments(train)
+    table = commands.add_parser("compare", help="train the research systems, small, on the synthetic world, and compare them (needs PyTorch)")
+    table.add_argument("--out", type=Path, required=True, metavar="DIR", help="what was trained stays here, and is not trained again")
+    table.add_argument("--seed", type=int, default=1)
+    table.add_argument("--processes", type=int, default=2, help="systems that are trained at a time")
+    table.add_argument("--threads", type=int, default=1, help="of each")
+    table.add_argument("--only", nargs="+", metavar="SYSTEM", help="some of them; without it, all")
     bundle = commands.add_parser("export", help="write a checkpoint as a bundle (needs PyTorch)")
     bundle.add_argument(
         "--checkpoint", type=Path, required=True, metavar="PATH",
@@ -56,6 +65,14 @@ def main() -> int:
 
         return write(arguments.out)
     if arguments.command == "train":
+        from .training.command import command as run
+
+        return run(arguments)
+    if arguments.command == "compare":
+        from .comparison.command import compare as run
+
+        return run(arguments.out, arguments.seed, arguments.only, SHAPES, arguments.processes, arguments.threads)
+    if arguments.command == "train-shapes":
         from .train import train as run
 
         return run(arguments.seeds, arguments.out, arguments.keep)

@@ -71,10 +71,10 @@ class Meaning(nn.Module):
     has a twin too), textures, backgrounds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dim: int = DIM) -> None:
         super().__init__()
         self.parts = [len(EVENT_NAMES), len(BACKGROUNDS), len(COLOURS), *2 * [len(SHAPES), len(COLOURS), len(TEXTURES)]]
-        self.read = nn.Linear(DIM, sum(self.parts))
+        self.read = nn.Linear(dim, sum(self.parts))
 
     def loss(self, vectors: Tensor, target: np.ndarray) -> Tensor:
         """[N, D] of unit length, [N, 9] as `meant` gives it."""
@@ -134,15 +134,15 @@ def align(
     for step in range(steps):
         rows = rng.integers(0, len(scenes), batch)
         claims, reverse, ids, mask = corpus.draw(rows)
-        frames = _stretch(known[torch.from_numpy(rows)], rng)
+        frames = stretch(known[torch.from_numpy(rows)], rng)
         with torch.autocast("cpu", torch.bfloat16):
             features = encoder.project(frames)
-            cut, other = _cut(features, rng)
+            cut, other = cuts(features, rng)
             clips = torch.cat([features, features.flip(1), cut])
             videos = head(clips, torch.ones(clips.shape[:2]))
-            texts = _by_length(text, ids, mask)
+            texts = by_length(text, ids, mask)
         videos, texts = unit(videos.float()), unit(texts.float())
-        loss, twin_loss = _loss(corpus, rows, other, claims, reverse, videos, texts, log_scale.exp())
+        loss, twin_loss = contrast(corpus, rows, other, claims + reverse, texts @ videos.T, log_scale.exp())
         loss = loss + 0.5 * meaning.loss(videos[: 2 * batch], corpus.shown(rows)) + 0.5 * meaning.loss(texts, meant_by(claims + reverse))
         optimizer.zero_grad()
         loss.backward()
@@ -168,7 +168,7 @@ def _learn_meaning(
     for step in range(steps):
         rows = rng.integers(0, len(corpus.scenes), batch)
         with torch.autocast("cpu", torch.bfloat16):
-            features = encoder.project(_stretch(known[torch.from_numpy(rows)], rng))
+            features = encoder.project(stretch(known[torch.from_numpy(rows)], rng))
             clips = torch.cat([features, features.flip(1)])
             videos = head(clips, torch.ones(clips.shape[:2]))
         loss = meaning.loss(unit(videos.float()), corpus.shown(rows))
@@ -181,7 +181,7 @@ def _learn_meaning(
             print(f"meaning {step:4d} loss {loss.item():.3f} {time.monotonic() - began:.0f}s", flush=True)
 
 
-def _by_length(text: TextEncoder, ids: Tensor, mask: Tensor, groups: int = 4) -> Tensor:
+def by_length(text: TextEncoder, ids: Tensor, mask: Tensor, groups: int = 4) -> Tensor:
     """The text encoder over captions of like length, so that little is spent on padding."""
     lengths = mask.sum(1)
     order = lengths.argsort()
@@ -192,7 +192,7 @@ def _by_length(text: TextEncoder, ids: Tensor, mask: Tensor, groups: int = 4) ->
     return torch.cat(parts)[order.argsort()]
 
 
-def _stretch(known: Tensor, rng: np.random.Generator) -> Tensor:
+def stretch(known: Tensor, rng: np.random.Generator) -> Tensor:
     """Now and then the clip in fewer or more frames, so that the head has seen every window length."""
     if rng.random() > 0.12:
         return known
@@ -201,7 +201,7 @@ def _stretch(known: Tensor, rng: np.random.Generator) -> Tensor:
     return known[:, index]
 
 
-def _cut(features: Tensor, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
+def cuts(features: Tensor, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
     """Clips that change to another clip halfway, as windows over a cut do: nobody's answer. Also which other clip."""
     quarter, frames = len(features) // 4, features.shape[1]
     other = rng.permutation(len(features))[:quarter]
@@ -209,31 +209,38 @@ def _cut(features: Tensor, rng: np.random.Generator) -> tuple[Tensor, np.ndarray
     return torch.cat([features[:quarter, :at], features[torch.from_numpy(other), at:]], dim=1), other
 
 
-def _loss(
-    corpus: Corpus, rows: np.ndarray, other: np.ndarray, claims: list[Claim], reverse: list[Claim], videos: Tensor, texts: Tensor, scale: Tensor,
+def contrast(
+    corpus: Corpus, rows: np.ndarray, other: np.ndarray, claims: list[Claim], similarity: Tensor, scale: Tensor | float,
+    compared: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Contrastive loss over clips, twins and cuts with false negatives masked, plus caption against reversed twin."""
+    """Contrastive loss over clips, twins and cuts with false negatives masked, plus caption against reversed twin, which
+    is given apart too.
+
+    `claims`: of the clips, then of their twins. `similarity` [2·B, 2·B + cuts] of their captions. `compared`: which pairs
+    were, of those; without it, all.
+    """
     batch = len(rows)
-    said = encode_claims(claims + reverse)
+    said = encode_claims(claims)
     shown = np.concatenate([corpus.forward[rows], corpus.backward[rows]])
     true = truth(said, shown)  # [2B, 2B]
     halves = np.arange(len(other))
     in_cut = true[:, halves] | true[:, other] | true[:, batch + halves] | true[:, batch + other]
     own = np.eye(2 * batch, dtype=bool)
     masked = torch.from_numpy(np.concatenate([true & ~own, in_cut], axis=1))
-    logits = scale * texts @ videos.T  # [2B, 2B + cuts]
-    logits = logits.masked_fill(masked, -1e4)
+    if compared is not None:
+        masked = masked | ~compared
+    logits = (scale * similarity).masked_fill(masked, -1e4)
     target = torch.arange(2 * batch)
-    contrast = F.cross_entropy(logits, target) + F.cross_entropy(logits[:, : 2 * batch].T, target)
+    between = F.cross_entropy(logits, target) + F.cross_entropy(logits[:, : 2 * batch].T, target)
 
     # Own clip against own twin, both ways; only where the caption tells them apart.
     twin = np.concatenate([np.arange(batch) + batch, np.arange(batch)])
     tells = torch.from_numpy(~true[np.arange(2 * batch), twin])
-    similarity = (texts @ videos[: 2 * batch].T).float()
+    similarity = similarity[:, : 2 * batch].float()
     mine = similarity.diagonal()
     index = torch.from_numpy(twin)
     against_clip = similarity[target, index]
     against_text = similarity[index, target]
     twins = F.softplus(-scale * (mine - against_clip)) + F.softplus(-scale * (mine - against_text))
     twins = (twins * tells).sum() / tells.sum().clamp(min=1)
-    return contrast + twins, twins
+    return between + twins, twins

@@ -37,7 +37,7 @@ one object and {sum(e.objects == 2 for e in EVENTS)} between two. Many events di
 
 ## How it was trained
 
-`python -m clipseek_models train --seeds {seeds}`, from nothing, on clips that the package renders: {minutes:.0f} minutes for all the
+`python -m clipseek_models train-shapes --seeds {seeds}`, from nothing, on clips that the package renders: {minutes:.0f} minutes for all the
 rows below, on {os.cpu_count()} processor cores. First the frame encoder, taught by what the renderer knows of each frame and of each cell
 of its map, and to tell the world's frames from noise and torn-up pictures. Then, on its features, the head learns to say
 what happens and who does it to whom; then head and captions learn together, contrastively, with reversed twins. Frames are

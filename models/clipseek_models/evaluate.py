@@ -33,6 +33,12 @@ def evaluate(bundle: Bundle, tests: TestSet) -> Scores:
     texts = bundle.texts(tests.captions)
     to_clips = texts @ bundle.pool(features).T
     to_twins = texts @ bundle.pool(np.ascontiguousarray(features[:, ::-1])).T
+    return judge(to_clips, to_twins, tests)
+
+
+def judge(to_clips: np.ndarray, to_twins: np.ndarray, tests: TestSet) -> Scores:
+    """How like each caption is to each clip, and to each clip's reversed twin: [N, N] both."""
+    count = len(to_clips)
     own = np.eye(count, dtype=bool)
     has_twin = np.array([scene.has_twin for scene in tests.scenes])
     # What looks the same backwards is as true of its twin.

@@ -1,0 +1,160 @@
+"""`compare`: every variant trained alike, a file each as it is done, and the table of what is there."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from .. import tokenizer
+from ..bundle import Bundle
+from ..dataset import Clips, test_set, training_clips
+from ..evaluate import evaluate
+from ..nets import FrameEncoder
+from ..pretrain import features, pretrain
+from ..world import Look, Scene
+from . import judge
+from .export import export
+from .learn import learn
+from .variants import CAPTIONED, NAMES, WHOLE, Variant
+from .whole import WholeVariant, learn_whole, pixels
+
+BUNDLE = "shapes-captions"  # what clipseek can caption the synthetic world with
+SHIPPED = "shipped (seqTransf, 192 wide)"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much training each gets: little, for the table is of what a head can learn, not of how good it can get."""
+
+    clips: int = 24_000
+    frame_steps: int = 1200  # of the shared frame encoder
+    head_start: int = 250
+    steps: int = 400
+    batch: int = 96
+    # CLIP-ViP, for about as many seconds as the frame encoder's and a head's together:
+    whole_clips: int = 8000  # the first of the same clips, of which each is seen about once
+    whole_frame_steps: int = 300
+    whole_batch: int = 20
+    test_clips: int = 200
+
+
+@dataclass(frozen=True)
+class World:
+    """What all variants share."""
+
+    encoder: FrameEncoder
+    known: torch.Tensor  # [N, 8, 256]: what it knows of every frame of the training clips
+    scenes: list[Scene]  # of those clips
+    clips: Clips | None  # pixels of the first of them, for CLIP-ViP
+
+
+_world: World | None = None  # set in the parent before the workers fork, so that they share its memory
+
+
+def compare(
+    out: Path, seed: int, only: list[str] | None, shipped: Path, processes: int, threads: int = 1, settings: Settings = Settings(),
+) -> int:
+    """Trains what `out` lacks of the variants named, then prints the table and writes it to `out`/table.md."""
+    global _world
+    unknown = sorted(set(only or ()) - set(NAMES))
+    if unknown:
+        print(f"error: no system {', '.join(unknown)}: there are {', '.join(NAMES)}", file=sys.stderr)
+        return 1
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # until the workers are there: threads do not survive a fork
+    wanted = [name for name in only or NAMES if not result_file(out, name, seed).exists()]
+    if wanted:
+        shared = shared_encoder(out, seed, settings)
+        _world = World(*shared, training_clips(settings.whole_clips) if WHOLE in wanted else None)
+        with multiprocessing.get_context("fork").Pool(processes) as pool:
+            pool.starmap(train, [(out, name, seed, threads, settings) for name in wanted], chunksize=1)
+    scores = evaluate(Bundle(shipped), test_set(settings.test_clips))
+    save(out, SHIPPED, seed, {"scores": asdict(scores), "cpu_s": None, "parameters": None})
+    table = write_table(out, seed)
+    (out / "table.md").write_text(table)
+    print(table)
+    return 0
+
+
+def shared_encoder(out: Path, seed: int, settings: Settings) -> tuple[FrameEncoder, torch.Tensor, list[Scene]]:
+    """The frame encoder, what it knows of every frame of the training clips, and what those show."""
+    file, encoder = out / f"frames-{seed}.pt", FrameEncoder()
+    if file.exists():
+        saved = torch.load(file, weights_only=True)
+        encoder.load_state_dict(saved["encoder"])
+        return encoder.eval(), saved["known"], [_scene(entry) for entry in json.loads(saved["scenes"])]
+    clips = training_clips(settings.clips)
+    began = time.process_time()
+    encoder = pretrain(clips, seed, settings.frame_steps)
+    known = features(encoder, clips.pixels).bfloat16()
+    part, scenes = file.with_suffix(".part"), json.dumps([asdict(scene) for scene in clips.scenes])
+    torch.save({"encoder": encoder.state_dict(), "known": known, "scenes": scenes, "cpu_s": time.process_time() - began}, part)
+    part.rename(file)
+    return encoder, known, clips.scenes
+
+
+def _scene(entry: dict) -> Scene:
+    return Scene(**(entry | {"looks": tuple(Look(**look) for look in entry["looks"])}))
+
+
+def train(out: Path, name: str, seed: int, threads: int, settings: Settings) -> None:
+    print(f"== {name}, seed {seed}", flush=True)
+    torch.set_num_threads(threads)
+    began, words, tests = time.process_time(), tokenizer.build(), test_set(settings.test_clips)
+    vocabulary, result = words.get_vocab_size(), {}
+    if name == WHOLE:
+        variant = WholeVariant(vocabulary, _world.clips.pixels.shape[1], seed)
+        learn_whole(variant, _world.clips, words, seed, settings.whole_frame_steps, settings.steps, settings.whole_batch)
+        shown = pixels(tests.clips)
+    else:
+        variant = Variant(name, vocabulary, seed)
+        learn(variant, _world.known, _world.scenes, words, seed, settings.head_start, settings.steps, settings.batch)
+        with torch.no_grad():
+            shown = variant.features(features(_world.encoder, tests.clips))
+    result["cpu_s"] = time.process_time() - began
+    result["parameters"] = sum(parameter.numel() for parameter in variant.learnt())
+    result["scores"] = asdict(judge.retrieval(variant, shown, tests, words))
+    if name == CAPTIONED:
+        result["captions"] = asdict(judge.captions(variant, shown, tests, words))
+        shutil.rmtree(out / BUNDLE, ignore_errors=True)  # of a run that did not come to its end
+        export(variant, _world.encoder, words, out / BUNDLE)
+    torch.save(variant.state_dict(), result_file(out, name, seed).with_suffix(".pt"))
+    save(out, name, seed, result)
+    print(f"== {name}: {result}", flush=True)
+
+
+def result_file(out: Path, name: str, seed: int) -> Path:
+    return out / f"{name.replace(' ', '-')}-{seed}.json"
+
+
+def save(out: Path, name: str, seed: int, result: dict) -> None:
+    file = result_file(out, name, seed)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=1))
+    part.rename(file)
+
+
+def write_table(out: Path, seed: int) -> str:
+    lines = [
+        "| system | parameters | CPU minutes | R@1 | twins told apart | R@1 with twins | BLEU-4 | CIDEr | all said right |", "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in (*NAMES, SHIPPED):
+        file = result_file(out, name, seed)
+        if not file.exists():
+            continue
+        result = json.loads(file.read_text())
+        shares = " | ".join(f"{100 * result['scores'][key]:.1f}" for key in ("recall", "twins", "recall_with_twins"))
+        size = f"{result['parameters'] / 1e6:.2f} M" if result["parameters"] else ""
+        minutes = f"{result['cpu_s'] / 60:.0f}" if result["cpu_s"] else ""
+        said = result.get("captions")
+        words = f"{said['bleu4']:.1f} | {said['cider']:.0f} | {said['exact']:.1f}" if said else "| |"
+        lines.append(f"| {name} | {size} | {minutes} | {shares} | {words} |")
+    return "\n".join([*lines, "", f"Seed {seed}, on {os.cpu_count()} processor cores.", ""])
