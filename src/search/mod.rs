@@ -54,7 +54,7 @@ pub async fn search(
             Wanted::Hybrid(vector, text) => {
                 let near = find(Wanted::Vector(vector.clone())).await?;
                 let said = find(Wanted::Text(text.clone())).await?;
-                moments::merge(&hits, &[Heights::above_median(&near), Heights::above_zero(&said)], limit)
+                moments::merge(&hits, &[Heights::only_above_median(&near), Heights::above_zero(&said)], limit)
             }
         };
         let exhausted = hits.len() < candidates;

@@ -34,17 +34,25 @@ pub struct Moment {
 pub struct Heights<'a> {
     hits: &'a [Hit],
     floor: f32,
+    /// Whether a peak on the floor or below it grows by this list.
+    on_floor: bool,
 }
 
 impl<'a> Heights<'a> {
     pub fn above_median(hits: &'a [Hit]) -> Self {
         let mut scores: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
         scores.sort_by(|a, b| b.total_cmp(a));
-        Self { hits, floor: scores.get(scores.len() / 2).copied().unwrap_or(0.0) }
+        Self { hits, floor: scores.get(scores.len() / 2).copied().unwrap_or(0.0), on_floor: true }
     }
 
     pub fn above_zero(hits: &'a [Hit]) -> Self {
-        Self { hits, floor: 0.0 }
+        Self { hits, floor: 0.0, on_floor: true }
+    }
+
+    /// Where another list found the peak, this one has it all the same, as it has every window: it counts only if the
+    /// peak stands out here too.
+    pub fn only_above_median(hits: &'a [Hit]) -> Self {
+        Self { on_floor: false, ..Self::above_median(hits) }
     }
 
     /// Spans of the peak's medium that are at least half as high as it; none where it is not in this list.
@@ -52,6 +60,9 @@ impl<'a> Heights<'a> {
         let Some(height) = self.hits.iter().find(|hit| hit.id == peak.id).map(|hit| hit.score) else {
             return Vec::new();
         };
+        if !self.on_floor && height <= self.floor {
+            return Vec::new();
+        }
         let (media, half) = (peak.payload.media_id, self.floor + (height - self.floor) / 2.0);
         let good = self.hits.iter().filter(|hit| hit.payload.media_id == media && hit.score >= half);
         good.map(|hit| (hit.payload.start, hit.payload.end)).collect()
@@ -198,8 +209,8 @@ mod tests {
         };
         let fused: Vec<Hit> =
             near.iter().map(|hit| Hit { score: rank(&near, hit.id) + rank(&said, hit.id), ..hit.clone() }).collect();
-        let moments = merge(&fused, &[Heights::above_median(&near), Heights::above_zero(&said)], 2);
-        assert_eq!(spans(&moments), [(8, 13), (4, 7)].map(|(start, end)| (start, end)));
+        let moments = merge(&fused, &[Heights::only_above_median(&near), Heights::above_zero(&said)], 2);
+        assert_eq!(spans(&moments), [(9, 12), (4, 7)], "by its caption, by its picture");
     }
 
     proptest! {
