@@ -22,8 +22,8 @@ use unicode_segmentation::UnicodeSegmentation;
 const K1: f32 = 1.2;
 /// How much long captions are held back, 0 to 1. The usual value.
 const B: f32 = 0.75;
-/// Words of a usual caption, stop words left out: a person's captions of MSR-VTT have 9.3 words, about six of which
-/// are none.
+/// Words of a caption of one sentence, stop words left out: an assumption, which only moves the length from which on
+/// captions are held back.
 const AVERAGE_LENGTH: f32 = 6.0;
 
 /// Words that say nothing about a picture: the English list of Apache Lucene (`EnglishAnalyzer`).
