@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::{End, index, text};
 use crate::embed::bundle::Bundle;
-use crate::embed::model::{TextModel, VideoModel};
+use crate::embed::model::{RerankModel, TextModel, VideoModel};
 use crate::eval::EvalError;
 use crate::eval::annotations::{self, Set};
 use crate::eval::cache::Cache;
@@ -59,6 +59,9 @@ pub(super) struct EvalArgs {
     /// Published figures to show beside the measured ones; default: by the bundle's summary
     #[arg(long, value_name = "SYSTEM", ignore_case = true, value_parser = PossibleValuesParser::new(published::names()))]
     published: Option<String>,
+    /// Score every pair by the model's cross head in the place of its vectors, as tightTransf is measured
+    #[arg(long, conflicts_with = "dsl")]
+    rerank: bool,
     /// CLIP-ViP's DSL too: it needs all queries at once, so no search can have it
     #[arg(long)]
     dsl: bool,
@@ -116,10 +119,14 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
         sampling.fps.map(|fps| format!(" at {fps} a second")).unwrap_or_default(),
     ));
     let observer = Arc::new(Progress::new(app.quiet));
+    let clips = Clips::new(Arc::new(app.decoder()?), Arc::clone(&bundle), video, sampling, cache.clone());
+    let (clips, rerank) =
+        if args.rerank { (clips.with_features(), Some(RerankModel::open(&bundle, &settings)?)) } else { (clips, None) };
     let eval = Eval {
-        clips: Arc::new(Clips::new(Arc::new(app.decoder()?), Arc::clone(&bundle), video, sampling, cache.clone())),
+        clips: Arc::new(clips),
         bundle: Arc::clone(&bundle),
         text: TextModel::open(&bundle, &settings)?,
+        rerank,
         cache,
         jobs: app.jobs(),
         dsl: args.dsl || published.is_some_and(|row| row.dsl),

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::FileEntry;
 
+/// Windows that go through the cross head at once.
+pub const BATCH: usize = 64;
+
 /// `[rerank]` of a manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,13 +39,10 @@ mod session {
     use crate::embed::bundle::Bundle;
     use crate::embed::manifest::GraphEntry;
     use crate::embed::onnx::{Dim, FilledWindows, Graph, Port, tensor};
-    use crate::embed::rerank::RerankEntry;
+    use crate::embed::rerank::{BATCH, RerankEntry};
     use crate::embed::runtime::{Device, EmbedSettings};
     use crate::embed::text::TextTokenizer;
     use crate::embed::{EmbedError, Reranker};
-
-    /// Windows that go through the cross head at once.
-    const BATCH: usize = 64;
 
     pub struct OnnxReranker {
         tokenizer: TextTokenizer,

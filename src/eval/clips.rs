@@ -16,6 +16,7 @@ use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
 use crate::embed::model::VideoModel;
 use crate::embed::{EmbedError, Embedding, Feature};
+use crate::store::Features;
 use crate::window::Window;
 
 /// What stands for one column of the table of scores.
@@ -29,6 +30,8 @@ pub struct Clip {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     pub vector: Embedding,
+    /// Of the frames at every place, where they are kept.
+    pub features: Features,
     /// Different frames that the vector stands for.
     pub frames: usize,
     pub damage: Vec<String>,
@@ -81,6 +84,7 @@ pub struct Clips {
     model: VideoModel,
     sampling: Sampling,
     cache: Option<Arc<Cache>>,
+    keeps_features: bool,
     /// All that the kept vectors depend on beside the clip.
     key: String,
 }
@@ -104,7 +108,12 @@ impl Clips {
             "device": model.device(),
             "sampling": sampling,
         });
-        Self { decoder, model, sampling, cache, key: key.to_string(), bundle }
+        Self { decoder, model, sampling, cache, keeps_features: false, key: key.to_string(), bundle }
+    }
+
+    /// Keeps each clip's frame features in memory, for models that have them.
+    pub fn with_features(self) -> Self {
+        Self { keeps_features: true, ..self }
     }
 
     /// Frames asked for per clip.
@@ -115,17 +124,21 @@ impl Clips {
     pub async fn encode(&self, clip: &Clip, stop: &CancellationToken) -> Result<Encoded, ClipError> {
         let (entry, kept) = self.vectors(clip, stop).await?;
         let About { places, times, frames, damage } = entry.about;
+        let mut features = Features::new();
         let vector = match self.bundle.manifest().video.topology {
             Topology::FramesHead => {
                 let rows: Vec<Arc<[f32]>> = entry.vectors.rows().map(Arc::from).collect();
                 let feature = |place: &usize| Feature { pts: times[*place], values: Arc::clone(&rows[*place]) };
                 let items: Vec<Feature> = places.iter().map(feature).collect();
+                if self.keeps_features {
+                    features = items.iter().map(|feature| Arc::clone(&feature.values)).collect();
+                }
                 self.model.pool(vec![window(items, |feature| feature.pts)]).await?.pop()
             }
             Topology::Video => entry.vectors.rows().next().map(|row| Embedding::new(row.to_vec())).transpose()?,
         };
         let vector = vector.ok_or_else(|| ClipError::Clip("the model gave no vector".to_owned()))?;
-        Ok(Encoded { vector, frames, damage, kept })
+        Ok(Encoded { vector, features, frames, damage, kept })
     }
 
     /// The clip's frame features, or its vector where the model takes whole windows; and whether they had been kept.

@@ -2,13 +2,14 @@
 //!
 //! [`annotations`] reads the files of the public data sets, [`videos`] finds the footage, [`clips`] brings each video
 //! through decoder and model with the frames that [`sampling`] chooses, [`score`] ranks all captions against all videos
-//! block by block, [`metrics`] makes the figures that papers report, and [`published`] holds theirs. What took time is
+//! block by block, by their vectors or by a cross head ([`cross`]), [`metrics`] makes the figures that papers report, and [`published`] holds theirs. What took time is
 //! kept ([`cache`]), so an interrupted run goes on and another head on the same frames takes seconds. [`run`] is the
 //! whole of it.
 
 pub mod annotations;
 pub mod cache;
 pub mod clips;
+pub mod cross;
 pub mod metrics;
 pub mod published;
 pub mod run;

@@ -8,20 +8,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::annotations::{Annotations, Item, Set};
 use super::cache::{Cache, Entry};
 use super::clips::{Clip, ClipError, Clips, Encoded};
+use super::cross::Cross;
 use super::metrics::{Median, Scores, scores};
 use super::sampling::{Rule, Sampling};
-use super::score::{Dot, Dsl, Ranking, rank};
+use super::score::{Dot, Dsl, Ranking, Scorer, rank};
 use super::videos::Videos;
 use super::{EvalError, Vectors};
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
-use crate::embed::model::TextModel;
+use crate::embed::model::{RerankModel, TextModel};
+use crate::store::Features;
 
 /// Captions given to the text model, and kept, at once.
 const CAPTIONS: usize = 256;
@@ -33,6 +36,8 @@ pub struct Eval {
     pub clips: Arc<Clips>,
     pub bundle: Arc<Bundle>,
     pub text: TextModel,
+    /// Scores every pair in the place of the vectors; `clips` must keep features then.
+    pub rerank: Option<RerankModel>,
     pub cache: Option<Arc<Cache>>,
     /// Videos decoded side by side.
     pub jobs: usize,
@@ -164,7 +169,7 @@ impl Eval {
             cache.save().map_err(|error| EvalError::Disk { path: cache.dir().to_owned(), error })?;
         }
         let encoded = encoded?;
-        let mut columns = Vectors::new(self.bundle.dim());
+        let mut columns = Columns { vectors: Vectors::new(self.bundle.dim()), features: Vec::new() };
         let mut seen = HashSet::new();
         for (item, clip) in found {
             let key = key_of(&clip);
@@ -190,7 +195,7 @@ impl Eval {
         clip: Clip,
         encoded: &Encoded,
         first: bool,
-        columns: &mut Vectors,
+        columns: &mut Columns,
         report: &mut Report,
     ) {
         let name = item.names.into_iter().next().unwrap_or_default();
@@ -200,7 +205,8 @@ impl Eval {
         if captions.is_empty() {
             return;
         }
-        columns.push(encoded.vector.as_slice());
+        columns.vectors.push(encoded.vector.as_slice());
+        columns.features.push(encoded.features.clone());
         report.videos.push((name, captions.len()));
         report.captions.extend(captions);
         if first {
@@ -321,21 +327,25 @@ impl Eval {
     async fn rank(
         &self,
         rows: Vectors,
-        columns: Vectors,
+        columns: Columns,
         many: bool,
         report: &mut Report,
         stop: CancellationToken,
     ) -> Result<(), EvalError> {
         let groups: Vec<usize> = report.videos.iter().map(|(_, captions)| *captions).collect();
+        let (rerank, captions, runtime) = (self.rerank.clone(), report.captions.clone(), Handle::current());
         let (total, dsl, observer) = (report.captions.len(), self.dsl, Arc::clone(&self.observer));
         let (ranking, dsl) = blocking(move || {
             let mut watch = |done| {
                 observer.event(Event::Ranked { done, total });
                 if stop.is_cancelled() { Err(EvalError::Stopped) } else { Ok(()) }
             };
-            let mut dot = Dot::new(rows, columns);
-            let ranking = rank(&mut dot, &groups, &mut watch)?;
-            let dsl = if dsl { Some(rank(&mut Dsl::new(dot)?, &groups, &mut watch)?) } else { None };
+            let mut scorer: Box<dyn Scorer> = match rerank {
+                Some(model) => Box::new(Cross::new(model, captions, columns.features, runtime)),
+                None => Box::new(Dot::new(rows, columns.vectors)),
+            };
+            let ranking = rank(&mut *scorer, &groups, &mut watch)?;
+            let dsl = if dsl { Some(rank(&mut Dsl::new(scorer)?, &groups, &mut watch)?) } else { None };
             Ok((ranking, dsl))
         })
         .await?;
@@ -346,6 +356,12 @@ impl Eval {
         report.ranking = ranking;
         Ok(())
     }
+}
+
+/// The videos, as what scores them wants them.
+struct Columns {
+    vectors: Vectors,
+    features: Vec<Features>,
 }
 
 type Key = (PathBuf, Option<(u64, u64)>);

@@ -16,8 +16,30 @@ const BLOCK: usize = 4 << 20;
 pub trait Scorer: Send {
     fn captions(&self) -> usize;
     fn videos(&self) -> usize;
+    /// Most captions that are asked for together: between them an evaluation can be stopped.
+    fn captions_at_once(&self) -> usize {
+        usize::MAX
+    }
     /// Fills `into`, `[captions, videos]` row by row.
     fn score(&mut self, captions: Range<usize>, videos: Range<usize>, into: &mut [f32]) -> Result<(), EvalError>;
+}
+
+impl Scorer for Box<dyn Scorer> {
+    fn captions(&self) -> usize {
+        (**self).captions()
+    }
+
+    fn videos(&self) -> usize {
+        (**self).videos()
+    }
+
+    fn captions_at_once(&self) -> usize {
+        (**self).captions_at_once()
+    }
+
+    fn score(&mut self, captions: Range<usize>, videos: Range<usize>, into: &mut [f32]) -> Result<(), EvalError> {
+        (**self).score(captions, videos, into)
+    }
 }
 
 /// Dot products of unit vectors: their cosines.
@@ -123,7 +145,7 @@ pub fn rank(
     let owner: Vec<usize> =
         captions_per_video.iter().enumerate().flat_map(|(video, count)| std::iter::repeat_n(video, *count)).collect();
     // A video's rank counts the groups that are better than its own, so its own must be known before.
-    let own = own_scores(scorer, captions_per_video)?;
+    let own = own_scores(scorer, captions_per_video, watch)?;
     let mut ranking = Ranking { videos: vec![Rank::default(); videos], ..Ranking::default() };
     let mut best = vec![f32::NEG_INFINITY; videos];
     blocks(scorer, |caption, row| {
@@ -141,17 +163,22 @@ pub fn rank(
                 *best = f32::NEG_INFINITY;
             }
         }
-        if caption % 256 == 0 { watch(caption) } else { Ok(()) }
+        watch(caption)
     })?;
     Ok(ranking)
 }
 
 /// Each video's score for its own captions: that of the best of them.
-fn own_scores(scorer: &mut dyn Scorer, captions_per_video: &[usize]) -> Result<Vec<f32>, EvalError> {
+fn own_scores(
+    scorer: &mut dyn Scorer,
+    captions_per_video: &[usize],
+    watch: &mut dyn FnMut(usize) -> Result<(), EvalError>,
+) -> Result<Vec<f32>, EvalError> {
     let mut own = Vec::with_capacity(captions_per_video.len());
     let mut next = 0;
     let mut scores = Vec::new();
     for (video, count) in captions_per_video.iter().enumerate() {
+        watch(0)?;
         scores.resize(*count, 0.0);
         scorer.score(next..next + count, video..video + 1, &mut scores)?;
         own.push(scores.iter().copied().fold(f32::NEG_INFINITY, f32::max));
@@ -169,7 +196,7 @@ fn blocks<S: Scorer + ?Sized>(
     if videos == 0 {
         return Ok(());
     }
-    let rows = (BLOCK / videos).clamp(1, captions.max(1));
+    let rows = (BLOCK / videos).min(scorer.captions_at_once()).clamp(1, captions.max(1));
     let mut scores = vec![0.0; rows * videos];
     let mut next = 0;
     while next < captions {

@@ -91,6 +91,31 @@ fn the_shipped_model_finds_its_footage_and_what_was_done_is_kept() {
 }
 
 #[test]
+fn a_cross_head_judges_every_pair() {
+    let world = World::new();
+    let (own, footage) = (lines(&world, "own.jsonl", &clips()), footage(""));
+    let tight = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/systems/clip4clip-tight");
+    let run = |model: &str, name: &str, more: &[&str]| {
+        let path = world.dir.path().join(name);
+        let arguments = ["--videos", text(&footage), "--model", model, "--ranks", text(&path)];
+        let ran = eval(&world, "jsonl", &own, &[&arguments[..], more].concat());
+        (ran, std::fs::read_to_string(path).unwrap_or_default())
+    };
+    let (ran, vectors) = run(text(&tight), "vectors", &[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let (ran, cross) = run(text(&tight), "cross", &["--rerank"]);
+    let found = report(&ran);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(number(&found, "/videos_not_decoded_again"), 12.0, "on the same frames");
+    assert_ne!(cross, vectors);
+    assert!(number(&found, "/text_to_video/mean_rank") > 1.0, "random weights: {found}");
+    assert_eq!(run(text(&tight), "again", &["--rerank"]).1, cross);
+
+    let (refused, _) = run("shapes", "none", &["--rerank"]);
+    assert!(refused.code == 2 && refused.err.contains("has no [rerank]"), "{refused:?}");
+}
+
+#[test]
 fn every_official_form_of_annotations_is_evaluated() {
     let world = World::new();
     let videos = footage("");
