@@ -127,10 +127,12 @@ async fn the_cross_head_gives_the_scores_of_its_module() {
         let features = features(&video, &bundle, &windows).await;
         let features: Vec<_> =
             features.into_iter().map(|w| w.items.into_iter().map(|f| f.values).collect::<Vec<_>>()).collect();
+        let mut worst = 0.0f32;
         for (text, expected) in texts.iter().zip(rows(&expected[name]["rerank"])) {
             let scores = model.score(text.clone(), features.clone()).await.unwrap();
-            assert_near(&format!("{name}: {text}"), &scores, &expected);
+            worst = worst.max(assert_near(&format!("{name}: {text}"), &scores, &expected));
         }
+        println!("{name}, cross head: worst error {worst:.4} of what is allowed");
         let empty = model.score(" ".into(), features).await.unwrap_err().to_string();
         assert!(empty.contains("empty"), "{empty}");
     }
@@ -143,6 +145,7 @@ async fn captions_are_those_of_the_module_greedy_and_by_beams() {
     let video = VideoModel::open(&bundle, &settings()).unwrap();
     // Windows of three to five frames in one batch, and as many captions that end at different words.
     let features = features(&video, &bundle, &windows).await;
+    let mut worst = 0.0f32;
     for (kind, beams) in [("greedy", Some(1)), ("beam5", None)] {
         let mut captioner = OnnxCaptioner::open(&bundle, &settings(), beams).unwrap();
         let found = captioner.tokens(&features).unwrap();
@@ -153,9 +156,10 @@ async fn captions_are_those_of_the_module_greedy_and_by_beams() {
             wanted.pop_if(|id| *id == 3);
             assert_eq!(ids, wanted, "window {i}, {kind}");
             assert_eq!(text, expected["text"].as_str().unwrap());
-            assert_near("score", &[score], &[expected["score"].as_f64().unwrap() as f32]);
+            worst = worst.max(assert_near("score", &[score], &[expected["score"].as_f64().unwrap() as f32]));
         }
     }
+    println!("clip4clip-captions, scores of captions: worst error {worst:.4} of what is allowed");
     let mut captioner = OnnxCaptioner::open(&bundle, &settings(), None).unwrap();
     assert!(captioner.caption(&[]).unwrap().is_empty());
     assert!(captioner.caption(&[window(Vec::new())]).unwrap_err().to_string().contains("no frames"));
