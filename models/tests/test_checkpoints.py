@@ -141,7 +141,7 @@ def test_another_model_is_refused():
 
 
 def test_widths_that_heads_cannot_share_are_refused(state):
-    with pytest.raises(CheckpointError, match="16 wide, which no attention heads can"):
+    with pytest.raises(CheckpointError, match="16 wide, which attention heads of 64 cannot share"):
         build(state)
 
 

@@ -380,4 +380,4 @@ def test_the_command_line(files):
          "--caption-tokenizer", files / "words.json", "--caption-tokens", "[CLS]", "[SEP]", "[PAD]", "--caption-words", "8", "--out", files / "bundle"],
         capture_output=True, text=True, cwd=Path(__file__).resolve().parent.parent,
     )
-    assert said.returncode == 1 and "16 wide, which no attention heads can" in said.stderr
+    assert said.returncode == 1 and "16 wide, which attention heads of 64 cannot share" in said.stderr

@@ -52,5 +52,6 @@ class Shapes:
 def heads_of(width: int, stated: int | None, part: str) -> int:
     heads = stated or width // HEAD_WIDTH
     if not heads or width % heads:
-        raise CheckpointError(f"the {part} is {width} wide, which {heads or 'no'} attention heads cannot share")
+        shared = f"{heads} attention heads" if heads else f"attention heads of {HEAD_WIDTH}"
+        raise CheckpointError(f"the {part} is {width} wide, which {shared} cannot share")
     return heads
