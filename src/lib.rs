@@ -13,13 +13,14 @@
 //! - [`source`]: what to read and what it is called: walking folders, fingerprints, [`source::MediaId`].
 //! - [`decode`]: a file in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
 //! - [`window`]: which frames (or features) one vector stands for. Pure.
-//! - [`embed`]: model bundles and their ONNX Runtime sessions: frames, windows and captions to unit vectors.
+//! - [`embed`]: model bundles and their ONNX Runtime sessions: frames, windows and texts to unit vectors, windows to captions,
+//!   a text and a window's frames to a score.
 //! - [`hub`]: model files from a hub, resumable and checked.
 //! - [`store`]: records in, nearest records out: embedded Qdrant, a Qdrant server, exact in memory.
 //! - [`ledger`]: SQLite; which file is indexed, how far, with which bundle, and why one failed.
 //! - [`thumbs`]: the pictures shown beside moments, one pack file per medium.
 //! - [`ingest`]: one medium through every stage, many media side by side; resumes and switches.
-//! - [`search`]: caption to moments.
+//! - [`search`]: what is wanted to moments: by vectors, by the words of captions, by both; a second look.
 //! - [`eval`]: retrieval measured on the public data sets, beside the published figures.
 //! - [`config`]: typed settings: defaults < file < environment < flags.
 //! - [`cli`]: the commands; the only place that speaks to the terminal.

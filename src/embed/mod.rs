@@ -1,4 +1,4 @@
-//! Model bundles and their ONNX Runtime sessions: frames, windows and captions to unit vectors.
+//! Model bundles and their ONNX Runtime sessions: frames, windows and texts to unit vectors, captions and scores.
 //!
 //! A model is data: [`manifest`] and [`bundle`] read and check it, [`import`] makes one of a usual ONNX export. The
 //! traits below are what a bundle becomes; [`onnx`], [`text`], [`captions`] and [`rerank`] implement them with sessions of
