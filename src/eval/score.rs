@@ -353,19 +353,18 @@ mod tests {
         }
     }
 
-    /// MSR-VTT's training captions against its videos: the matrix would take 6.5 GB.
+    /// The matrix would take 1.4 GB. Other tests run beside this one.
     #[test]
-    #[ignore = "takes a minute and 0.5 GB"]
-    fn the_largest_set_is_ranked_in_bounded_memory() {
-        let groups = vec![20; 9000];
-        let mut dot = Dot::new(vectors(180_000, 512, 1), vectors(9000, 512, 2));
+    fn a_large_set_is_ranked_in_bounded_memory() {
+        let groups = vec![10; 6000];
+        let mut dot = Dot::new(vectors(60_000, 16, 1), vectors(6000, 16, 2));
         let peak = || nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap().max_rss();
         let before = peak();
         let started = std::time::Instant::now();
         let ranking = rank_all(&mut dot, &groups);
         println!("ranked in {:?}, {} MiB more than before", started.elapsed(), (peak() - before) >> 10);
-        assert_eq!((ranking.captions.len(), ranking.videos.len()), (180_000, 9000));
-        assert!(peak() - before < 100 << 10, "KiB");
+        assert_eq!((ranking.captions.len(), ranking.videos.len()), (60_000, 6000));
+        assert!(peak() - before < 500 << 10, "KiB");
     }
 
     fn vectors(rows: usize, dim: usize, seed: u64) -> Vectors {
