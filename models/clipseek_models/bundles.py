@@ -1,14 +1,28 @@
-"""Where a bundle is written: complete, or not there."""
+"""Where a bundle is written: complete, or not there; and what the command line says of it."""
 
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .checkpoints import CheckpointError
+from .graphs import GraphError
 from .systems.graph_modules import ExportError
+
+
+def report(export: Callable[[], None], out: Path) -> int:
+    """Runs an export for the command line: its exit status."""
+    try:
+        export()
+    except (CheckpointError, ExportError, GraphError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {out}")
+    return 0
 
 
 def demand_new(out: Path) -> None:

@@ -60,13 +60,20 @@ summary = "synthetic shapes and their motions"
 stats = "scope.json"
 sha256 = "{sha256(folder / "scope.json")}"
 
-[video]
+{world_settings(logit_scale)}"""
+    ports = {"frame": ("pixel_values", None, "image_embeds"), "head": ("frames", "mask", "embedding")}
+    return "\n".join([settings, *manifest_entries(folder, ports | {"text": ("input_ids", "attention_mask", "text_embeds")})])
+
+
+def world_settings(logit_scale: float) -> str:
+    """What the manifest of every model of the synthetic world says of frames, pixels, texts and scores."""
+    return f"""[video]
 topology = "frames+head"
 frames = {FRAMES}
 max_frames = {MOST_FRAMES}
 interval_s = {FRAME_INTERVAL}
 interval_tolerance = 0.2
-stride_frames = 4
+stride_frames = {FRAMES // 2}
 
 [pixels]
 width = {SIDE}
@@ -87,5 +94,3 @@ templates = ["{{}}"]
 kind = "cosine"
 logit_scale = {logit_scale:.2f}
 """
-    ports = {"frame": ("pixel_values", None, "image_embeds"), "head": ("frames", "mask", "embedding")}
-    return "\n".join([settings, *manifest_entries(folder, ports | {"text": ("input_ids", "attention_mask", "text_embeds")})])

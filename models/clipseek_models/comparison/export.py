@@ -9,10 +9,9 @@ from tokenizers import Tokenizer, decoders
 from torch import Tensor, nn
 
 from ..dataset import FRAMES, SIDE
+from ..export import world_settings
 from ..graphs import Writer, manifest_entries
-from ..motion import FRAME_INTERVAL
-from ..nets import MOST_FRAMES, FrameEncoder
-from ..pretrain import MEAN, STD
+from ..nets import FrameEncoder
 from ..systems.caption_export import CaptionWords, caption_entries
 from ..systems.graph_modules import Head
 from ..tokenizer import CONTEXT_LENGTH, END, PAD, START
@@ -77,30 +76,4 @@ licence = "MIT OR Apache-2.0"
 source = "trained from nothing by clipseek's own models package (compare) on clips that the package renders"
 dim = {DIM}
 
-[video]
-topology = "frames+head"
-frames = {FRAMES}
-max_frames = {MOST_FRAMES}
-interval_s = {FRAME_INTERVAL}
-interval_tolerance = 0.2
-stride_frames = {FRAMES // 2}
-
-[pixels]
-width = {SIDE}
-height = {SIDE}
-resize = "shortest-edge"
-interpolation = "bicubic"
-antialias = true
-mean = {list(MEAN)}
-std = {list(STD)}
-
-[text]
-context_length = {CONTEXT_LENGTH}
-padding = "longest"
-pad_id = {PAD}
-templates = ["{{}}"]
-
-[similarity]
-kind = "cosine"
-logit_scale = {variant.scale().item():.2f}
-"""
+{world_settings(variant.scale().item())}"""

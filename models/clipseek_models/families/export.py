@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attention_nodes import Calls, attention_modules
-from ..bundles import demand_new, staged
+from ..bundles import demand_new, report, staged
 from ..checkpoints import CheckpointError
 from ..graphs import GraphError, Writer, manifest_entries
 from ..systems.attention import separate_operators
@@ -25,13 +24,7 @@ PORTS = {"frame": ("pixel_values", None, "image_embeds"), "text": ("input_ids", 
 
 def command(checkpoint: Path, out: Path, system: str | None, settings: Settings) -> int:
     """`export` for the command line."""
-    try:
-        export(checkpoint, out, system, settings, tell=print)
-    except (CheckpointError, ExportError, GraphError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {out}")
-    return 0
+    return report(lambda: export(checkpoint, out, system, settings, tell=print), out)
 
 
 def export(

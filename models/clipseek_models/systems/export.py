@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from .. import clip_tokenizer, pixels
-from ..bundles import demand_new, staged
-from ..checkpoints import CheckpointError
-from ..graphs import GraphError, Writer, manifest_entries
+from ..bundles import demand_new, report, staged
+from ..graphs import Writer, manifest_entries
 from .attention import separate_operators
 from .caption_export import CaptionSettings, CaptionWords, caption_entries, caption_words
 from .clip2video import Clip2Video
@@ -78,13 +76,7 @@ class Parts:
 
 def command(checkpoint: Path, out: Path, system: str | None, settings: Settings, rerank: Path | None = None) -> int:
     """`export` for the command line."""
-    try:
-        export(checkpoint, out, system, settings, rerank, tell=print)
-    except (CheckpointError, ExportError, GraphError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {out}")
-    return 0
+    return report(lambda: export(checkpoint, out, system, settings, rerank, tell=print), out)
 
 
 def export(
