@@ -10,6 +10,7 @@
 //!
 //! The modules in the order a file passes through them; each knows only those above it:
 //!
+//! - [`linspace`]: indices spread evenly, the rounding of the published systems. Pure.
 //! - [`source`]: what to read and what it is called: walking folders, fingerprints, [`source::MediaId`].
 //! - [`decode`]: a file in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
 //! - [`window`]: which frames (or features) one vector stands for. Pure.
@@ -43,6 +44,7 @@ pub mod eval;
 pub mod hub;
 pub mod ingest;
 pub mod ledger;
+pub mod linspace;
 pub mod search;
 pub mod source;
 pub mod store;

@@ -11,6 +11,7 @@
 //! Times are nanoseconds from the first shown frame. Ranges `(after, upto]` are half open.
 
 use super::Sampling;
+use crate::linspace;
 
 /// What a coded frame tells before it is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,19 +264,9 @@ pub fn uniform(packets: &[Packet], count: usize) -> Vec<i64> {
     if shown.is_empty() {
         return shown;
     }
-    let mut times: Vec<i64> = evenly(shown.len(), count).into_iter().map(|index| shown[index]).collect();
+    let mut times: Vec<i64> = linspace::indices(shown.len(), count).into_iter().map(|index| shown[index]).collect();
     times.dedup();
     times
-}
-
-/// `trunc(linspace(0, total − 1, count))`.
-fn evenly(total: usize, count: usize) -> Vec<usize> {
-    let last = total.saturating_sub(1);
-    if count == 1 {
-        return vec![0];
-    }
-    let step = last as f64 / (count.max(2) - 1) as f64;
-    (0..count).map(|i| if i + 1 == count { last } else { (i as f64 * step) as usize }).collect()
 }
 
 #[cfg(test)]
@@ -336,16 +327,6 @@ mod tests {
         let far = decide(&rule(Sampling::Auto, 50, 10), &group(&packets, &[], Some(105)));
         assert_eq!(far.wanted, [5, 45]);
         assert_eq!(far.decode.iter().filter(|d| **d).count(), 5);
-    }
-
-    #[test]
-    fn even_spread_is_that_of_the_reference() {
-        // From the fixtures of the reference implementations: the integer formula differs here.
-        let indices = evenly(154, 64);
-        assert_eq!(indices[..12], [0, 2, 4, 7, 9, 12, 14, 17, 19, 21, 24, 26]);
-        assert_eq!(indices[50..], [121, 123, 126, 128, 131, 133, 136, 138, 140, 143, 145, 148, 150, 153]);
-        assert_eq!(evenly(3, 12), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2]);
-        assert_eq!(evenly(9, 1), [0]);
     }
 
     #[test]

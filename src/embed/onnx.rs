@@ -10,9 +10,10 @@ use super::binding::{Bound, Memory};
 use super::bundle::Bundle;
 use super::manifest::GraphEntry;
 use super::runtime::{Device, EmbedSettings, Fixed, fixes_rows, open_fixed_session, open_session};
-use super::tensor::{Normaliser, spread};
+use super::tensor::Normaliser;
 use super::{BundleError, EmbedError, Embedding, Feature, FrameEncoder, Head, VideoEncoder};
 use crate::decode::Frame;
+use crate::linspace;
 use crate::window::Window;
 
 /// What the manifest makes us expect of an input or output.
@@ -422,7 +423,7 @@ impl VideoEncoder for OnnxVideoEncoder {
                 if window.items.is_empty() {
                     return Err(EmbedError::Input("a window has no frames".to_owned()));
                 }
-                for pick in spread(window.items.len(), self.frames) {
+                for pick in linspace::indices(window.items.len(), self.frames) {
                     self.normaliser.append(&window.items[pick], &mut self.buffer)?;
                 }
             }

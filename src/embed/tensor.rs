@@ -46,18 +46,6 @@ impl Normaliser {
     }
 }
 
-/// Which of `have` items stand for the `want` a graph takes: spread evenly, repeated where there are fewer
-/// (numpy's `trunc(linspace(0, have - 1, want))`).
-pub(super) fn spread(have: usize, want: usize) -> Vec<usize> {
-    let last = have.saturating_sub(1);
-    let step = last as f64 / want.saturating_sub(1).max(1) as f64;
-    let mut picks: Vec<usize> = (0..want).map(|i| (i as f64 * step) as usize).collect();
-    if want > 1 {
-        picks[want - 1] = last;
-    }
-    picks
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -92,34 +80,5 @@ mod tests {
     fn another_size_is_refused() {
         let error = Normaliser::new(&pixels()).append(&frame(1, &[0, 0, 0]), &mut Vec::new()).unwrap_err();
         assert_eq!(error.to_string(), "a frame is 1×1 with 3 bytes, the model takes 2×1 RGB");
-    }
-
-    #[test]
-    fn spread_is_numpy_linspace_truncated() {
-        assert_eq!(spread(3, 8), [0, 0, 0, 0, 1, 1, 1, 2]);
-        assert_eq!(spread(1, 3), [0, 0, 0]);
-        assert_eq!(spread(8, 8), [0, 1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(spread(100, 4), [0, 33, 66, 99]);
-        assert_eq!(spread(5, 1), [0]);
-        let many = spread(154, 64);
-        assert_eq!((many[21], many[63]), (50, 153), "not 51: the step is a rounded float64");
-    }
-
-    #[test]
-    fn spread_agrees_with_the_official_loader() {
-        let root =
-            std::env::var("CLIPSEEK_SHARED").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").to_owned());
-        let Ok(cases) = std::fs::read_to_string(format!("{root}/fixtures/parity/frame_sampling/cases.json")) else {
-            println!("skipped: no parity fixtures in {root}");
-            return;
-        };
-        let cases: serde_json::Value = serde_json::from_str(&cases).unwrap();
-        let cases = cases["clip_vip"].as_array().unwrap();
-        assert!(cases.len() > 3);
-        for case in cases {
-            let number = |key: &str| case[key].as_u64().unwrap() as usize;
-            let selected: Vec<usize> = serde_json::from_value(case["selected"].clone()).unwrap();
-            assert_eq!(spread(number("frame_count"), number("num_frames")), selected);
-        }
     }
 }

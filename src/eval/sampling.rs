@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::linspace;
+
 /// CLIP2Video's frames were extracted at this rate.
 const CLIP2VIDEO_FPS: f64 = 5.0;
 
@@ -95,21 +97,14 @@ impl Sampling {
                 clip4clip(frames.len(), self.fps.unwrap_or(rate), self.frames, whole)?
             }
             Rule::Clip2Video => clip2video(frames.len(), self.divisor, self.frames),
-            Rule::ClipVip => uniform(frames.len() - 1, self.frames),
-            Rule::Uniform => uniform(frames.len() - 1, self.frames.min(frames.len())),
+            Rule::ClipVip => linspace::indices(frames.len(), self.frames),
+            Rule::Uniform => linspace::indices(frames.len(), self.frames.min(frames.len())),
         };
         if picks.is_empty() || frames.len() < self.least {
             return Err(format!("too short for the sampling {} ({} frames)", self.rule, frames.len()));
         }
         Ok(picks.into_iter().map(|pick| frames[pick]).collect())
     }
-}
-
-/// `numpy.linspace(0, last, count, dtype=int)`: the spacing is a float on purpose, whole-number arithmetic rounds
-/// differently for some lengths.
-pub fn uniform(last: usize, count: usize) -> Vec<usize> {
-    let step = last as f64 / (count.max(2) - 1) as f64;
-    (0..count).map(|i| if i > 0 && i + 1 == count { last } else { (i as f64 * step) as usize }).collect()
 }
 
 /// The first frame of every second, of those at most `most`, evenly spaced. The rate is cut to a whole number first, so
@@ -128,14 +123,14 @@ pub fn clip4clip(frames: usize, rate: f64, most: usize, seconds: Option<(usize, 
 /// One of `divisor` extracted frames, evenly spaced over all `files`; of those at most `most`, evenly spaced. None where
 /// there are fewer than `divisor`.
 pub fn clip2video(files: usize, divisor: usize, most: usize) -> Vec<usize> {
-    thin(uniform(files.saturating_sub(1), files / divisor.max(1)), most)
+    thin(linspace::indices(files, files / divisor.max(1)), most)
 }
 
 fn thin(picked: Vec<usize>, most: usize) -> Vec<usize> {
     if picked.len() <= most {
         return picked;
     }
-    uniform(picked.len() - 1, most).into_iter().map(|i| picked[i]).collect()
+    linspace::indices(picked.len(), most).into_iter().map(|i| picked[i]).collect()
 }
 
 /// Which frame each picture of the video shows when it is encoded anew at `fps`, as `ffmpeg -vf fps=…` has it: the last
@@ -187,14 +182,6 @@ mod tests {
 
     fn list(case: &Value, key: &str) -> Vec<usize> {
         serde_json::from_value(case[key].clone()).unwrap()
-    }
-
-    #[test]
-    fn even_spacing_rounds_as_the_reference() {
-        for case in cases("linspace_rounding") {
-            assert_eq!(uniform(number(&case, "last"), number(&case, "num")), list(&case, "indices"));
-        }
-        assert_eq!((uniform(9, 1), uniform(9, 0)), (vec![0], vec![]));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::linspace;
+
 /// The span one vector stands for, with what lies in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window<T> {
@@ -109,7 +111,8 @@ impl<T: Clone> Windows<T> {
         if items.is_empty() {
             return None;
         }
-        let items = evenly(items.len(), self.max_items).map(|i| items[i].clone()).collect();
+        let kept = linspace::indices(items.len(), items.len().min(self.max_items));
+        let items = kept.into_iter().map(|i| items[i].clone()).collect();
         Some(Window { start, end, items })
     }
 
@@ -119,14 +122,6 @@ impl<T: Clone> Windows<T> {
             Span::Sliding { stride, .. } => stride * number,
         }
     }
-}
-
-/// Indices of `count` of `total` things, spread evenly with both ends: `trunc(linspace(0, total − 1, count))`. All of
-/// them when there are not more.
-pub fn evenly(total: usize, count: usize) -> impl Iterator<Item = usize> {
-    let count = count.min(total);
-    let step = if count > 1 { (total - 1) as f64 / (count - 1) as f64 } else { 0.0 };
-    (0..count).map(move |i| if i + 1 == count && count > 1 { total - 1 } else { (i as f64 * step) as usize })
 }
 
 #[cfg(test)]
@@ -186,13 +181,6 @@ mod tests {
     #[test]
     fn nothing_in_nothing_out() {
         assert!(cut(sliding(4000, 2000), &[], 9000, 0).is_empty());
-    }
-
-    #[test]
-    fn evenly_keeps_both_ends() {
-        assert_eq!(evenly(10, 4).collect::<Vec<_>>(), [0, 3, 6, 9]);
-        assert_eq!(evenly(3, 8).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(evenly(5, 1).collect::<Vec<_>>(), [0]);
     }
 
     /// Times in order, a span with stride <= length, and an end.

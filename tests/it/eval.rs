@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clipseek::decode::{self, ChildDecoder, Decoder, Interpolation, PixelSpec, Request, Resize, Want};
-use clipseek::eval::sampling::{Rule, Sampling, clip2video, clip4clip, frame_rate, uniform};
+use clipseek::eval::sampling::{Rule, Sampling, clip2video, clip4clip, frame_rate};
+use clipseek::linspace;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -289,7 +290,7 @@ fn sampling_agrees_with_all_goldens_where_they_are_at_hand() {
         assert_eq!(found, serde_json::from_value::<Vec<usize>>(case[key].clone()).unwrap(), "{case}");
     };
     for case in cases("linspace_rounding") {
-        check(&case, "indices", uniform(count(&case, "last"), count(&case, "num")));
+        check(&case, "indices", linspace::indices(count(&case, "last") + 1, count(&case, "num")));
     }
     let mut published = 0;
     for case in cases("clip4clip") {
@@ -306,7 +307,7 @@ fn sampling_agrees_with_all_goldens_where_they_are_at_hand() {
         check(&case, "selected", found);
     }
     for case in cases("clip_vip") {
-        check(&case, "selected", uniform(count(&case, "frame_count") - 1, count(&case, "num_frames")));
+        check(&case, "selected", linspace::indices(count(&case, "frame_count"), count(&case, "num_frames")));
     }
     assert!(published > 10);
 }
