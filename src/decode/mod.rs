@@ -19,6 +19,7 @@ pub mod mp4;
 mod parent;
 pub mod pixels;
 pub mod plan;
+mod problem;
 pub mod template;
 pub mod timeline;
 pub mod wire;
@@ -26,6 +27,7 @@ pub mod wire;
 #[cfg(feature = "gst")]
 pub use gst::{Inventory, inventory};
 pub use parent::{ChildDecoder, SUBCOMMAND};
+pub use problem::{Problem, ProblemKind};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -167,8 +169,8 @@ pub struct Outcome {
     pub sampling: Option<Sampling>,
     /// End of the medium: end of its last frame as far as it could be read.
     pub end: Duration,
-    /// What was damaged but did not stop the reading, in words; empty for a sound file.
-    pub damage: Vec<String>,
+    /// What was not read as it should have been but did not stop the reading; empty for a sound file.
+    pub problems: Vec<Problem>,
     /// Processor time of the decoding process in seconds (user + system) and its peak resident memory in bytes.
     pub cpu_secs: f64,
     pub peak_rss_bytes: u64,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Annotation, CollectionSpec, Features, Filter, Hit, Page, Payload, Query, RRF_K, Record, Selection, StoreError,
+    Annotation, CollectionSpec, Features, Filter, Hit, Key, Page, Payload, Query, RRF_K, Record, Selection, StoreError,
     VectorStore, Wanted, bm25, rounded, sort_hits,
 };
 use crate::embed::Embedding;
@@ -16,6 +16,7 @@ use crate::source::MediaId;
 
 type Records = BTreeMap<Uuid, Record>;
 
+#[derive(Clone)]
 pub struct MemoryStore {
     collection: CollectionSpec,
     records: Arc<RwLock<Records>>,
@@ -35,6 +36,14 @@ impl MemoryStore {
         }
         let collection = CollectionSpec { feature_dim: collection.feature_dim.or(kept), ..collection.clone() };
         Ok(Self { collection, records: self.records.clone() })
+    }
+
+    pub(super) fn collection(&self) -> &CollectionSpec {
+        &self.collection
+    }
+
+    pub(super) fn adopt(&mut self, owner: Uuid) {
+        self.collection.owner = owner;
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Records> {
@@ -82,29 +91,38 @@ impl VectorStore for MemoryStore {
     async fn delete(&self, selection: &Selection) -> Result<u64, StoreError> {
         let mut records = self.write();
         let before = records.len();
-        records.retain(|_, record| !selected(selection, &record.payload));
+        records.retain(|_, record| !selection.holds(&record.payload));
         Ok((before - records.len()) as u64)
     }
 
     async fn annotate(&self, media_id: MediaId, annotation: &Annotation) -> Result<(), StoreError> {
         for record in self.write().values_mut().filter(|record| record.payload.media_id == media_id) {
-            record.payload.uri.clone_from(&annotation.uri);
             record.payload.label.clone_from(&annotation.label);
             record.payload.tags.clone_from(&annotation.tags);
         }
         Ok(())
     }
 
-    async fn scan(&self, media: Option<MediaId>, after: Option<Uuid>, limit: usize) -> Result<Page, StoreError> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let records = self.read();
-        let mut rest = records
-            .range((from, Bound::Unbounded))
-            .map(|(_, record)| record)
-            .filter(|record| media.is_none_or(|media| record.payload.media_id == media));
-        let page: Vec<Record> = rest.by_ref().take(limit.max(1)).map(without_features).collect();
-        let next = rest.next().and(page.last().map(|record| record.id));
-        Ok(Page { records: page, next })
+    async fn scan(
+        &self,
+        selection: Option<&Selection>,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<Record>, StoreError> {
+        Ok(page(&self.read(), selection, after, limit, without_features, |record| record.id))
+    }
+
+    async fn keys(
+        &self,
+        selection: Option<&Selection>,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<Key>, StoreError> {
+        let key = |record: &Record| {
+            let Payload { media_id, ref plan, complete, .. } = record.payload;
+            Key { id: record.id, media_id, plan: plan.clone(), complete }
+        };
+        Ok(page(&self.read(), selection, after, limit, key, |key| key.id))
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
@@ -116,8 +134,8 @@ impl VectorStore for MemoryStore {
         Ok(ids.iter().map(|id| records.get(id).map(|record| record.features.clone()).unwrap_or_default()).collect())
     }
 
-    async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
-        let held = |record: &&Record| media.is_none_or(|media| record.payload.media_id == media);
+    async fn count(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {
+        let held = |record: &&Record| selection.is_none_or(|selection| selection.holds(&record.payload));
         Ok(self.read().values().filter(held).count() as u64)
     }
 
@@ -129,9 +147,32 @@ impl VectorStore for MemoryStore {
         Ok(())
     }
 
+    /// Every search is exact.
+    async fn outside_graph(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     async fn optimize(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+fn page<T>(
+    records: &Records,
+    selection: Option<&Selection>,
+    after: Option<Uuid>,
+    limit: usize,
+    item: impl Fn(&Record) -> T,
+    id: impl Fn(&T) -> Uuid,
+) -> Page<T> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut rest = records
+        .range((from, Bound::Unbounded))
+        .map(|(_, record)| record)
+        .filter(|record| selection.is_none_or(|selection| selection.holds(&record.payload)));
+    let items: Vec<T> = rest.by_ref().take(limit.max(1)).map(item).collect();
+    let next = rest.next().and(items.last().map(id));
+    Page { items, next }
 }
 
 fn hit(record: &Record, score: f32) -> Hit {
@@ -185,9 +226,10 @@ fn without_features(record: &Record) -> Record {
 }
 
 fn matches(filter: &Filter, payload: &Payload) -> bool {
-    let Filter { media, label, tags, after_ms, before_ms, caption } = filter;
+    let Filter { media, hidden, label, tags, after_ms, before_ms, caption } = filter;
     !filter.matches_nothing()
         && media.as_ref().is_none_or(|media| media.contains(&payload.media_id))
+        && !hidden.iter().any(|(media, plan)| *media == payload.media_id && *plan == payload.plan)
         && label.as_ref().is_none_or(|label| payload.label.as_ref() == Some(label))
         && tags.iter().all(|tag| payload.tags.contains(tag))
         && after_ms.is_none_or(|after| payload.wall_ms.is_some_and(|wall| wall >= after))
@@ -198,8 +240,4 @@ fn matches(filter: &Filter, payload: &Payload) -> bool {
                 .as_ref()
                 .is_some_and(|caption| bm25::distinct_words(wanted).is_subset(&bm25::distinct_words(caption)))
         })
-}
-
-fn selected(selection: &Selection, payload: &Payload) -> bool {
-    payload.media_id == selection.media_id && selection.except_plan.as_ref().is_none_or(|plan| payload.plan != *plan)
 }

@@ -1,0 +1,245 @@
+//! What is kept of a window, and which records are meant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::bm25;
+use crate::embed::Embedding;
+use crate::source::MediaId;
+
+/// A row per frame, in time order, not normalised.
+pub type Features = Vec<Arc<[f32]>>;
+
+/// One window in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub id: Uuid,
+    pub vector: Embedding,
+    pub payload: Payload,
+    /// Of the window's frames; empty where the collection keeps none. Rounded to float16 by the store, which gives them
+    /// back by [`VectorStore::features`](super::VectorStore::features) only: they are large.
+    pub features: Features,
+}
+
+impl Record {
+    /// The id follows from content, window, plan and bundle: it is the same in every data folder, and a replay
+    /// overwrites.
+    pub fn new(bundle: &str, vector: Embedding, payload: Payload, features: Features) -> Self {
+        let (start, end) = (payload.start.as_nanos(), payload.end.as_nanos());
+        let name = format!("{start}/{end}/{}/{bundle}", payload.plan);
+        Self { id: Uuid::new_v5(&payload.media_id.0, name.as_bytes()), vector, payload, features }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Payload {
+    pub media_id: MediaId,
+    /// Name of the configured source that the medium came from; `None` for what was indexed by hand.
+    pub source: Option<String>,
+    pub label: Option<String>,
+    pub tags: Vec<String>,
+    /// From the start of the medium; stored in seconds.
+    #[serde(rename = "start_s", with = "seconds")]
+    pub start: Duration,
+    #[serde(rename = "end_s", with = "seconds")]
+    pub end: Duration,
+    /// Wall clock at `start`, Unix milliseconds, where it is known.
+    pub wall_ms: Option<i64>,
+    /// Minute of the day at `start` in the zone of the source, 0 to 1439, where the wall clock is known.
+    pub minute_of_day: Option<u16>,
+    /// What the bundle's decoder says of the window; `None` and a caption without words are found by no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// How the medium was sampled and cut (`Plan::key`).
+    pub plan: String,
+    /// In one record of a finished medium, the last that was written: all records of this medium and plan. From it a
+    /// ledger that has lost its memory learns that nothing is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete: Option<Tally>,
+}
+
+/// How many records, and a digest of which: the sum of their ids as numbers of 128 bits, whatever their order. Each
+/// record counts once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub windows: u64,
+    #[serde(with = "hexadecimal")]
+    pub ids: u128,
+}
+
+impl Tally {
+    pub fn add(&mut self, id: Uuid) {
+        self.windows += 1;
+        self.ids = self.ids.wrapping_add(id.as_u128());
+    }
+}
+
+impl Extend<Uuid> for Tally {
+    fn extend<T: IntoIterator<Item = Uuid>>(&mut self, ids: T) {
+        ids.into_iter().for_each(|id| self.add(id));
+    }
+}
+
+/// What a person may change about a medium without embedding it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annotation {
+    pub label: Option<String>,
+    pub tags: Vec<String>,
+}
+
+/// Which records of one medium are meant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    pub media_id: MediaId,
+    pub plan: Plans,
+    /// Only windows that start at or after this time.
+    pub from: Option<Duration>,
+    /// Only windows that start before this time.
+    pub to: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Plans {
+    #[default]
+    Any,
+    Only(String),
+    Except(String),
+}
+
+impl Selection {
+    pub fn medium(media_id: MediaId) -> Self {
+        Self { media_id, plan: Plans::Any, from: None, to: None }
+    }
+
+    pub fn plan(media_id: MediaId, plan: impl Into<String>) -> Self {
+        Self { plan: Plans::Only(plan.into()), ..Self::medium(media_id) }
+    }
+
+    pub fn except_plan(media_id: MediaId, plan: impl Into<String>) -> Self {
+        Self { plan: Plans::Except(plan.into()), ..Self::medium(media_id) }
+    }
+
+    pub(super) fn holds(&self, payload: &Payload) -> bool {
+        payload.media_id == self.media_id
+            && match &self.plan {
+                Plans::Any => true,
+                Plans::Only(plan) => payload.plan == *plan,
+                Plans::Except(plan) => payload.plan != *plan,
+            }
+            && self.from.is_none_or(|from| payload.start >= from)
+            && self.to.is_none_or(|to| payload.start < to)
+    }
+}
+
+/// What tells whose a record is, without its vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Key {
+    pub id: Uuid,
+    pub media_id: MediaId,
+    pub plan: String,
+    /// See [`Payload::complete`].
+    pub complete: Option<Tally>,
+}
+
+/// A page of a scan in the order of ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Uuid>,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), next: None }
+    }
+}
+
+/// Narrowing applied inside the index. Empty fields do not narrow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// `Some(vec![])` matches nothing.
+    pub media: Option<Vec<MediaId>>,
+    /// Records of these media under these plans do not match: they are being written, or about to go.
+    pub hidden: Vec<(MediaId, String)>,
+    pub label: Option<String>,
+    /// All of these must be there.
+    pub tags: Vec<String>,
+    /// Wall clock, Unix milliseconds: `after <= wall_ms < before`; records without wall clock do not match.
+    pub after_ms: Option<i64>,
+    pub before_ms: Option<i64>,
+    /// All of these words must be in the caption, in any order, case and inflection; without words (`"the"`, `"!"`)
+    /// nothing matches.
+    pub caption: Option<String>,
+}
+
+impl Filter {
+    /// What engines would take for "no narrowing".
+    pub(super) fn matches_nothing(&self) -> bool {
+        self.media.as_ref().is_some_and(Vec::is_empty)
+            || self.caption.as_ref().is_some_and(|caption| bm25::distinct_words(caption).is_empty())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub wanted: Wanted,
+    pub limit: usize,
+    pub filter: Filter,
+}
+
+/// What records are compared with.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// Every record, by cosine similarity.
+    Vector(Embedding),
+    /// Those records whose captions have at least one of the words, by BM25. The counts behind it are those of the
+    /// collection, or on a server with several shards those of each shard.
+    Text(String),
+    /// The best [`Query::limit`] of both lists, fused by reciprocal rank (Cormack, Clarke and Büttcher, SIGIR 2009):
+    /// the sum over the lists of 1 / ([`RRF_K`] + rank), ranks from 1.
+    Hybrid(Embedding, String),
+}
+
+/// The constant of the paper.
+pub const RRF_K: usize = 60;
+
+/// Best first; ties in the order of ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    pub id: Uuid,
+    /// As [`Wanted`] says.
+    pub score: f32,
+    pub payload: Payload,
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(value.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
+    }
+}
+
+mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{value:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
+    }
+}
