@@ -36,6 +36,7 @@
 //! No cache of searches, no HTTP server yet, no plug-in system: a new model is a bundle (data), a new container or
 //! codec is a GStreamer plug-in.
 
+pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod decode;
@@ -50,4 +51,5 @@ pub mod source;
 pub mod store;
 pub mod telemetry;
 pub mod thumbs;
+pub mod verify;
 pub mod window;

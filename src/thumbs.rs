@@ -15,6 +15,45 @@ use crate::source::MediaId;
 const MARK: &[u8; 8] = b"clipthm1";
 const RECORD_HEAD: u64 = 12;
 
+/// Whose pictures.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub media_id: MediaId,
+    pub collection: String,
+    pub plan: String,
+}
+
+impl Key {
+    pub fn of(content: &crate::ledger::Owned) -> Self {
+        Self { media_id: content.media_id, collection: content.collection.clone(), plan: content.plan.clone() }
+    }
+}
+
+pub struct Entry(PathBuf);
+
+impl Entry {
+    pub fn media(&self) -> Option<MediaId> {
+        let name = self.0.file_name()?.to_str()?;
+        uuid::Uuid::parse_str(name.split('.').next()?).ok().map(MediaId)
+    }
+    pub fn collection(&self) -> Option<&str> {
+        self.0.parent()?.file_name()?.to_str()
+    }
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+    pub fn is_part(&self) -> bool {
+        self.0.extension().is_some_and(|e| e == "part")
+    }
+    pub fn is_of_plan(&self, plan: &str) -> bool {
+        self.0.to_string_lossy().contains(&short(plan))
+    }
+}
+
+fn short(plan: &str) -> String {
+    uuid::Uuid::new_v5(&uuid::Uuid::nil(), plan.as_bytes()).simple().to_string()[..8].to_owned()
+}
+
 /// The folder of all packs.
 #[derive(Clone, Debug)]
 pub struct Thumbs {
@@ -27,11 +66,17 @@ impl Thumbs {
         Ok(Self { dir })
     }
 
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Starts a pack, or goes on with an interrupted one at `from`. Keeps at most one picture per `spacing`.
-    pub fn writer(&self, media: MediaId, from: Duration, spacing: Duration) -> io::Result<Writer> {
-        let part = self.part(media);
+    pub fn writer(&self, key: &Key, from: Duration, spacing: Duration) -> io::Result<Writer> {
+        let part = self.part(key);
+        std::fs::create_dir_all(self.dir.join(&key.collection))?;
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&part)?;
         let keep = if from.is_zero() { None } else { records(&file)?.take_while(|r| r.pts < from).last() };
+        let last = keep.as_ref().map(|record| record.pts);
         let next = match &keep {
             Some(record) => {
                 file.set_len(record.at + record.len)?;
@@ -45,12 +90,12 @@ impl Thumbs {
             }
         };
         file.seek(SeekFrom::End(0))?;
-        Ok(Writer { file: BufWriter::new(file), part, complete: self.pack(media), spacing, next })
+        Ok(Writer { file: BufWriter::new(file), part, complete: self.pack(key), spacing, next, last })
     }
 
     /// The picture nearest to a time.
-    pub fn nearest(&self, media: MediaId, pts: Duration) -> io::Result<Option<Jpeg>> {
-        let mut file = match File::open(self.pack(media)) {
+    pub fn nearest(&self, key: &Key, pts: Duration) -> io::Result<Option<Jpeg>> {
+        let mut file = match File::open(self.pack(key)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
@@ -61,27 +106,53 @@ impl Thumbs {
         Ok(Some(Jpeg(jpeg)))
     }
 
-    pub fn remove(&self, media: MediaId) -> io::Result<()> {
-        for path in [self.pack(media), self.part(media)] {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+    pub fn last(&self, key: &Key) -> io::Result<Option<Duration>> {
+        let file = match File::open(self.pack(key)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        Ok(records(&file)?.last().map(|record| record.pts))
+    }
+
+    pub fn list(&self) -> io::Result<impl Iterator<Item = io::Result<Entry>>> {
+        let mut all = Vec::new();
+        for dir in std::fs::read_dir(&self.dir)? {
+            for file in std::fs::read_dir(dir?.path())? {
+                all.push(Ok(Entry(file?.path())));
             }
         }
-        Ok(())
+        Ok(all.into_iter())
+    }
+
+    pub fn remove_entry(&self, entry: &Entry) -> io::Result<()> {
+        std::fs::remove_file(&entry.0)
+    }
+
+    pub fn remove(&self, key: &Key) -> io::Result<()> {
+        match std::fs::remove_file(self.pack(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn remove_part(&self, key: &Key) -> io::Result<()> {
+        match std::fs::remove_file(self.part(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Size of a medium's pack in bytes; 0 without one.
-    pub fn bytes(&self, media: MediaId) -> u64 {
-        std::fs::metadata(self.pack(media)).map_or(0, |metadata| metadata.len())
+    pub fn bytes(&self, key: &Key) -> u64 {
+        std::fs::metadata(self.pack(key)).map_or(0, |metadata| metadata.len())
     }
 
-    fn pack(&self, media: MediaId) -> PathBuf {
-        self.dir.join(format!("{media}.thumbs"))
+    fn pack(&self, key: &Key) -> PathBuf {
+        self.dir.join(&key.collection).join(format!("{}.thumbs", key.media_id))
     }
 
-    fn part(&self, media: MediaId) -> PathBuf {
-        self.dir.join(format!("{media}.part"))
+    fn part(&self, key: &Key) -> PathBuf {
+        self.dir.join(&key.collection).join(format!("{}.{}.part", key.media_id, short(&key.plan)))
     }
 }
 
@@ -93,6 +164,7 @@ pub struct Writer {
     spacing: Duration,
     /// Pictures before this time are too near to the last one.
     next: Duration,
+    last: Option<Duration>,
 }
 
 impl Writer {
@@ -101,6 +173,7 @@ impl Writer {
             return Ok(());
         }
         self.next = pts + self.spacing;
+        self.last = Some(pts);
         self.file.write_all(&(pts.as_nanos() as u64).to_le_bytes())?;
         self.file.write_all(&(jpeg.0.len() as u32).to_le_bytes())?;
         self.file.write_all(&jpeg.0)
@@ -111,9 +184,10 @@ impl Writer {
         self.file.flush()
     }
 
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(mut self) -> io::Result<Option<Duration>> {
         self.file.flush()?;
-        std::fs::rename(&self.part, &self.complete)
+        std::fs::rename(&self.part, &self.complete)?;
+        Ok(self.last)
     }
 }
 
@@ -146,64 +220,3 @@ fn records(file: &File) -> io::Result<impl Iterator<Item = Record> + use<>> {
     }))
 }
 
-/// Writes a picture to a file of its own.
-pub fn save(jpeg: &Jpeg, path: &Path) -> io::Result<()> {
-    std::fs::write(path, &jpeg.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    const MEDIA: MediaId = MediaId(Uuid::from_u128(7));
-
-    fn secs(value: u64) -> Duration {
-        Duration::from_secs(value)
-    }
-
-    fn jpeg(value: u64) -> Jpeg {
-        Jpeg(value.to_string().repeat(9).into_bytes())
-    }
-
-    #[test]
-    fn the_nearest_picture_is_found_and_close_ones_are_not_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let thumbs = Thumbs::open(dir.path().to_path_buf()).unwrap();
-        let mut writer = thumbs.writer(MEDIA, secs(0), secs(2)).unwrap();
-        for second in 0..10 {
-            writer.add(secs(second), &jpeg(second)).unwrap();
-        }
-        assert_eq!(thumbs.nearest(MEDIA, secs(0)).unwrap(), None, "not there before it is complete");
-        writer.finish().unwrap();
-        assert_eq!(thumbs.nearest(MEDIA, secs(5)).unwrap(), Some(jpeg(4)));
-        assert_eq!(thumbs.nearest(MEDIA, secs(99)).unwrap(), Some(jpeg(8)));
-        thumbs.remove(MEDIA).unwrap();
-        assert_eq!(thumbs.nearest(MEDIA, secs(5)).unwrap(), None);
-    }
-
-    #[test]
-    fn a_pack_cut_off_by_a_crash_is_resumed() {
-        let dir = tempfile::tempdir().unwrap();
-        let thumbs = Thumbs::open(dir.path().to_path_buf()).unwrap();
-        let mut writer = thumbs.writer(MEDIA, secs(0), secs(1)).unwrap();
-        for second in 0..6 {
-            writer.add(secs(second), &jpeg(second)).unwrap();
-        }
-        writer.flush().unwrap();
-        drop(writer);
-        let part = thumbs.part(MEDIA);
-        let size = std::fs::metadata(&part).unwrap().len();
-        File::options().write(true).open(&part).unwrap().set_len(size - 3).unwrap();
-
-        let mut writer = thumbs.writer(MEDIA, secs(4), secs(1)).unwrap();
-        for second in 4..8 {
-            writer.add(secs(second), &jpeg(second + 100)).unwrap();
-        }
-        writer.finish().unwrap();
-        assert_eq!(thumbs.nearest(MEDIA, secs(3)).unwrap(), Some(jpeg(3)));
-        assert_eq!(thumbs.nearest(MEDIA, secs(4)).unwrap(), Some(jpeg(104)));
-        assert_eq!(thumbs.nearest(MEDIA, secs(7)).unwrap(), Some(jpeg(107)));
-    }
-}

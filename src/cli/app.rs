@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::Global;
+use crate::archive::Archive;
 use crate::config::{self, Settings, StoreKind};
 use crate::decode::ChildDecoder;
-use crate::embed::bundle::{Bundle, Bundles};
+use crate::embed::bundle::{Bundle, Bundles, Outline};
 use crate::embed::runtime::{EmbedSettings, GpuSettings};
 use crate::ledger::Ledger;
 use crate::store::{self, CollectionSpec, StoreChoice, VectorStore};
@@ -70,40 +71,72 @@ impl App {
         }
     }
 
-    pub(super) fn ledger(&self) -> anyhow::Result<Ledger> {
+    pub(super) async fn ledger(&self) -> anyhow::Result<Ledger> {
         self.data_dir()?;
-        Ok(Ledger::open(&self.settings.ledger_path())?)
+        Ok(Ledger::open(&self.settings.ledger_path()).await?)
     }
 
     /// The ledger of a data folder that may not be there: nothing is created by looking.
-    pub(super) fn existing_ledger(&self) -> anyhow::Result<Option<Ledger>> {
-        if self.settings.ledger_path().exists() { self.ledger().map(Some) } else { Ok(None) }
+    pub(super) async fn existing_ledger(&self) -> anyhow::Result<Option<Ledger>> {
+        if self.settings.ledger_path().exists() { self.ledger().await.map(Some) } else { Ok(None) }
     }
 
-    pub(super) fn thumbs(&self) -> anyhow::Result<Thumbs> {
+    /// All that is kept; no collection is opened yet.
+    pub(super) fn archive(&self, ledger: Ledger) -> anyhow::Result<Archive> {
+        let settings = &self.settings.store;
+        let choice = match settings.kind {
+            StoreKind::Edge => StoreChoice::Edge { dir: self.settings.store_dir() },
+            StoreKind::Qdrant => StoreChoice::Qdrant {
+                url: settings.url.clone().context("store.url is not set")?,
+                api_key: settings.api_key.clone(),
+            },
+        };
+        let catalog = store::catalog(&choice, &settings.namespace, settings.index_params())?;
         let dir = self.settings.thumbs_dir();
-        Thumbs::open(dir.clone()).with_context(|| format!("cannot write to {}", dir.display()))
+        let thumbs = Thumbs::open(dir.clone()).with_context(|| format!("cannot write to {}", dir.display()))?;
+        Ok(Archive::new(ledger, thumbs, catalog))
+    }
+
+    /// The archive of a data folder that may not be there.
+    pub(super) async fn existing_archive(&self) -> anyhow::Result<Option<Archive>> {
+        self.existing_ledger().await?.map(|ledger| self.archive(ledger)).transpose()
     }
 
     pub(super) fn bundles(&self) -> Bundles {
         Bundles::standard(&self.settings.data_dir)
     }
 
-    /// The bundle asked for; else the one this data folder was indexed with; else the shipped one.
-    pub(super) fn bundle(&self, asked: Option<&str>, ledger: Option<&Ledger>) -> anyhow::Result<(String, Bundle)> {
+    /// The bundle asked for; else the one this data folder was indexed with; else the shipped one. Only its manifest is
+    /// read.
+    pub(super) async fn outline(
+        &self,
+        asked: Option<&str>,
+        ledger: Option<&Ledger>,
+    ) -> anyhow::Result<(String, Outline)> {
         let name = match asked.or(self.settings.model.name.as_deref()) {
             Some(name) => name.to_owned(),
-            None => self.indexed_with(ledger)?.unwrap_or_else(|| SHIPPED.to_owned()),
+            None => self.indexed_with(ledger).await?.unwrap_or_else(|| SHIPPED.to_owned()),
         };
-        let bundle = self.bundles().open(&name)?;
+        let outline = self.bundles().outline(&name)?;
         // A folder is remembered by its whole path, so that it is found from elsewhere.
         let name = if Path::new(&name).is_dir() { std::path::absolute(&name)?.display().to_string() } else { name };
-        Ok((name, bundle))
+        Ok((name, outline))
     }
 
-    fn indexed_with(&self, ledger: Option<&Ledger>) -> anyhow::Result<Option<String>> {
+    /// The same with every file checked.
+    pub(super) async fn bundle(
+        &self,
+        asked: Option<&str>,
+        ledger: Option<&Ledger>,
+    ) -> anyhow::Result<(String, Bundle)> {
+        let (name, outline) = self.outline(asked, ledger).await?;
+        Ok((name, Bundle::check(outline)?))
+    }
+
+    async fn indexed_with(&self, ledger: Option<&Ledger>) -> anyhow::Result<Option<String>> {
         let Some(ledger) = ledger else { return Ok(None) };
-        let mut bundles: Vec<String> = ledger.collections()?.into_iter().map(|(_, bundle)| bundle).collect();
+        let mut bundles: Vec<String> = ledger.collections().await?.into_iter().map(|(_, bundle)| bundle).collect();
+        bundles.sort();
         bundles.dedup();
         if bundles.len() > 1 {
             self.say(format!("indexed with several models ({}): choose one with --model", bundles.join(", ")));
@@ -130,26 +163,31 @@ impl App {
         }
     }
 
-    pub(super) async fn store(&self, bundle: &Bundle) -> anyhow::Result<Arc<dyn VectorStore>> {
-        let spec = CollectionSpec {
+    /// The collection of a bundle as it is made; its owner is the archive's to say.
+    pub(super) fn collection(&self, bundle: &Outline) -> CollectionSpec {
+        CollectionSpec {
             name: bundle.collection(),
             dim: bundle.dim(),
             bundle: bundle.hash().to_owned(),
+            owner: uuid::Uuid::nil(),
             feature_dim: self.keeps_features(bundle).then(|| bundle.manifest().feature_dim()),
-        };
-        let settings = &self.settings.store;
-        let choice = match settings.kind {
-            StoreKind::Edge => StoreChoice::Edge { dir: self.settings.store_dir() },
-            StoreKind::Qdrant => StoreChoice::Qdrant {
-                url: settings.url.clone().context("store.url is not set")?,
-                api_key: settings.api_key.clone(),
-            },
-        };
-        Ok(store::open(&choice, &spec).await?)
+        }
+    }
+
+    /// The collection that holds a bundle's vectors, where anything was indexed with it.
+    pub(super) async fn existing_store(
+        &self,
+        archive: &Archive,
+        bundle: &Outline,
+    ) -> anyhow::Result<Arc<dyn VectorStore>> {
+        let name = bundle.collection();
+        archive.existing(&name).await?.with_context(|| {
+            format!("the store has no collection {name}: `clipseek verify --repair` queues what was in it again")
+        })
     }
 
     /// Whether frame features are kept: as the settings say, else where the bundle can re-rank.
-    fn keeps_features(&self, bundle: &Bundle) -> bool {
+    fn keeps_features(&self, bundle: &Outline) -> bool {
         self.settings.index.frame_features.unwrap_or(bundle.manifest().rerank.is_some())
     }
 

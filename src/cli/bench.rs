@@ -15,15 +15,16 @@ use uuid::Uuid;
 
 use super::app::{App, cores};
 use super::{End, index, text};
+use crate::archive::Archive;
 use crate::config::plan::Plan;
 use crate::decode::{Decoder, Frame, Request, Sampling};
 use crate::embed::Feature;
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
 use crate::embed::model::VideoModel;
-use crate::ingest::run::{Totals, run as run_all};
-use crate::ingest::{Event, Ingest, Observer, Options};
-use crate::ledger::Ledger;
+use crate::ingest::batch::{self, Totals};
+use crate::ingest::{Event, Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
+use crate::ledger::{Ledger, Said};
 use crate::source::MediaId;
 use crate::source::walk::walk;
 use crate::store::{CollectionSpec, Payload, Record, StoreChoice, VectorStore};
@@ -100,7 +101,7 @@ pub(super) async fn run(app: &App, args: BenchArgs) -> anyhow::Result<End> {
         app.say("nothing to measure: no video files there");
         return Ok(End::Nothing);
     }
-    let (_, bundle) = app.bundle(args.model.as_deref(), None)?;
+    let (_, bundle) = app.bundle(args.model.as_deref(), None).await?;
     let mut settings = app.settings.index.clone();
     settings.sampling = args.sampling.unwrap_or(settings.sampling);
     let plan = index::plan(&settings, &bundle)?;
@@ -121,7 +122,7 @@ pub(super) async fn run(app: &App, args: BenchArgs) -> anyhow::Result<End> {
         app.say("the model alone …");
         let vectors = embed(&bundle, &model, &plan, &sample, &mut bench).await?;
         app.say("a whole run …");
-        whole(app, Arc::new(bundle), model, plan, found.files, vectors, &mut bench).await?;
+        whole(app, bundle, model, plan, found.files, vectors, &mut bench).await?;
     }
     let slowest = bench.stages.iter().max_by(|a, b| a.core_s_per_s.total_cmp(&b.core_s_per_s));
     bench.limiting = slowest.map_or("", |stage| stage.name);
@@ -282,7 +283,7 @@ fn own_cpu() -> anyhow::Result<f64> {
 /// Indexes the files into a folder of their own.
 async fn whole(
     app: &App,
-    bundle: Arc<Bundle>,
+    bundle: Bundle,
     model: VideoModel,
     plan: Plan,
     files: Vec<PathBuf>,
@@ -290,45 +291,50 @@ async fn whole(
     bench: &mut Bench,
 ) -> anyhow::Result<()> {
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let spec = |name: &str| CollectionSpec {
-        name: name.to_owned(),
-        dim: bundle.dim(),
-        bundle: bundle.hash().to_owned(),
-        feature_dim: plan.features.then(|| bundle.manifest().feature_dim()),
+    let archive = async |name: &str| -> anyhow::Result<Archive> {
+        let dir = dir.path().join(name);
+        std::fs::create_dir(&dir)?;
+        let choice = StoreChoice::Edge { dir: dir.join("store") };
+        let catalog = crate::store::catalog(&choice, "", app.settings.store.index_params())?;
+        let ledger = Ledger::open(&dir.join("ledger.sqlite")).await?;
+        Ok(Archive::new(ledger, Thumbs::open(dir.join("thumbs"))?, catalog))
     };
-    let open =
-        async |name: &str| crate::store::open(&StoreChoice::Edge { dir: dir.path().join(name) }, &spec(name)).await;
-    let alone = open("alone").await?;
+    let spec = CollectionSpec {
+        feature_dim: plan.features.then(|| bundle.manifest().feature_dim()),
+        ..app.collection(&bundle)
+    };
+    let alone = archive("alone").await?.collection(spec.clone()).await?;
     let feature: Arc<[f32]> = (0..bundle.manifest().feature_dim()).map(|d| (d as f32).sin()).collect();
     let kept = vec![feature; if plan.features { plan.frames } else { 0 }];
-    let (cost, bytes_per_window) = store_alone(&alone, &dir.path().join("alone"), &vectors, &kept).await?;
+    let (cost, bytes_per_window) = store_alone(&alone, &dir.path().join("alone/store"), &vectors, &kept).await?;
     let windows_per_second = plan.stride().map_or(1.0 / bench.footage_s, |stride| 1.0 / stride.as_secs_f64());
     bench.stages.push(Stage { name: "store", core_s_per_s: cost * windows_per_second });
     let sum: f64 = bench.stages.iter().map(|stage| stage.core_s_per_s).sum();
     bench.bound_h_per_h = bench.cores as f64 / sum;
 
-    let store = open("whole").await?;
-    let thumbs_dir = dir.path().join("thumbs");
+    let archive = archive("whole").await?;
+    let thumbs_dir = archive.thumbs.dir().to_path_buf();
+    let store = archive.collection(spec).await?;
     let options = Options {
-        label: None,
-        tags: Vec::new(),
         thumbnail_px: app.settings.index.thumbnail_px,
         thumbnail_spacing: Duration::from_secs_f64(app.settings.index.thumbnail_secs),
         checkpoint_every: Duration::from_secs_f64(app.settings.index.checkpoint_secs),
     };
-    let ingest = Ingest::new(
-        Arc::new(app.decoder()?),
-        Arc::clone(&bundle),
-        model,
-        Arc::clone(&store),
-        Arc::new(Ledger::open(&dir.path().join("ledger.sqlite"))?),
-        Thumbs::open(thumbs_dir.clone())?,
-        plan,
+    let model = Model::new(model, &bundle);
+    let ingest = Ingest {
+        archive: Arc::new(archive),
+        decoder: Arc::new(app.decoder()?),
+        bundle: Arc::new((*bundle).clone()),
+        store: Lazy::new(move || std::future::ready(Ok(Arc::clone(&store)))),
+        model: Lazy::new(move || std::future::ready(Ok(model.clone()))),
         options,
-        Arc::new(Silent),
-    );
+        observer: Arc::new(Silent),
+    };
+    let plan = Arc::new(plan);
+    let item = |path| WorkItem { path, said: Said::default(), plan: Arc::clone(&plan), priority: Priority::Asked };
+    let items = files.into_iter().map(item).collect();
     let started = Instant::now();
-    let totals: Totals = run_all(&Arc::new(ingest), files, app.jobs(), &CancellationToken::new()).await;
+    let totals: Totals = batch::run(&Arc::new(ingest), items, app.jobs(), &CancellationToken::new()).await;
     let took = started.elapsed().as_secs_f64();
     if let Some(error) = totals.fatal {
         return Err(error.into());

@@ -7,6 +7,7 @@ use super::End;
 use super::app::App;
 use super::text;
 use crate::decode::inventory;
+use crate::embed::bundle::Outline;
 use crate::embed::model::verify;
 use crate::embed::runtime::{GpuInfo, runtime_info};
 
@@ -22,7 +23,7 @@ pub(super) async fn run(app: &App) -> anyhow::Result<End> {
         check("settings", app.settings.check().map(|()| "sound".to_owned())),
         check("data folder", data_folder(app)),
         check("disk", disk(app)),
-        check("ledger", ledger(app)),
+        check("ledger", ledger(app).await),
     ];
     checks.extend(gstreamer());
     match runtime_info() {
@@ -33,8 +34,8 @@ pub(super) async fn run(app: &App) -> anyhow::Result<End> {
         }
         Err(error) => checks.push(check::<String, _>("ONNX Runtime", Err(error))),
     }
-    let bundle = app.existing_ledger().ok().flatten();
-    match app.bundle(None, bundle.as_ref()) {
+    let known = app.existing_ledger().await.ok().flatten();
+    match app.bundle(None, known.as_ref()).await {
         Ok((_, bundle)) => {
             let problems: Vec<String> =
                 verify(bundle.dir(), &app.embed_settings()).into_iter().filter_map(|c| c.outcome.err()).collect();
@@ -79,9 +80,9 @@ fn disk(app: &App) -> anyhow::Result<String> {
     Ok(format!("{} free", text::bytes(free)))
 }
 
-fn ledger(app: &App) -> anyhow::Result<String> {
-    match app.existing_ledger()? {
-        Some(ledger) => Ok(format!("{} known", text::count(ledger.files()?.len() as u64, "file"))),
+async fn ledger(app: &App) -> anyhow::Result<String> {
+    match app.existing_ledger().await? {
+        Some(ledger) => Ok(format!("{} known", text::count(ledger.count_files().await?, "file"))),
         None => Ok("nothing indexed yet".to_owned()),
     }
 }
@@ -126,12 +127,13 @@ fn gpu(info: &GpuInfo) -> Vec<Check> {
     vec![line("GPU", devices), line("CUDA", state(&info.cuda) + &beside), line("TensorRT", state(&info.tensorrt))]
 }
 
-async fn store(app: &App, bundle: &crate::embed::bundle::Bundle) -> anyhow::Result<String> {
-    let kind = app.settings.store.kind;
-    let known = app.existing_ledger()?.map(|ledger| ledger.collections()).transpose()?.unwrap_or_default();
-    if kind == crate::config::StoreKind::Edge && known.iter().all(|(name, _)| *name != bundle.collection()) {
-        return Ok("embedded, nothing indexed yet".to_owned());
+async fn store(app: &App, bundle: &Outline) -> anyhow::Result<String> {
+    let Some(archive) = app.existing_archive().await? else { return Ok("nothing indexed yet".to_owned()) };
+    let collections = archive.catalog().list().await?;
+    match archive.existing(&bundle.collection()).await? {
+        Some(store) => {
+            Ok(format!("{}: {}", bundle.collection(), text::count(store.count(None).await?, "window")))
+        }
+        None => Ok(format!("{}, none of this model", text::count(collections.len() as u64, "collection"))),
     }
-    let store = app.store(bundle).await?;
-    Ok(format!("{}: {}", bundle.collection(), text::count(store.count(None).await?, "window")))
 }

@@ -89,8 +89,8 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
     for (path, reason) in &videos.unreadable {
         app.say(format_args!("cannot look into {}: {reason}", text::path(path)));
     }
-    let ledger = app.existing_ledger()?;
-    let (_, bundle) = app.bundle(args.model.as_deref(), ledger.as_ref())?;
+    let ledger = app.existing_ledger().await?;
+    let (_, bundle) = app.bundle(args.model.as_deref(), ledger.as_ref()).await?;
     let bundle = Arc::new(bundle);
     let summary = &bundle.manifest().summary;
     let named = args.published.as_deref();

@@ -23,16 +23,24 @@ pub(super) struct ExportArgs {
 }
 
 pub(super) async fn run(app: &App, args: ExportArgs) -> anyhow::Result<End> {
-    let ledger = app.existing_ledger()?.context("nothing is indexed yet")?;
-    let (_, bundle) = app.bundle(args.model.as_deref(), Some(&ledger))?;
-    let store = app.store(&bundle).await?;
+    let archive = app.existing_archive().await?.context("nothing is indexed yet")?;
+    let ledger = &archive.ledger;
+    let collection = app.outline(args.model.as_deref(), Some(ledger)).await?.1.collection();
+    let store = archive.existing(&collection).await?.with_context(|| format!("nothing is indexed in {collection}"))?;
     let mut after = None;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     loop {
         let page = store.scan(None, after, PAGE).await?;
-        for record in &page.records {
+        let mut whose: Vec<_> = page.items.iter().map(|r| (r.payload.media_id, r.payload.plan.clone())).collect();
+        whose.sort();
+        whose.dedup();
+        let hidden = ledger.hidden(&collection, whose).await?;
+        for record in &page.items {
             let payload = &record.payload;
-            let files = ledger.files_of(payload.media_id)?;
+            if hidden.iter().any(|(media, plan)| *media == payload.media_id && *plan == payload.plan) {
+                continue;
+            }
+            let files = ledger.files_of(payload.media_id).await?;
             let path = files.iter().find(|file| file.path.exists()).or(files.first());
             let mut line = json!({
                 "id": record.id,

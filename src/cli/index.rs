@@ -12,19 +12,24 @@ use tokio_util::sync::CancellationToken;
 use super::app::App;
 use super::progress::Progress;
 use super::{End, text};
+use crate::archive::Archive;
 use crate::config::IndexSettings;
 use crate::config::plan::{BundleVideo, Plan};
 use crate::decode::Sampling;
-use crate::embed::bundle::Bundle;
+use crate::embed::EmbedError;
+use crate::embed::bundle::{Bundle, Outline};
 use crate::embed::manifest::Topology;
 use crate::embed::model::VideoModel;
-use crate::ingest::run::{Totals, run as run_all};
-use crate::ingest::{Ingest, Observer, Options};
+use crate::embed::runtime::EmbedSettings;
+use crate::ingest::batch::{self, Totals};
+use crate::ingest::{Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
+use crate::ledger::{Failure, FailureKind, Said};
 use crate::source::path_of_uri;
 use crate::source::walk::{Found, walk};
+use crate::store::VectorStore;
 
-/// With more windows than this, building the index takes long enough to be announced.
-const WORTH_SAYING: u64 = 5000;
+/// So many windows searched one by one are worth building the graph for.
+const WORTH_A_GRAPH: u64 = 5000;
 
 #[derive(Args, Default)]
 pub(super) struct IndexArgs {
@@ -106,82 +111,126 @@ impl IndexArgs {
 pub(super) async fn run(mut app: App, args: IndexArgs) -> anyhow::Result<End> {
     args.apply(&mut app)?;
     let paths = args.paths.iter().map(|path| local(path)).collect::<anyhow::Result<Vec<_>>>()?;
-    let found = walk(&paths);
-    files(&app, args.model.as_deref(), args.label, args.tags, found).await
+    let mut found = walk(&paths);
+    let said = Said { label: args.label, tags: args.tags };
+    let files = std::mem::take(&mut found.files).into_iter().map(|path| (path, said.clone())).collect();
+    index(&app, args.model.as_deref(), files, found, said).await
 }
 
-/// Indexes what was found; also what `media retry` does.
-pub(super) async fn files(
+/// Indexes files, each with what is said of it; also what `media retry` does. `found` are those that are not tried,
+/// because they cannot be read, with what is said of them.
+pub(super) async fn index(
     app: &App,
     model: Option<&str>,
-    label: Option<String>,
-    tags: Vec<String>,
+    files: Vec<(PathBuf, Said)>,
     found: Found,
+    said_of_unreadable: Said,
 ) -> anyhow::Result<End> {
     let _lock = app.lock()?;
-    let ledger = Arc::new(app.ledger()?);
-    let (name, bundle) = app.bundle(model, Some(&ledger))?;
-    let plan = plan(&app.settings.index, &bundle)?;
+    let ledger = app.ledger().await?;
+    let (name, bundle) = app.outline(model, Some(&ledger)).await?;
+    let plan = Arc::new(plan(&app.settings.index, &bundle)?);
     for (path, reason) in &found.unreadable {
         app.say(format_args!("failed: {}: {reason}", text::path(path)));
     }
     for path in &found.loops {
         app.say(format_args!("{} leads back to a folder above it: not followed", text::path(path)));
     }
-    let bundle = Arc::new(bundle);
-    let observer = Arc::new(Progress::new(&found.files, app.quiet));
+    let observer = Arc::new(Progress::new(files.iter().map(|(path, _)| path), app.quiet));
     let started = Instant::now();
-    let mut totals = if found.files.is_empty() {
-        Totals::default()
-    } else {
-        let store = app.store(&bundle).await?;
-        ledger.add_collection(&bundle.collection(), &name)?;
-        let settings = app.embed_settings();
-        let mut model = VideoModel::open(&bundle, &settings)?;
-        if let Some(beams) = plan.caption_beams {
-            model = model.with_captions(&bundle, &settings, beams)?;
-        }
-        app.say(format_args!(
-            "{} with model {} on {}",
-            text::count(found.files.len() as u64, "file"),
-            bundle.name(),
-            model.device()
-        ));
-        let options = Options {
-            label,
-            tags,
-            thumbnail_px: app.settings.index.thumbnail_px,
-            thumbnail_spacing: Duration::from_secs_f64(app.settings.index.thumbnail_secs),
-            checkpoint_every: Duration::from_secs_f64(app.settings.index.checkpoint_secs),
-        };
-        let ingest = Arc::new(Ingest::new(
-            Arc::new(app.decoder()?),
-            Arc::clone(&bundle),
-            model,
-            Arc::clone(&store),
-            Arc::clone(&ledger),
-            app.thumbs()?,
-            plan,
-            options,
-            Arc::clone(&observer) as Arc<dyn Observer>,
-        ));
-        ingest.sweep(&bundle.collection()).await?;
-        let stop = stop_on_signal();
-        let totals = run_all(&ingest, found.files, app.jobs(), &stop).await;
-        observer.finish();
-        if totals.indexed > 0 && totals.fatal.is_none() && !stop.is_cancelled() {
-            if store.count(None).await? > WORTH_SAYING {
-                app.say("building the search index (searches are right without it, but slower) …");
-            }
-            store.optimize().await?;
-        }
-        totals
-    };
-    for (path, reason) in &found.unreadable {
-        ledger.fail(path, None, reason)?;
+    let bundle = Arc::new(bundle);
+    let archive = Arc::new(app.archive(ledger)?);
+    let ingest = Arc::new(ingest(app, &archive, &bundle, name, Arc::clone(&plan), &observer, files.len())?);
+    let stop = stop_on_signal();
+    archive.settle().await?;
+    let item = |(path, said)| WorkItem { path, said, plan: Arc::clone(&plan), priority: Priority::Asked };
+    let mut totals = batch::run(&ingest, files.into_iter().map(item).collect(), app.jobs(), &stop).await;
+    observer.finish();
+    for (path, reason) in found.unreadable {
+        let failure = Failure { kind: FailureKind::Unreadable, reason };
+        let (collection, said) = (bundle.collection(), said_of_unreadable.clone());
+        archive.ledger.fail(&path, &collection, None, failure.clone(), said).await?;
+        totals.failed.push((path, failure));
     }
-    totals.failed.extend(found.unreadable);
+    if let (Some(store), None) = (ingest.store.opened(), &totals.fatal) {
+        optimize(app, store.as_ref(), &stop).await?;
+    }
     report(app, &bundle, &totals, found.skipped, started.elapsed())
+}
+
+/// Store and model are opened when the first file needs them: a run with nothing to do costs a look at each file.
+fn ingest(
+    app: &App,
+    archive: &Arc<Archive>,
+    bundle: &Arc<Outline>,
+    name: String,
+    plan: Arc<Plan>,
+    observer: &Arc<Progress>,
+    files: usize,
+) -> anyhow::Result<Ingest> {
+    let settings = &app.settings.index;
+    let options = Options {
+        thumbnail_px: settings.thumbnail_px,
+        thumbnail_spacing: Duration::from_secs_f64(settings.thumbnail_secs),
+        checkpoint_every: Duration::from_secs_f64(settings.checkpoint_secs),
+    };
+    let (spec, held) = (app.collection(bundle), Arc::clone(archive));
+    let store = Lazy::new(move || {
+        let (archive, spec, name) = (Arc::clone(&held), spec.clone(), name.clone());
+        async move {
+            // Known to the ledger before it can hold anything.
+            archive.ledger.add_collection(&spec.name, &name).await?;
+            Ok(archive.collection(spec).await?)
+        }
+    });
+    let (outline, embed, quiet) = (Arc::clone(bundle), app.embed_settings(), app.quiet);
+    let model = Lazy::new(move || {
+        let (outline, embed, plan) = (Arc::clone(&outline), embed.clone(), Arc::clone(&plan));
+        async move {
+            let opened = tokio::task::spawn_blocking(move || open_model(&outline, &embed, &plan));
+            let model = opened.await.map_err(|error| EmbedError::Runtime(error.to_string()))??;
+            if !quiet {
+                eprintln!("{} with model {} on {}", text::count(files as u64, "file"), model.1, model.0.video.device());
+            }
+            Ok(model.0)
+        }
+    });
+    Ok(Ingest {
+        archive: Arc::clone(archive),
+        decoder: Arc::new(app.decoder()?),
+        bundle: Arc::clone(bundle),
+        store,
+        model,
+        options,
+        observer: Arc::clone(observer) as Arc<dyn Observer>,
+    })
+}
+
+fn open_model(outline: &Outline, settings: &EmbedSettings, plan: &Plan) -> Result<(Model, String), EmbedError> {
+    let bundle = Bundle::check(outline.clone())?;
+    let mut video = VideoModel::open(&bundle, settings)?;
+    if let Some(beams) = plan.caption_beams {
+        video = video.with_captions(&bundle, settings, beams)?;
+    }
+    Ok((Model::new(video, &bundle), bundle.name().to_owned()))
+}
+
+/// Builds the graph where enough lies outside of it to slow searches down. Whoever does not want to wait interrupts it:
+/// nothing is lost, and the next run goes on with it.
+async fn optimize(app: &App, store: &dyn VectorStore, stop: &CancellationToken) -> anyhow::Result<()> {
+    let outside = store.outside_graph().await?;
+    if outside < WORTH_A_GRAPH || stop.is_cancelled() {
+        return Ok(());
+    }
+    app.say(format_args!(
+        "building the search index over {} (searches are right without it, but slower; Ctrl-C leaves it for later) …",
+        text::count(outside, "window")
+    ));
+    tokio::select! {
+        done = store.optimize() => done?,
+        () = stop.cancelled() => {}
+    }
+    Ok(())
 }
 
 /// The path that an argument means; `file://` URIs, as searches print them, are paths too.
@@ -195,7 +244,7 @@ fn local(argument: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-pub(super) fn plan(settings: &IndexSettings, bundle: &Bundle) -> anyhow::Result<Plan> {
+pub(super) fn plan(settings: &IndexSettings, bundle: &Outline) -> anyhow::Result<Plan> {
     let video = &bundle.manifest().video;
     let video = BundleVideo {
         frames: video.frames,
@@ -241,7 +290,7 @@ async fn signal() {
     }
 }
 
-fn report(app: &App, bundle: &Bundle, totals: &Totals, skipped: u64, took: Duration) -> anyhow::Result<End> {
+fn report(app: &App, bundle: &Outline, totals: &Totals, skipped: u64, took: Duration) -> anyhow::Result<End> {
     if let (Some(scope), false) = (&bundle.manifest().scope, totals.out_of_scope.is_empty()) {
         app.say(format_args!(
             "note: model {} knows only {}, and {} is unlike that: searches there will find little. For other footage \
@@ -299,11 +348,12 @@ fn print_report(app: &App, totals: &Totals, skipped: u64, took: Duration) {
     } else if totals.indexed == 0 && totals.interrupted.is_empty() && totals.left == 0 {
         println!("nothing to index");
     }
-    for (path, damage) in &totals.damaged {
-        println!("damaged, indexed as far as it goes: {}: {damage}", text::path(path));
+    for (path, problems) in &totals.with_problems {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        println!("with problems, indexed as far as it goes: {}: {}", text::path(path), problems.join("; "));
     }
-    for (path, reason) in &totals.failed {
-        println!("failed: {}: {reason}", text::path(path));
+    for (path, failure) in &totals.failed {
+        println!("failed: {}: {}", text::path(path), failure.reason);
     }
     if !totals.failed.is_empty() {
         app.say("`clipseek media list --failed` shows them again, `clipseek media retry` tries them again");
@@ -317,9 +367,16 @@ fn print_report(app: &App, totals: &Totals, skipped: u64, took: Duration) {
 }
 
 fn json_report(totals: &Totals, skipped: u64, took: Duration) -> serde_json::Value {
-    let list = |entries: &[(PathBuf, String)]| -> Vec<serde_json::Value> {
-        entries.iter().map(|(path, reason)| json!({"path": path.to_string_lossy(), "reason": reason})).collect()
-    };
+    let failed: Vec<_> = totals
+        .failed
+        .iter()
+        .map(|(path, Failure { kind, reason })| json!({"path": path.to_string_lossy(), "kind": kind, "reason": reason}))
+        .collect();
+    let with_problems: Vec<_> = totals
+        .with_problems
+        .iter()
+        .map(|(path, problems)| json!({"path": path.to_string_lossy(), "problems": problems}))
+        .collect();
     let interrupted: Vec<_> = totals
         .interrupted
         .iter()
@@ -335,8 +392,8 @@ fn json_report(totals: &Totals, skipped: u64, took: Duration) -> serde_json::Val
         "took_s": text::seconds(took),
         "decode_cpu_s": totals.decode_cpu_secs,
         "sampling": totals.sampling,
-        "failed": list(&totals.failed),
-        "damaged": list(&totals.damaged),
+        "failed": failed,
+        "with_problems": with_problems,
         "interrupted": interrupted,
         "left": totals.left,
     })

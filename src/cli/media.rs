@@ -1,6 +1,6 @@
 //! `clipseek media`: what is indexed, and what is to be done about it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -9,10 +9,11 @@ use serde_json::json;
 use super::app::App;
 use super::export::{self, ExportArgs};
 use super::{End, index, text};
-use crate::ledger::{FileRow, FileState, Ledger};
+use crate::ledger::{FileRow, FileState, Ledger, Owned, Progress, ProgressState, Said};
 use crate::source::MediaId;
 use crate::source::walk::Found;
-use crate::store::Selection;
+use crate::thumbs;
+use crate::verify::remove_unknown;
 
 #[derive(Args)]
 pub(super) struct MediaArgs {
@@ -46,8 +47,8 @@ struct ListArgs {
 
 #[derive(Args)]
 struct RemoveArgs {
-    /// Media ids, or paths of files
-    #[arg(required_unless_present_any = ["missing", "failed"])]
+    /// Paths of files, each of which is forgotten; or media ids, with all places where they lie
+    #[arg(required_unless_present_any = ["missing", "failed", "unknown"])]
     media: Vec<String>,
     /// Every file that is no longer there
     #[arg(long)]
@@ -55,6 +56,9 @@ struct RemoveArgs {
     /// Every file that could not be indexed
     #[arg(long)]
     failed: bool,
+    /// Every window in the store whose medium the ledger does not know (after a ledger was lost)
+    #[arg(long)]
+    unknown: bool,
 }
 
 #[derive(Args)]
@@ -67,195 +71,270 @@ struct RetryArgs {
 pub(super) async fn run(app: App, args: MediaArgs) -> anyhow::Result<End> {
     app.settings.check()?;
     match args.command.unwrap_or(MediaCommand::List(ListArgs::default())) {
-        MediaCommand::List(args) => list(&app, &args),
-        MediaCommand::Show { medium } => show(&app, &medium),
+        MediaCommand::List(args) => list(&app, &args).await,
+        MediaCommand::Show { medium } => show(&app, &medium).await,
         MediaCommand::Remove(args) => remove(&app, &args).await,
         MediaCommand::Retry(args) => retry(&app, &args).await,
         MediaCommand::Export(args) => export::run(&app, args).await,
     }
 }
 
-fn state(file: &FileRow) -> &'static str {
-    match file.state {
-        FileState::Pending => "pending",
-        FileState::Indexed => "indexed",
-        FileState::Failed => "failed",
+/// Files are listed in pages, so that a long list begins at once.
+const PAGE: usize = 1000;
+
+/// A file as it is shown.
+struct Listed {
+    file: FileRow,
+    progress: Option<Progress>,
+    state: &'static str,
+}
+
+impl Listed {
+    fn new((file, progress): (FileRow, Option<Progress>)) -> Self {
+        let state = match file.state {
+            FileState::Pending => "pending",
+            FileState::Failed => "failed",
+            FileState::Indexed if std::fs::symlink_metadata(&file.path).is_err() => "missing",
+            FileState::Indexed => "indexed",
+        };
+        Self { file, progress, state }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let failure = self.file.failure.as_ref();
+        json!({
+            "media_id": self.file.media_id.or(self.file.next_media_id),
+            "path": self.file.path.to_string_lossy(),
+            "collection": self.file.collection,
+            "plan": self.progress.as_ref().map(|progress| &progress.plan),
+            "state": self.state,
+            "windows": self.windows(),
+            "kind": failure.map(|failure| failure.kind),
+            "reason": failure.map(|failure| &failure.reason),
+            "tries": self.file.tries,
+            "problems": self.progress.as_ref().map_or(&[][..], |progress| &progress.problems),
+        })
+    }
+
+    fn windows(&self) -> u64 {
+        self.progress.as_ref().map_or(0, |progress| progress.tally.windows)
+    }
+
+    /// Why it failed, else what could not be read of it.
+    fn remark(&self) -> String {
+        match (&self.file.failure, &self.progress) {
+            (Some(failure), _) if self.file.tries > 1 => {
+                format!("{} ({} tries)", failure.reason, self.file.tries)
+            }
+            (Some(failure), _) => failure.reason.clone(),
+            (None, Some(progress)) => {
+                progress.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            }
+            (None, None) => String::new(),
+        }
     }
 }
 
-fn list(app: &App, args: &ListArgs) -> anyhow::Result<End> {
-    let ledger = app.existing_ledger()?;
+async fn list(app: &App, args: &ListArgs) -> anyhow::Result<End> {
     let mut rows = Vec::new();
-    if let Some(ledger) = &ledger {
-        for file in ledger.files()?.into_iter().filter(|file| !args.failed || file.state == FileState::Failed) {
-            let progress = file.media_id.map(|media| ledger.progress_of(media)).transpose()?.unwrap_or_default();
-            let windows: u64 = progress.iter().map(|(_, progress)| progress.windows).sum();
-            let damage = progress.into_iter().find_map(|(_, progress)| progress.damage);
-            let reason = file.reason.clone().or(damage.map(|damage| format!("damaged: {damage}")));
-            rows.push((file, windows, reason));
+    if let Some(ledger) = app.existing_ledger().await? {
+        let mut after = None;
+        loop {
+            let page = ledger.listing(after, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some((last.path.clone(), last.collection.clone()));
+            let wanted = |listed: &Listed| !args.failed || listed.file.state == FileState::Failed;
+            rows.extend(page.into_iter().map(Listed::new).filter(wanted));
         }
     }
     if app.json {
-        let media: Vec<_> = rows
-            .iter()
-            .map(|(file, windows, reason)| {
-                json!({
-                    "media_id": file.media_id,
-                    "path": file.path.to_string_lossy(),
-                    "state": state(file),
-                    "windows": windows,
-                    "reason": reason,
-                })
-            })
-            .collect();
-        println!("{}", json!({ "media": media }));
+        println!("{}", json!({ "media": rows.iter().map(Listed::json).collect::<Vec<_>>() }));
     } else if rows.is_empty() {
         println!("{}", if args.failed { "nothing failed" } else { "nothing is indexed yet" });
     } else {
-        let lines: Vec<_> = rows
-            .iter()
-            .map(|(file, windows, reason)| {
-                vec![
-                    state(file).to_owned(),
-                    windows.to_string(),
-                    text::path(&file.path),
-                    reason.clone().unwrap_or_default(),
-                ]
-            })
-            .collect();
-        print!("{}", text::table(&["state", "windows", "file", "reason"], &lines));
+        print_list(&rows);
     }
     Ok(End::Done)
 }
 
-fn show(app: &App, medium: &str) -> anyhow::Result<End> {
-    let ledger = app.existing_ledger()?.context("nothing is indexed yet")?;
-    let media = find(&ledger, medium)?;
-    let row = ledger.media(media)?.unwrap_or_default();
-    let files = ledger.files_of(media)?;
-    let progress = ledger.progress_of(media)?;
-    let thumbnails = app.thumbs()?.bytes(media);
-    let paths: Vec<_> = files.iter().map(|file| file.path.to_string_lossy().into_owned()).collect();
-    let collections: Vec<_> = progress
-        .iter()
-        .map(|(collection, p)| {
-            json!({"collection": collection, "plan": p.plan, "done": p.done, "windows": p.windows, "damage": p.damage})
-        })
-        .collect();
-    let value = json!({
-        "media_id": media, "paths": paths, "label": row.label, "tags": row.tags, "probe": row.probe,
-        "collections": collections, "thumbnail_bytes": thumbnails,
-    });
+fn print_list(rows: &[Listed]) {
+    // A column that says the same everywhere says nothing.
+    let several = rows.iter().any(|row| row.file.collection != rows[0].file.collection);
+    let mut head = vec!["state", "windows", "file", "remarks"];
+    if several {
+        head.insert(2, "collection");
+    }
+    let line = |row: &Listed| {
+        let mut line = vec![row.state.to_owned(), row.windows().to_string(), text::path(&row.file.path), row.remark()];
+        if several {
+            line.insert(2, row.file.collection.clone());
+        }
+        line
+    };
+    print!("{}", text::table(&head, &rows.iter().map(line).collect::<Vec<_>>()));
+}
+
+async fn show(app: &App, medium: &str) -> anyhow::Result<End> {
+    let archive = app.existing_archive().await?.context("nothing is indexed yet")?;
+    let ledger = &archive.ledger;
+    let media_id = find(ledger, medium).await?;
+    let row = ledger.media(media_id).await?.unwrap_or_default();
+    let files = ledger.files_of(media_id).await?;
+    let mut collections = Vec::new();
+    for (collection, rows) in ledger.progress_of(media_id).await? {
+        for progress in rows {
+            let content = Owned { media_id, collection: collection.clone(), plan: progress.plan.clone() };
+            let pictures = archive.thumbs.bytes(&thumbs::Key::of(&content));
+            collections.push((collection.clone(), progress, pictures));
+        }
+    }
     if app.json {
-        println!("{value}");
+        let paths: Vec<_> = files.iter().map(|file| file.path.to_string_lossy()).collect();
+        let collections: Vec<_> = collections
+            .iter()
+            .map(|(collection, p, pictures)| {
+                json!({
+                    "collection": collection, "plan": p.plan, "state": p.state, "windows": p.tally.windows,
+                    "problems": p.problems, "thumbnail_bytes": pictures,
+                })
+            })
+            .collect();
+        println!(
+            "{}",
+            json!({
+                "media_id": media_id, "paths": paths, "label": row.said.label, "tags": row.said.tags,
+                "probe": row.probe, "collections": collections,
+            })
+        );
         return Ok(End::Done);
     }
-    println!("medium      {media}");
-    for file in &files {
-        println!("file        {}  ({}, {})", text::path(&file.path), text::bytes(file.stat.size), state(file));
+    println!("medium      {media_id}");
+    for listed in files.into_iter().map(|file| Listed::new((file, None))) {
+        let (path, size) = (text::path(&listed.file.path), text::bytes(listed.file.stat.size));
+        println!("file        {path}  ({size}, {} in {})", listed.state, listed.file.collection);
+        if let Some(failure) = &listed.file.failure {
+            println!("failed      {}", failure.reason);
+        }
     }
-    if let Some(label) = &row.label {
+    if let Some(label) = &row.said.label {
         println!("label       {label}");
     }
-    if !row.tags.is_empty() {
-        println!("tags        {}", row.tags.join(", "));
+    if !row.said.tags.is_empty() {
+        println!("tags        {}", row.said.tags.join(", "));
     }
     if let Some(probe) = &row.probe {
         let length = probe.duration.map_or_else(|| "unknown length".to_owned(), text::span);
         println!("video       {} {}×{}, {length}", probe.codec, probe.width, probe.height);
     }
-    for (collection, progress) in &progress {
-        let how = if progress.done { "done" } else { "in part" };
-        println!("indexed     {collection}: {} ({}), {how}", text::count(progress.windows, "window"), progress.plan);
-        if let Some(damage) = &progress.damage {
-            println!("damaged     {damage}");
+    for (collection, progress, pictures) in &collections {
+        let how = match progress.state {
+            ProgressState::Done => "done",
+            ProgressState::Writing => "in part",
+            ProgressState::Leaving => "being removed",
+        };
+        let windows = text::count(progress.tally.windows, "window");
+        println!("indexed     {collection}: {windows} ({}), {how}", progress.plan);
+        for problem in &progress.problems {
+            println!("problem     {problem}");
         }
+        println!("thumbnails  {}", text::bytes(*pictures));
     }
-    println!("thumbnails  {}", text::bytes(thumbnails));
     Ok(End::Done)
 }
 
 /// A medium by its id or by a path.
-fn find(ledger: &Ledger, medium: &str) -> anyhow::Result<MediaId> {
+async fn find(ledger: &Ledger, medium: &str) -> anyhow::Result<MediaId> {
     if let Ok(id) = uuid::Uuid::parse_str(medium) {
-        let media = MediaId(id);
-        ledger.media(media)?.with_context(|| format!("{medium}: no such medium"))?;
-        return Ok(media);
+        ledger.media(MediaId(id)).await?.with_context(|| format!("{medium}: no such medium"))?;
+        return Ok(MediaId(id));
     }
-    let path = std::path::absolute(medium)?;
-    let known = ledger.file(&path)?.or(ledger.file(&path.canonicalize().unwrap_or_default())?);
-    known
-        .and_then(|file| file.media_id)
+    let files = at(ledger, medium).await?;
+    files
+        .iter()
+        .find_map(|file| file.media_id.or(file.next_media_id))
         .with_context(|| format!("{medium}: not indexed (`clipseek media list` shows what is)"))
+}
+
+/// What is known of a path, as it was typed or behind its links, in every collection.
+async fn at(ledger: &Ledger, path: &str) -> anyhow::Result<Vec<FileRow>> {
+    let path = std::path::absolute(path)?;
+    let files = ledger.files_at(&path).await?;
+    match path.canonicalize() {
+        Ok(real) if files.is_empty() => Ok(ledger.files_at(&real).await?),
+        _ => Ok(files),
+    }
 }
 
 async fn remove(app: &App, args: &RemoveArgs) -> anyhow::Result<End> {
     let _lock = app.lock()?;
-    let ledger = app.ledger()?;
-    let mut paths: Vec<PathBuf> = Vec::new();
+    let archive = app.archive(app.ledger().await?)?;
+    let ledger = &archive.ledger;
+    let mut files: Vec<FileRow> = Vec::new();
     for medium in &args.media {
-        match find(&ledger, medium) {
-            Ok(media) => paths.extend(ledger.files_of(media)?.into_iter().map(|file| file.path)),
-            // A failed file has no medium, but may be forgotten.
-            Err(error) => match ledger.file(&std::path::absolute(medium)?)? {
-                Some(file) => paths.push(file.path),
-                None => return Err(error),
-            },
+        let found = match uuid::Uuid::parse_str(medium) {
+            Ok(id) => ledger.files_of(MediaId(id)).await?,
+            Err(_) => at(ledger, medium).await?,
+        };
+        if found.is_empty() {
+            bail!("{medium}: not indexed (`clipseek media list` shows what is)");
+        }
+        files.extend(found);
+    }
+    if args.missing || args.failed {
+        let mut after = None;
+        loop {
+            let page = ledger.listing(after, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some((last.path.clone(), last.collection.clone()));
+            let wanted = |file: &FileRow| {
+                args.failed && file.state == FileState::Failed
+                    || args.missing && std::fs::symlink_metadata(&file.path).is_err()
+            };
+            files.extend(page.into_iter().map(|(file, _)| file).filter(wanted));
         }
     }
-    let gone = |path: &Path| !path.exists();
-    for file in ledger.files()? {
-        if args.missing && gone(&file.path) || args.failed && file.state == FileState::Failed {
-            paths.push(file.path);
-        }
-    }
+    let mut paths: Vec<&PathBuf> = files.iter().map(|file| &file.path).collect();
     paths.sort();
     paths.dedup();
-    for path in &paths {
-        ledger.forget_file(path)?;
-    }
-    let mut windows = 0;
-    for (media, collections) in ledger.orphans()? {
-        for collection in collections {
-            windows += remove_from(app, &ledger, &collection, media).await?;
-            ledger.forget_progress(media, &collection)?;
-        }
-        app.thumbs()?.remove(media)?;
-        ledger.forget_media(media)?;
+    let paths = paths.len() as u64;
+    ledger.forget_files(files.into_iter().map(|file| (file.path, file.collection)).collect()).await?;
+    let mut windows = archive.settle().await?;
+    if args.unknown {
+        windows += remove_unknown(&archive).await?;
     }
     if app.json {
-        println!("{}", json!({"removed": paths.len(), "windows": windows}));
+        println!("{}", json!({"removed": paths, "windows": windows}));
     } else {
-        println!("removed {} ({})", text::count(paths.len() as u64, "file"), text::count(windows, "window"));
+        println!("removed {} ({})", text::count(paths, "file"), text::count(windows, "window"));
     }
-    Ok(if paths.is_empty() { End::Nothing } else { End::Done })
-}
-
-async fn remove_from(app: &App, ledger: &Ledger, collection: &str, media: MediaId) -> anyhow::Result<u64> {
-    let known = ledger.collections()?.into_iter().find(|(name, _)| name == collection);
-    let Some((_, name)) = known else { bail!("collection {collection} is unknown to the ledger") };
-    let bundle = app.bundles().open(&name)?;
-    if bundle.collection() != collection {
-        bail!(
-            "collection {collection} was made with another version of model {name}; bring that back to remove from it"
-        );
-    }
-    let store = app.store(&bundle).await?;
-    let removed = store.delete(&Selection { media_id: media, except_plan: None }).await?;
-    store.flush().await?;
-    Ok(removed)
+    Ok(if paths + windows == 0 { End::Nothing } else { End::Done })
 }
 
 async fn retry(app: &App, args: &RetryArgs) -> anyhow::Result<End> {
-    let Some(ledger) = app.existing_ledger()? else { return Ok(End::Nothing) };
-    let files: Vec<_> =
-        ledger.files()?.into_iter().filter(|file| file.state == FileState::Failed).map(|file| file.path).collect();
+    let Some(ledger) = app.existing_ledger().await? else { return Ok(End::Nothing) };
+    let collection = app.outline(args.model.as_deref(), Some(&ledger)).await?.1.collection();
+    let (mut files, mut gone, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = ledger.listing(after, PAGE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some((last.path.clone(), last.collection.clone()));
+        for (file, _) in page {
+            if file.state != FileState::Failed || file.collection != collection {
+                continue;
+            }
+            if std::fs::symlink_metadata(&file.path).is_ok() {
+                // What was said of it is in the ledger.
+                files.push((file.path, Said::default()));
+            } else {
+                gone.push((file.path, "no such file or folder".to_owned()));
+            }
+        }
+    }
     drop(ledger);
-    if files.is_empty() {
+    if files.is_empty() && gone.is_empty() {
         app.say("nothing failed");
         return Ok(End::Nothing);
     }
-    let (files, missing): (Vec<_>, Vec<_>) = files.into_iter().partition(|path: &PathBuf| path.exists());
-    let unreadable = missing.into_iter().map(|path| (path, "no such file or folder".to_owned())).collect();
-    index::files(app, args.model.as_deref(), None, Vec::new(), Found { files, unreadable, ..Found::default() }).await
+    let found = Found { unreadable: gone, ..Found::default() };
+    index::index(app, args.model.as_deref(), files, found, Said::default()).await
 }

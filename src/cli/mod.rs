@@ -16,6 +16,7 @@ mod progress;
 mod pull;
 mod search;
 mod text;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,6 +74,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Measure a model on videos with captions, beside published figures
     Eval(eval::EvalArgs),
+    /// Check that ledger, store and pictures agree, and mend where they do not
+    Verify(verify::VerifyArgs),
     /// Check that everything clipseek needs is there
     Doctor,
     /// Show or check the settings
@@ -126,6 +129,7 @@ async fn run(cli: Cli) -> anyhow::Result<End> {
         Command::Model(args) => model::run(&app, args).await,
         Command::Bench(args) => bench::run(&app, args).await,
         Command::Eval(args) => eval::run(&app, args).await,
+        Command::Verify(args) => verify::run(&app, args).await,
         Command::Doctor => doctor::run(&app).await,
         Command::Config(args) => config::run(&app, &args),
     }

@@ -25,8 +25,10 @@ struct State {
     said: Instant,
     files: u64,
     total_files: u64,
-    /// Size of each file not ended, and how far it is.
-    sizes: HashMap<PathBuf, (u64, Flight)>,
+    /// Size of each file that is not ended.
+    sizes: HashMap<PathBuf, u64>,
+    /// How far those are that are being read: as many as there are jobs.
+    flying: HashMap<PathBuf, Flight>,
     total_bytes: u64,
     done_bytes: u64,
     footage: Duration,
@@ -34,6 +36,7 @@ struct State {
 
 #[derive(Clone, Copy, Default)]
 struct Flight {
+    size: u64,
     duration: Option<Duration>,
     /// Where embedding began (a resumed file) and how far it is.
     from: Option<Duration>,
@@ -41,12 +44,10 @@ struct Flight {
 }
 
 impl Progress {
-    pub(super) fn new(files: &[PathBuf], quiet: bool) -> Self {
-        let sizes: HashMap<_, _> = files
-            .iter()
-            .map(|path| (path.clone(), (std::fs::metadata(path).map_or(0, |m| m.len()).max(1), Flight::default())))
-            .collect();
-        let total_bytes = sizes.values().map(|(size, _)| size).sum();
+    pub(super) fn new<'a>(files: impl Iterator<Item = &'a PathBuf>, quiet: bool) -> Self {
+        let size = |path: &PathBuf| (path.clone(), std::fs::metadata(path).map_or(0, |m| m.len()).max(1));
+        let sizes: HashMap<_, _> = files.map(size).collect();
+        let total_bytes = sizes.values().sum();
         let watched = std::io::stderr().is_terminal() && !quiet;
         let bar = ProgressBar::with_draw_target(
             Some(total_bytes),
@@ -60,8 +61,9 @@ impl Progress {
             started: now,
             said: now,
             files: 0,
-            total_files: files.len() as u64,
+            total_files: sizes.len() as u64,
             sizes,
+            flying: HashMap::new(),
             total_bytes,
             done_bytes: 0,
             footage: Duration::ZERO,
@@ -85,15 +87,15 @@ impl Progress {
 
 impl State {
     fn position(&self) -> u64 {
-        let flying = self.sizes.values().map(|(size, flight)| {
+        let flying = self.flying.values().map(|flight| {
             let share = flight.duration.map_or(0.0, |d| flight.reached.as_secs_f64() / d.as_secs_f64().max(0.001));
-            (*size as f64 * share.min(1.0)) as u64
+            (flight.size as f64 * share.min(1.0)) as u64
         });
         self.done_bytes + flying.sum::<u64>()
     }
 
     fn summary(&self) -> String {
-        let flying = self.sizes.values().map(|(_, f)| f.reached.saturating_sub(f.from.unwrap_or(f.reached)));
+        let flying = self.flying.values().map(|f| f.reached.saturating_sub(f.from.unwrap_or(f.reached)));
         let footage = self.footage + flying.sum::<Duration>();
         let rate = footage.as_secs_f64() / self.started.elapsed().as_secs_f64().max(0.001);
         format!("{}/{} files  {} of footage  {rate:.1}× real time", self.files, self.total_files, text::span(footage))
@@ -101,9 +103,8 @@ impl State {
 
     fn end(&mut self, path: &Path) -> Flight {
         self.files += 1;
-        let (size, flight) = self.sizes.remove(path).unwrap_or_default();
-        self.done_bytes += size;
-        flight
+        self.done_bytes += self.sizes.remove(path).unwrap_or_default();
+        self.flying.remove(path).unwrap_or_default()
     }
 }
 
@@ -111,18 +112,17 @@ impl Observer for Progress {
     fn event(&self, event: Event<'_>) {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         match event {
-            Event::Started { .. } => {}
             Event::Probed { path, probe } => {
                 tracing::info!(
                     path = %text::path(path), codec = %probe.codec, width = probe.width, height = probe.height,
                     "decoding"
                 );
-                if let Some((_, flight)) = state.sizes.get_mut(path) {
-                    flight.duration = probe.duration;
-                }
+                let size = state.sizes.get(path).copied().unwrap_or_default();
+                let flight = Flight { size, duration: probe.duration, ..Flight::default() };
+                state.flying.insert(path.to_path_buf(), flight);
             }
             Event::Advanced { path, pts, .. } => {
-                if let Some((_, flight)) = state.sizes.get_mut(path) {
+                if let Some(flight) = state.flying.get_mut(path) {
                     flight.from.get_or_insert(pts);
                     flight.reached = pts;
                 }

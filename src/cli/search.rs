@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, Local, NaiveDate, NaiveTime, TimeZone};
+use chrono::{DateTime, Local, NaiveDate, NaiveTime, SecondsFormat, TimeZone};
 use clap::{Args, ValueEnum};
 use globset::GlobBuilder;
 use serde::Serialize;
@@ -20,12 +20,14 @@ use crate::embed::Embedding;
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
 use crate::embed::model::{RerankModel, TextModel, VideoModel};
-use crate::ledger::Ledger;
+use crate::archive::Archive;
+use crate::ledger::{Ledger, Owned};
 use crate::search::moments::Moment;
 use crate::search::rerank::rerank;
-use crate::search::{combine, search};
-use crate::source::{MediaId, file_uri};
-use crate::store::{Filter, Query, VectorStore, Wanted, has_words};
+use crate::search::{Shelf, combine, search};
+use crate::source::file_uri;
+use crate::store::{Filter, Payload, Query, VectorStore, Wanted, has_words};
+use crate::thumbs::{self, Thumbs};
 use crate::window::Window;
 
 #[derive(Args)]
@@ -120,10 +122,14 @@ struct Shown {
     confidence: Option<f32>,
     /// Of the best window.
     caption: Option<String>,
+    /// Name of the configured source; none for what was indexed by hand.
+    source: Option<String>,
+    /// Wall clock at the start (RFC 3339), where it is known.
+    time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thumbnail: Option<String>,
     #[serde(skip)]
-    media: MediaId,
+    pictures: thumbs::Key,
     #[serde(skip)]
     file: PathBuf,
     #[serde(skip)]
@@ -138,11 +144,12 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
         bail!("the query is empty: say what happens, such as \"a dog catches a frisbee\"");
     }
     check_words(&args)?;
-    let Some(ledger) = app.existing_ledger()? else {
+    let Some(archive) = app.existing_archive().await? else {
         app.say(format_args!("nothing is indexed in {} yet: clipseek index PATH", app.settings.data_dir.display()));
         return show(app, &args, Vec::new());
     };
-    let (name, bundle) = app.bundle(args.model.as_deref(), Some(&ledger))?;
+    let ledger = &archive.ledger;
+    let (name, bundle) = app.bundle(args.model.as_deref(), Some(ledger)).await?;
     if args.min_confidence > 0.0 {
         bail!(
             "--min-confidence: model {} has no calibration, so its scores cannot be read as confidence",
@@ -150,12 +157,12 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
         );
     }
     let collection = bundle.collection();
-    if !ledger.collections()?.iter().any(|(known, _)| *known == collection) {
+    if !ledger.collections().await?.iter().any(|(known, _)| *known == collection) {
         app.say(format_args!("nothing is indexed with model {name} yet: clipseek index PATH --model {name}"));
         return show(app, &args, Vec::new());
     }
-    let filter = filter(&ledger, &args)?;
-    let store = app.store(&bundle).await?;
+    let filter = filter(ledger, &collection, &args).await?;
+    let store = app.existing_store(&archive, &bundle).await?;
     if args.mode != Mode::Vector || args.caption.is_some() {
         check_captions(&bundle, store.as_ref()).await?;
     }
@@ -164,18 +171,19 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
     }
     let wanted = wanted(app, &bundle, store.as_ref(), &args).await?;
     let limit = args.limit.into();
+    let shelf = Shelf { store: store.as_ref(), ledger, collection: &collection };
     let moments = match (args.rerank, &args.query) {
         (Some(candidates), Some(text)) => {
             let model = RerankModel::open(&bundle, &app.embed_settings())?;
             let query = Query { wanted, limit: candidates.into(), filter };
-            rerank(&store, &query, &model, text, limit).await?
+            rerank(&shelf, query, &model, text, limit).await?
         }
-        _ => search(&store, &wanted, filter, limit).await?,
+        _ => search(&shelf, &wanted, filter, limit).await?,
     };
-    let shown = moments
-        .into_iter()
-        .map(|moment| place(&ledger, moment, args.path.as_deref()))
-        .collect::<anyhow::Result<_>>()?;
+    let mut shown = Vec::new();
+    for moment in moments {
+        shown.push(place(&archive, &collection, moment, args.path.as_deref()).await?);
+    }
     show(app, &args, shown)
 }
 
@@ -213,13 +221,17 @@ async fn check_captions(bundle: &Bundle, store: &dyn VectorStore) -> anyhow::Res
     }
 }
 
-fn filter(ledger: &Ledger, args: &SearchArgs) -> anyhow::Result<Filter> {
+async fn filter(ledger: &Ledger, collection: &str, args: &SearchArgs) -> anyhow::Result<Filter> {
     let media = match &args.path {
-        Some(glob) => Some(media_matching(ledger, glob)?),
+        Some(glob) => {
+            let glob = matcher(glob)?;
+            Some(ledger.media_at(collection, move |path| glob.is_match(path)).await?)
+        }
         None => None,
     };
     Ok(Filter {
         media,
+        hidden: Vec::new(),
         label: args.label.clone(),
         tags: args.tags.clone(),
         after_ms: args.after,
@@ -231,15 +243,6 @@ fn filter(ledger: &Ledger, args: &SearchArgs) -> anyhow::Result<Filter> {
 fn matcher(glob: &str) -> anyhow::Result<globset::GlobMatcher> {
     let glob = GlobBuilder::new(glob).literal_separator(true).build().with_context(|| format!("--path {glob}"))?;
     Ok(glob.compile_matcher())
-}
-
-fn media_matching(ledger: &Ledger, glob: &str) -> anyhow::Result<Vec<MediaId>> {
-    let glob = matcher(glob)?;
-    let mut media: Vec<MediaId> =
-        ledger.files()?.into_iter().filter(|file| glob.is_match(&file.path)).filter_map(|file| file.media_id).collect();
-    media.sort();
-    media.dedup();
-    Ok(media)
 }
 
 /// Words in captions need no model.
@@ -313,27 +316,34 @@ async fn of_image(app: &App, bundle: &Bundle, file: &Path) -> anyhow::Result<Emb
     vectors.pop().context("the model gave no vector")
 }
 
-/// Where the medium lies now: of several places one that matches the glob and is still there.
-fn place(ledger: &Ledger, moment: Moment, glob: Option<&str>) -> anyhow::Result<Shown> {
+/// Where the medium lies now: of several places one that matches the glob and is still there. With its picture, where
+/// pictures are wanted.
+async fn place(archive: &Archive, collection: &str, moment: Moment, glob: Option<&str>) -> anyhow::Result<Shown> {
     let glob = glob.map(matcher).transpose()?;
-    let files = ledger.files_of(moment.payload.media_id)?;
+    let Payload { media_id, label, caption, source, start, wall_ms, plan, .. } = moment.payload;
+    let files = archive.ledger.files_of(media_id).await?;
     let wanted = |path: &Path| glob.as_ref().is_none_or(|glob| glob.is_match(path));
     let best =
         files.iter().map(|file| &file.path).max_by_key(|path| (wanted(path), path.exists(), std::cmp::Reverse(*path)));
     let file = best.cloned().unwrap_or_default();
+    // The payload's clock is that of the best window's start, which lies at or behind the moment's.
+    let ahead_ms = i64::try_from(start.saturating_sub(moment.start).as_millis()).unwrap_or(i64::MAX);
+    let time = wall_ms.and_then(|wall| DateTime::from_timestamp_millis(wall.saturating_sub(ahead_ms)));
     Ok(Shown {
         id: moment.id,
         path: file.to_string_lossy().into_owned(),
-        uri: if file.as_os_str().is_empty() { moment.payload.uri } else { file_uri(&file) },
-        label: moment.payload.label,
+        uri: file_uri(&file),
+        label,
         start_s: text::seconds(moment.start),
         end_s: text::seconds(moment.end),
         peak_s: text::seconds(moment.peak),
         score: moment.score,
         confidence: None,
-        caption: moment.payload.caption,
+        caption,
+        source,
+        time: time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true)),
         thumbnail: None,
-        media: moment.payload.media_id,
+        pictures: thumbs::Key::of(&Owned { media_id, collection: collection.to_owned(), plan }),
         file,
         start: moment.start,
         end: moment.end,
@@ -414,10 +424,10 @@ fn play(moment: &Shown) -> anyhow::Result<()> {
 
 fn write_thumbnails(app: &App, dir: &Path, moments: &mut [Shown]) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let thumbs = app.thumbs()?;
+    let thumbs = Thumbs::open(app.settings.thumbs_dir())?;
     for (rank, moment) in (1..).zip(moments) {
         let peak = Duration::try_from_secs_f64(moment.peak_s)?;
-        if let Some(picture) = thumbs.nearest(moment.media, peak)? {
+        if let Some(picture) = thumbs.nearest(&moment.pictures, peak)? {
             let file = dir.join(format!("{rank:03}.jpg"));
             std::fs::write(&file, picture.0).with_context(|| format!("cannot write {}", file.display()))?;
             moment.thumbnail = Some(file.display().to_string());

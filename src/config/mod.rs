@@ -123,6 +123,13 @@ pub struct StoreSettings {
     pub url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<String>,
+    pub namespace: String,
+}
+
+impl StoreSettings {
+    pub fn index_params(&self) -> crate::store::IndexParams {
+        crate::store::IndexParams::default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,10 @@ use super::{ConfigError, IndexSettings};
 use crate::decode::{Sampling, Want};
 use crate::window::Span;
 
+/// Raised whenever the same file would give other times or windows than before: what was indexed until then counts as
+/// another plan and is indexed again.
+const VERSION: u32 = 1;
+
 /// The numbers of a bundle's manifest that a plan is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BundleVideo {
@@ -82,9 +86,9 @@ impl Plan {
     pub fn key(&self) -> String {
         let sampling = self.sampling;
         let mut key = match self.span {
-            Span::Whole => format!("whole f{} {sampling}", self.frames),
+            Span::Whole => format!("v{VERSION} whole f{} {sampling}", self.frames),
             Span::Sliding { length, stride } => {
-                format!("w{} s{} f{} {sampling}", length.as_secs_f64(), stride.as_secs_f64(), self.frames)
+                format!("v{VERSION} w{} s{} f{} {sampling}", length.as_secs_f64(), stride.as_secs_f64(), self.frames)
             }
         };
         if self.features {
@@ -127,11 +131,11 @@ mod tests {
     #[test]
     fn the_bundle_decides_what_nobody_says() {
         let default = IndexSettings::default();
-        assert_eq!(key(default.clone()), "w2 s1 f8 auto");
-        assert_eq!(key(IndexSettings { frames: Some(16), ..default.clone() }), "w4 s2 f16 auto");
-        assert_eq!(key(IndexSettings { window_secs: Some(8.0), ..default.clone() }), "w8 s4 f8 auto");
-        assert_eq!(key(IndexSettings { stride_frames: Some(8), ..default.clone() }), "w2 s2 f8 auto");
-        assert_eq!(key(IndexSettings { window_whole: true, ..default }), "whole f8 auto");
+        assert_eq!(key(default.clone()), "v1 w2 s1 f8 auto");
+        assert_eq!(key(IndexSettings { frames: Some(16), ..default.clone() }), "v1 w4 s2 f16 auto");
+        assert_eq!(key(IndexSettings { window_secs: Some(8.0), ..default.clone() }), "v1 w8 s4 f8 auto");
+        assert_eq!(key(IndexSettings { stride_frames: Some(8), ..default.clone() }), "v1 w2 s2 f8 auto");
+        assert_eq!(key(IndexSettings { window_whole: true, ..default }), "v1 whole f8 auto");
     }
 
     #[test]
@@ -139,14 +143,14 @@ mod tests {
         let key = |settings, bundle| Plan::new(&settings, bundle).map(|plan| plan.key());
         let default = IndexSettings::default();
         let able = BundleVideo { reranks: true, caption_beams: Some(5), ..BUNDLE };
-        assert_eq!(key(default.clone(), able).unwrap(), "w2 s1 f8 auto features captions5");
+        assert_eq!(key(default.clone(), able).unwrap(), "v1 w2 s1 f8 auto features captions5");
         let less = IndexSettings { captions: false, frame_features: Some(false), ..default.clone() };
-        assert_eq!(key(less, able).unwrap(), "w2 s1 f8 auto");
+        assert_eq!(key(less, able).unwrap(), "v1 w2 s1 f8 auto");
         let greedy = IndexSettings { caption_beams: Some(1), ..default.clone() };
-        assert_eq!(key(greedy.clone(), able).unwrap(), "w2 s1 f8 auto features captions1");
-        assert_eq!(key(greedy, BUNDLE).unwrap(), "w2 s1 f8 auto", "a model without a decoder writes no captions");
+        assert_eq!(key(greedy.clone(), able).unwrap(), "v1 w2 s1 f8 auto features captions1");
+        assert_eq!(key(greedy, BUNDLE).unwrap(), "v1 w2 s1 f8 auto", "a model without a decoder writes no captions");
         let wanted = IndexSettings { frame_features: Some(true), ..default };
-        assert_eq!(key(wanted.clone(), BUNDLE).unwrap(), "w2 s1 f8 auto features");
+        assert_eq!(key(wanted.clone(), BUNDLE).unwrap(), "v1 w2 s1 f8 auto features");
         let error = key(wanted, BundleVideo { per_frame: false, ..BUNDLE }).unwrap_err().to_string();
         assert!(error.contains("whole windows"), "{error}");
     }

@@ -192,6 +192,8 @@ pub enum DecodeError {
     Damaged(String),
     #[error("the decoding process died: {0}")]
     Crashed(String),
+    #[error("the decoding process stalled: {0}")]
+    Stalled(String),
     #[error("GStreamer: {0}")]
     Setup(String),
     #[error("stopped")]

@@ -250,7 +250,7 @@ impl From<&DecodeError> for Failure {
                 Self::NoDecoder { codec: codec.clone(), remedy: remedy.clone() }
             }
             DecodeError::Damaged(text) => Self::Damaged(text.clone()),
-            DecodeError::Crashed(text) => Self::Crashed(text.clone()),
+            DecodeError::Stalled(text) | DecodeError::Crashed(text) => Self::Crashed(text.clone()),
             DecodeError::Setup(text) => Self::Setup(text.clone()),
             DecodeError::Stopped => Self::Stopped,
         }

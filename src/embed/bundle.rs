@@ -11,42 +11,19 @@ use crate::decode::PixelSpec;
 
 pub const MANIFEST_FILE: &str = "bundle.toml";
 
-/// A bundle whose manifest is consistent and whose files are all there, unchanged.
+/// What `bundle.toml` alone says of a bundle: enough to know its collection and how media are sampled for it. Whether its
+/// files are there is not checked.
 #[derive(Clone, Debug)]
-pub struct Bundle {
+pub struct Outline {
     dir: PathBuf,
     manifest: Manifest,
     hash: String,
-    bytes: u64,
-    scope: Option<Scope>,
 }
 
-impl Bundle {
-    /// Reads and checks the folder; hashes every file. All problems are in the error.
-    pub fn load(dir: &Path) -> Result<Self, BundleError> {
+impl Outline {
+    pub fn read(dir: &Path) -> Result<Self, BundleError> {
         let manifest = read_manifest(dir)?;
-        let fail = |problem: String| BundleError { bundle: manifest.name.clone(), problem };
-        let mut bytes = 0;
-        let mut problems = Vec::new();
-        for (role, file, sha256) in manifest.files() {
-            match check_file(&dir.join(file), sha256) {
-                Ok(length) => bytes += length,
-                Err(problem) => problems.push(format!("{role} {file}: {problem}")),
-            }
-        }
-        if !problems.is_empty() {
-            return Err(fail(format!("{} (in {})", problems.join("; "), dir.display())));
-        }
-        let scope = match &manifest.scope {
-            None => None,
-            Some(entry) => Some(
-                std::fs::read_to_string(dir.join(&entry.stats))
-                    .map_err(|e| e.to_string())
-                    .and_then(|json| Scope::parse(&json, manifest.feature_dim()))
-                    .map_err(|e| fail(format!("scope {}: {e}", entry.stats)))?,
-            ),
-        };
-        Ok(Self { dir: dir.to_owned(), hash: manifest.hash(), manifest, bytes, scope })
+        Ok(Self { dir: dir.to_owned(), hash: manifest.hash(), manifest })
     }
 
     pub fn name(&self) -> &str {
@@ -79,6 +56,60 @@ impl Bundle {
         self.manifest.pixel_spec()
     }
 
+    /// An error about this bundle.
+    pub(super) fn error(&self, problem: impl Into<String>) -> BundleError {
+        BundleError { bundle: self.manifest.name.clone(), problem: problem.into() }
+    }
+}
+
+/// A bundle whose manifest is consistent and whose files are all there, unchanged.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    outline: Outline,
+    bytes: u64,
+    scope: Option<Scope>,
+}
+
+impl std::ops::Deref for Bundle {
+    type Target = Outline;
+
+    fn deref(&self) -> &Outline {
+        &self.outline
+    }
+}
+
+impl Bundle {
+    /// Reads and checks the folder; hashes every file. All problems are in the error.
+    pub fn load(dir: &Path) -> Result<Self, BundleError> {
+        Self::check(Outline::read(dir)?)
+    }
+
+    /// The same for a bundle whose manifest has been read.
+    pub fn check(outline: Outline) -> Result<Self, BundleError> {
+        let (dir, manifest) = (outline.dir(), outline.manifest());
+        let mut bytes = 0;
+        let mut problems = Vec::new();
+        for (role, file, sha256) in manifest.files() {
+            match check_file(&dir.join(file), sha256) {
+                Ok(length) => bytes += length,
+                Err(problem) => problems.push(format!("{role} {file}: {problem}")),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(outline.error(format!("{} (in {})", problems.join("; "), dir.display())));
+        }
+        let scope = match &manifest.scope {
+            None => None,
+            Some(entry) => Some(
+                std::fs::read_to_string(dir.join(&entry.stats))
+                    .map_err(|e| e.to_string())
+                    .and_then(|json| Scope::parse(&json, manifest.feature_dim()))
+                    .map_err(|e| outline.error(format!("scope {}: {e}", entry.stats)))?,
+            ),
+        };
+        Ok(Self { outline, bytes, scope })
+    }
+
     pub fn scope(&self) -> Option<&Scope> {
         self.scope.as_ref()
     }
@@ -86,12 +117,6 @@ impl Bundle {
     /// Bytes of all files beside the manifest.
     pub fn total_bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// An error about this bundle.
-    #[cfg(feature = "onnx")]
-    pub(super) fn error(&self, problem: impl Into<String>) -> BundleError {
-        BundleError { bundle: self.manifest.name.clone(), problem: problem.into() }
     }
 }
 
@@ -181,9 +206,9 @@ impl Bundles {
         listed
     }
 
-    /// A bundle by its name, or by the path of its folder.
-    pub fn open(&self, name: &str) -> Result<Bundle, BundleError> {
-        Bundle::load(&self.dir_of(name)?)
+    /// A bundle by its name, or by the path of its folder; its files are not looked at yet.
+    pub fn outline(&self, name: &str) -> Result<Outline, BundleError> {
+        Outline::read(&self.dir_of(name)?)
     }
 
     /// Its folder, also where it is too damaged to be opened.

@@ -3,12 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::IngestError;
 use crate::config::plan::Plan;
-use crate::decode::Frame;
-use crate::embed::{
-    EmbedError, Embedding, Feature, bundle::Bundle, manifest::Topology, model::VideoModel, scope::Scope,
-};
-use crate::window::{Window, Windows};
+use crate::decode::{Frame, Problem, ProblemKind};
+use crate::embed::bundle::{Bundle, Outline};
+use crate::embed::manifest::Topology;
+use crate::embed::model::VideoModel;
+use crate::embed::scope::Scope;
+use crate::embed::{EmbedError, Embedding, Feature};
+use crate::window::{Span, Window, Windows};
+
+/// An open model, and what it was made for.
+#[derive(Clone)]
+pub struct Model {
+    pub video: VideoModel,
+    pub scope: Option<Arc<Scope>>,
+}
+
+impl Model {
+    pub fn new(video: VideoModel, bundle: &Bundle) -> Self {
+        Self { video, scope: bundle.scope().cloned().map(Arc::new) }
+    }
+}
 
 /// A window and what is kept of it.
 pub(super) struct Embedded {
@@ -20,10 +36,9 @@ pub(super) struct Embedded {
 }
 
 pub(super) struct Embedder {
-    model: VideoModel,
+    model: Model,
     windows: Cut,
     keeps_features: bool,
-    scope: Option<Scope>,
     /// Sum and number of the distances from what the model knows.
     distance: (f64, u64),
 }
@@ -35,13 +50,12 @@ enum Cut {
 }
 
 impl Embedder {
-    pub(super) fn new(bundle: &Bundle, model: VideoModel, plan: &Plan, resume_at: u32) -> Self {
+    pub(super) fn new(bundle: &Outline, model: Model, plan: &Plan, resume_at: u64) -> Self {
         let windows = match bundle.manifest().video.topology {
             Topology::FramesHead => Cut::Features(Windows::new(plan.span, plan.frames, resume_at)),
             Topology::Video => Cut::Frames(Windows::new(plan.span, plan.frames, resume_at)),
         };
-        let keeps_features = plan.features;
-        Self { model, windows, keeps_features, scope: bundle.scope().cloned(), distance: (0.0, 0) }
+        Self { model, windows, keeps_features: plan.features, distance: (0.0, 0) }
     }
 
     pub(super) fn from(&self) -> Duration {
@@ -51,56 +65,74 @@ impl Embedder {
         }
     }
 
-    pub(super) fn resume_at(&self) -> u32 {
+    /// Number and start of the window at which another run would go on.
+    pub(super) fn resume_at(&self) -> (u64, Duration) {
         match &self.windows {
             Cut::Features(windows) => windows.resume_at(),
             Cut::Frames(windows) => windows.resume_at(),
         }
     }
 
-    pub(super) async fn push(&mut self, frames: Vec<Frame>) -> Result<Vec<Embedded>, EmbedError> {
+    pub(super) async fn push(
+        &mut self,
+        frames: Vec<Frame>,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Vec<Embedded>, IngestError> {
+        let model = &self.model.video;
         match &mut self.windows {
             Cut::Features(windows) => {
-                let features = self.model.features(frames).await?;
-                if let Some(scope) = &self.scope {
+                let features = model.features(frames).await.map_err(|error| IngestError::refused(&error))?;
+                if let Some(scope) = &self.model.scope {
                     self.distance.0 += f64::from(scope.distance(&features)) * features.len() as f64;
                     self.distance.1 += features.len() as u64;
                 }
                 let full = features.into_iter().flat_map(|feature| windows.push(feature.pts, feature)).collect();
-                pool(&self.model, full, self.keeps_features).await
+                pool(model, full, self.keeps_features, problems).await
             }
             Cut::Frames(windows) => {
                 let full = frames.into_iter().flat_map(|frame| windows.push(frame.pts, frame)).collect();
-                encode(&self.model, full).await
+                encode(model, full, problems).await
             }
         }
     }
 
     /// The windows that are left, of a medium that ends at `end`.
-    pub(super) async fn finish(&mut self, end: Duration) -> Result<Vec<Embedded>, EmbedError> {
+    pub(super) async fn finish(
+        &mut self,
+        end: Duration,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Vec<Embedded>, IngestError> {
+        let model = &self.model.video;
         match &mut self.windows {
             Cut::Features(windows) => {
-                let rest = std::mem::replace(windows, Windows::new(crate::window::Span::Whole, 1, 0)).finish(end);
-                pool(&self.model, rest, self.keeps_features).await
+                let rest = std::mem::replace(windows, Windows::new(Span::Whole, 1, 0)).finish(end);
+                pool(model, rest, self.keeps_features, problems).await
             }
             Cut::Frames(windows) => {
-                let rest = std::mem::replace(windows, Windows::new(crate::window::Span::Whole, 1, 0)).finish(end);
-                encode(&self.model, rest).await
+                let rest = std::mem::replace(windows, Windows::new(Span::Whole, 1, 0)).finish(end);
+                encode(model, rest, problems).await
             }
         }
     }
 
     pub(super) fn out_of_scope(&self) -> bool {
         let (sum, count) = self.distance;
-        count > 0 && self.scope.as_ref().is_some_and(|scope| sum / count as f64 > f64::from(scope.max_distance()))
+        let scope = self.model.scope.as_ref();
+        count > 0 && scope.is_some_and(|scope| sum / count as f64 > f64::from(scope.max_distance()))
     }
 }
 
-async fn pool(model: &VideoModel, windows: Vec<Window<Feature>>, keep: bool) -> Result<Vec<Embedded>, EmbedError> {
+async fn pool(
+    model: &VideoModel,
+    windows: Vec<Window<Feature>>,
+    keep: bool,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<Embedded>, IngestError> {
+    let (windows, vectors) = vectors(windows, async |windows| model.pool(windows).await, problems).await?;
     if windows.is_empty() {
         return Ok(Vec::new());
     }
-    let (vectors, captions) = tokio::try_join!(model.pool(windows.clone()), model.captions(windows.clone()))?;
+    let captions = model.captions(windows.clone()).await.map_err(|error| IngestError::refused(&error))?;
     let mut captions = captions.map(Vec::into_iter);
     let embedded = |(Window { start, end, items }, vector): (Window<Feature>, Embedding)| Embedded {
         window: Window { start, end, items: Vec::new() },
@@ -112,13 +144,48 @@ async fn pool(model: &VideoModel, windows: Vec<Window<Feature>>, keep: bool) -> 
     Ok(windows.into_iter().zip(vectors).map(embedded).collect())
 }
 
-async fn encode(model: &VideoModel, windows: Vec<Window<Frame>>) -> Result<Vec<Embedded>, EmbedError> {
+async fn encode(
+    model: &VideoModel,
+    windows: Vec<Window<Frame>>,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<Embedded>, IngestError> {
+    let (windows, vectors) = vectors(windows, async |windows| model.encode(windows).await, problems).await?;
+    let embedded = |(Window { start, end, .. }, vector)| Embedded {
+        window: Window { start, end, items: Vec::new() },
+        vector,
+        caption: None,
+        features: Vec::new(),
+    };
+    Ok(windows.into_iter().zip(vectors).map(embedded).collect())
+}
+
+/// The windows with a vector each. One to which the model gives no direction (as it may for a black picture) is a problem
+/// of that window: the others go on without it.
+async fn vectors<T: Clone>(
+    windows: Vec<Window<T>>,
+    encode: impl AsyncFn(Vec<Window<T>>) -> Result<Vec<Embedding>, EmbedError>,
+    problems: &mut Vec<Problem>,
+) -> Result<(Vec<Window<T>>, Vec<Embedding>), IngestError> {
     if windows.is_empty() {
-        return Ok(Vec::new());
+        return Ok((windows, Vec::new()));
     }
-    let spans: Vec<_> = windows.iter().map(|w| Window { start: w.start, end: w.end, items: Vec::new() }).collect();
-    let vectors = model.encode(windows).await?;
-    let embedded =
-        |(window, vector): (Window<()>, Embedding)| Embedded { window, vector, caption: None, features: Vec::new() };
-    Ok(spans.into_iter().zip(vectors).map(embedded).collect())
+    match encode(windows.clone()).await {
+        Ok(vectors) => return Ok((windows, vectors)),
+        Err(EmbedError::NoDirection { .. }) => {}
+        Err(error) => return Err(IngestError::refused(&error)),
+    }
+    let (mut kept, mut vectors) = (Vec::new(), Vec::new());
+    for window in windows {
+        match encode(vec![window.clone()]).await {
+            Ok(one) => {
+                kept.push(window);
+                vectors.extend(one);
+            }
+            Err(error @ EmbedError::NoDirection { .. }) => {
+                problems.push(Problem::new(ProblemKind::NoDirection, error.to_string()).between(window.start, window.end));
+            }
+            Err(error) => return Err(IngestError::refused(&error)),
+        }
+    }
+    Ok((kept, vectors))
 }

@@ -4,9 +4,8 @@
 pub mod moments;
 pub mod rerank;
 
-use std::sync::Arc;
-
 use crate::embed::{EmbedError, Embedding};
+use crate::ledger::{Ledger, LedgerError};
 use crate::store::{Filter, Hit, Query, StoreError, VectorStore, Wanted};
 use moments::{Heights, Moment};
 
@@ -25,11 +24,38 @@ pub enum SearchError {
     Embed(#[from] EmbedError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     #[error(
         "{without} of {of} candidates have no frame features in the store: index their files again, with \
          index.frame_features unset or true"
     )]
     NoFeatures { without: usize, of: usize },
+}
+
+/// A collection, and the ledger that knows which of its records may be shown.
+pub struct Shelf<'a> {
+    pub store: &'a dyn VectorStore,
+    pub ledger: &'a Ledger,
+    pub collection: &'a str,
+}
+
+impl Shelf<'_> {
+    /// The nearest records that may be shown. Those that may not (of media that a lost ledger knew, or that are being
+    /// replaced) are few as a rule, so they are found among the hits and left out by name when asking again.
+    pub async fn find(&self, mut query: Query) -> Result<Vec<Hit>, SearchError> {
+        loop {
+            let hits = self.store.search(&query).await?;
+            let mut whose: Vec<_> = hits.iter().map(|hit| (hit.payload.media_id, hit.payload.plan.clone())).collect();
+            whose.sort();
+            whose.dedup();
+            let hidden = self.ledger.hidden(self.collection, whose).await?;
+            if hidden.is_empty() {
+                return Ok(hits);
+            }
+            query.filter.hidden.extend(hidden);
+        }
+    }
 }
 
 /// What to look for: the wanted vector, less the unwanted ones.
@@ -45,15 +71,16 @@ pub fn combine(wanted: &Embedding, unwanted: &[Embedding]) -> Result<Embedding, 
 
 /// At most `limit` moments that answer best, best first; their scores are those of [`Wanted`].
 pub async fn search(
-    store: &Arc<dyn VectorStore>,
+    shelf: &Shelf<'_>,
     wanted: &Wanted,
     filter: Filter,
     limit: usize,
 ) -> Result<Vec<Moment>, SearchError> {
     let mut candidates = (limit * CANDIDATES_PER_MOMENT).max(MIN_CANDIDATES);
     loop {
-        let find =
-            async |wanted: Wanted| store.search(&Query { wanted, limit: candidates, filter: filter.clone() }).await;
+        let find = async |wanted: Wanted| {
+            shelf.find(Query { wanted, limit: candidates, filter: filter.clone() }).await
+        };
         let hits: Vec<Hit> = find(wanted.clone()).await?;
         let moments = match wanted {
             Wanted::Vector(_) => moments::merge(&hits, &[Heights::above_median(&hits)], limit),

@@ -33,7 +33,7 @@ pub struct Windows<T> {
     /// At most this many items in a window; more are thinned evenly.
     max_items: usize,
     /// Number of the next window on the grid.
-    next: u32,
+    next: u64,
     /// End of the last full window given out.
     covered: Duration,
     items: VecDeque<(Duration, T)>,
@@ -42,7 +42,7 @@ pub struct Windows<T> {
 impl<T: Clone> Windows<T> {
     /// `first` is the number of the first window wanted: 0, or where an interrupted run goes on. Items before
     /// [`Windows::from`] need not be pushed.
-    pub fn new(span: Span, max_items: usize, first: u32) -> Self {
+    pub fn new(span: Span, max_items: usize, first: u64) -> Self {
         if let Span::Sliding { length, stride } = span {
             assert!(!stride.is_zero() && stride <= length, "stride must lie between zero and the window's length");
         }
@@ -58,8 +58,9 @@ impl<T: Clone> Windows<T> {
     }
 
     /// Number of the last full window that can be given out again without items before its start: where to resume.
-    pub fn resume_at(&self) -> u32 {
-        self.next.saturating_sub(1)
+    pub fn resume_at(&self) -> (u64, Duration) {
+        let number = self.next.saturating_sub(1);
+        (number, self.start_of(number))
     }
 
     /// Takes the next item and gives the windows that it completes. Items must come in the order of their time.
@@ -116,10 +117,10 @@ impl<T: Clone> Windows<T> {
         Some(Window { start, end, items })
     }
 
-    fn start_of(&self, number: u32) -> Duration {
+    fn start_of(&self, number: u64) -> Duration {
         match self.span {
             Span::Whole => Duration::ZERO,
-            Span::Sliding { stride, .. } => stride * number,
+            Span::Sliding { stride, .. } => stride * (number as u32),
         }
     }
 }
@@ -134,7 +135,7 @@ mod tests {
         Duration::from_millis(value)
     }
 
-    fn cut(span: Span, times: &[u64], end: u64, first: u32) -> Vec<Window<u64>> {
+    fn cut(span: Span, times: &[u64], end: u64, first: u64) -> Vec<Window<u64>> {
         let mut windows = Windows::new(span, usize::MAX, first);
         let from = windows.from();
         let mut all = Vec::new();
@@ -227,7 +228,7 @@ mod tests {
             for time in times.iter().take(stop) {
                 before.extend(interrupted.push(ms(*time), *time));
             }
-            let rest = cut(sliding(length, stride), &times, end, interrupted.resume_at());
+            let rest = cut(sliding(length, stride), &times, end, interrupted.resume_at().0);
             let mut spans: Vec<_> = before.iter().chain(&rest).map(|w| (w.start, w.end, w.items.clone())).collect();
             spans.sort();
             spans.dedup();

@@ -1,0 +1,222 @@
+//! All that clipseek keeps: the ledger, the records in their collections, the pictures. What changes more than one of
+//! them is done here, in the order that keeps them true whenever the process dies:
+//!
+//! - Records are written under a row of the ledger that exists already, and are called done after the store confirmed.
+//! - Records leave in three steps: the ledger calls them leaving, the store deletes and confirms, the ledger forgets.
+//! - A new label is in the ledger first, marked as not yet annotated, then in the records.
+//!
+//! What was interrupted between two steps is a debt that [`Archive::settle`] pays.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::OwnedMutexGuard;
+
+use crate::ledger::{Ledger, LedgerError, Owned, Progress, ProgressState, Said};
+use crate::source::MediaId;
+use crate::store::{Annotation, Catalog, CollectionSpec, Selection, StoreError, Tally, VectorStore};
+use crate::thumbs::{self, Thumbs};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("{path}: {error}")]
+    Disk { path: PathBuf, error: io::Error },
+}
+
+pub struct Archive {
+    pub ledger: Ledger,
+    pub thumbs: Thumbs,
+    catalog: Arc<dyn Catalog>,
+    open: tokio::sync::Mutex<HashMap<String, Arc<dyn VectorStore>>>,
+    /// Media that somebody is writing or removing right now.
+    busy: Mutex<HashMap<MediaId, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// Held while the records of a medium are written or removed.
+pub struct Alone {
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Archive {
+    /// Opens no collection yet.
+    pub fn new(ledger: Ledger, thumbs: Thumbs, catalog: Arc<dyn Catalog>) -> Self {
+        Self { ledger, thumbs, catalog, open: tokio::sync::Mutex::default(), busy: Mutex::default() }
+    }
+
+    pub fn catalog(&self) -> &dyn Catalog {
+        self.catalog.as_ref()
+    }
+
+    /// The collection of a bundle, made where it is missing; the owner is this archive's ledger whatever `spec` says.
+    pub async fn collection(&self, spec: CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
+        let mut open = self.open.lock().await;
+        if let Some(store) = open.get(&spec.name) {
+            return Ok(Arc::clone(store));
+        }
+        let spec = CollectionSpec { owner: self.ledger.owner(), ..spec };
+        let store = self.catalog.open(&spec).await?;
+        open.insert(spec.name, Arc::clone(&store));
+        Ok(store)
+    }
+
+    /// A collection by its name alone: removing and checking need no bundle. `None`: there is no such collection.
+    pub async fn existing(&self, name: &str) -> Result<Option<Arc<dyn VectorStore>>, StoreError> {
+        let mut open = self.open.lock().await;
+        if let Some(store) = open.get(name) {
+            return Ok(Some(Arc::clone(store)));
+        }
+        let store = self.catalog.open_existing(name, self.ledger.owner()).await?;
+        if let Some(store) = &store {
+            open.insert(name.to_owned(), Arc::clone(store));
+        }
+        Ok(store)
+    }
+
+    /// Waits until nobody else writes or removes records of this medium.
+    pub async fn alone(&self, media: MediaId) -> Alone {
+        Alone { _turn: self.turn(media).lock_owned().await }
+    }
+
+    /// `None` where somebody does, who settles what is left to do when they are done.
+    fn try_alone(&self, media: MediaId) -> Option<Alone> {
+        self.turn(media).try_lock_owned().ok().map(|turn| Alone { _turn: turn })
+    }
+
+    fn turn(&self, media: MediaId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = busy.get(&media).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        busy.insert(media, Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Deletes the records that the ledger calls leaving, and brings labels and tags to the records that lack them.
+    /// Returns how many records went. Opens no collection where there is nothing to do.
+    pub async fn settle(&self) -> Result<u64, ArchiveError> {
+        let mut leaving: BTreeMap<String, Vec<Owned>> = BTreeMap::new();
+        for content in self.ledger.leaving().await? {
+            leaving.entry(content.collection.clone()).or_default().push(content);
+        }
+        let mut gone = 0;
+        for contents in leaving.into_values() {
+            gone += self.remove(contents).await?;
+        }
+        self.annotate().await?;
+        Ok(gone)
+    }
+
+    /// Contents of one collection.
+    async fn remove(&self, contents: Vec<Owned>) -> Result<u64, ArchiveError> {
+        let Some(first) = contents.first() else { return Ok(0) };
+        let store = self.existing(&first.collection).await?;
+        let (mut turns, mut removed, mut gone) = (Vec::new(), Vec::new(), 0);
+        for content in contents {
+            let Some(turn) = self.try_alone(content.media_id) else { continue };
+            if !self.ledger.is_leaving(&content).await? {
+                continue;
+            }
+            if let Some(store) = &store {
+                gone += store.delete(&Selection::plan(content.media_id, &content.plan)).await?;
+            }
+            turns.push(turn);
+            removed.push(content);
+        }
+        if let (Some(store), true) = (&store, gone > 0) {
+            store.flush().await?;
+        }
+        for content in removed {
+            self.forget(content).await?;
+        }
+        Ok(gone)
+    }
+
+    /// The same for one content whose medium the caller has for itself.
+    pub async fn remove_one(&self, content: Owned, _alone: &Alone) -> Result<(), ArchiveError> {
+        if let Some(store) = self.existing(&content.collection).await?
+            && store.delete(&Selection::plan(content.media_id, &content.plan)).await? > 0
+        {
+            store.flush().await?;
+        }
+        self.forget(content).await
+    }
+
+    /// The records have left: so do the pictures, and then the ledger's memory of them.
+    async fn forget(&self, content: Owned) -> Result<(), ArchiveError> {
+        let key = thumbs::Key::of(&content);
+        self.thumbs.remove_part(&key).map_err(|error| self.disk(error))?;
+        let rest = self.ledger.progress(content.media_id, &content.collection).await?;
+        if !rest.iter().any(|progress| progress.state == ProgressState::Done) {
+            self.thumbs.remove(&key).map_err(|error| self.disk(error))?;
+        }
+        Ok(self.ledger.left(content).await?)
+    }
+
+    /// All pictures of a medium in a collection, whatever their plan.
+    pub fn remove_pictures(&self, media_id: MediaId, collection: &str) -> Result<(), ArchiveError> {
+        let key = thumbs::Key::of(&Owned { media_id, collection: collection.to_owned(), plan: String::new() });
+        self.thumbs.remove(&key).map_err(|error| self.disk(error))
+    }
+
+    async fn annotate(&self) -> Result<(), ArchiveError> {
+        for (media, said, collections) in self.ledger.to_annotate().await? {
+            let Some(_turn) = self.try_alone(media) else { continue };
+            let annotation = Annotation { label: said.label.clone(), tags: said.tags.clone() };
+            for collection in collections {
+                if let Some(store) = self.existing(&collection).await? {
+                    store.annotate(media, &annotation).await?;
+                    store.flush().await?;
+                }
+            }
+            self.ledger.annotated(media, said).await?;
+        }
+        Ok(())
+    }
+
+    /// What a store holds of a content that the ledger does not know, such as after the ledger was lost: all of its
+    /// records under this plan, where they are complete, and what is said of it there. Records of other plans leave.
+    pub async fn take_up(&self, store: &dyn VectorStore, content: &Owned) -> Result<Option<(Progress, Said)>, ArchiveError> {
+        let mut plans: BTreeMap<String, (Tally, Option<Tally>)> = BTreeMap::new();
+        let of_medium = Selection::medium(content.media_id);
+        let (mut after, mut any) = (None, None);
+        loop {
+            let page = store.keys(Some(&of_medium), after, PAGE).await?;
+            for key in page.items {
+                any = Some(key.id).filter(|_| key.plan == content.plan).or(any);
+                let (found, complete) = plans.entry(key.plan).or_default();
+                found.add(key.id);
+                *complete = complete.or(key.complete);
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let wanted = plans.remove(&content.plan);
+        if !plans.is_empty() {
+            self.ledger.retire_unknown(content.clone(), plans.into_keys().collect()).await?;
+        }
+        let (Some((tally, Some(complete))), Some(any)) = (wanted, any) else { return Ok(None) };
+        let Some(record) = store.get(any).await?.filter(|_| tally == complete) else { return Ok(None) };
+        let last_picture = self.thumbs.last(&thumbs::Key::of(content)).map_err(|error| self.disk(error))?;
+        let plan = content.plan.clone();
+        let progress =
+            Progress { plan, state: ProgressState::Done, resume_at: 0, tally, last_picture, problems: Vec::new() };
+        Ok(Some((progress, Said { label: record.payload.label, tags: record.payload.tags })))
+    }
+
+    fn disk(&self, error: io::Error) -> ArchiveError {
+        ArchiveError::Disk { path: self.thumbs.dir().to_path_buf(), error }
+    }
+}
+
+/// Records looked at in one go.
+const PAGE: usize = 10_000;

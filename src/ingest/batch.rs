@@ -1,0 +1,141 @@
+//! Many media side by side: what ends a file, what ends the run, and the sum of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Event, Ingest, IngestError, Report, WorkItem};
+use crate::decode::{Problem, Sampling};
+use crate::ledger::{Failure, FailureKind};
+use crate::source::Stat;
+
+/// After so many files in a row that the model did not take, it is not the files' fault.
+const MODEL_FAILURES_IN_A_ROW: u32 = 5;
+
+/// The sum of a run.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub indexed: u64,
+    pub unchanged: u64,
+    /// Content known under another name.
+    pub known: u64,
+    pub windows: u64,
+    /// Length of the footage indexed in this run.
+    pub footage: Duration,
+    pub decode_cpu_secs: f64,
+    /// How many of the indexed files were sampled in which way.
+    pub sampling: BTreeMap<Sampling, u64>,
+    pub failed: Vec<(PathBuf, Failure)>,
+    pub with_problems: Vec<(PathBuf, Vec<Problem>)>,
+    pub out_of_scope: Vec<PathBuf>,
+    /// Files stopped in the middle, and where they go on.
+    pub interrupted: Vec<(PathBuf, Duration)>,
+    /// Files not begun.
+    pub left: u64,
+    /// What ended the run before its time.
+    pub fatal: Option<IngestError>,
+}
+
+/// Indexes files, `jobs` at a time, the most urgent first. A bad file is noted and the rest goes on; an error that every
+/// file would meet ends the run. When `stop` is cancelled nothing new begins and files in flight are checkpointed.
+pub async fn run(ingest: &Arc<Ingest>, mut items: Vec<WorkItem>, jobs: usize, stop: &CancellationToken) -> Totals {
+    // Stable: within one priority the order is that of the caller.
+    items.sort_by_key(|item| std::cmp::Reverse(item.priority));
+    let mut totals = Totals::default();
+    let mut queue = items.into_iter();
+    let mut running = JoinSet::new();
+    // Ends with the run that was asked to stop, and by itself on an error that every file would meet.
+    let halt = stop.child_token();
+    let mut model_failures = 0;
+    loop {
+        while running.len() < jobs && !halt.is_cancelled() {
+            let Some(item) = queue.next() else { break };
+            let (ingest, stop) = (Arc::clone(ingest), halt.clone());
+            running.spawn(async move {
+                let result = guarded(&ingest, &item, &stop).await;
+                (item, result)
+            });
+        }
+        let Some(ended) = running.join_next().await else { break };
+        let Ok((item, result)) = ended else { continue };
+        let error = match result {
+            Ok(report) => {
+                ingest.observer.event(Event::Ended { path: &item.path, report: &report });
+                model_failures = if matches!(report, Report::Indexed(_)) { 0 } else { model_failures };
+                totals.add(item.path, report);
+                continue;
+            }
+            Err(IngestError::File(failure)) => {
+                ingest.observer.event(Event::Failed { path: &item.path, reason: &failure.reason });
+                model_failures = if failure.kind == FailureKind::Model { model_failures + 1 } else { 0 };
+                let gives_up = IngestError::ModelGivesUp { count: model_failures, reason: failure.reason.clone() };
+                let noted = note(ingest, &item, failure.clone()).await;
+                totals.failed.push((item.path, failure));
+                match noted {
+                    Err(error) => error,
+                    Ok(()) if model_failures >= MODEL_FAILURES_IN_A_ROW => gives_up,
+                    Ok(()) => continue,
+                }
+            }
+            Err(error) => {
+                totals.left += 1;
+                error
+            }
+        };
+        totals.fatal.get_or_insert(error);
+        halt.cancel();
+    }
+    totals.left += queue.count() as u64;
+    totals.failed.sort_by(|a, b| a.0.cmp(&b.0));
+    totals.with_problems.sort_by(|a, b| a.0.cmp(&b.0));
+    totals
+}
+
+/// A panic is the fault of one file until it is shown to be more.
+async fn guarded(ingest: &Arc<Ingest>, item: &WorkItem, stop: &CancellationToken) -> Result<Report, IngestError> {
+    let work = tokio::spawn({
+        let (ingest, item, stop) = (Arc::clone(ingest), item.clone(), stop.clone());
+        async move { ingest.item(&item, &stop).await }
+    });
+    work.await
+        .unwrap_or_else(|panic| Err(IngestError::file(FailureKind::Internal, format!("internal error: {panic}"))))
+}
+
+/// Remembers why a file failed, and lets go of what was written of it.
+async fn note(ingest: &Ingest, item: &WorkItem, failure: Failure) -> Result<(), IngestError> {
+    let path = item.path.clone();
+    let stat = super::blocking(move || Stat::of(&path)).await.ok();
+    let collection = ingest.bundle.collection();
+    ingest.archive.ledger.fail(&item.path, &collection, stat, failure, item.said.clone()).await?;
+    ingest.archive.settle().await?;
+    Ok(())
+}
+
+impl Totals {
+    fn add(&mut self, path: PathBuf, report: Report) {
+        match report {
+            Report::Unchanged => self.unchanged += 1,
+            Report::Known => self.known += 1,
+            Report::Interrupted { at } => self.interrupted.push((path, at)),
+            Report::Indexed(indexed) => {
+                self.indexed += 1;
+                self.windows += indexed.windows;
+                self.footage += indexed.duration;
+                self.decode_cpu_secs += indexed.decode_cpu_secs;
+                if let Some(sampling) = indexed.sampling {
+                    *self.sampling.entry(sampling).or_default() += 1;
+                }
+                if !indexed.problems.is_empty() {
+                    self.with_problems.push((path.clone(), indexed.problems));
+                }
+                if indexed.out_of_scope {
+                    self.out_of_scope.push(path);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One medium on its way: from the decoder's frames to records in the store, and the ledger behind them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Local, Timelike};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::embedder::{Embedded, Embedder};
+use super::{Event, Indexed, Ingest, IngestError, Report, WorkItem, blocking};
+use crate::decode::{DecodeError, Decoder, Frame, Outcome, Probe, Problem, Request};
+use crate::ledger::{FailureKind, MediaRow, Owned, Progress, ProgressState};
+use crate::source::Stat;
+use crate::store::{Payload, Record, Tally, VectorStore};
+use crate::thumbs;
+
+/// Frames between the decoder and the model, per medium; more wait in the decoder.
+const FRAMES_IN_FLIGHT: usize = 32;
+/// Records handed to the store at once.
+const RECORDS_PER_UPSERT: usize = 128;
+
+/// What the decoding thread sends.
+enum Decoded {
+    Probe(Probe),
+    Frame(Frame),
+    End(Outcome),
+    Failed(DecodeError),
+}
+
+/// Decodes, embeds and stores what the ledger says is missing of a content that lies at the item's path.
+pub(super) async fn index(
+    ingest: &Ingest,
+    item: &WorkItem,
+    stat: Stat,
+    content: &Owned,
+    progress: Progress,
+    row: MediaRow,
+    stop: &CancellationToken,
+) -> Result<Report, IngestError> {
+    let mut medium = Medium::open(ingest, item, stat, content, progress, row).await?;
+    let request = Request {
+        path: item.path.clone(),
+        want: item.plan.want.clone(),
+        sampling: item.plan.sampling,
+        tolerance: item.plan.tolerance,
+        from: medium.embedder.from(),
+        pixels: ingest.bundle.pixel_spec(),
+        thumbnail_px: Some(ingest.options.thumbnail_px),
+    };
+    // Whatever ends this function ends the decoder, too.
+    let halt = stop.child_token();
+    let _halt = halt.clone().drop_guard();
+    let mut decoded = decode(Arc::clone(&ingest.decoder), request, halt);
+    loop {
+        let first = decoded.recv().await.unwrap_or(Decoded::Failed(DecodeError::Crashed("its thread ended".into())));
+        let mut frames = Vec::new();
+        let mut next = Some(first);
+        // All that is waiting, so that the model gets it at once.
+        while let Some(Decoded::Frame(frame)) = next {
+            frames.push(frame);
+            next = if frames.len() < FRAMES_IN_FLIGHT { decoded.try_recv().ok() } else { None };
+        }
+        medium.frames(frames).await?;
+        match next {
+            None | Some(Decoded::Frame(_)) => {}
+            Some(Decoded::Probe(probe)) => medium.probed(probe).await?,
+            Some(Decoded::End(outcome)) => return medium.finish(&outcome).await.map(Report::Indexed),
+            // What is done is kept where this was asked for; else it is the medium's fault.
+            Some(Decoded::Failed(_)) if stop.is_cancelled() => {
+                medium.checkpoint().await?;
+                return Ok(Report::Interrupted { at: medium.reached });
+            }
+            Some(Decoded::Failed(error)) => return Err(error.into()),
+        }
+    }
+}
+
+struct Medium<'a> {
+    ingest: &'a Ingest,
+    item: &'a WorkItem,
+    stat: Stat,
+    content: &'a Owned,
+    row: MediaRow,
+    store: Arc<dyn VectorStore>,
+    embedder: Embedder,
+    pictures: thumbs::Writer,
+    pending: Vec<Record>,
+    /// The last record that was handed to the store: if nothing comes behind it, it is written again as the last one.
+    last: Option<Record>,
+    tally: RunningTally,
+    problems: Vec<Problem>,
+    frames: u64,
+    reached: Duration,
+    saved: Instant,
+}
+
+impl<'a> Medium<'a> {
+    async fn open(
+        ingest: &'a Ingest,
+        item: &'a WorkItem,
+        stat: Stat,
+        content: &'a Owned,
+        progress: Progress,
+        row: MediaRow,
+    ) -> Result<Self, IngestError> {
+        let (store, model) = (ingest.store.get().await?, ingest.model.get().await?);
+        let embedder = Embedder::new(&ingest.bundle, model, &item.plan, progress.resume_at);
+        let spacing = ingest.options.thumbnail_spacing;
+        let spacing = item.plan.stride().map_or(spacing, |stride| stride.max(spacing));
+        let key = thumbs::Key::of(content);
+        let pictures = ingest.archive.thumbs.writer(&key, embedder.from(), spacing).map_err(|error| disk(ingest, error))?;
+        Ok(Self {
+            ingest,
+            item,
+            stat,
+            content,
+            row,
+            store,
+            reached: embedder.from(),
+            embedder,
+            pictures,
+            pending: Vec::new(),
+            last: None,
+            tally: RunningTally { settled: progress.tally, recent: VecDeque::new() },
+            problems: progress.problems,
+            frames: 0,
+            saved: Instant::now(),
+        })
+    }
+
+    async fn probed(&mut self, probe: Probe) -> Result<(), IngestError> {
+        self.ingest.observer.event(Event::Probed { path: &self.item.path, probe: &probe });
+        self.ingest.archive.ledger.probed(self.content.media_id, probe.clone()).await?;
+        self.row.probe = Some(probe);
+        Ok(())
+    }
+
+    async fn frames(&mut self, mut frames: Vec<Frame>) -> Result<(), IngestError> {
+        let Some(last) = frames.last().map(|frame| frame.pts) else { return Ok(()) };
+        for frame in &mut frames {
+            if let Some(thumbnail) = frame.thumbnail.take() {
+                self.pictures.add(frame.pts, &thumbnail).map_err(|error| disk(self.ingest, error))?;
+            }
+        }
+        let count = frames.len();
+        self.frames += count as u64;
+        let embedded = self.embedder.push(frames, &mut self.problems).await?;
+        self.keep(embedded);
+        if self.pending.len() >= RECORDS_PER_UPSERT {
+            self.upsert().await?;
+        }
+        self.reached = last;
+        self.ingest.observer.event(Event::Advanced { path: &self.item.path, pts: last, frames: count });
+        if self.saved.elapsed() >= self.ingest.options.checkpoint_every {
+            self.checkpoint().await?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, embedded: Vec<Embedded>) {
+        for embedded in embedded {
+            let record = self.record(embedded);
+            self.tally.add(record.payload.start, record.id);
+            self.pending.push(record);
+        }
+    }
+
+    fn record(&self, Embedded { window, vector, caption, features }: Embedded) -> Record {
+        let recorded = self.row.probe.as_ref().and_then(|probe| probe.recorded_at_ms);
+        let wall_ms = recorded.map(|at| at.saturating_add(i64::try_from(window.start.as_millis()).unwrap_or(i64::MAX)));
+        let payload = Payload {
+            media_id: self.content.media_id,
+            source: None,
+            label: self.row.said.label.clone(),
+            tags: self.row.said.tags.clone(),
+            start: window.start,
+            end: window.end,
+            wall_ms,
+            minute_of_day: wall_ms.and_then(minute_of_day),
+            caption,
+            plan: self.content.plan.clone(),
+            complete: None,
+        };
+        Record::new(self.ingest.bundle.hash(), vector, payload, features)
+    }
+
+    async fn upsert(&mut self) -> Result<(), IngestError> {
+        if !self.pending.is_empty() {
+            self.store.upsert(&self.pending).await?;
+            self.last = self.pending.pop();
+            self.pending.clear();
+        }
+        Ok(())
+    }
+
+    /// Makes what is done durable: pictures and store first, the ledger behind them.
+    async fn checkpoint(&mut self) -> Result<(), IngestError> {
+        self.pictures.flush().map_err(|error| disk(self.ingest, error))?;
+        self.upsert().await?;
+        self.store.flush().await?;
+        let (resume_at, from) = self.embedder.resume_at();
+        let tally = self.tally.before(from);
+        let ledger = &self.ingest.archive.ledger;
+        ledger.checkpoint(self.content.clone(), resume_at, tally, self.problems.clone()).await?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    async fn finish(mut self, outcome: &Outcome) -> Result<Indexed, IngestError> {
+        let path = self.item.path.clone();
+        if blocking(move || Stat::of(&path)).await.ok() != Some(self.stat) {
+            let reason = "changed while it was read; index it again when it is complete";
+            return Err(IngestError::file(FailureKind::ChangedWhileRead, reason));
+        }
+        if self.frames == 0 && self.embedder.from().is_zero() {
+            return Err(IngestError::file(FailureKind::Damaged, "damaged: no frame could be decoded"));
+        }
+        let embedded = self.embedder.finish(outcome.end, &mut self.problems).await?;
+        self.keep(embedded);
+        let tally = self.tally.before(Duration::MAX);
+        if self.pending.is_empty() {
+            self.pending.extend(self.last.take());
+        }
+        if let Some(last) = self.pending.last_mut() {
+            last.payload.complete = Some(tally);
+        }
+        self.upsert().await?;
+        let Self { ingest, item, content, pictures, store, embedder, mut problems, .. } = self;
+        let last_picture = pictures.finish().map_err(|error| disk(ingest, error))?;
+        store.flush().await?;
+        problems.extend(outcome.problems.iter().cloned());
+        let done = Progress {
+            plan: content.plan.clone(),
+            state: ProgressState::Done,
+            resume_at: 0,
+            tally,
+            last_picture,
+            problems: problems.clone(),
+        };
+        ingest.archive.ledger.finish(&item.path, self.stat, content.clone(), done).await?;
+        Ok(Indexed {
+            windows: tally.windows,
+            duration: outcome.end,
+            sampling: outcome.sampling,
+            problems,
+            decode_cpu_secs: outcome.cpu_secs,
+            out_of_scope: embedder.out_of_scope(),
+        })
+    }
+}
+
+/// Counts records although a resumed run gives the last ones again: those before the window where it would resume are
+/// settled.
+struct RunningTally {
+    settled: Tally,
+    recent: VecDeque<(Duration, Uuid)>,
+}
+
+impl RunningTally {
+    fn add(&mut self, start: Duration, id: Uuid) {
+        self.recent.push_back((start, id));
+    }
+
+    /// Of all windows that start before this time.
+    fn before(&mut self, time: Duration) -> Tally {
+        while let Some((_, id)) = self.recent.pop_front_if(|(start, _)| *start < time) {
+            self.settled.add(id);
+        }
+        self.settled
+    }
+}
+
+fn disk(ingest: &Ingest, error: std::io::Error) -> IngestError {
+    IngestError::Disk { path: ingest.archive.thumbs.dir().to_path_buf(), error }
+}
+
+/// In the zone of this machine: a container's time has none of its own.
+fn minute_of_day(wall_ms: i64) -> Option<u16> {
+    let time = DateTime::from_timestamp_millis(wall_ms)?.with_timezone(&Local);
+    u16::try_from(time.num_seconds_from_midnight() / 60).ok()
+}
+
+/// Runs the decoder on a thread of its own behind a bounded queue.
+fn decode(decoder: Arc<dyn Decoder>, request: Request, stop: CancellationToken) -> mpsc::Receiver<Decoded> {
+    let (sender, receiver) = mpsc::channel(FRAMES_IN_FLIGHT);
+    tokio::task::spawn_blocking(move || {
+        let send = |item| sender.blocking_send(item).is_ok();
+        let mut frames = match decoder.open(&request, stop) {
+            Ok(frames) => frames,
+            Err(error) => {
+                send(Decoded::Failed(error));
+                return;
+            }
+        };
+        if !send(Decoded::Probe(frames.probe().clone())) {
+            return;
+        }
+        for frame in frames.by_ref() {
+            let item = match frame {
+                Ok(frame) => Decoded::Frame(frame),
+                Err(error) => Decoded::Failed(error),
+            };
+            if !send(item) {
+                return;
+            }
+        }
+        if let Some(outcome) = frames.outcome() {
+            send(Decoded::End(outcome.clone()));
+        }
+    });
+    receiver
+}

@@ -1,0 +1,112 @@
+//! What `verify` asks of the ledger, page by page, and what it does where ledger and store disagree.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::params;
+
+use super::progress::{owned, release};
+use super::rows::{self, FILE, PROGRESS};
+use super::{FileRow, Ledger, Owned, Progress, Result};
+use crate::source::MediaId;
+
+/// Records as the ledger has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    pub content: Owned,
+    pub progress: Progress,
+    /// Whether a path stands for them, or will when they are done.
+    pub is_wanted: bool,
+}
+
+impl Ledger {
+    /// The next claims behind `after`, in the order of collections and media.
+    pub async fn claims(&self, after: Option<Owned>, limit: usize) -> Result<Vec<Claim>> {
+        let (collection, media, plan) =
+            after.map_or_else(Default::default, |after| (after.collection, after.media_id.0, after.plan));
+        self.read(move |db| {
+            db.prepare_cached(&format!(
+                "SELECT media_id, collection, plan, {PROGRESS},
+                     state = 'leaving'
+                     OR EXISTS (SELECT 1 FROM files f WHERE f.next_media_id = p.media_id AND f.collection = p.collection)
+                     OR state = 'done' AND EXISTS (
+                         SELECT 1 FROM files f WHERE f.media_id = p.media_id AND f.collection = p.collection)
+                 FROM progress p WHERE (collection, media_id, plan) > (?, ?, ?)
+                 ORDER BY collection, media_id, plan LIMIT ?"
+            ))?
+            .query_map(params![collection, media, plan, limit], |row| {
+                Ok(Claim { content: owned(row)?, progress: rows::progress(row, 3)?, is_wanted: row.get(10)? })
+            })?
+            .collect()
+        })
+        .await
+    }
+
+    /// Whether the ledger knows anything of this content in this collection.
+    pub async fn knows(&self, media: MediaId, collection: &str) -> Result<bool> {
+        Ok(!self.progress(media, collection).await?.is_empty())
+    }
+
+    /// Files that say they are indexed, or being indexed, without any records claimed for it.
+    pub async fn files_without_claim(&self) -> Result<Vec<FileRow>> {
+        self.read(move |db| {
+            db.prepare_cached(&format!(
+                "SELECT {FILE} FROM files f WHERE
+                 media_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM progress p
+                     WHERE p.media_id = f.media_id AND p.collection = f.collection AND p.state = 'done')
+                 OR next_media_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM progress p
+                     WHERE p.media_id = f.next_media_id AND p.collection = f.collection AND p.state <> 'leaving')
+                 ORDER BY path, collection"
+            ))?
+            .query_map([], rows::file)?
+            .collect()
+        })
+        .await
+    }
+
+    /// The records of this content have been removed: its files are to be indexed again from the beginning, unless another
+    /// plan is on its way to replace them. Whatever was said of it stays.
+    pub async fn queue_again(&self, content: Owned) -> Result<()> {
+        self.write(move |db| {
+            let Owned { media_id: media, collection, plan } = &content;
+            db.execute(
+                "UPDATE progress SET resume_at = 0, windows = 0, ids = ?4, last_picture_ns = NULL, problems = '[]',
+                 state = CASE WHEN EXISTS (SELECT 1 FROM progress WHERE media_id = ?1 AND collection = ?2
+                     AND plan <> ?3 AND state = 'writing') THEN 'leaving' ELSE 'writing' END
+                 WHERE media_id = ?1 AND collection = ?2 AND plan = ?3",
+                params![media.0, collection, plan, 0_u128.to_be_bytes()],
+            )?;
+            db.execute(
+                "UPDATE files SET state = 'pending', kind = NULL, reason = NULL, media_id = NULL,
+                 next_media_id = coalesce(next_media_id, ?1) WHERE media_id = ?1 AND collection = ?2",
+                params![media.0, collection],
+            )?;
+            // Where all of its paths are on their way to other contents, nobody will take it up.
+            release(db, *media, collection)
+        })
+        .await
+    }
+
+    /// What no path stands for leaves.
+    pub async fn retire_claim(&self, content: Owned) -> Result<()> {
+        self.write(move |db| {
+            db.execute(
+                "UPDATE progress SET state = 'leaving' WHERE media_id = ? AND collection = ? AND plan = ?",
+                params![content.media_id.0, content.collection, content.plan],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Every path that the ledger knows, once, behind `after`.
+    pub async fn paths(&self, after: &Path, limit: usize) -> Result<Vec<PathBuf>> {
+        let after = after.to_path_buf();
+        self.read(move |db| {
+            db.prepare_cached("SELECT DISTINCT path FROM files WHERE path > ? ORDER BY path LIMIT ?")?
+                .query_map(params![after.as_os_str().as_bytes(), limit], |row| rows::path(row, 0))?
+                .collect()
+        })
+        .await
+    }
+}

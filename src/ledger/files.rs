@@ -1,0 +1,418 @@
+//! What paths stand for: a path is begun, finished, failed or forgotten, and with it the content that it stood for.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::progress::{Retire, insert_writing, read_progress, release, retire};
+use super::rows::{self, FILE, from_json, to_json, to_word};
+use super::{Failure, FileRow, Ledger, MediaRow, Owned, Progress, ProgressState, Result, Said};
+use crate::decode::Probe;
+use crate::source::{MediaId, Stat};
+
+/// What has to be done for a content that lies at a path.
+#[derive(Debug, PartialEq)]
+pub enum Began {
+    /// All of its records are in the store already; the path stands for it now.
+    Known,
+    /// It is to be written, from the window where an earlier run stopped.
+    /// `is_new`: the ledger knew no records of it in this collection.
+    Writing { progress: Progress, row: MediaRow, is_new: bool },
+    /// Records under the same plan are on their way out: begin again when they have left.
+    Leaving(Owned),
+}
+
+impl Ledger {
+    pub async fn file(&self, path: &Path, collection: &str) -> Result<Option<FileRow>> {
+        let (path, collection) = (path.to_path_buf(), collection.to_owned());
+        self.read(move |db| read_file(db, &path, &collection)).await
+    }
+
+    /// Paths, each counted once per collection.
+    pub async fn count_files(&self) -> Result<u64> {
+        self.read(|db| db.query_row("SELECT count(*) FROM files", [], |row| row.get(0))).await
+    }
+
+    /// This path in every collection.
+    pub async fn files_at(&self, path: &Path) -> Result<Vec<FileRow>> {
+        let path = path.to_path_buf();
+        self.read(move |db| {
+            db.prepare_cached(&format!("SELECT {FILE} FROM files WHERE path = ? ORDER BY collection"))?
+                .query_map([path.as_os_str().as_bytes()], rows::file)?
+                .collect()
+        })
+        .await
+    }
+
+    /// Everywhere this content lies, or is being indexed from, in the order of paths.
+    pub async fn files_of(&self, media: MediaId) -> Result<Vec<FileRow>> {
+        self.read(move |db| {
+            db.prepare_cached(&format!(
+                "SELECT {FILE} FROM files WHERE media_id = ?1
+                 UNION SELECT {FILE} FROM files WHERE next_media_id = ?1 ORDER BY path, collection"
+            ))?
+            .query_map([media.0], rows::file)?
+            .collect()
+        })
+        .await
+    }
+
+    /// The next rows behind `after` in the order of paths, each with the progress that it shows: of what is done, else
+    /// of what is being written.
+    pub async fn listing(
+        &self,
+        after: Option<(PathBuf, String)>,
+        limit: usize,
+    ) -> Result<Vec<(FileRow, Option<Progress>)>> {
+        let (path, collection) = after.unwrap_or_default();
+        self.read(move |db| {
+            let files: Vec<FileRow> = db
+                .prepare_cached(&format!(
+                    "SELECT {FILE} FROM files WHERE (path, collection) > (?, ?) ORDER BY path, collection LIMIT ?"
+                ))?
+                .query_map(params![path.as_os_str().as_bytes(), collection, limit], rows::file)?
+                .collect::<rusqlite::Result<_>>()?;
+            let shown = |file: &FileRow| -> rusqlite::Result<Option<Progress>> {
+                let Some(media) = file.media_id.or(file.next_media_id) else { return Ok(None) };
+                let mut rows = read_progress(db, media, &file.collection)?;
+                rows.retain(|progress| progress.state != ProgressState::Leaving);
+                rows.sort_by_key(|progress| progress.state != ProgressState::Done);
+                Ok(rows.into_iter().next())
+            };
+            let row = |file: FileRow| -> rusqlite::Result<_> {
+                let progress = shown(&file)?;
+                Ok((file, progress))
+            };
+            files.into_iter().map(row).collect()
+        })
+        .await
+    }
+
+    /// What searches in this collection show for the paths that `matches` lets through.
+    pub async fn media_at(
+        &self,
+        collection: &str,
+        matches: impl Fn(&Path) -> bool + Send + 'static,
+    ) -> Result<Vec<MediaId>> {
+        let collection = collection.to_owned();
+        self.read(move |db| {
+            let mut statement = db.prepare_cached(
+                "SELECT path, coalesce(media_id, next_media_id) AS shown FROM files
+                 WHERE collection = ? AND shown IS NOT NULL",
+            )?;
+            let mut rows = statement.query([collection])?;
+            let mut media = Vec::new();
+            while let Some(row) = rows.next()? {
+                if matches(&rows::path(row, 0)?) {
+                    media.push(MediaId(row.get(1)?));
+                }
+            }
+            media.sort_unstable();
+            media.dedup();
+            Ok(media)
+        })
+        .await
+    }
+
+    /// What this path stands for, where neither file nor plan have changed since it was indexed.
+    pub async fn unchanged(
+        &self,
+        path: &Path,
+        stat: Stat,
+        collection: &str,
+        plan: &str,
+    ) -> Result<Option<(MediaId, Said)>> {
+        let (path, collection, plan) = (path.to_path_buf(), collection.to_owned(), plan.to_owned());
+        self.read(move |db| {
+            db.prepare_cached(
+                "SELECT f.media_id, m.label, m.tags FROM files f JOIN media m USING (media_id)
+                 JOIN progress p ON p.media_id = f.media_id AND p.collection = f.collection
+                 WHERE f.path = ? AND f.collection = ? AND f.state = 'indexed' AND f.size = ? AND f.modified_ns = ?
+                 AND p.plan = ? AND p.state = 'done'",
+            )?
+            .query_row(
+                params![path.as_os_str().as_bytes(), collection, stat.size, stat.modified_ns, plan],
+                |row| Ok((MediaId(row.get(0)?), Said { label: row.get(1)?, tags: from_json(row, 2)? })),
+            )
+            .optional()
+        })
+        .await
+    }
+
+    /// A content was found at a path. `said` is what is said of it now; what was said of it, of the path or of what
+    /// the path stood for is kept where nothing new is said.
+    pub async fn begin(&self, path: &Path, stat: Stat, content: Owned, said: Said) -> Result<Began> {
+        let path = path.to_path_buf();
+        self.write(move |db| {
+            let Owned { media_id: media, collection, plan } = &content;
+            let known = read_progress(db, *media, collection)?;
+            let is_new = known.is_empty();
+            let progress = known.into_iter().find(|row| row.plan == *plan);
+            if progress.as_ref().is_some_and(|progress| progress.state == ProgressState::Leaving) {
+                return Ok(Began::Leaving(content));
+            }
+            let before = read_file(db, &path, collection)?;
+            let row = describe(db, *media, before.as_ref(), said)?;
+            match progress {
+                Some(progress) if progress.state == ProgressState::Done => {
+                    put_indexed(db, &path, stat, *media, collection)?;
+                    release_replaced(db, before.as_ref(), *media)?;
+                    Ok(Began::Known)
+                }
+                progress => {
+                    let progress = match progress {
+                        Some(progress) => progress,
+                        None => insert_writing(db, &content)?,
+                    };
+                    db.execute(
+                        "INSERT INTO files (path, collection, size, modified_ns, state, next_media_id)
+                         VALUES (?1, ?2, ?3, ?4, 'pending', ?5)
+                         ON CONFLICT (path, collection) DO UPDATE SET state = 'pending', kind = NULL, reason = NULL,
+                         next_media_id = ?5, label = NULL, tags = '[]'",
+                        params![path.as_os_str().as_bytes(), collection, stat.size, stat.modified_ns, media.0],
+                    )?;
+                    let replaced = before.and_then(|file| file.next_media_id).filter(|next| next != media);
+                    if let Some(next) = replaced {
+                        release(db, next, collection)?;
+                    }
+                    Ok(Began::Writing { progress, row, is_new })
+                }
+            }
+        })
+        .await
+    }
+
+    /// All records of a medium are in the store, and the path now stands for it; its other plans are on their way out.
+    pub async fn finish(&self, path: &Path, stat: Stat, content: Owned, done: Progress) -> Result<()> {
+        let path = path.to_path_buf();
+        self.write(move |db| {
+            let Owned { media_id: media, collection, plan } = &content;
+            retire(db, *media, collection, &Retire::Except(plan))?;
+            db.execute(
+                "UPDATE progress SET state = 'done', resume_at = 0, windows = ?4, ids = ?5, last_picture_ns = ?6,
+                 problems = ?7 WHERE media_id = ?1 AND collection = ?2 AND plan = ?3",
+                params![
+                    media.0,
+                    collection,
+                    plan,
+                    done.tally.windows,
+                    done.tally.ids.to_be_bytes(),
+                    done.last_picture.map(|time| time.as_nanos() as u64),
+                    to_json(&done.problems)?
+                ],
+            )?;
+            let before = read_file(db, &path, collection)?;
+            put_indexed(db, &path, stat, *media, collection)?;
+            release_replaced(db, before.as_ref(), *media)
+        })
+        .await
+    }
+
+    /// The path could not be indexed. What it stood for until now stays; what was written of its new content leaves.
+    pub async fn fail(
+        &self,
+        path: &Path,
+        collection: &str,
+        stat: Option<Stat>,
+        failure: Failure,
+        said: Said,
+    ) -> Result<()> {
+        let (path, collection) = (path.to_path_buf(), collection.to_owned());
+        let stat = stat.unwrap_or(Stat { size: 0, modified_ns: 0 });
+        self.write(move |db| {
+            let before = read_file(db, &path, &collection)?;
+            let next = before.as_ref().and_then(|file| file.next_media_id);
+            let of_next = next.map(|next| read_media(db, next)).transpose()?.flatten().unwrap_or_default().said;
+            let said = said.or(before.map(|file| file.said).unwrap_or_default()).or(of_next);
+            db.execute(
+                "INSERT INTO files (path, collection, size, modified_ns, state, kind, reason, tries, label, tags)
+                 VALUES (?1, ?2, ?3, ?4, 'failed', ?5, ?6, 1, ?7, ?8)
+                 ON CONFLICT (path, collection) DO UPDATE SET size = ?3, modified_ns = ?4, state = 'failed', kind = ?5,
+                 reason = ?6, tries = tries + 1, label = ?7, tags = ?8, next_media_id = NULL",
+                params![
+                    path.as_os_str().as_bytes(),
+                    collection,
+                    stat.size,
+                    stat.modified_ns,
+                    to_word(failure.kind)?,
+                    failure.reason,
+                    said.label,
+                    to_json(&said.tags)?
+                ],
+            )?;
+            match next {
+                Some(next) => release(db, next, &collection),
+                None => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// These rows are known no more, and with the last path of a content its records leave.
+    pub async fn forget_files(&self, files: Vec<(PathBuf, String)>) -> Result<()> {
+        self.write(move |db| {
+            for (path, collection) in files {
+                let Some(file) = read_file(db, &path, &collection)? else { continue };
+                db.execute(
+                    "DELETE FROM files WHERE path = ? AND collection = ?",
+                    params![path.as_os_str().as_bytes(), collection],
+                )?;
+                for media in file.media_id.into_iter().chain(file.next_media_id) {
+                    release(db, media, &collection)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub async fn media(&self, media: MediaId) -> Result<Option<MediaRow>> {
+        self.read(move |db| read_media(db, media)).await
+    }
+
+    /// What the container says.
+    pub async fn probed(&self, media: MediaId, probe: Probe) -> Result<()> {
+        self.write(move |db| {
+            let probe = to_json(&probe)?;
+            db.execute("UPDATE media SET probe = ? WHERE media_id = ?", params![probe, media.0]).map(drop)
+        })
+        .await
+    }
+
+    /// Says something of a known medium, whose records say `of_records`: where that differs it becomes a debt
+    /// ([`Ledger::to_annotate`]).
+    pub async fn say(&self, media: MediaId, said: Said, of_records: Said) -> Result<()> {
+        self.write(move |db| put_said(db, media, &of_records, &said)).await
+    }
+
+    /// Media whose records do not have their label and tags yet, with the collections that hold them.
+    pub async fn to_annotate(&self) -> Result<Vec<(MediaId, Said, Vec<String>)>> {
+        self.read(|db| {
+            let media: Vec<(MediaId, Said)> = db
+                .prepare_cached("SELECT media_id, label, tags FROM media WHERE annotated = 0")?
+                .query_map([], |row| {
+                    Ok((MediaId(row.get(0)?), Said { label: row.get(1)?, tags: from_json(row, 2)? }))
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            let collections = |media: MediaId| -> rusqlite::Result<Vec<String>> {
+                db.prepare_cached(
+                    "SELECT DISTINCT collection FROM progress WHERE media_id = ? AND state <> 'leaving' ORDER BY collection",
+                )?
+                .query_map([media.0], |row| row.get(0))?
+                .collect()
+            };
+            media.into_iter().map(|(id, said)| Ok((id, said, collections(id)?))).collect()
+        })
+        .await
+    }
+
+    /// Its records have this label and these tags now.
+    pub async fn annotated(&self, media: MediaId, said: Said) -> Result<()> {
+        self.write(move |db| {
+            db.execute(
+                "UPDATE media SET annotated = 1 WHERE media_id = ? AND label IS ? AND tags = ?",
+                params![media.0, said.label, to_json(&said.tags)?],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Remembers which bundle a collection belongs to.
+    pub async fn add_collection(&self, name: &str, bundle: &str) -> Result<()> {
+        let (name, bundle) = (name.to_owned(), bundle.to_owned());
+        self.write(move |db| {
+            db.execute(
+                "INSERT INTO collections VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET bundle = ?2",
+                [name, bundle],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Collection and bundle names of everything ever indexed here.
+    pub async fn collections(&self) -> Result<Vec<(String, String)>> {
+        self.read(|db| {
+            db.prepare_cached("SELECT name, bundle FROM collections ORDER BY name")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+        .await
+    }
+}
+
+pub(super) fn read_file(db: &Connection, path: &Path, collection: &str) -> rusqlite::Result<Option<FileRow>> {
+    db.prepare_cached(&format!("SELECT {FILE} FROM files WHERE path = ? AND collection = ?"))?
+        .query_row(params![path.as_os_str().as_bytes(), collection], rows::file)
+        .optional()
+}
+
+fn read_media(db: &Connection, media: MediaId) -> rusqlite::Result<Option<MediaRow>> {
+    db.prepare_cached("SELECT label, tags, probe FROM media WHERE media_id = ?")?
+        .query_row([media.0], |row| {
+            let probe: Option<String> = row.get(2)?;
+            // A probe of another version is made anew when its file is indexed again.
+            let probe = probe.and_then(|probe| serde_json::from_str(&probe).ok());
+            Ok(MediaRow { said: Said { label: row.get(0)?, tags: from_json(row, 1)? }, probe })
+        })
+        .optional()
+}
+
+/// The row of a content about to be written or found, with what is said of it.
+fn describe(db: &Connection, media: MediaId, file: Option<&FileRow>, said: Said) -> rusqlite::Result<MediaRow> {
+    let known = read_media(db, media)?;
+    let of_path = file.map(|file| file.said.clone()).unwrap_or_default();
+    let of_content = match (&known, file.and_then(|file| file.media_id.or(file.next_media_id))) {
+        (Some(row), _) => row.said.clone(),
+        (None, Some(before)) => read_media(db, before)?.unwrap_or_default().said,
+        (None, None) => Said::default(),
+    };
+    let said = said.or(of_path).or(of_content);
+    match known {
+        Some(row) => {
+            if row.said != said {
+                put_said(db, media, &row.said, &said)?;
+            }
+            Ok(MediaRow { said, ..row })
+        }
+        None => {
+            db.execute(
+                "INSERT INTO media (media_id, label, tags) VALUES (?, ?, ?)",
+                params![media.0, said.label, to_json(&said.tags)?],
+            )?;
+            Ok(MediaRow { said, probe: None })
+        }
+    }
+}
+
+fn put_said(db: &Connection, media: MediaId, of_records: &Said, said: &Said) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE media SET label = ?, tags = ?, annotated = min(annotated, ?) WHERE media_id = ?",
+        params![said.label, to_json(&said.tags)?, of_records == said, media.0],
+    )
+    .map(drop)
+}
+
+fn put_indexed(db: &Connection, path: &Path, stat: Stat, media: MediaId, collection: &str) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT OR REPLACE INTO files (path, collection, size, modified_ns, state, media_id)
+         VALUES (?, ?, ?, ?, 'indexed', ?)",
+        params![path.as_os_str().as_bytes(), collection, stat.size, stat.modified_ns, media.0],
+    )
+    .map(drop)
+}
+
+/// What a path stood for before it stood for `media`, and what was to take its place.
+fn release_replaced(
+    db: &Connection,
+    before: Option<&FileRow>,
+    media: MediaId,
+) -> rusqlite::Result<()> {
+    let Some(file) = before else { return Ok(()) };
+    for replaced in file.media_id.into_iter().chain(file.next_media_id).filter(|replaced| *replaced != media) {
+        release(db, replaced, &file.collection)?;
+    }
+    Ok(())
+}

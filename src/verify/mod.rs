@@ -1,0 +1,443 @@
+//! What must always hold between ledger, store and pictures, checked and mended.
+//!
+//! | invariant | where it does not hold | repair |
+//! |---|---|---|
+//! | a collection that the ledger uses belongs to it | `other_owner` | takes it over |
+//! | a collection that the ledger uses is there | `no_collection` | queues its media again |
+//! | every record belongs to a medium, collection and plan that the ledger knows | `unknown_plan` | deletes the records of that plan |
+//! | a finished medium has all of its records and no others | `records_differ` | deletes them and queues the medium again |
+//! | of an unfinished medium the store has what the ledger calls confirmed | `records_lost` | deletes them and queues the medium again |
+//! | a path or an interrupted run stands for all records | `nobodys_records` | deletes them |
+//! | what is leaving has left, what was said is said everywhere | `unsettled` | goes on where it was interrupted |
+//! | a path that is indexed has records claimed for it | `no_records` | forgets the path, so that it is indexed again |
+//! | pictures reach as far as their medium | `pictures_short` | deletes the records and queues the medium again |
+//! | pictures belong to records that are there or on their way | `stray_pictures` | deletes them |
+//!
+//! Records of media that the ledger does not know at all are no difference: a ledger that was lost leaves them, and they
+//! are taken up when their file is indexed again. They are counted ([`Summary::unknown`]), hidden from searches, and
+//! removed by `media remove --unknown` alone. A path that has vanished is no difference either.
+//!
+//! Records are read once, in the order of their ids; what is held of them grows with the number of media (about a
+//! hundred bytes each), not of records.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::archive::{Archive, ArchiveError};
+use crate::ledger::{Claim, LedgerError, Owned, ProgressState};
+use crate::source::MediaId;
+use crate::store::{Selection, StoreError, Tally, VectorStore};
+use crate::thumbs::{self, Entry};
+
+/// Rows or records looked at in one go.
+const PAGE: usize = 10_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DifferenceKind {
+    OtherOwner,
+    NoCollection,
+    UnknownPlan,
+    RecordsDiffer,
+    RecordsLost,
+    NobodysRecords,
+    Unsettled,
+    NoRecords,
+    PicturesShort,
+    StrayPictures,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    pub kind: DifferenceKind,
+    pub media_id: Option<MediaId>,
+    #[serde(serialize_with = "lossy")]
+    pub path: Option<PathBuf>,
+    pub collection: Option<String>,
+    pub detail: String,
+    pub repaired: bool,
+}
+
+fn lossy<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(to)
+}
+
+/// What is no difference, but worth knowing.
+#[derive(Debug, Default, PartialEq)]
+pub struct Summary {
+    pub differences: u64,
+    pub repaired: u64,
+    /// Known paths without a file.
+    pub missing: Vec<PathBuf>,
+    /// Records of media that the ledger does not know.
+    pub unknown: u64,
+    pub records: u64,
+}
+
+/// Where a repair would take something over that may be another's, it asks.
+pub trait Repair: Send + Sync {
+    /// Whether to take this collection over, which belongs to another data folder or to a ledger that was lost.
+    fn takes_over(&self, collection: &str) -> bool;
+}
+
+/// Compares everything; `repair` mends what differs. Nobody else may write to the archive meanwhile.
+pub async fn verify(
+    archive: &Archive,
+    repair: Option<&dyn Repair>,
+    report: &mut (dyn FnMut(Difference) + Send),
+) -> Result<Summary, ArchiveError> {
+    let mut run = Run { archive, repair, report, summary: Summary::default() };
+    run.unsettled().await?;
+    for collection in run.collections().await? {
+        run.collection(&collection).await?;
+    }
+    run.files_without_claim().await?;
+    run.stray_pictures().await?;
+    if repair.is_some() {
+        archive.settle().await?;
+    }
+    run.missing().await?;
+    Ok(run.summary)
+}
+
+/// Deletes the records of media that the ledger does not know; returns how many there were.
+pub async fn remove_unknown(archive: &Archive) -> Result<u64, ArchiveError> {
+    let mut removed = 0;
+    for found in archive.catalog().list().await?.into_iter().filter(|found| found.owner == archive.ledger.owner()) {
+        let Some(store) = archive.existing(&found.name).await? else { continue };
+        let tallies = tally(store.as_ref()).await?;
+        let mut media: Vec<MediaId> = tallies.counts.keys().map(|(media, _)| *media).collect();
+        media.sort_unstable();
+        media.dedup();
+        let mut gone = 0;
+        for media_id in media {
+            if !archive.ledger.knows(media_id, &found.name).await? {
+                gone += store.delete(&Selection::medium(media_id)).await?;
+                archive.remove_pictures(media_id, &found.name)?;
+            }
+        }
+        if gone > 0 {
+            store.flush().await?;
+        }
+        removed += gone;
+    }
+    Ok(removed)
+}
+
+struct Run<'a> {
+    archive: &'a Archive,
+    repair: Option<&'a dyn Repair>,
+    report: &'a mut (dyn FnMut(Difference) + Send),
+    summary: Summary,
+}
+
+/// Records by medium and plan; plans are few, so each is kept once.
+struct Tallies {
+    plans: Vec<String>,
+    counts: HashMap<(MediaId, u32), Tally>,
+}
+
+impl Tallies {
+    fn take(&mut self, content: &Owned) -> Tally {
+        let plan = self.plans.iter().position(|plan| *plan == content.plan);
+        plan.and_then(|plan| self.counts.remove(&(content.media_id, plan as u32))).unwrap_or_default()
+    }
+}
+
+async fn tally(store: &dyn VectorStore) -> Result<Tallies, StoreError> {
+    let mut tallies = Tallies { plans: Vec::new(), counts: HashMap::new() };
+    let mut after = None;
+    loop {
+        let page = store.keys(None, after, PAGE).await?;
+        for key in page.items {
+            let plan = match tallies.plans.iter().position(|plan| *plan == key.plan) {
+                Some(plan) => plan,
+                None => {
+                    tallies.plans.push(key.plan);
+                    tallies.plans.len() - 1
+                }
+            };
+            tallies.counts.entry((key.media_id, plan as u32)).or_default().add(key.id);
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(tallies);
+        }
+    }
+}
+
+impl Run<'_> {
+    async fn differs(
+        &mut self,
+        kind: DifferenceKind,
+        content: Option<&Owned>,
+        collection: &str,
+        detail: String,
+    ) -> Result<(), LedgerError> {
+        let path = match content {
+            Some(content) => {
+                let files = self.archive.ledger.files_of(content.media_id).await?;
+                files.into_iter().map(|file| file.path).next()
+            }
+            None => None,
+        };
+        self.tell(Difference {
+            kind,
+            media_id: content.map(|content| content.media_id),
+            path,
+            collection: Some(collection.to_owned()),
+            detail,
+            repaired: self.repair.is_some(),
+        });
+        Ok(())
+    }
+
+    fn tell(&mut self, difference: Difference) {
+        self.summary.differences += 1;
+        self.summary.repaired += u64::from(difference.repaired);
+        (self.report)(difference);
+    }
+
+    /// What was interrupted between two steps. It is repaired first, so that nothing of it is taken for another fault.
+    async fn unsettled(&mut self) -> Result<(), ArchiveError> {
+        for content in self.archive.ledger.leaving().await? {
+            let detail = format!("records of plan {:?} are on their way out", content.plan);
+            self.differs(DifferenceKind::Unsettled, Some(&content), &content.collection, detail).await?;
+        }
+        for (media_id, _, collections) in self.archive.ledger.to_annotate().await? {
+            for collection in collections {
+                let content = Owned { media_id, collection: collection.clone(), plan: String::new() };
+                let detail = "its records do not have its label and tags yet".to_owned();
+                self.differs(DifferenceKind::Unsettled, Some(&content), &collection, detail).await?;
+            }
+        }
+        if self.repair.is_some() {
+            self.archive.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Those that the ledger uses and those that belong to it. A ledger that uses none yet may have been lost: then all
+    /// that there are may be its own.
+    async fn collections(&mut self) -> Result<Vec<String>, ArchiveError> {
+        let owner = self.archive.ledger.owner();
+        let used: Vec<String> = self.archive.ledger.collections().await?.into_iter().map(|(name, _)| name).collect();
+        let mut names = used.clone();
+        for found in self.archive.catalog().list().await? {
+            if found.owner == owner {
+                names.push(found.name);
+            } else if used.is_empty() || used.contains(&found.name) {
+                names.retain(|name| *name != found.name);
+                let taken = match self.repair {
+                    Some(repair) if repair.takes_over(&found.name) => {
+                        self.archive.catalog().adopt(&found.name, owner).await?;
+                        names.push(found.name.clone());
+                        true
+                    }
+                    _ => false,
+                };
+                let detail = format!("it belongs to {}, another data folder or a ledger that was lost", found.owner);
+                self.tell(Difference {
+                    kind: DifferenceKind::OtherOwner,
+                    media_id: None,
+                    path: None,
+                    collection: Some(found.name),
+                    detail,
+                    repaired: taken,
+                });
+            }
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    async fn collection(&mut self, name: &str) -> Result<(), ArchiveError> {
+        let store = self.archive.existing(name).await?;
+        let mut tallies = match &store {
+            Some(store) => tally(store.as_ref()).await?,
+            None => Tallies { plans: Vec::new(), counts: HashMap::new() },
+        };
+        self.summary.records += tallies.counts.values().map(|tally| tally.windows).sum::<u64>();
+        let mut after = Owned { media_id: MediaId(uuid::Uuid::nil()), collection: name.to_owned(), plan: String::new() };
+        let mut is_said = store.is_some();
+        loop {
+            let claims = self.archive.ledger.claims(Some(after.clone()), PAGE).await?;
+            let count = claims.len();
+            for claim in claims {
+                if claim.content.collection != name {
+                    return self.unclaimed(name, store.as_deref(), tallies).await;
+                }
+                if !std::mem::replace(&mut is_said, true) {
+                    let detail = "the store has no such collection".to_owned();
+                    self.differs(DifferenceKind::NoCollection, None, name, detail).await?;
+                }
+                let found = tallies.take(&claim.content);
+                after = claim.content.clone();
+                self.claim(store.as_deref(), claim, found).await?;
+            }
+            if count < PAGE {
+                return self.unclaimed(name, store.as_deref(), tallies).await;
+            }
+        }
+    }
+
+    async fn claim(&mut self, store: Option<&dyn VectorStore>, claim: Claim, found: Tally) -> Result<(), ArchiveError> {
+        let Claim { content, progress, is_wanted } = claim;
+        let collection = content.collection.clone();
+        if !is_wanted {
+            let detail = format!("no path stands for {} records of plan {:?}", found.windows, content.plan);
+            self.differs(DifferenceKind::NobodysRecords, Some(&content), &collection, detail).await?;
+            if self.repair.is_some() {
+                self.archive.ledger.retire_claim(content).await?;
+            }
+            return Ok(());
+        }
+        let (kind, detail) = match progress.state {
+            ProgressState::Leaving => return Ok(()),
+            ProgressState::Done if found != progress.tally => {
+                let (has, wants) = (found.windows, progress.tally.windows);
+                let others = if has == wants { ", some of them others" } else { "" };
+                (DifferenceKind::RecordsDiffer, format!("the store has {has} records of {wants}{others}"))
+            }
+            ProgressState::Writing if found.windows < progress.tally.windows => {
+                let (has, wants) = (found.windows, progress.tally.windows);
+                (DifferenceKind::RecordsLost, format!("the store has {has} records of at least {wants}"))
+            }
+            ProgressState::Writing => return Ok(()),
+            ProgressState::Done => match self.pictures(&content, progress.last_picture).await? {
+                Some(detail) => (DifferenceKind::PicturesShort, detail),
+                None => return Ok(()),
+            },
+        };
+        self.differs(kind, Some(&content), &collection, detail).await?;
+        if self.repair.is_some() {
+            if let Some(store) = store
+                && store.delete(&Selection::plan(content.media_id, &content.plan)).await? > 0
+            {
+                store.flush().await?;
+            }
+            self.archive.ledger.queue_again(content).await?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the pictures of a finished medium.
+    async fn pictures(
+        &self,
+        content: &Owned,
+        last: Option<std::time::Duration>,
+    ) -> Result<Option<String>, ArchiveError> {
+        let Some(wanted) = last else { return Ok(None) };
+        // A pack of another plan may have taken the place of this one's, whose records follow.
+        let rows = self.archive.ledger.progress(content.media_id, &content.collection).await?;
+        if rows.iter().any(|row| row.state == ProgressState::Writing) {
+            return Ok(None);
+        }
+        let key = thumbs::Key::of(content);
+        Ok(match self.archive.thumbs.last(&key) {
+            Ok(Some(found)) if found >= wanted => None,
+            Ok(Some(found)) => {
+                Some(format!("pictures end at {:.1} s of {:.1} s", found.as_secs_f64(), wanted.as_secs_f64()))
+            }
+            Ok(None) => Some("its pictures are not there".to_owned()),
+            Err(error) => Some(format!("its pictures cannot be read: {error}")),
+        })
+    }
+
+    /// Records that no claim of the ledger accounts for.
+    async fn unclaimed(
+        &mut self,
+        name: &str,
+        store: Option<&dyn VectorStore>,
+        tallies: Tallies,
+    ) -> Result<(), ArchiveError> {
+        let Tallies { plans, counts } = tallies;
+        let mut removed = 0;
+        for ((media_id, plan), tally) in counts {
+            if !self.archive.ledger.knows(media_id, name).await? {
+                self.summary.unknown += tally.windows;
+                continue;
+            }
+            let content = Owned { media_id, collection: name.to_owned(), plan: plans[plan as usize].clone() };
+            let detail = format!("{} records of plan {:?}, which the ledger does not know", tally.windows, content.plan);
+            self.differs(DifferenceKind::UnknownPlan, Some(&content), name, detail).await?;
+            if let (Some(store), true) = (store, self.repair.is_some()) {
+                removed += store.delete(&Selection::plan(media_id, &content.plan)).await?;
+            }
+        }
+        if let (Some(store), true) = (store, removed > 0) {
+            store.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn files_without_claim(&mut self) -> Result<(), ArchiveError> {
+        let files = self.archive.ledger.files_without_claim().await?;
+        for file in files {
+            self.tell(Difference {
+                kind: DifferenceKind::NoRecords,
+                media_id: file.media_id.or(file.next_media_id),
+                path: Some(file.path.clone()),
+                collection: Some(file.collection.clone()),
+                detail: "the ledger has no records for what this path stands for".to_owned(),
+                repaired: self.repair.is_some(),
+            });
+            if self.repair.is_some() {
+                self.archive.ledger.forget_files(vec![(file.path, file.collection)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stray_pictures(&mut self) -> Result<(), ArchiveError> {
+        let thumbs = &self.archive.thumbs;
+        let disk = |error| ArchiveError::Disk { path: thumbs.dir().to_path_buf(), error };
+        for entry in thumbs.list().map_err(disk)? {
+            let entry = entry.map_err(disk)?;
+            if self.is_wanted(&entry).await? {
+                continue;
+            }
+            let (media_id, collection) = (entry.media(), entry.collection().map(str::to_owned));
+            self.tell(Difference {
+                kind: DifferenceKind::StrayPictures,
+                media_id,
+                path: None,
+                collection,
+                detail: format!("{} belongs to no records that are there or on their way", entry.path().display()),
+                repaired: self.repair.is_some(),
+            });
+            if self.repair.is_some() {
+                thumbs.remove_entry(&entry).map_err(disk)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_wanted(&self, entry: &Entry) -> Result<bool, LedgerError> {
+        let (Some(media), Some(collection)) = (entry.media(), entry.collection()) else { return Ok(false) };
+        let rows = self.archive.ledger.progress(media, collection).await?;
+        // Pictures of media that the ledger does not know stay as long as their records.
+        Ok(rows.is_empty() || rows.iter().any(|row| match row.state {
+            ProgressState::Done => !entry.is_part(),
+            ProgressState::Writing => !entry.is_part() || entry.is_of_plan(&row.plan),
+            ProgressState::Leaving => false,
+        }))
+    }
+
+    async fn missing(&mut self) -> Result<(), ArchiveError> {
+        let mut after = PathBuf::new();
+        loop {
+            let paths = self.archive.ledger.paths(&after, PAGE).await?;
+            let Some(last) = paths.last() else { return Ok(()) };
+            after.clone_from(last);
+            let gone = tokio::task::spawn_blocking(move || {
+                let is_gone = |path: &PathBuf| std::fs::symlink_metadata(path as &Path).is_err();
+                paths.into_iter().filter(is_gone).collect::<Vec<_>>()
+            });
+            self.summary.missing.extend(gone.await.unwrap_or_default());
+        }
+    }
+}
