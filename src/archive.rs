@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::ledger::{Ledger, LedgerError, Owned, Progress, ProgressState, Said};
+use crate::points;
 use crate::source::MediaId;
 use crate::store::{Annotation, Catalog, CollectionSpec, Selection, StoreError, Tally, VectorStore};
 use crate::thumbs::{self, Thumbs};
@@ -126,6 +127,7 @@ impl Archive {
             }
             if let Some(store) = &store {
                 gone += store.delete(&Selection::plan(content.media_id, &content.plan)).await?;
+                points::pass("after records were deleted");
             }
             turns.push(turn);
             removed.push(content);
@@ -133,6 +135,7 @@ impl Archive {
         if let (Some(store), true) = (&store, gone > 0) {
             store.flush().await?;
         }
+        points::pass("after the store confirmed a deletion");
         for content in removed {
             self.forget(content).await?;
         }
@@ -153,6 +156,7 @@ impl Archive {
     async fn forget(&self, content: Owned) -> Result<(), ArchiveError> {
         let key = thumbs::Key::of(&content);
         self.thumbs.remove_part(&key).map_err(|error| self.disk(error))?;
+        points::pass("after pictures were removed");
         let rest = self.ledger.progress(content.media_id, &content.collection).await?;
         if !rest.iter().any(|progress| progress.state == ProgressState::Done) {
             self.thumbs.remove(&key).map_err(|error| self.disk(error))?;
@@ -174,6 +178,7 @@ impl Archive {
                 if let Some(store) = self.existing(&collection).await? {
                     store.annotate(media, &annotation).await?;
                     store.flush().await?;
+                    points::pass("after records were annotated");
                 }
             }
             self.ledger.annotated(media, said).await?;

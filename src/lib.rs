@@ -17,14 +17,33 @@
 //! - [`embed`]: model bundles and their ONNX Runtime sessions: frames, windows and texts to unit vectors, windows to captions,
 //!   a text and a window's frames to a score.
 //! - [`hub`]: model files from a hub, resumable and checked.
-//! - [`store`]: records in, nearest records out: embedded Qdrant, a Qdrant server, exact in memory.
-//! - [`ledger`]: SQLite; which file is indexed, how far, with which bundle, and why one failed.
-//! - [`thumbs`]: the pictures shown beside moments, one pack file per medium.
+//! - [`store`]: records in, nearest records out: embedded Qdrant, a Qdrant server, exact in memory; a catalogue of the
+//!   collections in each.
+//! - [`ledger`]: SQLite on a thread of its own; what each path stands for in each collection, how far its records are,
+//!   why one failed.
+//! - [`thumbs`]: the pictures shown beside moments, one pack file per medium and collection.
+//! - [`archive`]: ledger, store and pictures together: what changes more than one of them, in the order that keeps them
+//!   true whenever the process dies.
+//! - [`verify`]: the invariants between the three, checked and mended.
 //! - [`ingest`]: one medium through every stage, many media side by side; resumes and switches.
 //! - [`search`]: what is wanted to moments: by vectors, by the words of captions, by both; a second look.
 //! - [`eval`]: retrieval measured on the public data sets, beside the published figures.
 //! - [`config`]: typed settings: defaults < file < environment < flags.
 //! - [`cli`]: the commands; the only place that speaks to the terminal.
+//!
+//! # What outlives a process
+//!
+//! ```text
+//! ingest ──begin──▶ ledger   a row "writing" for (medium, collection, plan), before its first record
+//!        ──upsert─▶ store    records, whose ids follow from content, window, plan and bundle
+//!        ──flush──▶ store
+//!        ──finish─▶ ledger   "done", with number and digest of the records; other plans and contents "leaving"
+//! archive settles:  store deletes what is leaving and confirms, pictures go, the ledger forgets
+//! ```
+//!
+//! So whatever dies in between, each record has an owner, the old records are shown until the new ones are whole, and what
+//! is left to do is written down. [`verify`] lists the invariants; `tests/it/archive.rs` and `tests/it/kill.rs` drive them
+//! with faults and kills.
 //!
 //! # Boundaries
 //!
@@ -46,6 +65,7 @@ pub mod hub;
 pub mod ingest;
 pub mod ledger;
 pub mod linspace;
+mod points;
 pub mod search;
 pub mod source;
 pub mod store;

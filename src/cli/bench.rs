@@ -360,14 +360,16 @@ async fn store_alone(
         vector: vectors[number % vectors.len()].clone(),
         payload: Payload {
             media_id: MediaId(Uuid::from_u128(number as u128 / 1000)),
-            uri: "file:///srv/videos/2026/a-usual-name.mp4".to_owned(),
+            source: None,
             label: None,
             tags: Vec::new(),
             start: Duration::from_secs(number as u64),
             end: Duration::from_secs(number as u64 + 2),
             wall_ms: None,
+            minute_of_day: None,
             caption: None,
-            plan: "w2 s1 f8 auto".to_owned(),
+            plan: "v1 w2 s1 f8 auto".to_owned(),
+            complete: None,
         },
         features: features.to_vec(),
     };

@@ -111,7 +111,7 @@ fn describe(manifest: &Manifest) -> String {
 }
 
 fn info(app: &App, model: &str) -> anyhow::Result<End> {
-    let bundle = app.bundles().open(model)?;
+    let bundle = Bundle::check(app.bundles().outline(model)?)?;
     let manifest = bundle.manifest();
     if app.json {
         let mut value = serde_json::to_value(manifest)?;
@@ -138,7 +138,7 @@ fn info(app: &App, model: &str) -> anyhow::Result<End> {
 }
 
 fn check(app: &App, model: &str) -> anyhow::Result<End> {
-    let dir = app.bundles().open(model)?.dir().to_path_buf();
+    let dir = app.bundles().dir_of(model)?;
     let checks = verify(&dir, &app.embed_settings());
     let failed = checks.iter().filter(|check| check.outcome.is_err()).count();
     if app.json {

@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn the_end_survives_the_pipe() {
-        let outcome = Outcome { packets: 7, damage: vec!["cut short".into()], cpu_secs: 0.25, ..Outcome::default() };
+        let outcome = Outcome { packets: 7, problems: vec![], cpu_secs: 0.25, ..Outcome::default() };
         let errors = [
             DecodeError::Unreadable(io::Error::from_raw_os_error(13)),
             DecodeError::NotVideo("text/plain".into()),

@@ -128,7 +128,7 @@ async fn pool(
     keep: bool,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<Embedded>, IngestError> {
-    let (windows, vectors) = vectors(windows, async |windows| model.pool(windows).await, problems).await?;
+    let (windows, vectors) = vectors(windows, |windows| model.pool(windows), problems).await?;
     if windows.is_empty() {
         return Ok(Vec::new());
     }
@@ -149,7 +149,7 @@ async fn encode(
     windows: Vec<Window<Frame>>,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<Embedded>, IngestError> {
-    let (windows, vectors) = vectors(windows, async |windows| model.encode(windows).await, problems).await?;
+    let (windows, vectors) = vectors(windows, |windows| model.encode(windows), problems).await?;
     let embedded = |(Window { start, end, .. }, vector)| Embedded {
         window: Window { start, end, items: Vec::new() },
         vector,
@@ -161,11 +161,14 @@ async fn encode(
 
 /// The windows with a vector each. One to which the model gives no direction (as it may for a black picture) is a problem
 /// of that window: the others go on without it.
-async fn vectors<T: Clone>(
+async fn vectors<T: Clone, F>(
     windows: Vec<Window<T>>,
-    encode: impl AsyncFn(Vec<Window<T>>) -> Result<Vec<Embedding>, EmbedError>,
+    encode: impl Fn(Vec<Window<T>>) -> F,
     problems: &mut Vec<Problem>,
-) -> Result<(Vec<Window<T>>, Vec<Embedding>), IngestError> {
+) -> Result<(Vec<Window<T>>, Vec<Embedding>), IngestError>
+where
+    F: Future<Output = Result<Vec<Embedding>, EmbedError>>,
+{
     if windows.is_empty() {
         return Ok((windows, Vec::new()));
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::embedder::{Embedded, Embedder};
 use super::{Event, Indexed, Ingest, IngestError, Report, WorkItem, blocking};
 use crate::decode::{DecodeError, Decoder, Frame, Outcome, Probe, Problem, Request};
+use crate::points;
 use crate::ledger::{FailureKind, MediaRow, Owned, Progress, ProgressState};
 use crate::source::Stat;
 use crate::store::{Payload, Record, Tally, VectorStore};
@@ -190,6 +191,7 @@ impl<'a> Medium<'a> {
     async fn upsert(&mut self) -> Result<(), IngestError> {
         if !self.pending.is_empty() {
             self.store.upsert(&self.pending).await?;
+            points::pass("after records were written");
             self.last = self.pending.pop();
             self.pending.clear();
         }
@@ -201,6 +203,7 @@ impl<'a> Medium<'a> {
         self.pictures.flush().map_err(|error| disk(self.ingest, error))?;
         self.upsert().await?;
         self.store.flush().await?;
+        points::pass("after the store confirmed a part");
         let (resume_at, from) = self.embedder.resume_at();
         let tally = self.tally.before(from);
         let ledger = &self.ingest.archive.ledger;
@@ -230,7 +233,9 @@ impl<'a> Medium<'a> {
         self.upsert().await?;
         let Self { ingest, item, content, pictures, store, embedder, mut problems, .. } = self;
         let last_picture = pictures.finish().map_err(|error| disk(ingest, error))?;
+        points::pass("after the pictures took their place");
         store.flush().await?;
+        points::pass("after the store confirmed a medium");
         problems.extend(outcome.problems.iter().cloned());
         let done = Progress {
             plan: content.plan.clone(),

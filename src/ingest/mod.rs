@@ -198,10 +198,11 @@ impl Ingest {
         Ok(true)
     }
 
-    /// A medium that has moved leaves its old places.
+    /// A medium that has moved leaves its old places. What other collections hold of it is theirs to say.
     async fn forget_vanished(&self, media: MediaId, path: &Path) -> Result<(), IngestError> {
+        let collection = self.bundle.collection();
         let mut files = self.archive.ledger.files_of(media).await?;
-        files.retain(|file| file.path != path);
+        files.retain(|file| file.path != path && file.collection == collection);
         if files.is_empty() {
             return Ok(());
         }

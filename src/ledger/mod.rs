@@ -36,6 +36,8 @@ pub use rows::{Failure, FailureKind, FileRow, FileState, MediaRow, Owned, Progre
 
 use error::explain;
 
+use crate::points;
+
 pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
 const SCHEMAS: [&str; 1] = [include_str!("migrations/1-begin.sql")];
@@ -107,7 +109,9 @@ impl Ledger {
             // Immediate: a transaction that first reads and then finds another process writing could not be repeated.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
+            points::pass("before the ledger commits");
             transaction.commit()?;
+            points::pass("after the ledger committed");
             Ok(value)
         })
         .await

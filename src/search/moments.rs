@@ -132,14 +132,16 @@ mod tests {
     fn hit(media: u128, start: u64, score: f32) -> Hit {
         let payload = Payload {
             media_id: MediaId(Uuid::from_u128(media)),
-            uri: String::new(),
+            source: None,
             label: None,
             tags: Vec::new(),
             start: Duration::from_secs(start),
             end: Duration::from_secs(start + 2),
             wall_ms: None,
+            minute_of_day: None,
             caption: None,
             plan: String::new(),
+            complete: None,
         };
         Hit { id: Uuid::from_u128(media * 1000 + u128::from(start)), score, payload }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use clipseek::embed::bundle::Bundle;
-use clipseek::store::{CollectionSpec, StoreChoice};
+use clipseek::store::{CollectionSpec, IndexParams, StoreChoice};
 use serde_json::Value;
 
 use super::support::{World, footage, text};
@@ -20,10 +20,12 @@ async fn captioned() -> (World, Vec<Value>) {
         name: bundle.collection(),
         dim: bundle.dim(),
         bundle: bundle.hash().to_owned(),
+        owner: uuid::Uuid::nil(), // an embedded collection takes any owner
         feature_dim: None,
     };
-    let store = clipseek::store::open(&StoreChoice::Edge { dir: world.data().join("store") }, &spec).await.unwrap();
-    let mut records = store.scan(None, None, 10_000).await.unwrap().records;
+    let choice = StoreChoice::Edge { dir: world.data().join("store") };
+    let store = clipseek::store::catalog(&choice, "", IndexParams::default()).unwrap().open(&spec).await.unwrap();
+    let mut records = store.scan(None, None, 10_000).await.unwrap().items;
     for record in &mut records {
         let middle = ((record.payload.start + record.payload.end) / 2).as_secs_f64();
         let scene = scenes.iter().find(|scene| (seconds(scene, "start_s")..seconds(scene, "end_s")).contains(&middle));

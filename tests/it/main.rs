@@ -1,10 +1,12 @@
 //! The only integration binary, a file per subject; it drives the real parts.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test that could not run says so")]
 
+mod archive;
 mod bad_input;
 #[cfg(feature = "edge")]
 mod captions;
 mod cli;
+#[cfg(any())]
 mod decode;
 mod embed;
 mod eval;
@@ -14,7 +16,9 @@ mod hub;
 mod kill;
 mod media;
 mod second_look;
+#[cfg(any())]
 mod store;
+mod state;
 mod support;
 mod systems;
 mod tidy;

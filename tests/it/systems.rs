@@ -9,7 +9,7 @@ use clipseek::embed::captions::OnnxCaptioner;
 use clipseek::embed::model::{RerankModel, TextModel, VideoModel, verify};
 use clipseek::embed::{Captioner, Feature};
 use clipseek::source::MediaId;
-use clipseek::store::{CollectionSpec, Filter, Payload, Query, Record, StoreChoice, Wanted};
+use clipseek::store::{Catalog, CollectionSpec, Filter, MemoryCatalog, Payload, Query, Record, Wanted};
 use clipseek::window::Window;
 use serde_json::Value;
 use uuid::Uuid;
@@ -85,22 +85,25 @@ async fn each_system_gives_the_similarities_of_its_module() {
             name: bundle.collection(),
             dim: bundle.dim(),
             bundle: bundle.hash().to_owned(),
+            owner: Uuid::nil(),
             feature_dim: None,
         };
-        let store = clipseek::store::open(&StoreChoice::Memory, &spec).await.unwrap();
+        let store = MemoryCatalog::default().open(&spec).await.unwrap();
         let record = |(number, vector): (usize, &clipseek::embed::Embedding)| Record {
             id: Uuid::from_u128(number as u128),
             vector: vector.clone(),
             payload: Payload {
                 media_id: MediaId(Uuid::nil()),
-                uri: String::new(),
+                source: None,
                 label: None,
                 tags: Vec::new(),
                 start: Duration::ZERO,
                 end: Duration::ZERO,
                 wall_ms: None,
+                minute_of_day: None,
                 caption: None,
                 plan: String::new(),
+                complete: None,
             },
             features: Vec::new(),
         };

@@ -1,0 +1,218 @@
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use super::*;
+use crate::decode::{Probe, Problem, ProblemKind};
+use crate::source::{MediaId, Stat};
+use crate::store::Tally;
+
+const STAT: Stat = Stat { size: 7, modified_ns: 9 };
+const A: &str = "/v/a.mp4";
+const B: &str = "/v/b.mp4";
+
+fn media(number: u128) -> MediaId {
+    MediaId(Uuid::from_u128(number))
+}
+
+fn content(number: u128) -> Owned {
+    Owned { media_id: media(number), collection: "c".into(), plan: "p".into() }
+}
+
+fn said(label: &str) -> Said {
+    Said { label: Some(label.into()), tags: vec!["x".into()] }
+}
+
+fn done(windows: u64) -> Progress {
+    Progress {
+        plan: "p".into(),
+        state: ProgressState::Done,
+        resume_at: 0,
+        tally: Tally { windows, ids: 5 },
+        last_picture: Some(Duration::from_secs(3)),
+        problems: vec![Problem::new(ProblemKind::CutShort, "7 bytes are missing").between(Duration::ZERO, Duration::from_secs(1))],
+    }
+}
+
+struct Book {
+    dir: tempfile::TempDir,
+    ledger: Ledger,
+}
+
+impl Book {
+    async fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).await.unwrap();
+        Self { dir, ledger }
+    }
+
+    async fn begin(&self, path: &str, content: Owned) -> Began {
+        self.ledger.begin(Path::new(path), STAT, content, Said::default()).await.unwrap()
+    }
+
+    async fn index(&self, path: &str, content: Owned) {
+        self.begin(path, content.clone()).await;
+        self.ledger.finish(Path::new(path), STAT, content, done(3)).await.unwrap();
+    }
+
+    async fn fail(&self, path: &str, said: Said) {
+        let failure = Failure { kind: FailureKind::Damaged, reason: "damaged".into() };
+        self.ledger.fail(Path::new(path), "c", Some(STAT), failure, said).await.unwrap();
+    }
+
+    async fn file(&self, path: &str) -> FileRow {
+        self.ledger.file(Path::new(path), "c").await.unwrap().unwrap()
+    }
+
+    async fn shown(&self, content: Owned) -> bool {
+        let whose = vec![(content.media_id, content.plan)];
+        self.ledger.hidden(&content.collection, whose).await.unwrap().is_empty()
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_again_after_reopening() {
+    let book = Book::open().await;
+    let path = Path::new(OsStr::from_bytes(b"/v/\xff.mp4"));
+    let (ledger, owner) = (&book.ledger, book.ledger.owner());
+    ledger.begin(path, STAT, content(1), said("garage")).await.unwrap();
+    ledger.probed(media(1), Probe { width: 3, ..Probe::default() }).await.unwrap();
+    ledger.finish(path, STAT, content(1), done(3)).await.unwrap();
+    let Book { dir, ledger } = book;
+    drop(ledger);
+    let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).await.unwrap();
+    let file = ledger.file(path, "c").await.unwrap().unwrap();
+    assert_eq!((file.path.as_path(), file.state, file.media_id), (path, FileState::Indexed, Some(media(1))));
+    let row = ledger.media(media(1)).await.unwrap().unwrap();
+    assert_eq!((row.said, row.probe.map(|probe| probe.width)), (said("garage"), Some(3)));
+    assert_eq!(ledger.progress(media(1), "c").await.unwrap(), [done(3)]);
+    assert_eq!(ledger.owner(), owner);
+}
+
+#[tokio::test]
+async fn a_replaced_content_leaves_only_once_the_new_one_is_in() {
+    let book = Book::open().await;
+    book.index(A, content(1)).await;
+    book.begin(A, content(2)).await;
+    assert_eq!(book.file(A).await.media_id, Some(media(1)));
+    assert!(book.shown(content(1)).await && !book.shown(content(2)).await, "the old one until the new one is whole");
+    assert_eq!(book.ledger.leaving().await.unwrap(), []);
+    book.ledger.finish(Path::new(A), STAT, content(2), done(5)).await.unwrap();
+    assert!(!book.shown(content(1)).await && book.shown(content(2)).await);
+    assert_eq!(book.ledger.leaving().await.unwrap(), [content(1)]);
+    book.ledger.left(content(1)).await.unwrap();
+    assert_eq!(book.ledger.media(media(1)).await.unwrap(), None);
+    assert_eq!(book.file(A).await.media_id, Some(media(2)));
+}
+
+#[tokio::test]
+async fn another_plan_is_written_beside_the_old_one_and_a_failure_takes_only_the_new_one() {
+    let book = Book::open().await;
+    let other = Owned { plan: "q".into(), ..content(1) };
+    book.index(A, content(1)).await;
+    book.begin(A, other.clone()).await;
+    assert!(book.shown(content(1)).await && !book.shown(other.clone()).await);
+    book.fail(A, Said::default()).await;
+    assert_eq!(book.ledger.leaving().await.unwrap(), [other.clone()]);
+    assert!(book.shown(content(1)).await);
+    let file = book.file(A).await;
+    assert_eq!((file.state, file.media_id, file.tries), (FileState::Failed, Some(media(1)), 1));
+    assert_eq!(book.begin(A, other.clone()).await, Began::Leaving(other.clone()), "first it has to go");
+    book.ledger.left(other.clone()).await.unwrap();
+    book.index(A, other.clone()).await;
+    assert_eq!(book.ledger.leaving().await.unwrap(), [content(1)]);
+    assert!(book.shown(other).await);
+}
+
+#[tokio::test]
+async fn a_medium_that_is_indexed_for_the_first_time_is_shown_while_it_grows_and_leaves_when_it_fails() {
+    let book = Book::open().await;
+    book.begin(A, content(1)).await;
+    assert!(book.shown(content(1)).await);
+    book.fail(A, Said::default()).await;
+    assert!(!book.shown(content(1)).await);
+    assert_eq!(book.ledger.leaving().await.unwrap(), [content(1)]);
+}
+
+#[tokio::test]
+async fn a_copy_keeps_the_content_when_the_other_one_is_forgotten() {
+    let book = Book::open().await;
+    book.index(A, content(1)).await;
+    assert_eq!(book.begin(B, content(1)).await, Began::Known);
+    book.ledger.forget_files(vec![(A.into(), "c".into())]).await.unwrap();
+    assert_eq!(book.ledger.leaving().await.unwrap(), []);
+    assert!(book.shown(content(1)).await);
+    book.ledger.forget_files(vec![(B.into(), "c".into())]).await.unwrap();
+    assert_eq!(book.ledger.leaving().await.unwrap(), [content(1)]);
+}
+
+#[tokio::test]
+async fn a_failure_belongs_to_its_collection() {
+    let book = Book::open().await;
+    book.index(A, content(1)).await;
+    let other = Owned { collection: "d".into(), ..content(1) };
+    book.begin(A, other).await;
+    let failure = Failure { kind: FailureKind::DecoderDied, reason: "it died".into() };
+    book.ledger.fail(Path::new(A), "d", Some(STAT), failure.clone(), Said::default()).await.unwrap();
+    assert_eq!(book.file(A).await.failure, None);
+    book.index(A, content(2)).await;
+    let failed = book.ledger.file(Path::new(A), "d").await.unwrap().unwrap();
+    assert_eq!(failed.failure, Some(failure));
+}
+
+#[tokio::test]
+async fn what_was_said_survives_failures_and_changed_contents() {
+    let book = Book::open().await;
+    book.fail(A, said("garage")).await;
+    book.fail(A, Said::default()).await;
+    assert_eq!(book.file(A).await.tries, 2);
+    let Began::Writing { row, .. } = book.begin(A, content(1)).await else { panic!("it is new") };
+    assert_eq!(row.said, said("garage"));
+    // It fails in the middle, and grows before it is tried again.
+    book.fail(A, Said::default()).await;
+    let Began::Writing { row, .. } = book.begin(A, content(2)).await else { panic!("it is new") };
+    assert_eq!(row.said, said("garage"));
+    book.ledger.finish(Path::new(A), STAT, content(2), done(1)).await.unwrap();
+    let Began::Writing { row, .. } = book.begin(A, content(3)).await else { panic!("it is new") };
+    assert_eq!(row.said, said("garage"), "another content at the same path");
+    let row = book.ledger.begin(Path::new(A), STAT, content(3), said("garden")).await.unwrap();
+    let Began::Writing { row, .. } = row else { panic!("it is not done") };
+    assert_eq!(row.said, said("garden"), "what is said now counts");
+}
+
+#[tokio::test]
+async fn new_words_are_a_debt_until_the_records_have_them() {
+    let book = Book::open().await;
+    book.index(A, content(1)).await;
+    book.ledger.say(media(1), said("garage"), Said::default()).await.unwrap();
+    assert_eq!(book.ledger.to_annotate().await.unwrap(), [(media(1), said("garage"), vec!["c".to_owned()])]);
+    book.ledger.annotated(media(1), Said::default()).await.unwrap();
+    assert_eq!(book.ledger.to_annotate().await.unwrap().len(), 1, "other words than those were brought there");
+    book.ledger.annotated(media(1), said("garage")).await.unwrap();
+    assert_eq!(book.ledger.to_annotate().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite");
+    std::fs::write(&path, b"this is no database, whatever it is called; it goes on for a while".repeat(40)).unwrap();
+    let error = Ledger::open(&path).await.err().unwrap().to_string();
+    assert!(error.contains("is damaged") && error.contains("move it away"), "{error}");
+}
+
+#[tokio::test]
+async fn ledgers_of_before_and_of_later_are_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE files (path BLOB PRIMARY KEY); PRAGMA user_version = 1").unwrap();
+    let error = Ledger::open(&path).await.err().unwrap();
+    assert!(matches!(error, LedgerError::Outdated { .. }), "{error}");
+    assert!(error.to_string().contains("choose another with --data"), "{error}");
+
+    let later = dir.path().join("later.sqlite");
+    drop(Ledger::open(&later).await.unwrap());
+    Connection::open(&later).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = Ledger::open(&later).await.err().unwrap();
+    assert!(matches!(error, LedgerError::Later { found: 99, known: 1, .. }), "{error}");
+}

@@ -1,0 +1,264 @@
+//! The real ledger, archive, ingest and pictures over a folder of small files, each operation as a process of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use clipseek::archive::{Archive, ArchiveError};
+use clipseek::config::IndexSettings;
+use clipseek::config::plan::{BundleVideo, Plan};
+use clipseek::embed::bundle::Outline;
+use clipseek::embed::hashed::Hashed;
+use clipseek::ingest::batch::{self, Totals};
+use clipseek::ingest::{Event, Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
+use clipseek::ledger::{Ledger, Said};
+use clipseek::source::{self, MediaId};
+use clipseek::store::{Catalog, CollectionSpec, MemoryCatalog, Tally};
+use clipseek::thumbs::Thumbs;
+use clipseek::verify::{Difference, Repair, Summary, verify};
+use tokio_util::sync::CancellationToken;
+
+use super::footage::{BytesDecoder, Mishap};
+
+pub(crate) const BUNDLES: usize = 2;
+pub(crate) const PLANS: usize = 2;
+
+/// How one run of `index` goes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) bundle: usize,
+    pub(crate) plan: usize,
+    pub(crate) said: Said,
+    pub(crate) jobs: usize,
+    pub(crate) mishap: Mishap,
+    /// Stops, or panics, at this event.
+    pub(crate) stop_at: Option<u32>,
+    pub(crate) panic_at: Option<u32>,
+}
+
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) bundles: Vec<Arc<Outline>>,
+    /// What an undisturbed run makes of a content.
+    expected: Mutex<BTreeMap<(usize, usize, Vec<u8>), Tally>>,
+    ticks: AtomicU32,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("videos")).unwrap();
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/shapes/bundle.toml");
+        let manifest = std::fs::read_to_string(manifest).unwrap();
+        let bundle = |number: usize| {
+            let folder = dir.path().join(format!("bundle{number}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            let text = manifest
+                .replace("dim = 192", "dim = 16")
+                .replace("frames = 8", "frames = 4")
+                .replace("stride_frames = 4", "stride_frames = 2")
+                .replace("interval_s = 0.25", &format!("interval_s = {}", 0.25 * (number + 1) as f64));
+            std::fs::write(folder.join("bundle.toml"), text).unwrap();
+            Arc::new(Outline::read(&folder).unwrap())
+        };
+        let bundles = (0..BUNDLES).map(bundle).collect();
+        Self { dir, bundles, expected: Mutex::default(), ticks: AtomicU32::new(1) }
+    }
+
+    pub(crate) fn path(&self, number: usize) -> PathBuf {
+        self.dir.path().join("videos").join(format!("{number}.mp4"))
+    }
+
+    /// Files as they are, in the order of names.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(self.dir.path().join("videos")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+
+    /// Clocks are too coarse for a test: each change has a second of its own.
+    pub(crate) fn touch(&self, path: &Path) {
+        let tick = self.ticks.fetch_add(1, SeqCst);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + u64::from(tick));
+        std::fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    pub(crate) fn write(&self, path: &Path, bytes: &[u8]) {
+        // A new file: hard links are not written through.
+        let _ = std::fs::remove_file(path);
+        std::fs::write(path, bytes).unwrap();
+        self.touch(path);
+    }
+
+    pub(crate) fn plan(&self, bundle: usize, plan: usize) -> Arc<Plan> {
+        let video = &self.bundles[bundle].manifest().video;
+        let video = BundleVideo {
+            frames: video.frames,
+            max_frames: video.max_frames,
+            interval: video.interval(),
+            tolerance: 0.2,
+            stride_frames: video.stride_frames,
+            per_frame: true,
+            reranks: false,
+            caption_beams: None,
+        };
+        let settings = IndexSettings { frames: Some(4 + plan), stride_frames: Some(2), ..IndexSettings::default() };
+        Arc::new(Plan::new(&settings, video).unwrap())
+    }
+
+    pub(crate) fn spec(&self, bundle: usize) -> CollectionSpec {
+        let bundle = &self.bundles[bundle];
+        CollectionSpec {
+            name: bundle.collection(),
+            dim: bundle.dim(),
+            bundle: bundle.hash().to_owned(),
+            owner: uuid::Uuid::nil(),
+            feature_dim: None,
+        }
+    }
+
+    pub(crate) fn ledger_path(&self) -> PathBuf {
+        self.dir.path().join("ledger.sqlite")
+    }
+
+    pub(crate) async fn archive(&self, catalog: Arc<dyn Catalog>) -> Archive {
+        let ledger = Ledger::open(&self.ledger_path()).await.unwrap();
+        Archive::new(ledger, Thumbs::open(self.dir.path().join("thumbs")).unwrap(), catalog)
+    }
+
+    /// What `clipseek index` does with these files.
+    pub(crate) async fn index(
+        &self,
+        catalog: Arc<dyn Catalog>,
+        files: Vec<PathBuf>,
+        run: &Run,
+    ) -> Result<Totals, ArchiveError> {
+        let archive = Arc::new(self.archive(catalog).await);
+        let ingest = self.ingest(&archive, run);
+        let stop = CancellationToken::new();
+        let ingest = Ingest {
+            observer: Arc::new(Disturber {
+                stop: stop.clone(),
+                stop_at: run.stop_at,
+                panic_at: run.panic_at,
+                events: AtomicU32::new(0),
+            }),
+            ..ingest
+        };
+        archive.settle().await?;
+        let plan = self.plan(run.bundle, run.plan);
+        let item =
+            |path| WorkItem { path, said: run.said.clone(), plan: Arc::clone(&plan), priority: Priority::Asked };
+        let items = files.into_iter().map(item).collect();
+        Ok(batch::run(&Arc::new(ingest), items, run.jobs.max(1), &stop).await)
+    }
+
+    pub(crate) fn ingest(&self, archive: &Arc<Archive>, run: &Run) -> Ingest {
+        let bundle = Arc::clone(&self.bundles[run.bundle]);
+        let dim = bundle.dim();
+        let (spec, held) = (self.spec(run.bundle), Arc::clone(archive));
+        let store = Lazy::new(move || {
+            let (archive, spec) = (Arc::clone(&held), spec.clone());
+            async move {
+                archive.ledger.add_collection(&spec.name, "a bundle").await?;
+                Ok(archive.collection(spec).await?)
+            }
+        });
+        let model = Lazy::new(move || {
+            std::future::ready(Ok(Model { video: Hashed { dim }.video_model(4).unwrap(), scope: None }))
+        });
+        Ingest {
+            archive: Arc::clone(archive),
+            decoder: Arc::new(BytesDecoder::with(run.mishap)),
+            bundle,
+            store,
+            model,
+            options: Options {
+                thumbnail_px: 16,
+                thumbnail_spacing: Duration::from_secs(1),
+                checkpoint_every: Duration::ZERO,
+            },
+            observer: Arc::new(Disturber::default()),
+        }
+    }
+
+    /// The records that an undisturbed run makes of this content.
+    pub(crate) async fn expected(&self, bundle: usize, plan: usize, bytes: &[u8]) -> Tally {
+        let key = (bundle, plan, bytes.to_vec());
+        if let Some(tally) = self.expected.lock().unwrap().get(&key) {
+            return *tally;
+        }
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("x.mp4");
+        std::fs::write(&path, bytes).unwrap();
+        let catalog = MemoryCatalog::default();
+        let ledger = Ledger::open(&room.path().join("ledger.sqlite")).await.unwrap();
+        let thumbs = Thumbs::open(room.path().join("thumbs")).unwrap();
+        let archive = Arc::new(Archive::new(ledger, thumbs, Arc::new(catalog)));
+        let ingest = self.ingest(&archive, &Run { bundle, plan, ..Run::default() });
+        let item =
+            WorkItem { path, said: Said::default(), plan: self.plan(bundle, plan), priority: Priority::Asked };
+        let totals = batch::run(&Arc::new(ingest), vec![item], 1, &CancellationToken::new()).await;
+        assert_eq!((totals.indexed, totals.failed.len()), (1, 0), "{totals:?}");
+        let mut tally = Tally::default();
+        let store = archive.existing(&self.spec(bundle).name).await.unwrap().unwrap();
+        tally.extend(store.keys(None, None, 100_000).await.unwrap().items.into_iter().map(|key| key.id));
+        assert!(tally.windows > 0);
+        self.expected.lock().unwrap().insert(key, tally);
+        tally
+    }
+
+    /// Differences between ledger, store and pictures.
+    pub(crate) async fn verify(
+        &self,
+        catalog: Arc<dyn Catalog>,
+        repair: Option<&dyn Repair>,
+    ) -> (Vec<Difference>, Summary) {
+        let archive = self.archive(catalog).await;
+        let mut differences = Vec::new();
+        let summary = verify(&archive, repair, &mut |difference| differences.push(difference)).await.unwrap();
+        (differences, summary)
+    }
+}
+
+/// Content and plan of what searches show in a collection, with all its records.
+pub(crate) async fn visible(archive: &Archive, collection: &str) -> BTreeMap<(MediaId, String), Tally> {
+    let mut shown: BTreeMap<(MediaId, String), Tally> = BTreeMap::new();
+    let Some(store) = archive.existing(collection).await.unwrap() else { return shown };
+    for key in store.keys(None, None, 1_000_000).await.unwrap().items {
+        shown.entry((key.media_id, key.plan)).or_default().add(key.id);
+    }
+    let all: Vec<_> = shown.keys().cloned().collect();
+    let hidden: BTreeSet<_> = archive.ledger.hidden(collection, all).await.unwrap().into_iter().collect();
+    shown.retain(|key, _| !hidden.contains(key));
+    shown
+}
+
+pub(crate) fn content(path: &Path) -> MediaId {
+    source::media_id(path).unwrap()
+}
+
+/// Somebody presses Ctrl-C, or a fault of clipseek's own shows, in the middle of the work.
+#[derive(Default)]
+struct Disturber {
+    stop: CancellationToken,
+    stop_at: Option<u32>,
+    panic_at: Option<u32>,
+    events: AtomicU32,
+}
+
+impl Observer for Disturber {
+    fn event(&self, event: Event<'_>) {
+        let number = self.events.fetch_add(1, SeqCst);
+        if self.stop_at == Some(number) {
+            self.stop.cancel();
+        }
+        // Panics belong to a file: those of the run itself would be the test's.
+        if self.panic_at == Some(number) && matches!(event, Event::Advanced { .. } | Event::Probed { .. }) {
+            panic!("an observer that panics, on purpose");
+        }
+    }
+}
