@@ -244,7 +244,7 @@ fn bundles_are_found_by_name_and_by_folder() {
     let bundles = Bundles::new(vec![PathBuf::from("/nowhere"), fixtures()]);
     let names: Vec<String> = bundles.list().into_iter().map(|l| l.manifest.unwrap().name).collect();
     assert_eq!(names, ["tiny-head", "tiny-mean", "tiny-video"]);
-    let bundle = bundles.outline("tiny-mean").unwrap();
+    let bundle = Bundle::check(bundles.outline("tiny-mean").unwrap()).unwrap();
     assert_eq!(bundle.collection(), format!("clipseek_tiny-mean_{}", &bundle.hash()[..12]));
     let by_path = bundles.outline(fixtures().join("tiny-mean").to_str().unwrap()).unwrap();
     assert_eq!(by_path.hash(), bundle.hash());
