@@ -154,20 +154,13 @@ impl Archive {
 
     /// The records have left: so do the pictures, and then the ledger's memory of them.
     async fn forget(&self, content: Owned) -> Result<(), ArchiveError> {
-        let key = thumbs::Key::of(&content);
-        self.thumbs.remove_part(&key).map_err(|error| self.disk(error))?;
+        self.remove_pictures(&content)?;
         points::pass("after pictures were removed");
-        let rest = self.ledger.progress(content.media_id, &content.collection).await?;
-        if !rest.iter().any(|progress| progress.state == ProgressState::Done) {
-            self.thumbs.remove(&key).map_err(|error| self.disk(error))?;
-        }
         Ok(self.ledger.left(content).await?)
     }
 
-    /// All pictures of a medium in a collection, whatever their plan.
-    pub fn remove_pictures(&self, media_id: MediaId, collection: &str) -> Result<(), ArchiveError> {
-        let key = thumbs::Key::of(&Owned { media_id, collection: collection.to_owned(), plan: String::new() });
-        self.thumbs.remove(&key).map_err(|error| self.disk(error))
+    pub fn remove_pictures(&self, content: &Owned) -> Result<(), ArchiveError> {
+        self.thumbs.remove(&thumbs::Key::of(content)).map_err(|error| self.disk(error))
     }
 
     async fn annotate(&self) -> Result<(), ArchiveError> {

@@ -1,57 +1,66 @@
-//! The pictures shown beside moments: one pack file per medium, written while it is indexed.
+//! The pictures shown beside moments: one pack per medium, collection and plan, written while the medium is indexed.
 //!
-//! A pack is a mark and then records of time (u64 nanoseconds), length (u32) and JPEG, little-endian, in order of time.
-//! It is written beside its final name and renamed when complete; an interrupted one is cut back to where indexing
-//! resumes, so a crash costs at most pictures that are made again.
+//! A pack is a head (a mark, the plan), records of time (u64 nanoseconds), length (u32) and JPEG in ascending order of
+//! time, and a foot: an entry of time, place (u64) and length per picture, their number (u64) and another mark. All
+//! numbers are little-endian. Through the foot a picture is found with a few short reads, however long the medium.
+//!
+//! It is written beside its final name and renamed when complete. An interrupted one is cut back to where indexing
+//! resumes. The plan is in both names, so a plan that is written beside another one never touches the pack of what is
+//! still shown.
 
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
 use crate::decode::Jpeg;
+use crate::ledger::Owned;
 use crate::source::MediaId;
 
-const MARK: &[u8; 8] = b"clipthm1";
-const RECORD_HEAD: u64 = 12;
+const HEAD_MARK: &[u8; 8] = b"clipthm2";
+const FOOT_MARK: &[u8; 8] = b"clipthme";
+/// The mark and the length of the plan.
+const HEAD: usize = 8 + 2;
+const RECORD_HEAD: usize = 8 + 4;
+const ENTRY: usize = 8 + 8 + 4;
+/// The number of entries and the mark.
+const TAIL: usize = 8 + 8;
 
-/// Whose pictures.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Whose pictures, and which run's.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    pub media_id: MediaId,
+    pub media: MediaId,
     pub collection: String,
+    /// `Plan::key`.
     pub plan: String,
 }
 
 impl Key {
-    pub fn of(content: &crate::ledger::Owned) -> Self {
-        Self { media_id: content.media_id, collection: content.collection.clone(), plan: content.plan.clone() }
+    pub fn of(content: &Owned) -> Self {
+        let Owned { media_id, collection, plan } = content.clone();
+        Self { media: media_id, collection, plan }
+    }
+
+    /// A plan is no file name, so a digest of it stands in.
+    fn stem(&self) -> String {
+        let plan = Sha256::digest(&self.plan);
+        let short: String = plan[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}.{short}", self.media)
     }
 }
 
-pub struct Entry(PathBuf);
-
-impl Entry {
-    pub fn media(&self) -> Option<MediaId> {
-        let name = self.0.file_name()?.to_str()?;
-        uuid::Uuid::parse_str(name.split('.').next()?).ok().map(MediaId)
-    }
-    pub fn collection(&self) -> Option<&str> {
-        self.0.parent()?.file_name()?.to_str()
-    }
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-    pub fn is_part(&self) -> bool {
-        self.0.extension().is_some_and(|e| e == "part")
-    }
-    pub fn is_of_plan(&self, plan: &str) -> bool {
-        self.0.to_string_lossy().contains(&short(plan))
-    }
-}
-
-fn short(plan: &str) -> String {
-    uuid::Uuid::new_v5(&uuid::Uuid::nil(), plan.as_bytes()).simple().to_string()[..8].to_owned()
+/// A pack found on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub path: PathBuf,
+    /// Its plan is empty where the head of the pack cannot be read.
+    pub key: Key,
+    /// Still being written, or left behind by a run that was interrupted.
+    pub part: bool,
 }
 
 /// The folder of all packs.
@@ -66,93 +75,102 @@ impl Thumbs {
         Ok(Self { dir })
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Starts a pack, or goes on with an interrupted one at `from`. Keeps at most one picture per `spacing`.
     pub fn writer(&self, key: &Key, from: Duration, spacing: Duration) -> io::Result<Writer> {
-        let part = self.part(key);
-        std::fs::create_dir_all(self.dir.join(&key.collection))?;
+        let (part, complete) = (self.part(key), self.pack(key));
+        std::fs::create_dir_all(self.collection(key))?;
+        if !from.is_zero() && !part.exists() && complete.exists() {
+            // It was completed, but the run died before the ledger heard of it: what lies before `from` is in there.
+            std::fs::rename(&complete, &part)?;
+        }
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&part)?;
-        let keep = if from.is_zero() { None } else { records(&file)?.take_while(|r| r.pts < from).last() };
-        let last = keep.as_ref().map(|record| record.pts);
-        let next = match &keep {
-            Some(record) => {
-                file.set_len(record.at + record.len)?;
-                record.pts + spacing
-            }
+        let head = head(&key.plan)?;
+        let mut entries = if from.is_zero() { Vec::new() } else { records(&file, &head)? };
+        entries.truncate(entries.partition_point(|entry| entry.pts < from));
+        match entries.last() {
+            Some(last) => file.set_len(last.at + u64::from(last.len))?,
             None => {
                 file.set_len(0)?;
                 file.rewind()?;
-                file.write_all(MARK)?;
-                Duration::ZERO
+                file.write_all(&head)?;
             }
-        };
-        file.seek(SeekFrom::End(0))?;
-        Ok(Writer { file: BufWriter::new(file), part, complete: self.pack(key), spacing, next, last })
+        }
+        let at = file.seek(SeekFrom::End(0))?;
+        Ok(Writer { file: BufWriter::new(file), part, complete, spacing, entries, at })
     }
 
-    /// The picture nearest to a time.
+    /// The picture nearest to a time; the earlier of two that are equally near.
     pub fn nearest(&self, key: &Key, pts: Duration) -> io::Result<Option<Jpeg>> {
-        let mut file = match File::open(self.pack(key)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let Some(record) = records(&file)?.min_by_key(|record| record.pts.abs_diff(pts)) else { return Ok(None) };
-        let mut jpeg = vec![0; record.len as usize];
-        file.seek(SeekFrom::Start(record.at))?;
-        file.read_exact(&mut jpeg)?;
-        Ok(Some(Jpeg(jpeg)))
-    }
-
-    pub fn last(&self, key: &Key) -> io::Result<Option<Duration>> {
-        let file = match File::open(self.pack(key)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        Ok(records(&file)?.last().map(|record| record.pts))
-    }
-
-    pub fn list(&self) -> io::Result<impl Iterator<Item = io::Result<Entry>>> {
-        let mut all = Vec::new();
-        for dir in std::fs::read_dir(&self.dir)? {
-            for file in std::fs::read_dir(dir?.path())? {
-                all.push(Ok(Entry(file?.path())));
+        let Some(pack) = Pack::open(&self.pack(key))? else { return Ok(None) };
+        let (mut low, mut high) = (0, pack.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if pack.entry(middle)?.pts < pts { low = middle + 1 } else { high = middle }
+        }
+        let mut nearest = None;
+        for number in low.saturating_sub(1)..pack.count.min(low + 1) {
+            let entry = pack.entry(number)?;
+            let distance = entry.pts.abs_diff(pts);
+            if nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
+                nearest = Some((distance, entry));
             }
         }
-        Ok(all.into_iter())
+        nearest.map(|(_, entry)| pack.picture(&entry)).transpose()
     }
 
-    pub fn remove_entry(&self, entry: &Entry) -> io::Result<()> {
-        std::fs::remove_file(&entry.0)
+    /// Time of the last picture of a complete pack.
+    pub fn last(&self, key: &Key) -> io::Result<Option<Duration>> {
+        let Some(pack) = Pack::open(&self.pack(key))? else { return Ok(None) };
+        pack.count.checked_sub(1).map(|last| pack.entry(last).map(|entry| entry.pts)).transpose()
     }
 
-    pub fn remove(&self, key: &Key) -> io::Result<()> {
-        match std::fs::remove_file(self.pack(key)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    pub fn remove_part(&self, key: &Key) -> io::Result<()> {
-        match std::fs::remove_file(self.part(key)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Size of a medium's pack in bytes; 0 without one.
+    /// Size of a complete pack in bytes; 0 without one.
     pub fn bytes(&self, key: &Key) -> u64 {
         std::fs::metadata(self.pack(key)).map_or(0, |metadata| metadata.len())
     }
 
+    /// Removes the pack, complete or not.
+    pub fn remove(&self, key: &Key) -> io::Result<()> {
+        remove(&self.part(key))?;
+        remove(&self.pack(key))
+    }
+
+    /// Removes a pack that [`list`](Self::list) found.
+    pub fn remove_found(&self, found: &Found) -> io::Result<()> {
+        remove(&found.path)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// All packs, complete or not, one by one.
+    pub fn list(&self) -> io::Result<impl Iterator<Item = io::Result<Found>> + use<>> {
+        let collections = std::fs::read_dir(&self.dir)?.filter_map(|collection| match collection {
+            Ok(entry) if entry.path().is_dir() => Some(std::fs::read_dir(entry.path())),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        let packs = collections.flat_map(|collection| {
+            let (entries, error) = match collection {
+                Ok(entries) => (Some(entries), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            entries.into_iter().flatten().chain(error)
+        });
+        Ok(packs.filter_map(|entry| entry.map(|entry| found(&entry)).transpose()))
+    }
+
+    fn collection(&self, key: &Key) -> PathBuf {
+        self.dir.join(&key.collection)
+    }
+
     fn pack(&self, key: &Key) -> PathBuf {
-        self.dir.join(&key.collection).join(format!("{}.thumbs", key.media_id))
+        self.collection(key).join(format!("{}.thumbs", key.stem()))
     }
 
     fn part(&self, key: &Key) -> PathBuf {
-        self.dir.join(&key.collection).join(format!("{}.{}.part", key.media_id, short(&key.plan)))
+        self.collection(key).join(format!("{}.part", key.stem()))
     }
 }
 
@@ -162,61 +180,380 @@ pub struct Writer {
     part: PathBuf,
     complete: PathBuf,
     spacing: Duration,
-    /// Pictures before this time are too near to the last one.
-    next: Duration,
-    last: Option<Duration>,
+    entries: Vec<Entry>,
+    /// Where the next record goes.
+    at: u64,
 }
 
 impl Writer {
+    /// Pictures too near to the one before are not kept.
     pub fn add(&mut self, pts: Duration, jpeg: &Jpeg) -> io::Result<()> {
-        if pts < self.next {
+        if self.entries.last().is_some_and(|last| pts <= last.pts || pts < last.pts.saturating_add(self.spacing)) {
             return Ok(());
         }
-        self.next = pts + self.spacing;
-        self.last = Some(pts);
-        self.file.write_all(&(pts.as_nanos() as u64).to_le_bytes())?;
-        self.file.write_all(&(jpeg.0.len() as u32).to_le_bytes())?;
-        self.file.write_all(&jpeg.0)
+        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let len = u32::try_from(jpeg.0.len()).map_err(invalid)?;
+        self.file.write_all(&u64::try_from(pts.as_nanos()).map_err(invalid)?.to_le_bytes())?;
+        self.file.write_all(&len.to_le_bytes())?;
+        self.file.write_all(&jpeg.0)?;
+        let at = self.at + RECORD_HEAD as u64;
+        self.at = at + u64::from(len);
+        self.entries.push(Entry { pts, at, len });
+        Ok(())
     }
 
-    /// Everything so far is in the file; called before the ledger moves.
+    /// Everything so far is in the file; called before the ledger moves. It then survives the end of this process in
+    /// whatever way. A power cut may cost it; then pictures are missing, which are not worth a wait for the disk here.
     pub fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
 
+    /// Completes the pack. It is on the disk before it gets its final name, and the name before this returns, since
+    /// nothing would write it again. Returns the time of the last picture.
     pub fn finish(mut self) -> io::Result<Option<Duration>> {
+        for entry in &self.entries {
+            self.file.write_all(&(entry.pts.as_nanos() as u64).to_le_bytes())?;
+            self.file.write_all(&entry.at.to_le_bytes())?;
+            self.file.write_all(&entry.len.to_le_bytes())?;
+        }
+        self.file.write_all(&(self.entries.len() as u64).to_le_bytes())?;
+        self.file.write_all(FOOT_MARK)?;
         self.file.flush()?;
+        self.file.get_ref().sync_all()?;
         std::fs::rename(&self.part, &self.complete)?;
-        Ok(self.last)
+        let folder = self.complete.parent().unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+        Ok(self.entries.last().map(|last| last.pts))
     }
 }
 
-struct Record {
+/// Where a picture lies in its pack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Entry {
     pts: Duration,
     at: u64,
-    len: u64,
+    len: u32,
 }
 
-/// The whole records of a pack; one cut off by a crash ends it.
-fn records(file: &File) -> io::Result<impl Iterator<Item = Record> + use<>> {
-    let size = file.metadata()?.len();
-    let mut reader = BufReader::new(file.try_clone()?);
-    reader.rewind()?;
-    let mut mark = [0; MARK.len()];
-    let sound = reader.read_exact(&mut mark).is_ok() && &mark == MARK;
-    let mut at = MARK.len() as u64;
-    Ok(std::iter::from_fn(move || {
-        let mut head = [0; RECORD_HEAD as usize];
-        if !sound || reader.read_exact(&mut head).is_err() {
-            return None;
+/// A complete pack, of which nothing is believed that its size does not allow.
+struct Pack {
+    file: File,
+    count: u64,
+    /// Where its foot begins.
+    foot: u64,
+}
+
+impl Pack {
+    /// `None`: there is none.
+    fn open(path: &Path) -> io::Result<Option<Self>> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let size = file.metadata()?.len();
+        let tail_at = size.checked_sub(TAIL as u64).ok_or_else(broken)?;
+        let mut tail = [0; TAIL];
+        file.read_exact_at(&mut tail, tail_at)?;
+        if &tail[8..] != FOOT_MARK {
+            return Err(broken());
         }
-        let (pts, len) = head.split_at(8);
-        let pts = Duration::from_nanos(u64::from_le_bytes(pts.try_into().ok()?));
-        let len = u64::from(u32::from_le_bytes(len.try_into().ok()?));
-        let record = Record { pts, at: at + RECORD_HEAD, len };
-        at = record.at + len;
-        reader.seek_relative(len as i64).ok()?;
-        (at <= size).then_some(record)
-    }))
+        let count = number(&tail[..8]);
+        let foot = count.checked_mul(ENTRY as u64).and_then(|length| tail_at.checked_sub(length));
+        Ok(Some(Self { file, count, foot: foot.ok_or_else(broken)? }))
+    }
+
+    fn entry(&self, number_of: u64) -> io::Result<Entry> {
+        let mut bytes = [0; ENTRY];
+        self.file.read_exact_at(&mut bytes, self.foot + number_of * ENTRY as u64)?;
+        let (pts, at, len) = (number(&bytes[..8]), number(&bytes[8..16]), number(&bytes[16..]) as u32);
+        let within = at.checked_add(u64::from(len)).is_some_and(|end| end <= self.foot);
+        if within { Ok(Entry { pts: Duration::from_nanos(pts), at, len }) } else { Err(broken()) }
+    }
+
+    fn picture(&self, entry: &Entry) -> io::Result<Jpeg> {
+        let mut jpeg = vec![0; entry.len as usize];
+        self.file.read_exact_at(&mut jpeg, entry.at)?;
+        Ok(Jpeg(jpeg))
+    }
 }
 
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the pack of pictures is damaged")
+}
+
+/// Up to eight bytes, little-endian.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn head(plan: &str) -> io::Result<Vec<u8>> {
+    let length = u16::try_from(plan.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok([HEAD_MARK, &length.to_le_bytes()[..], plan.as_bytes()].concat())
+}
+
+/// The whole records of a pack with this head, in order of time. One cut off by a crash ends it, and so does a foot.
+fn records(file: &File, head: &[u8]) -> io::Result<Vec<Entry>> {
+    let size = file.metadata()?.len();
+    let mut reader = BufReader::new(file);
+    reader.rewind()?;
+    let mut found = vec![0; head.len()];
+    let mut entries: Vec<Entry> = Vec::new();
+    if reader.read_exact(&mut found).is_err() || found != head {
+        return Ok(entries);
+    }
+    let mut at = head.len() as u64;
+    let mut record = [0; RECORD_HEAD];
+    while reader.read_exact(&mut record).is_ok() {
+        let (pts, len) = (Duration::from_nanos(number(&record[..8])), number(&record[8..]) as u32);
+        at += RECORD_HEAD as u64;
+        if at + u64::from(len) > size || entries.last().is_some_and(|last| pts <= last.pts) {
+            break;
+        }
+        entries.push(Entry { pts, at, len });
+        at += u64::from(len);
+        reader.seek_relative(i64::from(len))?;
+    }
+    Ok(entries)
+}
+
+/// The plan in the head of a pack.
+fn plan_of(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let mut head = [0; HEAD];
+    file.read_exact(&mut head).ok().filter(|()| &head[..8] == HEAD_MARK)?;
+    let mut plan = vec![0; number(&head[8..]) as usize];
+    file.read_exact(&mut plan).ok()?;
+    String::from_utf8(plan).ok()
+}
+
+/// `None`: no file of ours.
+fn found(entry: &DirEntry) -> Option<Found> {
+    let path = entry.path();
+    let name = entry.file_name().into_string().ok()?;
+    let (stem, part) = match name.strip_suffix(".thumbs") {
+        Some(stem) => (stem, false),
+        None => (name.strip_suffix(".part")?, true),
+    };
+    let media = MediaId(Uuid::try_parse(stem.split_once('.')?.0).ok()?);
+    let collection = path.parent()?.file_name()?.to_str()?.to_owned();
+    let plan = plan_of(&path).unwrap_or_default();
+    Some(Found { path, key: Key { media, collection, plan }, part })
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(media: u128, collection: &str, plan: &str) -> Key {
+        Key { media: MediaId(Uuid::from_u128(media)), collection: collection.to_owned(), plan: plan.to_owned() }
+    }
+
+    fn secs(value: u64) -> Duration {
+        Duration::from_secs(value)
+    }
+
+    fn jpeg(value: u64) -> Jpeg {
+        Jpeg(value.to_string().repeat(9).into_bytes())
+    }
+
+    fn world() -> (tempfile::TempDir, Thumbs) {
+        let dir = tempfile::tempdir().unwrap();
+        let thumbs = Thumbs::open(dir.path().join("thumbs")).unwrap();
+        (dir, thumbs)
+    }
+
+    fn add(writer: &mut Writer, times: impl IntoIterator<Item = u64>) {
+        for time in times {
+            writer.add(secs(time), &jpeg(time)).unwrap();
+        }
+    }
+
+    fn write(thumbs: &Thumbs, key: &Key, times: impl IntoIterator<Item = u64>) {
+        let mut writer = thumbs.writer(key, secs(0), secs(1)).unwrap();
+        add(&mut writer, times);
+        writer.finish().unwrap();
+    }
+
+    fn listed(thumbs: &Thumbs) -> Vec<(Key, bool)> {
+        let mut found: Vec<_> = thumbs.list().unwrap().map(|found| found.unwrap()).map(|f| (f.key, f.part)).collect();
+        found.sort_by_key(|(key, part)| (key.media.0, key.collection.clone(), key.plan.clone(), *part));
+        found
+    }
+
+    #[test]
+    fn the_nearest_picture_is_found_and_close_ones_are_not_kept() {
+        let (_dir, thumbs) = world();
+        let key = key(7, "a", "p");
+        let mut writer = thumbs.writer(&key, secs(0), secs(2)).unwrap();
+        add(&mut writer, 0..10);
+        assert_eq!(thumbs.nearest(&key, secs(0)).unwrap(), None, "not there before it is complete");
+        assert_eq!(thumbs.last(&key).unwrap(), None);
+        writer.finish().unwrap();
+        assert_eq!(thumbs.nearest(&key, secs(5)).unwrap(), Some(jpeg(4)));
+        assert_eq!(thumbs.nearest(&key, secs(0)).unwrap(), Some(jpeg(0)));
+        assert_eq!(thumbs.nearest(&key, secs(99)).unwrap(), Some(jpeg(8)));
+        assert_eq!(thumbs.last(&key).unwrap(), Some(secs(8)));
+        thumbs.remove(&key).unwrap();
+        assert_eq!(thumbs.nearest(&key, secs(5)).unwrap(), None);
+        assert_eq!(thumbs.bytes(&key), 0);
+    }
+
+    #[test]
+    fn a_pack_without_pictures_is_one() {
+        let (_dir, thumbs) = world();
+        let key = key(7, "a", "p");
+        write(&thumbs, &key, []);
+        assert_eq!(thumbs.nearest(&key, secs(5)).unwrap(), None);
+        assert_eq!(thumbs.last(&key).unwrap(), None);
+        assert!(thumbs.bytes(&key) > 0);
+    }
+
+    #[test]
+    fn two_models_and_two_plans_do_not_interrupt_each_other() {
+        let (_dir, thumbs) = world();
+        let keys = [key(7, "a", "p"), key(7, "a", "q"), key(7, "b", "p")];
+        let mut writers: Vec<Writer> = keys.iter().map(|key| thumbs.writer(key, secs(0), secs(1)).unwrap()).collect();
+        for (number, writer) in (0..).zip(&mut writers) {
+            add(writer, number * 100..number * 100 + 5);
+            writer.flush().unwrap();
+        }
+        assert_eq!(listed(&thumbs), [(keys[0].clone(), true), (keys[1].clone(), true), (keys[2].clone(), true)]);
+        drop(writers);
+        // Each goes on with its own.
+        for (number, key) in (0..).zip(&keys) {
+            let mut writer = thumbs.writer(key, secs(number * 100 + 5), secs(1)).unwrap();
+            add(&mut writer, [number * 100 + 9]);
+            writer.finish().unwrap();
+            assert_eq!(thumbs.nearest(key, secs(0)).unwrap(), Some(jpeg(number * 100)));
+            assert_eq!(thumbs.last(key).unwrap(), Some(secs(number * 100 + 9)));
+        }
+        thumbs.remove(&keys[0]).unwrap();
+        assert_eq!(listed(&thumbs), [(keys[1].clone(), false), (keys[2].clone(), false)]);
+    }
+
+    #[test]
+    fn what_is_on_the_disk_is_listed_and_removed() {
+        let (dir, thumbs) = world();
+        let (done, left) = (key(7, "a", "p"), key(8, "a", "plan of another kind"));
+        write(&thumbs, &done, 0..3);
+        add(&mut thumbs.writer(&left, secs(0), secs(1)).unwrap(), 0..3);
+        for name in ["a/notes.txt", "a/x.thumbs", "stray.thumbs"] {
+            std::fs::write(dir.path().join("thumbs").join(name), "no pack").unwrap();
+        }
+        let garbage = key(9, "a", "");
+        std::fs::write(thumbs.pack(&garbage), "no pack").unwrap();
+        assert_eq!(listed(&thumbs), [(done.clone(), false), (left.clone(), true), (garbage.clone(), false)]);
+        thumbs.remove(&left).unwrap();
+        thumbs.remove(&left).unwrap();
+        let stray = thumbs.list().unwrap().map(Result::unwrap).find(|found| found.key == garbage).unwrap();
+        thumbs.remove_found(&stray).unwrap();
+        assert_eq!(listed(&thumbs), [(done, false)]);
+    }
+
+    #[test]
+    fn a_picture_of_a_day_is_found_with_a_few_reads() {
+        let (_dir, thumbs) = world();
+        let key = key(7, "a", "p");
+        write(&thumbs, &key, 0..43_200);
+        let reads = || {
+            let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+            let number =
+                |name: &str| io.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse::<u64>();
+            (number("rchar:").unwrap(), number("syscr:").unwrap())
+        };
+        let before = reads();
+        assert_eq!(thumbs.nearest(&key, secs(31_415)).unwrap(), Some(jpeg(31_415)));
+        let after = reads();
+        // The file of figures is read as well.
+        assert!(after.0 - before.0 < 4096 && after.1 - before.1 < 40, "{before:?} {after:?}");
+    }
+
+    proptest! {
+        /// Killed at any time behind a checkpoint, at any byte, and gone on with where the ledger says.
+        #[test]
+        fn a_resumed_pack_is_that_of_an_undisturbed_run(
+            gaps in prop::collection::vec(1u64..4, 1..30),
+            spacing in 1u64..5,
+            checkpoint in 0usize..30,
+            killed in 0usize..30,
+            cut in 0.0f64..1.0,
+            back in 0u64..10,
+            finishing: bool,
+        ) {
+            let times: Vec<u64> = gaps.iter().scan(0, |now, gap| { *now += gap; Some(*now) }).collect();
+            let (_dir, thumbs) = world();
+            let (whole, resumed) = (key(1, "a", "p"), key(2, "a", "p"));
+            let mut writer = thumbs.writer(&whole, secs(0), secs(spacing)).unwrap();
+            add(&mut writer, times.iter().copied());
+            writer.finish().unwrap();
+
+            let checkpoint = checkpoint.min(times.len());
+            let mut writer = thumbs.writer(&resumed, secs(0), secs(spacing)).unwrap();
+            add(&mut writer, times[..checkpoint].iter().copied());
+            writer.flush().unwrap();
+            let part = thumbs.part(&resumed);
+            let safe = std::fs::metadata(&part).unwrap().len();
+            add(&mut writer, times[checkpoint..killed.clamp(checkpoint, times.len())].iter().copied());
+            if finishing {
+                // Killed between the foot and its new name.
+                writer.finish().unwrap();
+                if cut < 0.9 {
+                    std::fs::rename(thumbs.pack(&resumed), &part).unwrap();
+                }
+            } else {
+                drop(writer);
+            }
+            // Killed behind the new name and before the ledger heard of it: nothing is cut.
+            let cut = if part.exists() { cut } else { 1.0 };
+            let there = if part.exists() { part } else { thumbs.pack(&resumed) };
+            let size = std::fs::metadata(&there).unwrap().len();
+            let left = safe + ((size - safe) as f64 * cut) as u64;
+            File::options().write(true).open(&there).unwrap().set_len(left).unwrap();
+
+            let from = times[..checkpoint].last().map_or(0, |last| (last + 1).saturating_sub(back));
+            let mut writer = thumbs.writer(&resumed, secs(from), secs(spacing)).unwrap();
+            add(&mut writer, times.iter().copied().filter(|time| *time >= from));
+            writer.finish().unwrap();
+            prop_assert_eq!(std::fs::read(thumbs.pack(&resumed)).unwrap(), std::fs::read(thumbs.pack(&whole)).unwrap());
+        }
+
+        #[test]
+        fn a_damaged_pack_is_an_error_or_none_never_a_panic(
+            count in 0u64..20, cut in 0.0f64..1.0, flips in prop::collection::vec((0.0f64..1.0, any::<u8>()), 0..6), at in 0u64..30
+        ) {
+            let (_dir, thumbs) = world();
+            let key = key(7, "a", "p");
+            write(&thumbs, &key, 0..count);
+            let path = thumbs.pack(&key);
+            let mut bytes = std::fs::read(&path).unwrap();
+            // Most damage in the foot, where there is most to believe.
+            for (place, value) in flips {
+                let place = bytes.len() - 1 - ((bytes.len() as f64 * place * place) as usize).min(bytes.len() - 1);
+                bytes[place] = value;
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            let try_all = || {
+                let _ = (thumbs.nearest(&key, secs(at)), thumbs.last(&key));
+                assert_eq!(thumbs.list().unwrap().count(), 1);
+            };
+            try_all();
+            bytes.truncate((bytes.len() as f64 * cut) as usize);
+            std::fs::write(&path, &bytes).unwrap();
+            try_all();
+            std::fs::rename(&path, thumbs.part(&key)).unwrap();
+            let mut writer = thumbs.writer(&key, secs(at), secs(1)).unwrap();
+            add(&mut writer, at..at + 3);
+            writer.finish().unwrap();
+            prop_assert!(thumbs.last(&key).unwrap().is_some());
+        }
+    }
+}

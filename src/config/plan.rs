@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ConfigError, IndexSettings};
-use crate::decode::{Sampling, Want};
+use crate::decode::{LONGEST_GAP, Sampling, Want};
 use crate::window::Span;
 
 /// Raised whenever the same file would give other times or windows than before: what was indexed until then counts as
@@ -63,6 +63,12 @@ impl Plan {
                 (None, Some(count)) => interval * count as u32,
                 (None, None) => length.mul_f64(bundle.stride_frames as f64 / bundle.frames as f64),
             };
+            if length > LONGEST_GAP {
+                return Err(ConfigError::Invalid(vec![format!(
+                    "the window ({} s) is longer than a day",
+                    length.as_secs_f64()
+                )]));
+            }
             if stride > length {
                 return Err(ConfigError::Invalid(vec![format!(
                     "the stride ({} s) is longer than the window ({} s): footage between windows would be lost",
@@ -168,6 +174,14 @@ mod tests {
         assert!(plan(32).is_ok());
         let error = plan(33).unwrap_err().to_string();
         assert!(error.contains("33 frames") && error.contains("at most 32"), "{error}");
+    }
+
+    #[test]
+    fn a_window_longer_than_a_day_is_refused() {
+        let settings = |secs| IndexSettings { window_secs: Some(secs), ..IndexSettings::default() };
+        assert!(Plan::new(&settings(86_400.0), BUNDLE).is_ok());
+        let error = Plan::new(&settings(86_401.0), BUNDLE).unwrap_err().to_string();
+        assert!(error.contains("longer than a day"), "{error}");
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! What is held is limited: of a group that grows too long, the first part is let through to the decoder and the rest
 //! is decided on part by part. Pure: what the frames carry (`T`) is not looked at.
 
+use std::time::Duration;
+
 use super::plan::{Decision, Packet, Rule, Territory, decide};
-use super::{Outcome, Sampling};
+use super::{LONGEST_GAP, Outcome, Problem, ProblemKind, Sampling};
 
 const MOST_PACKETS: usize = 600;
 const MOST_BYTES: usize = 32 << 20;
@@ -17,6 +19,8 @@ const MOST_LEADING: usize = 64;
 const NEARLY_ALL: f64 = 0.9;
 /// Before every time, with room for arithmetic.
 const NEVER: i64 = i64::MIN / 4;
+/// So many leaps of the time stamps are told one by one; of more, the last is told to reach up to the end of all.
+const MOST_GAPS: usize = 20;
 
 /// What goes on to the decoder.
 #[derive(Debug)]
@@ -57,6 +61,10 @@ pub struct Gate<T> {
     begun: bool,
     gap: bool,
     end: Option<i64>,
+    /// Time of the latest shown frame so far.
+    latest: Option<i64>,
+    /// From the latest frame before to the first behind, see [`LONGEST_GAP`].
+    gaps: Vec<(i64, i64)>,
     packets: u64,
     decoded: u64,
     deltas_decoded: u64,
@@ -81,6 +89,8 @@ impl<T> Gate<T> {
             begun: false,
             gap: false,
             end: None,
+            latest: None,
+            gaps: Vec::new(),
             packets: 0,
             decoded: 0,
             deltas_decoded: 0,
@@ -97,6 +107,7 @@ impl<T> Gate<T> {
         if packet.shown {
             let end = packet.pts + packet.duration.unwrap_or(0);
             self.end = Some(self.end.map_or(end, |known| known.max(end)));
+            self.note_gap(packet.pts);
         }
         if packet.key && !self.in_group {
             // What came before the first key frame cannot be decoded.
@@ -135,14 +146,32 @@ impl<T> Gate<T> {
         merge(release, rest)
     }
 
+    fn note_gap(&mut self, pts: i64) {
+        let latest = *self.latest.get_or_insert(pts);
+        self.latest = Some(latest.max(pts));
+        if pts - latest <= LONGEST_GAP.as_nanos() as i64 {
+            return;
+        }
+        if self.gaps.len() < MOST_GAPS {
+            self.gaps.push((latest, pts));
+        } else if let Some(last) = self.gaps.last_mut() {
+            last.1 = pts;
+        }
+    }
+
     /// Fills in what the gate knows of how the job went.
     pub fn report(&self, outcome: &mut Outcome) {
         outcome.packets = self.packets;
         outcome.packets_decoded = self.decoded;
-        outcome.end = std::time::Duration::from_nanos(match (self.end, self.base) {
-            (Some(end), Some(base)) => u64::try_from(end - base).unwrap_or(0),
-            _ => 0,
-        });
+        let base = self.base.unwrap_or(0);
+        let from_base = |time: i64| Duration::from_nanos(u64::try_from(time - base).unwrap_or(0));
+        outcome.end = self.end.map_or(Duration::ZERO, from_base);
+        let gap = |(start, end): &(i64, i64)| {
+            let detail = "more than a day without a picture: the time stamps leap";
+            Problem::new(ProblemKind::TimeGap, detail).between(from_base(*start), from_base(*end))
+        };
+        // What lies before the first frame that can be shown is no part of the medium.
+        outcome.problems.extend(self.gaps.iter().filter(|(_, end)| *end > base).map(gap));
         outcome.sampling = Some(match self.rule.sampling {
             Sampling::Auto if self.deltas_decoded == 0 => Sampling::Keyframes,
             Sampling::Auto if self.decoded as f64 > NEARLY_ALL * self.packets as f64 => Sampling::All,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::complete::missing_bytes;
@@ -13,7 +14,7 @@ use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
 use super::plan::{Packet, Rule, Targets, end, shown, uniform};
 use super::wire::Message;
-use super::{DecodeError, Frame, Outcome, Probe, Request, Sampling, Want};
+use super::{DecodeError, Frame, Outcome, Probe, Problem, ProblemKind, Request, Sampling, Want};
 
 /// A broken decoder or file is not worth more tries.
 const MOST_DECODERS: usize = 2;
@@ -23,6 +24,8 @@ const MOST_BARREN_STARTS: u32 = 8;
 /// Sound may go on after the pictures, so a file may well be longer than its video without anything missing: only where
 /// less than half was found, and this is missing too, it is said.
 const LONGER_SOUND: Duration = Duration::from_secs(2);
+/// How long the last pictures are waited for before looking whether the decoder broke.
+const GLANCE: Duration = Duration::from_millis(20);
 /// Threads of a decoder that has every frame to decode. With key frames alone there is nothing to share out.
 const DECODER_THREADS: u32 = 4;
 
@@ -56,7 +59,8 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
     if hopeless && let Some(mended) = mended(&request.path) {
         let again = job.read(&Source::Mended(Arc::new(mended)));
         if let Ok(mut outcome) = again {
-            let _ = &mut outcome;
+            let repaired = "the header of the file is damaged and was read with repairs";
+            outcome.problems.insert(0, Problem::new(ProblemKind::HeaderRepaired, repaired));
             return Ok(outcome);
         }
     }
@@ -141,6 +145,17 @@ struct Taken {
     latest: Option<Duration>,
 }
 
+/// What the decoder did not give.
+struct Gone {
+    /// What it broke on first.
+    broken: Option<String>,
+    wanted: usize,
+    /// Times of wanted pictures that did not come, as the packets have them.
+    lost: Vec<i64>,
+    /// Time of the first shown frame.
+    base: i64,
+}
+
 impl Job<'_> {
     fn frame_count(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
@@ -200,29 +215,38 @@ impl Job<'_> {
         let mut feed =
             Feed { gate: Gate::new(rule), wanted: 0, waiting: VecDeque::new(), need_key: false, ended: false };
         let base = AtomicI64::new(0);
-        let mut still_wanted = Vec::new();
+        let (mut still_wanted, mut lost) = (Vec::new(), Vec::new());
         let (mut broken, mut barren) = (None, 0);
         loop {
             let (mut decoding, mut pictures) = Decoding::start(decoder, threads, slack)?;
             decoding.want(&still_wanted);
             let (fed, took, problem, made) = std::thread::scope(|scope| {
-                let taker = scope.spawn(|| self.take_pictures(&mut pictures, &mut taken, &base));
+                // Its sender lives as long as the taker works.
+                let (working, taker_ended) = std::sync::mpsc::channel::<()>();
+                let taker = scope.spawn(|| {
+                    let _working = working;
+                    self.take_pictures(&mut pictures, &mut taken, &base)
+                });
                 let fed = self.feed(reader, &mut feed, &mut decoding, &base);
                 if fed.is_ok() {
                     decoding.finish();
                 }
-                while fed.is_ok() && !taker.is_finished() && decoding.check().is_ok() {
+                while fed.is_ok()
+                    && decoding.check().is_ok()
+                    && taker_ended.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout)
+                {
                     self.listener.progress(decoding.pictures());
-                    std::thread::sleep(Duration::from_millis(2));
                 }
                 let problem = decoding.check().err();
                 let made = decoding.pictures();
                 if problem.is_some() {
-                    let (mut left, wanted) = decoding.unfinished();
+                    let mut left = decoding.unfinished();
                     feed.need_key = left.is_empty();
                     left.append(&mut feed.waiting);
-                    (feed.waiting, still_wanted) = (left, wanted);
+                    feed.waiting = left;
                 }
+                still_wanted = decoding.still_wanted();
+                lost.append(&mut decoding.lost());
                 drop(decoding);
                 let took = taker.join().unwrap_or_else(|_| Err(DecodeError::Crashed("a thread panicked".into())));
                 (fed, took, problem, made)
@@ -239,10 +263,13 @@ impl Job<'_> {
         let Feed { gate, wanted, .. } = feed;
         let mut outcome = Outcome::default();
         gate.report(&mut outcome);
-        let damage: Vec<String> = Vec::new(); let _ = (reader, &broken);
+        lost.append(&mut still_wanted);
+        let gone = Gone { broken, wanted, lost, base: gate.base().unwrap_or(0) };
+        outcome.problems.extend(self.problems(reader, gone, outcome.end));
         if self.frame_count() == 0 && wanted > 0 {
-            
-            return Err(DecodeError::Damaged(damage.join("; ")));
+            let mut text: Vec<String> = outcome.problems.iter().map(Problem::to_string).collect();
+            text.push("no picture could be decoded".into());
+            return Err(DecodeError::Damaged(text.join("; ")));
         }
         if outcome.packets == 0 {
             return Err(DecodeError::Damaged("there is no coded frame in it".into()));
@@ -316,26 +343,45 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn damage(&self, reader: &Reader, broken: Option<String>, wanted: usize, end: Duration) -> Vec<String> {
-        let mut damage = Vec::new();
-        if let Some(promised) = reader.probe().duration.filter(|promised| *promised > 2 * end + LONGER_SOUND) {
-            let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
-            damage.push(format!("video was found up to {} of {}", seconds(end), seconds(promised)));
-        }
+    /// What was not read as it should have been, one problem for each cause.
+    fn problems(&self, reader: &Reader, gone: Gone, end: Duration) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let promised = reader.probe().duration.filter(|promised| *promised > end);
+        let unread = |kind, detail: String| match promised {
+            Some(promised) => Problem::new(kind, detail).between(end, promised),
+            None => Problem::new(kind, detail),
+        };
         if let Ok(Some(missing)) = missing_bytes(&self.request.path) {
-            damage.push(format!("the file is cut short: {missing} bytes are missing at its end"));
+            let detail = format!("the file is cut short: {missing} bytes are missing at its end");
+            problems.push(unread(ProblemKind::CutShort, detail));
         }
-        damage.extend(reader.problem().map(|problem| format!("the file could not be read to its end: {problem}")));
-        damage.extend(broken.map(|problem| format!("the decoder gave up: {problem}")));
-        let missing = (wanted as u64).saturating_sub(self.frame_count());
+        if let Some(problem) = reader.problem() {
+            let detail = format!("the file could not be read to its end: {problem}");
+            problems.push(unread(ProblemKind::Unreadable, detail));
+        }
+        // Both of the above end early as well.
+        if problems.is_empty() && promised.is_some_and(|promised| promised > 2 * end + LONGER_SOUND) {
+            problems.push(unread(ProblemKind::EndsEarly, "the file promises more video than there is".into()));
+        }
+        if let Some(problem) = gone.broken {
+            problems.push(Problem::new(ProblemKind::DecoderFailed, format!("the decoder gave up: {problem}")));
+        }
+        let missing = (gone.wanted as u64).saturating_sub(self.frame_count());
         if missing > 0 {
-            damage.push(format!("{missing} of {wanted} wanted frames could not be decoded"));
+            let detail = format!("{missing} of {} wanted frames could not be decoded", gone.wanted);
+            let problem = Problem::new(ProblemKind::FramesMissing, detail);
+            let time = |pts: &i64| Duration::from_nanos(u64::try_from(pts - gone.base).unwrap_or(0));
+            problems.push(match (gone.lost.iter().min(), gone.lost.iter().max()) {
+                (Some(first), Some(last)) => problem.between(time(first), time(last)),
+                _ => problem,
+            });
         }
         let (lines, count) = take_messages();
         if count > 0 {
             let times = if count == 1 { "once".to_owned() } else { format!("{count} times, first") };
-            damage.push(format!("the decoder complained {times}: {}", lines.join("; ")));
+            let detail = format!("the decoder complained {times}: {}", lines.join("; "));
+            problems.push(Problem::new(ProblemKind::DamagedData, detail));
         }
-        damage
+        problems
     }
 }

@@ -4,7 +4,8 @@
 //! graphs ([`gst`], from the launch templates in [`template`]) stand on either side of the [`gate`]: one reads coded
 //! frames, the other decodes those that the gate lets through, as [`plan`] decides for each group of pictures. What is
 //! sampled is resized ([`pixels`]) and written to a pipe ([`wire`]). [`timeline`] repairs time stamps, [`mp4`] headers.
-//! The rest of the program sees only this file's types.
+//! What could not be read as it should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not
+//! block. The rest of the program sees only this file's types.
 
 #[cfg(feature = "gst")]
 pub mod child;
@@ -20,6 +21,8 @@ mod parent;
 pub mod pixels;
 pub mod plan;
 mod problem;
+mod process;
+mod queue;
 pub mod template;
 pub mod timeline;
 pub mod wire;
@@ -28,12 +31,18 @@ pub mod wire;
 pub use gst::{Inventory, inventory};
 pub use parent::{ChildDecoder, SUBCOMMAND};
 pub use problem::{Problem, ProblemKind};
+pub use queue::{Decoded, Queue};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+
+/// The latest time that is believed, 292 years: what fits into signed 64-bit nanoseconds.
+pub const LATEST: Duration = Duration::from_nanos(i64::MAX as u64);
+/// Where more than this lies between two frames, the time stamps are broken: nobody holds a picture for so long.
+pub const LONGEST_GAP: Duration = Duration::from_secs(24 * 3600);
 
 /// One sampled picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,7 +176,7 @@ pub struct Outcome {
     pub packets_decoded: u64,
     /// The sampling that was in effect; for [`Sampling::Auto`] what it came to over the whole medium.
     pub sampling: Option<Sampling>,
-    /// End of the medium: end of its last frame as far as it could be read.
+    /// End of the medium: end of its last frame as far as it could be read; at most [`LATEST`].
     pub end: Duration,
     /// What was not read as it should have been but did not stop the reading; empty for a sound file.
     pub problems: Vec<Problem>,
@@ -176,11 +185,12 @@ pub struct Outcome {
     pub peak_rss_bytes: u64,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DecodeError {
     /// The file cannot be read at all (permissions, vanished).
     #[error("cannot read: {0}")]
-    Unreadable(std::io::Error),
+    Unreadable(#[serde(with = "wire::os_error")] std::io::Error),
     #[error("not a video: {0}")]
     NotVideo(String),
     #[error("no video track (found: {0})")]
@@ -192,6 +202,7 @@ pub enum DecodeError {
     Damaged(String),
     #[error("the decoding process died: {0}")]
     Crashed(String),
+    /// It gave no sign of life and was killed.
     #[error("the decoding process stalled: {0}")]
     Stalled(String),
     #[error("GStreamer: {0}")]
@@ -200,7 +211,8 @@ pub enum DecodeError {
     Stopped,
 }
 
-/// A running decoding job: frames in presentation order, at most one error, which is the last item.
+/// A running decoding job: frames in presentation order, no two at one time and none later than [`LATEST`], and at most
+/// one error, which is the last item.
 pub trait Frames: Iterator<Item = Result<Frame, DecodeError>> + Send {
     fn probe(&self) -> &Probe;
     /// Known once the iterator has ended without an error.
@@ -218,7 +230,8 @@ pub struct Survey {
 }
 
 pub trait Decoder: Send + Sync {
-    /// Returns once the medium is recognised, before the first frame.
+    /// Returns once the medium is recognised, before the first frame. When `stop` is cancelled the job ends at once, also
+    /// while nobody asks for a frame.
     fn open(&self, request: &Request, stop: CancellationToken) -> Result<Box<dyn Frames>, DecodeError>;
     /// Reads the whole medium without decoding anything.
     fn survey(&self, path: &Path, stop: CancellationToken) -> Result<Survey, DecodeError>;

@@ -10,7 +10,7 @@
 //!
 //! Times are nanoseconds from the first shown frame. Ranges `(after, upto]` are half open.
 
-use super::Sampling;
+use super::{LONGEST_GAP, Sampling};
 use crate::linspace;
 
 /// What a coded frame tells before it is decoded.
@@ -136,13 +136,13 @@ pub fn decide(rule: &Rule, territory: &Territory) -> Decision {
     if let Some(reach) = rule.reach()
         && let Some(key) = shown_key(territory)
     {
-        let last = shown.last().copied().unwrap_or(key) + half;
+        let last = shown.last().copied().unwrap_or(key).saturating_add(half);
         if key_is_wanted(rule, territory, key, reach, last) {
             wanted.push(key);
         }
     }
     for pts in &shown {
-        let upto = (pts + half).max(served_to);
+        let upto = pts.saturating_add(half).max(served_to);
         let unserved = match rule.reach() {
             None => rule.targets.any(served_to, upto),
             Some(_) if rule.sampling == Sampling::Keyframes => false,
@@ -160,10 +160,15 @@ pub fn decide(rule: &Rule, territory: &Territory) -> Decision {
 /// Of a lone frame the neighbours tell.
 fn usual_step(territory: &Territory, shown: &[i64]) -> i64 {
     match (shown, territory.next_key) {
-        ([lone], Some(next)) => next - lone,
+        ([lone], Some(next)) => believable(next - lone),
         ([_], None) => territory.previous_step,
         _ => step(shown),
     }
+}
+
+/// Behind a leap of the time stamps no frame is shown for all that time.
+fn believable(step: i64) -> i64 {
+    if step > LONGEST_GAP.as_nanos() as i64 { 0 } else { step }
 }
 
 fn shown_key(territory: &Territory) -> Option<i64> {
@@ -174,8 +179,8 @@ fn shown_key(territory: &Territory) -> Option<i64> {
 /// Whether a target lies nearer to this key frame than to its neighbours, and near enough.
 fn key_is_wanted(rule: &Rule, territory: &Territory, key: i64, reach: i64, last: i64) -> bool {
     let nearer_than_previous = territory.previous_key.map_or(i64::MIN, |previous| middle(previous, key));
-    let after = nearer_than_previous.max(key - reach - 1).max(territory.exact_to);
-    let upto = territory.next_key.map_or(key.max(last), |next| middle(key, next)).min(key + reach);
+    let after = nearer_than_previous.max(key.saturating_sub(reach).saturating_sub(1)).max(territory.exact_to);
+    let upto = territory.next_key.map_or(key.max(last), |next| middle(key, next)).min(key.saturating_add(reach));
     rule.targets.any(after, upto)
 }
 
@@ -187,10 +192,10 @@ fn middle(a: i64, b: i64) -> i64 {
 fn any_beyond_keys(rule: &Rule, territory: &Territory, reach: i64, mut after: i64, upto: i64) -> bool {
     let keys = [territory.previous_key, shown_key(territory).or(territory.previous_key), territory.next_key];
     for key in keys.into_iter().flatten() {
-        if rule.targets.any(after, (key - reach - 1).min(upto)) {
+        if rule.targets.any(after, key.saturating_sub(reach).saturating_sub(1).min(upto)) {
             return true;
         }
-        after = after.max(key + reach);
+        after = after.max(key.saturating_add(reach));
     }
     rule.targets.any(after, upto)
 }
@@ -233,7 +238,7 @@ fn step(ascending: &[i64]) -> i64 {
         return 0;
     }
     let middle = steps.len() / 2;
-    *steps.select_nth_unstable(middle).1
+    believable(*steps.select_nth_unstable(middle).1)
 }
 
 /// Times of all shown frames, from the first of them; each time once.

@@ -1,10 +1,15 @@
 //! Gives every coded frame a time: as the container says where it says so, counted on where it does not, and continued
 //! where a recording was appended to another and the clock starts anew. Pure.
 
+use super::LONGEST_GAP;
 use super::plan::Packet;
 
 /// Taken where nothing tells how long a frame lasts.
 const USUAL_STEP: i64 = 40_000_000;
+/// Times outside of these no recording has: they count as not told. Both leave room for sums of a few times, and for
+/// frames before zero that an edit list has cut away.
+pub const EARLIEST: i64 = -1_000 * 3600 * 1_000_000_000;
+pub const LATEST: i64 = 250 * 365 * 24 * 3600 * 1_000_000_000;
 /// A key frame so far before what was already seen starts a new clock. Less is a matter of frame order.
 const BACKWARD_JUMP: i64 = 1_000_000_000;
 
@@ -36,30 +41,33 @@ pub struct Timeline {
 
 impl Timeline {
     pub fn set_nominal(&mut self, step: Option<i64>) {
-        self.nominal = step.filter(|step| *step > 0);
+        self.nominal = step.filter(|step| *step > 0 && *step <= LONGEST_GAP.as_nanos() as i64);
     }
 
     pub fn place(&mut self, stamp: Stamp) -> Packet {
-        let step = stamp.duration.filter(|d| *d > 0).or(self.nominal);
+        let told = |time: Option<i64>| time.filter(|time| (EARLIEST..=LATEST).contains(time));
+        let stamp = Stamp { pts: told(stamp.pts), dts: told(stamp.dts), ..stamp };
+        let step = stamp.duration.filter(|d| *d > 0 && *d <= LONGEST_GAP.as_nanos() as i64).or(self.nominal);
         let next = self.latest.map_or(0, |latest| latest + step.unwrap_or(USUAL_STEP));
         if let (None, Some(pts), Some(dts)) = (self.lead, stamp.pts, stamp.dts) {
             self.lead = Some(pts - dts);
         }
         self.counting |= stamp.pts.is_none();
         // Decoding times grow; where two are alike, frames were packed together.
-        let decoded = stamp.dts.map(|dts| dts + self.lead.unwrap_or(0));
-        let grown = decoded.filter(|time| self.latest.is_none_or(|latest| time + self.shift > latest));
+        let decoded = stamp.dts.map(|dts| dts.saturating_add(self.lead.unwrap_or(0)));
+        let grown = decoded.filter(|time| self.latest.is_none_or(|latest| time.saturating_add(self.shift) > latest));
         let in_order = stamp.in_order && !self.counting;
         let pts = match if self.counting { grown } else { stamp.pts } {
             Some(pts) => {
-                let behind = self.latest.map_or(0, |latest| latest - (pts + self.shift));
+                let behind = self.latest.map_or(0, |latest| latest.saturating_sub(pts.saturating_add(self.shift)));
                 if stamp.key && behind > BACKWARD_JUMP {
                     self.shift = next - pts;
                 }
-                pts + self.shift
+                pts.saturating_add(self.shift)
             }
             None => next,
         };
+        let pts = pts.clamp(EARLIEST, LATEST);
         self.latest = Some(self.latest.map_or(pts, |latest| latest.max(pts)));
         Packet { pts, duration: step, key: stamp.key, shown: stamp.shown, bytes: stamp.bytes, in_order }
     }
@@ -67,6 +75,8 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn stamp(pts: Option<i64>, key: bool) -> Stamp {
@@ -107,6 +117,29 @@ mod tests {
         ];
         let times = stamps.map(|(pts, dts)| timeline.place(Stamp { dts: Some(dts), ..stamp(pts, dts == 0) }).pts);
         assert_eq!(times, [40, 160, 80, 120, 200, 240, 280]);
+    }
+
+    #[test]
+    fn times_that_no_recording_has_are_counted_on() {
+        let mut timeline = Timeline::default();
+        timeline.set_nominal(Some(40));
+        for (pts, expected) in [(Some(0), 0), (Some(i64::MAX), 40), (Some(i64::MIN), 80), (None, 120)] {
+            assert_eq!(timeline.place(stamp(pts, false)).pts, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_time_is_out_of_bounds(
+            stamps in prop::collection::vec((any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<i64>>(), any::<bool>()), 0..40)
+        ) {
+            let mut timeline = Timeline::default();
+            for (pts, dts, duration, key) in stamps {
+                let packet = timeline.place(Stamp { dts, duration, ..stamp(pts, key) });
+                prop_assert!((EARLIEST..=LATEST).contains(&packet.pts));
+                prop_assert!(packet.duration.is_none_or(|duration| duration > 0 && duration <= LONGEST_GAP.as_nanos() as i64));
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Parent → child, once: a greeting and a [`Task`]. Child → parent: a greeting, then [`Message`]s. A message is a kind
 //! (one byte), a length (four bytes, little endian) and that many bytes. Neither side believes the other: lengths are
-//! limited before anything is allocated, and whatever does not parse is an error, never a panic.
+//! limited before anything is allocated, and whatever does not parse is an error, never a panic. Times beyond
+//! [`LATEST`] do not parse, so that nobody behind this has to think of sums that overflow.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -12,14 +13,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, Frame, Jpeg, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want};
+use super::{DecodeError, Frame, Jpeg, LATEST, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want};
 
 /// First on either pipe; the last byte is the version of everything below.
-const GREETING: [u8; 4] = *b"csd\x02";
+const GREETING: [u8; 4] = *b"csd\x03";
 /// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
 const LONGEST: usize = 64 << 20;
 /// Header of a frame: time, width, height.
 const FRAME_HEADER: usize = 8 + 4 + 4;
+/// The last millisecond of the year 9999: no calendar in a container goes beyond.
+const LATEST_MS: i64 = 253_402_300_799_999;
 
 /// What the parent asks for.
 #[derive(Debug)]
@@ -56,20 +59,6 @@ struct Job {
     from: Duration,
     pixels: PixelSpec,
     thumbnail_px: Option<u32>,
-}
-
-/// A [`DecodeError`] as it travels.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Failure {
-    Unreadable { code: Option<i32>, text: String },
-    NotVideo(String),
-    NoVideoTrack(String),
-    NoDecoder { codec: String, remedy: String },
-    Damaged(String),
-    Crashed(String),
-    Setup(String),
-    Stopped,
 }
 
 mod kind {
@@ -154,7 +143,7 @@ pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
         }
         Message::Alive => write_parts(to, kind::ALIVE, &[]),
         Message::End(Ok(outcome)) => write_parts(to, kind::DONE, &[&serde_json::to_vec(outcome)?]),
-        Message::End(Err(error)) => write_parts(to, kind::FAILED, &[&serde_json::to_vec(&Failure::from(error))?]),
+        Message::End(Err(error)) => write_parts(to, kind::FAILED, &[&serde_json::to_vec(error)?]),
     }
 }
 
@@ -162,12 +151,12 @@ pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
 pub fn read_message(from: &mut impl Read) -> io::Result<Option<Message>> {
     let Some((kind, body)) = read_parts(from)? else { return Ok(None) };
     let message = match kind {
-        kind::PROBE => Message::Probe(serde_json::from_slice(&body)?),
+        kind::PROBE => Message::Probe(checked_probe(parsed(&body)?)?),
         kind::FRAME => Message::Frame(read_frame(&body)?),
         kind::TIMES => read_times(&body)?,
         kind::ALIVE => Message::Alive,
-        kind::DONE => Message::End(Ok(serde_json::from_slice(&body)?)),
-        kind::FAILED => Message::End(Err(serde_json::from_slice::<Failure>(&body)?.into())),
+        kind::DONE => Message::End(Ok(checked_outcome(parsed(&body)?)?)),
+        kind::FAILED => Message::End(Err(parsed(&body)?)),
         other => return Err(invalid(format!("message of unknown kind {other}"))),
     };
     Ok(Some(message))
@@ -176,19 +165,51 @@ pub fn read_message(from: &mut impl Read) -> io::Result<Option<Message>> {
 fn read_frame(body: &[u8]) -> io::Result<Frame> {
     let mut rest = body;
     let pts = u64::from_le_bytes(take(&mut rest, 8)?.try_into().expect("eight bytes were taken"));
+    let pts = checked(Duration::from_nanos(pts))?;
     let (width, height) = (take_u32(&mut rest)?, take_u32(&mut rest)?);
     let size = u64::from(width) * u64::from(height) * 3;
     let data = take(&mut rest, usize::try_from(size).map_err(|_| invalid("picture too large".into()))?)?.to_vec();
     let thumbnail = (!rest.is_empty()).then(|| Jpeg(rest.to_vec()));
-    Ok(Frame { pts: Duration::from_nanos(pts), pixels: Rgb { width, height, data }, thumbnail })
+    Ok(Frame { pts, pixels: Rgb { width, height, data }, thumbnail })
 }
 
 fn read_times(body: &[u8]) -> io::Result<Message> {
     let (chunks, rest) = body.as_chunks::<8>();
-    let mut times = chunks.iter().map(|nanos| Duration::from_nanos(u64::from_le_bytes(*nanos)));
-    match times.next() {
-        Some(end) if rest.is_empty() => Ok(Message::Times { end, times: times.collect() }),
-        _ => Err(invalid("times that are none".into())),
+    let mut times = chunks.iter().map(|nanos| checked(Duration::from_nanos(u64::from_le_bytes(*nanos))));
+    let Some(end) = times.next().transpose()?.filter(|_| rest.is_empty()) else {
+        return Err(invalid("times that are none".into()));
+    };
+    let times = times.collect::<io::Result<Vec<_>>>()?;
+    if !times.is_sorted_by(|a, b| a < b) || times.last().is_some_and(|last| *last > end) {
+        return Err(invalid("times out of order".into()));
+    }
+    Ok(Message::Times { times, end })
+}
+
+/// A text that ends too early is nonsense like any other: the pipe was not closed.
+fn parsed<T: for<'de> Deserialize<'de>>(body: &[u8]) -> io::Result<T> {
+    serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))
+}
+
+fn checked(time: Duration) -> io::Result<Duration> {
+    if time <= LATEST { Ok(time) } else { Err(invalid(format!("a time of {} s", time.as_secs()))) }
+}
+
+fn checked_probe(probe: Probe) -> io::Result<Probe> {
+    probe.duration.map(checked).transpose()?;
+    match probe.recorded_at_ms {
+        Some(at) if !(-LATEST_MS..=LATEST_MS).contains(&at) => Err(invalid(format!("recorded {at} ms after 1970"))),
+        _ => Ok(probe),
+    }
+}
+
+fn checked_outcome(outcome: Outcome) -> io::Result<Outcome> {
+    checked(outcome.end)?;
+    let latest = LATEST.as_secs_f64();
+    let mut times = outcome.problems.iter().flat_map(|problem| problem.start_s.into_iter().chain(problem.end_s));
+    match times.find(|time| !(0.0..=latest).contains(time)) {
+        Some(time) => Err(invalid(format!("a problem at {time} s"))),
+        None => Ok(outcome),
     }
 }
 
@@ -236,40 +257,31 @@ fn take_u32(rest: &mut &[u8]) -> io::Result<u32> {
     Ok(u32::from_le_bytes(take(rest, 4)?.try_into().expect("four bytes were taken")))
 }
 
-fn invalid(problem: String) -> io::Error {
+pub(super) fn invalid(problem: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem)
 }
 
-impl From<&DecodeError> for Failure {
-    fn from(error: &DecodeError) -> Self {
-        match error {
-            DecodeError::Unreadable(error) => Self::Unreadable { code: error.raw_os_error(), text: error.to_string() },
-            DecodeError::NotVideo(text) => Self::NotVideo(text.clone()),
-            DecodeError::NoVideoTrack(text) => Self::NoVideoTrack(text.clone()),
-            DecodeError::NoDecoder { codec, remedy } => {
-                Self::NoDecoder { codec: codec.clone(), remedy: remedy.clone() }
-            }
-            DecodeError::Damaged(text) => Self::Damaged(text.clone()),
-            DecodeError::Stalled(text) | DecodeError::Crashed(text) => Self::Crashed(text.clone()),
-            DecodeError::Setup(text) => Self::Setup(text.clone()),
-            DecodeError::Stopped => Self::Stopped,
-        }
-    }
-}
+/// Errors of the operating system by their number, so that they are told apart on the other side.
+pub(super) mod os_error {
+    use std::io;
 
-impl From<Failure> for DecodeError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Unreadable { code: Some(code), .. } => Self::Unreadable(io::Error::from_raw_os_error(code)),
-            Failure::Unreadable { code: None, text } => Self::Unreadable(io::Error::other(text)),
-            Failure::NotVideo(text) => Self::NotVideo(text),
-            Failure::NoVideoTrack(text) => Self::NoVideoTrack(text),
-            Failure::NoDecoder { codec, remedy } => Self::NoDecoder { codec, remedy },
-            Failure::Damaged(text) => Self::Damaged(text),
-            Failure::Crashed(text) => Self::Crashed(text),
-            Failure::Setup(text) => Self::Setup(text),
-            Failure::Stopped => Self::Stopped,
-        }
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    enum Told {
+        Code(i32),
+        Text(String),
+    }
+
+    pub(in crate::decode) fn serialize<S: Serializer>(error: &io::Error, serializer: S) -> Result<S::Ok, S::Error> {
+        error.raw_os_error().map_or_else(|| Told::Text(error.to_string()), Told::Code).serialize(serializer)
+    }
+
+    pub(in crate::decode) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<io::Error, D::Error> {
+        Ok(match Told::deserialize(deserializer)? {
+            Told::Code(code) => io::Error::from_raw_os_error(code),
+            Told::Text(text) => io::Error::other(text),
+        })
     }
 }
 
@@ -278,7 +290,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::{Interpolation, Resize};
+    use crate::decode::{Interpolation, Problem, ProblemKind, Resize};
 
     proptest! {
         #[test]
@@ -322,9 +334,9 @@ mod tests {
         }
 
         #[test]
-        fn times_survive_the_pipe(nanos in prop::collection::vec(any::<u64>(), 0..50), end: u64) {
-            let times: Vec<Duration> = nanos.into_iter().map(Duration::from_nanos).collect();
-            let end = Duration::from_nanos(end);
+        fn times_survive_the_pipe(nanos in prop::collection::btree_set(0..=LATEST.as_nanos() as u64, 1..50)) {
+            let mut times: Vec<Duration> = nanos.into_iter().map(Duration::from_nanos).collect();
+            let end = times.pop().unwrap();
             let mut pipe = Vec::new();
             write_message(&mut pipe, &Message::Times { times: times.clone(), end }).unwrap();
             match read_message(&mut pipe.as_slice()).unwrap() {
@@ -340,7 +352,7 @@ mod tests {
         fn frames_survive_the_pipe(
             width in 1u32..40,
             height in 1u32..40,
-            nanos: u64,
+            nanos in 0..=LATEST.as_nanos() as u64,
             seed: u8,
             thumbnail in prop::option::of(prop::collection::vec(any::<u8>(), 1..200)),
         ) {
@@ -369,26 +381,80 @@ mod tests {
         }
     }
 
+    fn sent(message: &Message) -> io::Result<Message> {
+        let mut pipe = Vec::new();
+        write_message(&mut pipe, message).unwrap();
+        read_message(&mut pipe.as_slice()).map(Option::unwrap)
+    }
+
     #[test]
     fn the_end_survives_the_pipe() {
-        let outcome = Outcome { packets: 7, problems: vec![], cpu_secs: 0.25, ..Outcome::default() };
-        let errors = [
+        let problem = Problem::new(ProblemKind::CutShort, "cut short").between(Duration::ZERO, Duration::from_secs(3));
+        let outcome = Outcome { packets: 7, problems: vec![problem], cpu_secs: 0.25, ..Outcome::default() };
+        assert!(matches!(sent(&Message::End(Ok(outcome.clone()))).unwrap(), Message::End(Ok(back)) if back == outcome));
+    }
+
+    #[test]
+    fn every_kind_of_error_survives_the_pipe() {
+        let text = || "in words".to_owned();
+        for error in [
             DecodeError::Unreadable(io::Error::from_raw_os_error(13)),
-            DecodeError::NotVideo("text/plain".into()),
-            DecodeError::NoDecoder { codec: "video/x-odd".into(), remedy: "install it".into() },
+            DecodeError::Unreadable(io::Error::other("odd")),
+            DecodeError::NotVideo(text()),
+            DecodeError::NoVideoTrack(text()),
+            DecodeError::NoDecoder { codec: "video/x-odd".into(), remedy: text() },
+            DecodeError::Damaged(text()),
+            DecodeError::Crashed(text()),
+            DecodeError::Stalled(text()),
+            DecodeError::Setup(text()),
             DecodeError::Stopped,
-        ];
-        let mut pipe = Vec::new();
-        write_message(&mut pipe, &Message::End(Ok(outcome.clone()))).unwrap();
-        assert!(matches!(read_message(&mut pipe.as_slice()).unwrap(), Some(Message::End(Ok(back))) if back == outcome));
-        for error in errors {
-            let text = error.to_string();
-            let mut pipe = Vec::new();
-            write_message(&mut pipe, &Message::End(Err(error))).unwrap();
-            match read_message(&mut pipe.as_slice()).unwrap() {
-                Some(Message::End(Err(back))) => assert_eq!(back.to_string(), text),
-                other => panic!("{other:?}"),
+        ] {
+            let before = (std::mem::discriminant(&error), error.to_string());
+            let Message::End(Err(back)) = sent(&Message::End(Err(error))).unwrap() else { panic!("{before:?}") };
+            assert_eq!((std::mem::discriminant(&back), back.to_string()), before);
+            if let DecodeError::Unreadable(back) = back {
+                assert!(matches!(back.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Other), "{back:?}");
             }
+        }
+    }
+
+    #[test]
+    fn times_that_no_medium_has_are_refused() {
+        let too_late = LATEST + Duration::from_nanos(1);
+        let ends = |end| sent(&Message::End(Ok(Outcome { end, ..Outcome::default() })));
+        let lasts = |duration| sent(&Message::Probe(Probe { duration: Some(duration), ..Probe::default() }));
+        let shows = |pts| {
+            let pixels = Rgb { width: 0, height: 0, data: Vec::new() };
+            sent(&Message::Frame(Frame { pts, pixels, thumbnail: None }))
+        };
+        let lists = |times: &[u64], end| {
+            let times = times.iter().map(|time| Duration::from_nanos(*time)).collect();
+            sent(&Message::Times { times, end })
+        };
+        assert!(ends(LATEST).is_ok() && lasts(LATEST).is_ok() && shows(LATEST).is_ok() && lists(&[], LATEST).is_ok());
+        assert!(lists(&[0, 1, 5], Duration::from_nanos(5)).is_ok());
+        let recorded = |recorded_at_ms| sent(&Message::Probe(Probe { recorded_at_ms, ..Probe::default() }));
+        assert!(recorded(Some(0)).is_ok());
+        let problem = |start_s| {
+            let problem = Problem { start_s: Some(start_s), ..Problem::new(ProblemKind::TimeGap, "") };
+            sent(&Message::End(Ok(Outcome { problems: vec![problem], ..Outcome::default() })))
+        };
+        assert!(problem(0.0).is_ok());
+        for refused in [
+            ends(too_late),
+            lasts(too_late),
+            lasts(Duration::MAX),
+            shows(too_late),
+            lists(&[], too_late),
+            lists(&[3, 2], LATEST),
+            lists(&[2, 2], LATEST),
+            lists(&[2], Duration::ZERO),
+            recorded(Some(i64::MAX)),
+            recorded(Some(i64::MIN)),
+            problem(-1.0),
+            problem(1e300),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
     }
 
@@ -401,7 +467,7 @@ mod tests {
 
     #[test]
     fn another_version_is_refused() {
-        assert!(expect_greeting(&mut &b"csd\x01"[..]).is_err());
+        assert!(expect_greeting(&mut &b"csd\x02"[..]).is_err());
         let mut pipe = Vec::new();
         greet(&mut pipe).unwrap();
         assert!(expect_greeting(&mut pipe.as_slice()).is_ok());

@@ -230,7 +230,10 @@ fn choose(
     };
     let mut decoding = decoder.open(&request, stop)?;
     let frames = decoding.by_ref().collect::<Result<Vec<Frame>, _>>()?;
-    let damage = decoding.outcome().map(|outcome| outcome.problems.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap_or_default();
+    let damage = decoding
+        .outcome()
+        .map(|outcome| outcome.problems.iter().map(ToString::to_string).collect())
+        .unwrap_or_default();
     let Some(last) = frames.len().checked_sub(1) else {
         return Err(ClipError::Clip("damaged: none of the wanted frames could be decoded".to_owned()));
     };

@@ -68,8 +68,8 @@ impl Embedder {
     /// Number and start of the window at which another run would go on.
     pub(super) fn resume_at(&self) -> (u64, Duration) {
         match &self.windows {
-            Cut::Features(windows) => windows.resume_at(),
-            Cut::Frames(windows) => windows.resume_at(),
+            Cut::Features(windows) => (windows.resume_at(), windows.resume_from()),
+            Cut::Frames(windows) => (windows.resume_at(), windows.resume_from()),
         }
     }
 

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, Timelike};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::embedder::{Embedded, Embedder};
 use super::{Event, Indexed, Ingest, IngestError, Report, WorkItem, blocking};
-use crate::decode::{DecodeError, Decoder, Frame, Outcome, Probe, Problem, Request};
-use crate::points;
+use crate::decode::{Decoded, Frame, Outcome, Probe, Problem, Queue, Request};
 use crate::ledger::{FailureKind, MediaRow, Owned, Progress, ProgressState};
+use crate::points;
 use crate::source::Stat;
 use crate::store::{Payload, Record, Tally, VectorStore};
 use crate::thumbs;
@@ -22,14 +21,6 @@ use crate::thumbs;
 const FRAMES_IN_FLIGHT: usize = 32;
 /// Records handed to the store at once.
 const RECORDS_PER_UPSERT: usize = 128;
-
-/// What the decoding thread sends.
-enum Decoded {
-    Probe(Probe),
-    Frame(Frame),
-    End(Outcome),
-    Failed(DecodeError),
-}
 
 /// Decodes, embeds and stores what the ledger says is missing of a content that lies at the item's path.
 pub(super) async fn index(
@@ -51,18 +42,14 @@ pub(super) async fn index(
         pixels: ingest.bundle.pixel_spec(),
         thumbnail_px: Some(ingest.options.thumbnail_px),
     };
-    // Whatever ends this function ends the decoder, too.
-    let halt = stop.child_token();
-    let _halt = halt.clone().drop_guard();
-    let mut decoded = decode(Arc::clone(&ingest.decoder), request, halt);
+    let mut decoded = Queue::start(Arc::clone(&ingest.decoder), request, stop, FRAMES_IN_FLIGHT);
     loop {
-        let first = decoded.recv().await.unwrap_or(Decoded::Failed(DecodeError::Crashed("its thread ended".into())));
         let mut frames = Vec::new();
-        let mut next = Some(first);
+        let mut next = Some(decoded.next().await);
         // All that is waiting, so that the model gets it at once.
         while let Some(Decoded::Frame(frame)) = next {
             frames.push(frame);
-            next = if frames.len() < FRAMES_IN_FLIGHT { decoded.try_recv().ok() } else { None };
+            next = if frames.len() < FRAMES_IN_FLIGHT { decoded.ready() } else { None };
         }
         medium.frames(frames).await?;
         match next {
@@ -286,35 +273,4 @@ fn disk(ingest: &Ingest, error: std::io::Error) -> IngestError {
 fn minute_of_day(wall_ms: i64) -> Option<u16> {
     let time = DateTime::from_timestamp_millis(wall_ms)?.with_timezone(&Local);
     u16::try_from(time.num_seconds_from_midnight() / 60).ok()
-}
-
-/// Runs the decoder on a thread of its own behind a bounded queue.
-fn decode(decoder: Arc<dyn Decoder>, request: Request, stop: CancellationToken) -> mpsc::Receiver<Decoded> {
-    let (sender, receiver) = mpsc::channel(FRAMES_IN_FLIGHT);
-    tokio::task::spawn_blocking(move || {
-        let send = |item| sender.blocking_send(item).is_ok();
-        let mut frames = match decoder.open(&request, stop) {
-            Ok(frames) => frames,
-            Err(error) => {
-                send(Decoded::Failed(error));
-                return;
-            }
-        };
-        if !send(Decoded::Probe(frames.probe().clone())) {
-            return;
-        }
-        for frame in frames.by_ref() {
-            let item = match frame {
-                Ok(frame) => Decoded::Frame(frame),
-                Err(error) => Decoded::Failed(error),
-            };
-            if !send(item) {
-                return;
-            }
-        }
-        if let Some(outcome) = frames.outcome() {
-            send(Decoded::End(outcome.clone()));
-        }
-    });
-    receiver
 }

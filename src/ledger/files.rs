@@ -158,6 +158,8 @@ impl Ledger {
                 Some(progress) if progress.state == ProgressState::Done => {
                     put_indexed(db, &path, stat, *media, collection)?;
                     release_replaced(db, before.as_ref(), *media)?;
+                    // Another plan that this path was being indexed under is not wanted any more.
+                    release(db, *media, collection)?;
                     Ok(Began::Known)
                 }
                 progress => {

@@ -10,10 +10,11 @@ use crate::store::{Filter, Hit, Query, StoreError, VectorStore, Wanted};
 use moments::{Heights, Moment};
 
 /// Candidates fetched per moment asked for, at first; windows of one moment crowd each other out, so more are fetched
-/// while that brings fewer moments than were asked for.
+/// while that brings fewer moments than were asked for, up to a limit.
 const CANDIDATES_PER_MOMENT: usize = 20;
 const MIN_CANDIDATES: usize = 200;
 const MAX_CANDIDATES: usize = 20_000;
+const MORE_CANDIDATES: usize = 4;
 
 /// How much of the unwanted direction is taken out of a query.
 const NOT_WEIGHT: f32 = 0.5;
@@ -76,13 +77,13 @@ pub async fn search(
     filter: Filter,
     limit: usize,
 ) -> Result<Vec<Moment>, SearchError> {
-    let mut candidates = (limit * CANDIDATES_PER_MOMENT).max(MIN_CANDIDATES);
-    loop {
+    let mut moments = Vec::new();
+    for candidates in candidate_counts(limit) {
         let find = async |wanted: Wanted| {
             shelf.find(Query { wanted, limit: candidates, filter: filter.clone() }).await
         };
         let hits: Vec<Hit> = find(wanted.clone()).await?;
-        let moments = match wanted {
+        moments = match wanted {
             Wanted::Vector(_) => moments::merge(&hits, &[Heights::above_median(&hits)], limit),
             Wanted::Text(_) => moments::merge(&hits, &[Heights::above_zero(&hits)], limit),
             Wanted::Hybrid(vector, text) => {
@@ -92,16 +93,32 @@ pub async fn search(
             }
         };
         let exhausted = hits.len() < candidates;
-        if moments.len() >= limit || exhausted || candidates >= MAX_CANDIDATES {
-            return Ok(moments);
+        if moments.len() >= limit || exhausted {
+            break;
         }
-        candidates *= 4;
     }
+    Ok(moments)
+}
+
+/// How many candidates are fetched for so many moments, one try after the other.
+fn candidate_counts(moments: usize) -> impl Iterator<Item = usize> {
+    let first = moments.saturating_mul(CANDIDATES_PER_MOMENT).clamp(MIN_CANDIDATES, MAX_CANDIDATES);
+    let more = |count: &usize| (count * MORE_CANDIDATES).min(MAX_CANDIDATES);
+    std::iter::successors(Some(first), move |count| (*count < MAX_CANDIDATES).then(|| more(count)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn candidates_grow_up_to_their_limit_and_not_beyond() {
+        let counts = |moments| candidate_counts(moments).collect::<Vec<_>>();
+        assert_eq!(counts(1), [200, 800, 3200, 12_800, 20_000]);
+        assert_eq!(counts(300), [6000, 20_000]);
+        assert_eq!(counts(1000), [20_000]);
+        assert_eq!(counts(usize::MAX), [20_000]);
+    }
 
     #[test]
     fn what_is_not_wanted_is_pushed_away() {

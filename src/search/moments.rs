@@ -9,10 +9,13 @@
 //! scores. Scores that fuse lists only say what comes first: they are made of ranks, which tell nothing of how much
 //! better one window answers than its neighbour.
 
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::source::MediaId;
 use crate::store::{Hit, Payload};
 
 /// Neighbouring windows that answer a query, merged.
@@ -46,45 +49,34 @@ impl<'a> Heights<'a> {
     pub fn above_zero(hits: &'a [Hit]) -> Self {
         Self { hits, floor: 0.0 }
     }
-
-    fn of(&self, peak: &Hit) -> Option<f32> {
-        self.hits.iter().find(|hit| hit.id == peak.id).map(|hit| hit.score)
-    }
-
-    /// Spans of the peak's medium that are at least half as high as it; none where it is not in this list.
-    fn around(&self, peak: &Hit) -> Vec<(Duration, Duration)> {
-        let Some(height) = self.of(peak) else { return Vec::new() };
-        let (media, half) = (peak.payload.media_id, self.floor + (height - self.floor) / 2.0);
-        let good = self.hits.iter().filter(|hit| hit.payload.media_id == media && hit.score >= half);
-        good.map(|hit| (hit.payload.start, hit.payload.end)).collect()
-    }
 }
 
-/// At most `limit` moments, best first, from candidates in any order.
+/// At most `limit` moments, best first, from candidates in any order. Takes O(n log n) for n windows of which none
+/// overlaps more than a few others, as those of one plan do.
 pub fn merge(candidates: &[Hit], heights: &[Heights<'_>], limit: usize) -> Vec<Moment> {
     let mut hits: Vec<&Hit> = candidates.iter().collect();
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+    let height_of: Vec<HashMap<Uuid, f32>> = heights.iter().map(heights_by_id).collect();
+    let windows = windows_by_medium(heights);
+    let mut taken: HashMap<MediaId, Taken> = HashMap::new();
     let mut moments: Vec<Moment> = Vec::new();
     for peak in hits {
         if moments.len() == limit {
             break;
         }
-        let media = peak.payload.media_id;
-        if moments.iter().any(|moment| moment.payload.media_id == media && overlaps(moment, &peak.payload)) {
+        let taken = taken.entry(peak.payload.media_id).or_default();
+        if taken.overlaps(&peak.payload) {
             continue;
         }
-        let taken: Vec<(Duration, Duration)> =
-            moments.iter().filter(|m| m.payload.media_id == media).map(|m| (m.start, m.end)).collect();
-        // Where one list has found it, another in which it does not stand out has nothing to say.
-        let stands_out = |list: &Heights<'_>| list.of(peak).is_some_and(|height| height > list.floor);
-        let by_any = heights.iter().any(stands_out);
-        let lists = heights.iter().filter(|list| !by_any || stands_out(list));
-        let around: Vec<_> = lists.flat_map(|list| list.around(peak)).collect();
-        let (start, end) = grow(peak, &around, &taken);
+        let floors = least_heights(heights, &height_of, peak.id);
+        let bounds = taken.around(peak.payload.start);
+        let windows = windows.get(&peak.payload.media_id).map_or(&[][..], Vec::as_slice);
+        let (start, end) = grow(&peak.payload, windows, &floors, bounds);
+        taken.0.insert((start, end));
         moments.push(Moment {
             id: peak.id,
             start,
-            peak: peak.payload.start + (peak.payload.end - peak.payload.start) / 2,
+            peak: peak.payload.start + peak.payload.end.saturating_sub(peak.payload.start) / 2,
             end,
             score: peak.score,
             payload: peak.payload.clone(),
@@ -93,41 +85,108 @@ pub fn merge(candidates: &[Hit], heights: &[Heights<'_>], limit: usize) -> Vec<M
     moments
 }
 
-/// The span of the peak and of everything that reaches it, up to the moments that are there already.
-fn grow(peak: &Hit, windows: &[(Duration, Duration)], taken: &[(Duration, Duration)]) -> (Duration, Duration) {
-    let (mut start, mut end) = (peak.payload.start, peak.payload.end);
-    loop {
-        let before = (start, end);
-        for (from, to) in windows {
-            if *from <= end && *to >= start {
-                start = start.min(*from);
-                end = end.max(*to);
-            }
-        }
-        if (start, end) == before {
-            break;
-        }
-    }
-    for (from, to) in taken {
-        if *to <= peak.payload.start {
-            start = start.max(*to);
-        } else {
-            end = end.min(*from);
-        }
-    }
-    (start, end)
+fn heights_by_id(list: &Heights<'_>) -> HashMap<Uuid, f32> {
+    list.hits.iter().map(|hit| (hit.id, hit.score)).collect()
 }
 
-fn overlaps(moment: &Moment, window: &Payload) -> bool {
-    window.start < moment.end && moment.start < window.end
+/// A window of one of the lists.
+struct Listed {
+    start: Duration,
+    end: Duration,
+    list: usize,
+    height: f32,
+    /// The latest end of this window and all before it in the order of starts.
+    latest_end: Duration,
+}
+
+/// The windows of all lists, those of each medium in the order of their starts.
+fn windows_by_medium(heights: &[Heights<'_>]) -> HashMap<MediaId, Vec<Listed>> {
+    let mut media: HashMap<MediaId, Vec<Listed>> = HashMap::new();
+    for (list, heights) in heights.iter().enumerate() {
+        for hit in heights.hits {
+            let Payload { media_id, start, end, .. } = hit.payload;
+            let listed = Listed { start, end, list, height: hit.score, latest_end: end };
+            media.entry(media_id).or_default().push(listed);
+        }
+    }
+    for windows in media.values_mut() {
+        windows.sort_by_key(|window| window.start);
+        let mut latest_end = Duration::ZERO;
+        for window in windows {
+            latest_end = latest_end.max(window.end);
+            window.latest_end = latest_end;
+        }
+    }
+    media
+}
+
+/// How high a window must be in each list to belong to this peak; `None` where the list has nothing to say.
+fn least_heights(heights: &[Heights<'_>], height_of: &[HashMap<Uuid, f32>], peak: Uuid) -> Vec<Option<f32>> {
+    let heights = || heights.iter().zip(height_of).map(|(list, of)| (list.floor, of.get(&peak).copied()));
+    // Where one list has found it, another in which it does not stand out has nothing to say.
+    let stands_out = |(floor, height): (f32, Option<f32>)| height.is_some_and(|height| height > floor);
+    let by_any = heights().any(stands_out);
+    let lists = heights().map(|list| if !by_any || stands_out(list) { list } else { (list.0, None) });
+    lists.map(|(floor, height)| height.map(|height| floor + (height - floor) / 2.0)).collect()
+}
+
+/// The span of the peak and of everything that reaches it, up to the moments that are there already.
+fn grow(
+    peak: &Payload,
+    windows: &[Listed],
+    floors: &[Option<f32>],
+    (earliest, latest): (Option<Duration>, Option<Duration>),
+) -> (Duration, Duration) {
+    let (mut start, mut end) = (peak.start, peak.end);
+    let good = |window: &&Listed| floors[window.list].is_some_and(|floor| window.height >= floor);
+    let behind = windows.partition_point(|window| window.start < peak.start);
+    for window in windows[..behind].iter().rev() {
+        // Nothing further back reaches the span, or what does makes it no longer than it may be.
+        let bounded = earliest.is_some_and(|earliest| start <= earliest);
+        if window.latest_end < start || bounded && window.latest_end <= end {
+            break;
+        }
+        if window.end >= start && good(&window) {
+            start = start.min(window.start);
+            end = end.max(window.end);
+        }
+    }
+    for window in &windows[behind..] {
+        if window.start > end || latest.is_some_and(|latest| end >= latest) {
+            break;
+        }
+        if window.end >= start && good(&window) {
+            end = end.max(window.end);
+        }
+    }
+    (earliest.map_or(start, |earliest| start.max(earliest)), latest.map_or(end, |latest| end.min(latest)))
+}
+
+/// Spans of the moments of one medium. No two of them overlap, so the order of their starts is that of their ends.
+#[derive(Default)]
+struct Taken(BTreeSet<(Duration, Duration)>);
+
+impl Taken {
+    fn overlaps(&self, window: &Payload) -> bool {
+        let before = self.0.range(..(window.end, Duration::ZERO)).next_back();
+        before.is_some_and(|(_, end)| window.start < *end)
+    }
+
+    /// Where the last moment before `start` ends and the first behind it begins, of a window that overlaps none.
+    fn around(&self, start: Duration) -> (Option<Duration>, Option<Duration>) {
+        let before = self.0.range(..=(start, start)).next_back().map(|(_, end)| *end);
+        let behind = self.0.range((Bound::Excluded((start, start)), Bound::Unbounded)).next().map(|(start, _)| *start);
+        (before, behind)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::source::MediaId;
 
     fn hit(media: u128, start: u64, score: f32) -> Hit {
         let payload = Payload {
@@ -210,7 +269,129 @@ mod tests {
         assert_eq!(spans(&moments), [(9, 12), (4, 7)]);
     }
 
+    /// The definition, plain and slow: what [`merge`] must give.
+    mod defined {
+        use super::super::*;
+
+        pub(super) fn merge(candidates: &[Hit], heights: &[Heights<'_>], limit: usize) -> Vec<Moment> {
+            let mut hits: Vec<&Hit> = candidates.iter().collect();
+            hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+            let mut moments: Vec<Moment> = Vec::new();
+            for peak in hits {
+                if moments.len() == limit {
+                    break;
+                }
+                let media = peak.payload.media_id;
+                if moments.iter().any(|moment| moment.payload.media_id == media && overlaps(moment, &peak.payload)) {
+                    continue;
+                }
+                let taken: Vec<(Duration, Duration)> =
+                    moments.iter().filter(|m| m.payload.media_id == media).map(|m| (m.start, m.end)).collect();
+                let stands_out = |list: &Heights<'_>| of(list, peak).is_some_and(|height| height > list.floor);
+                let by_any = heights.iter().any(stands_out);
+                let lists = heights.iter().filter(|list| !by_any || stands_out(list));
+                let around: Vec<_> = lists.flat_map(|list| around(list, peak)).collect();
+                let (start, end) = grow(peak, &around, &taken);
+                moments.push(Moment {
+                    id: peak.id,
+                    start,
+                    peak: peak.payload.start + (peak.payload.end - peak.payload.start) / 2,
+                    end,
+                    score: peak.score,
+                    payload: peak.payload.clone(),
+                });
+            }
+            moments
+        }
+
+        fn of(list: &Heights<'_>, peak: &Hit) -> Option<f32> {
+            list.hits.iter().find(|hit| hit.id == peak.id).map(|hit| hit.score)
+        }
+
+        /// Spans of the peak's medium that are at least half as high as it; none where it is not in this list.
+        fn around(list: &Heights<'_>, peak: &Hit) -> Vec<(Duration, Duration)> {
+            let Some(height) = of(list, peak) else { return Vec::new() };
+            let (media, half) = (peak.payload.media_id, list.floor + (height - list.floor) / 2.0);
+            let good = list.hits.iter().filter(|hit| hit.payload.media_id == media && hit.score >= half);
+            good.map(|hit| (hit.payload.start, hit.payload.end)).collect()
+        }
+
+        fn grow(peak: &Hit, windows: &[(Duration, Duration)], taken: &[(Duration, Duration)]) -> (Duration, Duration) {
+            let (mut start, mut end) = (peak.payload.start, peak.payload.end);
+            loop {
+                let before = (start, end);
+                for (from, to) in windows {
+                    if *from <= end && *to >= start {
+                        start = start.min(*from);
+                        end = end.max(*to);
+                    }
+                }
+                if (start, end) == before {
+                    break;
+                }
+            }
+            for (from, to) in taken {
+                if *to <= peak.payload.start {
+                    start = start.max(*to);
+                } else {
+                    end = end.min(*from);
+                }
+            }
+            (start, end)
+        }
+
+        fn overlaps(moment: &Moment, window: &Payload) -> bool {
+            window.start < moment.end && moment.start < window.end
+        }
+    }
+
+    /// Windows of a few media, of many lengths, in two lists that have some of them in common; few different scores, so
+    /// that there are ties.
+    fn lists() -> impl Strategy<Value = (Vec<Hit>, Vec<Hit>)> {
+        let window = (0u128..2, 0u64..40, 0u64..9, 0i32..12, prop::option::of(0i32..12), any::<bool>());
+        prop::collection::vec(window, 0..60).prop_map(|windows| {
+            let (mut near, mut said) = (Vec::new(), Vec::new());
+            for (number, (media, start, length, height, words, listed)) in (0..).zip(windows) {
+                let mut hit = hit(media, start, height as f32 / 7.0);
+                hit.id = Uuid::from_u128(number);
+                hit.payload.end = Duration::from_secs(start + length);
+                said.extend(words.map(|score| Hit { score: score as f32, ..hit.clone() }));
+                if listed {
+                    near.push(hit);
+                }
+            }
+            (near, said)
+        })
+    }
+
+    /// The definition takes minutes for this.
+    #[test]
+    fn many_moments_of_one_medium_are_merged_in_no_time() {
+        // No two neighbours belong together, so each is a moment of its own between those that are there already.
+        let hits: Vec<Hit> = (0..20_000)
+            .map(|number| {
+                let mut hit = hit(1, number * 2, if number % 2 == 0 { 0.9 + number as f32 * 1e-6 } else { 0.1 });
+                hit.payload.end += Duration::from_millis(500);
+                hit
+            })
+            .collect();
+        assert_eq!(by_cosine(&hits, usize::MAX).len(), 10_000);
+    }
+
     proptest! {
+        #[test]
+        fn moments_are_those_of_the_definition((near, said) in lists(), limit in 0usize..30) {
+            let fused: Vec<Hit> = near.iter().chain(&said).map(|hit| (hit.id, hit)).collect::<BTreeMap<_, _>>()
+                .into_values().cloned().collect();
+            for (candidates, heights) in [
+                (&near, vec![Heights::above_median(&near)]),
+                (&said, vec![Heights::above_zero(&said)]),
+                (&fused, vec![Heights::above_median(&near), Heights::above_zero(&said)]),
+            ] {
+                prop_assert_eq!(merge(candidates, &heights, limit), defined::merge(candidates, &heights, limit));
+            }
+        }
+
         #[test]
         fn moments_do_not_overlap_and_come_best_first(
             windows in prop::collection::btree_map((0u128..3, 0u64..60), -1.0f32..1.0, 0..80), limit in 0usize..20

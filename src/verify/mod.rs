@@ -26,10 +26,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError};
-use crate::ledger::{Claim, LedgerError, Owned, ProgressState};
+use crate::ledger::{Claim, LedgerError, Owned, Progress, ProgressState};
 use crate::source::MediaId;
 use crate::store::{Selection, StoreError, Tally, VectorStore};
-use crate::thumbs::{self, Entry};
+use crate::thumbs::{self, Found};
 
 /// Rows or records looked at in one go.
 const PAGE: usize = 10_000;
@@ -108,14 +108,13 @@ pub async fn remove_unknown(archive: &Archive) -> Result<u64, ArchiveError> {
     for found in archive.catalog().list().await?.into_iter().filter(|found| found.owner == archive.ledger.owner()) {
         let Some(store) = archive.existing(&found.name).await? else { continue };
         let tallies = tally(store.as_ref()).await?;
-        let mut media: Vec<MediaId> = tallies.counts.keys().map(|(media, _)| *media).collect();
-        media.sort_unstable();
-        media.dedup();
         let mut gone = 0;
-        for media_id in media {
-            if !archive.ledger.knows(media_id, &found.name).await? {
-                gone += store.delete(&Selection::medium(media_id)).await?;
-                archive.remove_pictures(media_id, &found.name)?;
+        for (media_id, plan) in tallies.counts.keys() {
+            if !archive.ledger.knows(*media_id, &found.name).await? {
+                let plan = tallies.plans[*plan as usize].clone();
+                let content = Owned { media_id: *media_id, collection: found.name.clone(), plan };
+                gone += store.delete(&Selection::plan(*media_id, &content.plan)).await?;
+                archive.remove_pictures(&content)?;
             }
         }
         if gone > 0 {
@@ -307,7 +306,7 @@ impl Run<'_> {
                 (DifferenceKind::RecordsLost, format!("the store has {has} records of at least {wants}"))
             }
             ProgressState::Writing => return Ok(()),
-            ProgressState::Done => match self.pictures(&content, progress.last_picture).await? {
+            ProgressState::Done => match self.pictures(&content, progress.last_picture) {
                 Some(detail) => (DifferenceKind::PicturesShort, detail),
                 None => return Ok(()),
             },
@@ -325,26 +324,20 @@ impl Run<'_> {
     }
 
     /// What is wrong with the pictures of a finished medium.
-    async fn pictures(
+    fn pictures(
         &self,
         content: &Owned,
         last: Option<std::time::Duration>,
-    ) -> Result<Option<String>, ArchiveError> {
-        let Some(wanted) = last else { return Ok(None) };
-        // A pack of another plan may have taken the place of this one's, whose records follow.
-        let rows = self.archive.ledger.progress(content.media_id, &content.collection).await?;
-        if rows.iter().any(|row| row.state == ProgressState::Writing) {
-            return Ok(None);
-        }
-        let key = thumbs::Key::of(content);
-        Ok(match self.archive.thumbs.last(&key) {
+    ) -> Option<String> {
+        let wanted = last?;
+        match self.archive.thumbs.last(&thumbs::Key::of(content)) {
             Ok(Some(found)) if found >= wanted => None,
             Ok(Some(found)) => {
                 Some(format!("pictures end at {:.1} s of {:.1} s", found.as_secs_f64(), wanted.as_secs_f64()))
             }
             Ok(None) => Some("its pictures are not there".to_owned()),
             Err(error) => Some(format!("its pictures cannot be read: {error}")),
-        })
+        }
     }
 
     /// Records that no claim of the ledger accounts for.
@@ -395,36 +388,33 @@ impl Run<'_> {
     async fn stray_pictures(&mut self) -> Result<(), ArchiveError> {
         let thumbs = &self.archive.thumbs;
         let disk = |error| ArchiveError::Disk { path: thumbs.dir().to_path_buf(), error };
-        for entry in thumbs.list().map_err(disk)? {
-            let entry = entry.map_err(disk)?;
-            if self.is_wanted(&entry).await? {
+        for found in thumbs.list().map_err(disk)? {
+            let found = found.map_err(disk)?;
+            if self.is_wanted(&found).await? {
                 continue;
             }
-            let (media_id, collection) = (entry.media(), entry.collection().map(str::to_owned));
             self.tell(Difference {
                 kind: DifferenceKind::StrayPictures,
-                media_id,
+                media_id: Some(found.key.media),
                 path: None,
-                collection,
-                detail: format!("{} belongs to no records that are there or on their way", entry.path().display()),
+                collection: Some(found.key.collection.clone()),
+                detail: format!("{} belongs to no records that are there or on their way", found.path.display()),
                 repaired: self.repair.is_some(),
             });
             if self.repair.is_some() {
-                thumbs.remove_entry(&entry).map_err(disk)?;
+                thumbs.remove_found(&found).map_err(disk)?;
             }
         }
         Ok(())
     }
 
-    async fn is_wanted(&self, entry: &Entry) -> Result<bool, LedgerError> {
-        let (Some(media), Some(collection)) = (entry.media(), entry.collection()) else { return Ok(false) };
-        let rows = self.archive.ledger.progress(media, collection).await?;
-        // Pictures of media that the ledger does not know stay as long as their records.
-        Ok(rows.is_empty() || rows.iter().any(|row| match row.state {
-            ProgressState::Done => !entry.is_part(),
-            ProgressState::Writing => !entry.is_part() || entry.is_of_plan(&row.plan),
-            ProgressState::Leaving => false,
-        }))
+    /// Pictures of media that the ledger does not know stay as long as their records.
+    async fn is_wanted(&self, found: &Found) -> Result<bool, LedgerError> {
+        let rows = self.archive.ledger.progress(found.key.media, &found.key.collection).await?;
+        let claims = |row: &Progress| {
+            row.plan == found.key.plan && (row.state == ProgressState::Writing || !found.part)
+        };
+        Ok(rows.is_empty() || rows.iter().any(claims))
     }
 
     async fn missing(&mut self) -> Result<(), ArchiveError> {

@@ -4,10 +4,14 @@
 //! Windows lie at `k · stride`, each `length` long. The last one is moved back so that it ends with the medium and is
 //! as long as the others; a medium shorter than one window is one window. Items (frame features) are shared by all
 //! windows that hold them.
+//!
+//! No window spans a gap of more than [`LONGEST_GAP`]: there the time stamps are broken, which the decoder tells as a
+//! problem of the medium. The grid goes on behind it, and nothing here takes longer because of it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::decode::LONGEST_GAP;
 use crate::linspace;
 
 /// The span one vector stands for, with what lies in it.
@@ -36,6 +40,8 @@ pub struct Windows<T> {
     next: u64,
     /// End of the last full window given out.
     covered: Duration,
+    /// Where the window of [`Span::Whole`] starts: zero, or behind the last gap.
+    start: Duration,
     items: VecDeque<(Duration, T)>,
 }
 
@@ -45,9 +51,16 @@ impl<T: Clone> Windows<T> {
     pub fn new(span: Span, max_items: usize, first: u64) -> Self {
         if let Span::Sliding { length, stride } = span {
             assert!(!stride.is_zero() && stride <= length, "stride must lie between zero and the window's length");
+            assert!(length <= LONGEST_GAP, "a longer window would span gaps");
         }
-        let mut windows =
-            Self { span, max_items: max_items.max(1), next: first, covered: Duration::ZERO, items: VecDeque::new() };
+        let mut windows = Self {
+            span,
+            max_items: max_items.max(1),
+            next: first,
+            covered: Duration::ZERO,
+            start: Duration::ZERO,
+            items: VecDeque::new(),
+        };
         windows.covered = windows.from();
         windows
     }
@@ -57,53 +70,91 @@ impl<T: Clone> Windows<T> {
         self.start_of(self.next)
     }
 
+    fn start_of(&self, number: u64) -> Duration {
+        match self.span {
+            Span::Whole => Duration::ZERO,
+            Span::Sliding { stride, .. } => start_of(number, stride),
+        }
+    }
+
     /// Number of the last full window that can be given out again without items before its start: where to resume.
-    pub fn resume_at(&self) -> (u64, Duration) {
-        let number = self.next.saturating_sub(1);
-        (number, self.start_of(number))
+    pub fn resume_at(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
+    /// Start of the window at which a run resumes.
+    pub fn resume_from(&self) -> Duration {
+        self.start_of(self.resume_at())
     }
 
     /// Takes the next item and gives the windows that it completes. Items must come in the order of their time.
     pub fn push(&mut self, pts: Duration, item: T) -> Vec<Window<T>> {
-        let full = self.full_windows(pts);
+        let complete = match self.span {
+            Span::Whole => self.whole_before_gap(pts).into_iter().collect(),
+            Span::Sliding { length, stride } => self.full_windows(pts, length, stride),
+        };
         self.items.push_back((pts, item));
-        full
+        complete
     }
 
     /// Gives the windows that are left, of a medium that ends at `end`.
     pub fn finish(mut self, end: Duration) -> Vec<Window<T>> {
         let Some(last) = self.items.back().map(|(pts, _)| *pts) else { return Vec::new() };
-        let end = end.max(last);
-        let mut windows = self.full_windows(end);
-        let uncovered = last >= self.covered;
-        if uncovered || self.span == Span::Whole {
-            let start = match self.span {
-                Span::Whole => Duration::ZERO,
-                Span::Sliding { length, .. } => end.saturating_sub(length),
-            };
+        // Nor is a gap spanned behind the last item.
+        let end = if end.saturating_sub(last) > LONGEST_GAP { last } else { end.max(last) };
+        let (mut windows, start, uncovered) = match self.span {
+            Span::Whole => (Vec::new(), self.start, true),
+            Span::Sliding { length, stride } => {
+                let windows = self.full_windows(end, length, stride);
+                (windows, end.saturating_sub(length), last >= self.covered)
+            }
+        };
+        if uncovered {
             // The last item may lie exactly at the end, so the end is inclusive here.
             windows.extend(self.window(start, end, |pts| pts >= start));
         }
         windows
     }
 
+    /// The window of all items so far, where the next one lies beyond a gap.
+    fn whole_before_gap(&mut self, next: Duration) -> Option<Window<T>> {
+        let last = self.items.back().map(|(pts, _)| *pts)?;
+        if next.saturating_sub(last) <= LONGEST_GAP {
+            return None;
+        }
+        let window = self.window(self.start, last, |_| true);
+        self.items.clear();
+        self.start = next;
+        window
+    }
+
     /// Full windows that end at or before `now`; forgets the items that no later window can hold.
-    fn full_windows(&mut self, now: Duration) -> Vec<Window<T>> {
-        let Span::Sliding { length, .. } = self.span else { return Vec::new() };
+    fn full_windows(&mut self, now: Duration, length: Duration, stride: Duration) -> Vec<Window<T>> {
         let mut full = Vec::new();
-        while self.start_of(self.next) + length <= now {
-            let start = self.start_of(self.next);
-            let end = start + length;
-            full.extend(self.window(start, end, |pts| pts >= start && pts < end));
-            self.covered = end;
-            self.next += 1;
+        while let Some(window) = self.next_full(now, length, stride) {
+            self.covered = window.end;
+            full.push(window);
         }
         // The last window may be moved back, but never before this.
-        let oldest = self.start_of(self.next).min(now.saturating_sub(length));
+        let oldest = start_of(self.next, stride).min(now.saturating_sub(length));
         while self.items.front().is_some_and(|(pts, _)| *pts < oldest) {
             self.items.pop_front();
         }
         full
+    }
+
+    /// The next full window that ends at or before `now`. Windows without items are jumped over, however many there are.
+    fn next_full(&mut self, now: Duration, length: Duration, stride: Duration) -> Option<Window<T>> {
+        let start = start_of(self.next, stride);
+        let held = self.items.iter().map(|(pts, _)| *pts).find(|pts| *pts >= start);
+        self.next = self.next.max(first_that_ends_behind(held.unwrap_or(now).min(now), length, stride));
+        let start = start_of(self.next, stride);
+        let end = start.saturating_add(length);
+        if end > now {
+            return None;
+        }
+        self.next += 1;
+        self.window(start, end, |pts| pts >= start && pts < end)
     }
 
     /// None where the medium has no frame in that span.
@@ -116,13 +167,18 @@ impl<T: Clone> Windows<T> {
         let items = kept.into_iter().map(|i| items[i].clone()).collect();
         Some(Window { start, end, items })
     }
+}
 
-    fn start_of(&self, number: u64) -> Duration {
-        match self.span {
-            Span::Whole => Duration::ZERO,
-            Span::Sliding { stride, .. } => stride * (number as u32),
-        }
-    }
+fn start_of(number: u64, stride: Duration) -> Duration {
+    const SECOND: u128 = 1_000_000_000;
+    let nanos = stride.as_nanos().saturating_mul(u128::from(number));
+    Duration::new(u64::try_from(nanos / SECOND).unwrap_or(u64::MAX), (nanos % SECOND) as u32)
+}
+
+/// Number of the first window on the grid that ends behind `time`.
+fn first_that_ends_behind(time: Duration, length: Duration, stride: Duration) -> u64 {
+    let number = time.checked_sub(length).map_or(0, |start| start.as_nanos() / stride.as_nanos() + 1);
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -130,6 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decode::LATEST;
 
     fn ms(value: u64) -> Duration {
         Duration::from_millis(value)
@@ -184,9 +241,59 @@ mod tests {
         assert!(cut(sliding(4000, 2000), &[], 9000, 0).is_empty());
     }
 
-    /// Times in order, a span with stride <= length, and an end.
+    const DAY: u64 = 24 * 3600 * 1000;
+    const YEAR: u64 = 365 * DAY;
+
+    #[test]
+    fn a_frame_of_another_century_costs_no_more_than_any_other() {
+        // Every step of the grid gives a window, and only so many windows can hold an item.
+        let times = [0, 1000, 158 * YEAR, 158 * YEAR + 1000, 292 * YEAR];
+        let windows = cut(sliding(2000, 1), &times, 292 * YEAR + 5, 0);
+        assert!(windows.len() <= times.len() * 2001, "{}", windows.len());
+        assert!(windows.iter().all(|window| window.items.iter().all(|time| window.items[0] + 2000 > *time)));
+        assert_eq!(windows.last().map(|window| window.items.clone()), Some(vec![292 * YEAR]));
+    }
+
+    #[test]
+    fn a_medium_that_claims_to_end_much_later_ends_with_its_last_frame() {
+        for span in [sliding(4000, 2000), Span::Whole] {
+            let windows = cut(span, &[0, 1000, 5000], 292 * YEAR, 0);
+            assert_eq!(windows.last().map(|window| window.end), Some(ms(5000)), "{span:?}");
+        }
+    }
+
+    #[test]
+    fn the_whole_medium_is_cut_at_a_gap() {
+        let windows = cut(Span::Whole, &[0, 2000, DAY + 2001, DAY + 3000, 2 * DAY + 3000], 2 * DAY + 4000, 0);
+        let spans: Vec<_> = windows.into_iter().map(|w| (w.start, w.end, w.items)).collect();
+        assert_eq!(
+            spans,
+            [
+                (ms(0), ms(2000), vec![0, 2000]),
+                (ms(DAY + 2001), ms(2 * DAY + 4000), vec![DAY + 2001, DAY + 3000, 2 * DAY + 3000])
+            ]
+        );
+    }
+
+    #[test]
+    fn no_number_is_too_large() {
+        let nanosecond = Duration::from_nanos(1);
+        for span in [sliding(2000, 1), Span::Sliding { length: nanosecond, stride: nanosecond }, Span::Whole] {
+            for first in [0, 1 << 32, u64::MAX] {
+                let mut windows = Windows::new(span, 8, first);
+                assert!(windows.push(Duration::ZERO, 0).len() < 2001);
+                assert!(windows.push(LATEST, 1).len() < 2001);
+                assert!(windows.resume_at() >= first.saturating_sub(1));
+                assert!(windows.finish(LATEST).len() < 2001);
+            }
+        }
+        assert_eq!(start_of(u64::MAX, Duration::from_secs(1 << 40)).as_secs(), u64::MAX);
+    }
+
+    /// Times in order, with gaps of up to years, a span with stride <= length, and an end.
     fn medium() -> impl Strategy<Value = (Vec<u64>, u64, u64, u64)> {
-        (prop::collection::vec(0u64..400, 1..200), 1u64..3000, 1u64..3000, 0u64..2000).prop_map(|(gaps, a, b, tail)| {
+        let gap = prop_oneof![30 => 0u64..400, 1 => 1000..DAY, 1 => DAY..30 * YEAR];
+        (prop::collection::vec(gap, 1..200), 1u64..3000, 1u64..3000, 0u64..2000).prop_map(|(gaps, a, b, tail)| {
             let times: Vec<u64> = gaps
                 .iter()
                 .scan(0, |now, gap| {
@@ -209,6 +316,7 @@ mod tests {
             for window in &windows {
                 prop_assert!(window.end - window.start <= ms(length));
                 prop_assert!(!window.items.is_empty());
+                prop_assert!(window.items.windows(2).all(|pair| pair[1] - pair[0] <= DAY), "it spans a gap");
                 let inside: Vec<u64> = times.iter().copied()
                     .filter(|t| ms(*t) >= window.start && (ms(*t) < window.end || window.end == ms(end) && ms(*t) == ms(end)))
                     .collect();
@@ -228,7 +336,7 @@ mod tests {
             for time in times.iter().take(stop) {
                 before.extend(interrupted.push(ms(*time), *time));
             }
-            let rest = cut(sliding(length, stride), &times, end, interrupted.resume_at().0);
+            let rest = cut(sliding(length, stride), &times, end, interrupted.resume_at());
             let mut spans: Vec<_> = before.iter().chain(&rest).map(|w| (w.start, w.end, w.items.clone())).collect();
             spans.sort();
             spans.dedup();

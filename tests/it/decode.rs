@@ -2,12 +2,14 @@
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clipseek::decode::{
-    ChildDecoder, DecodeError, Decoder, Frame, Interpolation, Outcome, PixelSpec, Probe, Request, Resize, Sampling,
-    Want,
+    ChildDecoder, DecodeError, Decoded, Decoder, Frame, Interpolation, Outcome, PixelSpec, Probe, Problem, ProblemKind,
+    Queue, Request, Resize, Rgb, Sampling, Want, wire,
 };
+use clipseek::window::{Span, Windows};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +20,14 @@ fn decoder() -> ChildDecoder {
 
 /// Runs a launch line with `OUT` replaced by the file to be made.
 fn make(graph: &str, path: &Path) {
+    make_with(graph, path, |_| {});
+}
+
+/// The same, with a hand laid on the graph before it runs.
+fn make_with(graph: &str, path: &Path, prepare: impl FnOnce(&gst::Bin)) {
     gst::init().unwrap();
     let pipeline = gst::parse::launch(&graph.replace("OUT", path.to_str().unwrap())).unwrap();
+    prepare(pipeline.downcast_ref::<gst::Bin>().unwrap());
     pipeline.set_state(gst::State::Playing).unwrap();
     let message = pipeline
         .bus()
@@ -64,6 +72,12 @@ struct Run {
 impl Run {
     fn times(&self) -> Vec<u64> {
         self.frames.iter().map(|frame| frame.pts.as_millis() as u64).collect()
+    }
+
+    fn problem(&self, kind: ProblemKind) -> &Problem {
+        let found: Vec<_> = self.outcome.problems.iter().filter(|problem| problem.kind == kind).collect();
+        assert_eq!(found.len(), 1, "one {kind} in {:?}", self.outcome.problems);
+        found[0]
     }
 }
 
@@ -137,7 +151,7 @@ fn every_container_and_codec_gives_every_frame() {
         );
         assert_eq!((run.probe.width, run.probe.height), (160, 120), "{name}");
         assert_eq!(run.frames[0].pts, Duration::ZERO, "{name}");
-        assert!(run.outcome.damage.is_empty(), "{name}: {:?}", run.outcome.damage);
+        assert_eq!(run.outcome.problems, [], "{name}");
         let end = run.outcome.end.as_millis();
         assert!((1920..=2080).contains(&end), "{name} ends at {end} ms");
     }
@@ -327,7 +341,11 @@ fn damaged_files_give_what_is_good_and_say_so() {
     std::fs::write(&cut, &bytes[..bytes.len() * 2 / 3]).unwrap();
     let half = all(&cut);
     assert!((20..100).contains(&half.frames.len()), "{}", half.frames.len());
-    assert!(half.outcome.damage.iter().any(|text| text.contains("cut short")), "{:?}", half.outcome.damage);
+    let problem = half.problem(ProblemKind::CutShort);
+    assert!(problem.detail.contains("bytes are missing"), "{problem}");
+    let (start, end) = (problem.start_s.unwrap(), problem.end_s.unwrap());
+    assert!(start == half.outcome.end.as_secs_f64() && (end - 4.0).abs() < 0.1, "{problem}");
+    assert!(half.outcome.problems.iter().all(|problem| problem.kind != ProblemKind::EndsEarly), "the same cause twice");
 
     std::fs::write(&cut, &bytes[..200]).unwrap();
     assert!(matches!(run(&request(&cut, Sampling::All, 1.0)), Err(DecodeError::Damaged(_))));
@@ -339,7 +357,7 @@ fn damaged_files_give_what_is_good_and_say_so() {
     std::fs::write(&cut, &mended).unwrap();
     let run = all(&cut);
     assert_eq!(run.frames.len(), 100);
-    assert!(run.outcome.damage.iter().any(|text| text.contains("header")), "{:?}", run.outcome.damage);
+    run.problem(ProblemKind::HeaderRepaired);
 
     let mut noisy = bytes.clone();
     let start = bytes.len() / 2;
@@ -369,7 +387,13 @@ fn behind_a_bad_frame_decoding_goes_on_with_the_next_key_frame() {
         std::fs::write(&path, &bytes).unwrap();
         let run = all(&path);
         let late = run.times().iter().filter(|time| **time >= 3000).count();
-        assert!(late >= 24, "{name}: {late} of the last 25 frames, {:?}", run.outcome.damage);
+        assert!(late >= 24, "{name}: {late} of the last 25 frames, {:?}", run.outcome.problems);
+        if run.frames.len() < 100 {
+            // What was damaged lies in the first two groups, and the third begins anew.
+            let problem = run.problem(ProblemKind::FramesMissing);
+            assert!(problem.start_s.is_none_or(|start| start < 2.0), "{name}: {problem}");
+            assert!(problem.end_s.is_none_or(|end| end <= 3.0), "{name}: {problem}");
+        }
     }
 }
 
@@ -402,40 +426,162 @@ fn a_stopped_job_ends_and_so_does_a_dropped_one() {
     assert_eq!(children_decoding(&path), 0);
 }
 
-/// Processes of ours that have this file open.
+/// Processes that have this file open for reading. What writes it here may have been inherited by children of tests
+/// that run beside this one.
 fn children_decoding(path: &Path) -> usize {
+    let reads = |fd: &Path, info: PathBuf| {
+        let flags = std::fs::read_to_string(info).unwrap_or_default();
+        let flags = flags.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim).unwrap_or_default();
+        std::fs::read_link(fd).is_ok_and(|target| target == path) && flags.ends_with('0')
+    };
     let open = |process: PathBuf| {
         let files = std::fs::read_dir(process.join("fd")).ok()?;
-        files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == path)).then_some(())
+        files.flatten().any(|fd| reads(&fd.path(), process.join("fdinfo").join(fd.file_name()))).then_some(())
     };
     std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| open(entry.path())).count()
+}
+
+/// A program that stands in for the decoding process.
+fn script(world: &World, name: &str, body: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = world.file(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// A program that says these messages and then nothing more.
+fn recorded(world: &World, name: &str, messages: &[wire::Message]) -> PathBuf {
+    let mut bytes = Vec::new();
+    wire::greet(&mut bytes).unwrap();
+    for message in messages {
+        wire::write_message(&mut bytes, message).unwrap();
+    }
+    let said = world.file(&format!("{name}.said"));
+    std::fs::write(&said, bytes).unwrap();
+    script(world, name, &format!("head -c 1 >/dev/null; cat {}; exec sleep 100", said.display()))
+}
+
+fn open_with(world: &World, exe: PathBuf) -> Result<Box<dyn clipseek::decode::Frames>, DecodeError> {
+    let decoder = ChildDecoder::new(exe).stall_after(Duration::from_millis(300));
+    decoder.open(&request(&world.file("a.mp4"), Sampling::Auto, 1.0), CancellationToken::new())
 }
 
 #[test]
 fn a_process_that_dies_or_stalls_or_babbles_is_reported() {
     let world = World::new();
-    let script = |name: &str, body: &str| {
-        use std::os::unix::fs::PermissionsExt;
-        let path = world.file(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    };
-    let try_with = |exe: PathBuf| {
-        let decoder = ChildDecoder::new(exe).stall_after(Duration::from_millis(300));
-        let request = request(&world.file("a.mp4"), Sampling::Auto, 1.0);
-        decoder.open(&request, CancellationToken::new()).map(|_| ()).unwrap_err()
-    };
-    match try_with(script("dies", "echo out of luck >&2; exit 3")) {
+    let try_with = |exe: PathBuf| open_with(&world, exe).map(|_| ()).unwrap_err();
+    match try_with(script(&world, "dies", "echo out of luck >&2; exit 3")) {
         DecodeError::Crashed(text) => assert!(text.contains("out of luck") && text.contains('3'), "{text}"),
         other => panic!("{other}"),
     }
-    match try_with(script("stalls", "exec sleep 100")) {
-        DecodeError::Crashed(text) => assert!(text.contains("no sign of life"), "{text}"),
+    match try_with(script(&world, "stalls", "echo almost there >&2; exec sleep 100")) {
+        DecodeError::Stalled(text) => assert_eq!(text, "no sign of life for 0.3 s; almost there"),
         other => panic!("{other}"),
     }
-    assert!(matches!(try_with(script("babbles", "echo hello world; exec sleep 100")), DecodeError::Crashed(_)));
+    match try_with(script(&world, "babbles", "echo hello world; exec sleep 100")) {
+        DecodeError::Crashed(text) => assert!(text.contains("greeting"), "{text}"),
+        other => panic!("{other}"),
+    }
     assert!(matches!(try_with(world.file("missing")), DecodeError::Setup(_)));
+}
+
+#[test]
+fn what_holds_the_error_stream_open_is_not_waited_for() {
+    let world = World::new();
+    let started = Instant::now();
+    for (name, grandchild) in [("same-group", "sleep 30"), ("other-group", "setsid sleep 3")] {
+        let body = format!("{grandchild} >/dev/null & echo out of luck >&2; exit 3");
+        match open_with(&world, script(&world, name, &body)).map(|_| ()) {
+            Err(DecodeError::Crashed(text)) => assert!(text.contains("out of luck") && text.contains('3'), "{text}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
+}
+
+#[test]
+fn times_that_cannot_be_are_an_error_of_the_process() {
+    let world = World::new();
+    let frame = |pts| {
+        wire::Message::Frame(Frame { pts, pixels: Rgb { width: 1, height: 1, data: vec![0; 3] }, thumbnail: None })
+    };
+    let second = Duration::from_secs(1);
+    let probe = || wire::Message::Probe(Probe::default());
+    for (name, messages, problem) in [
+        ("back", vec![probe(), frame(second), frame(Duration::ZERO)], "out of order"),
+        ("twice", vec![probe(), frame(second), frame(second)], "out of order"),
+        ("late", vec![probe(), frame(second), frame(Duration::from_nanos(u64::MAX))], "a time of 18446744073 s"),
+    ] {
+        let mut frames = open_with(&world, recorded(&world, name, &messages)).unwrap();
+        assert_eq!(frames.next().unwrap().unwrap().pts, second);
+        match frames.next() {
+            Some(Err(DecodeError::Crashed(text))) => assert!(text.contains(problem), "{name}: {text}"),
+            other => panic!("{name}: {other:?}"),
+        }
+        assert!(frames.next().is_none() && frames.outcome().is_none());
+    }
+}
+
+/// The process that a script has written its number of into `file`, once it has.
+async fn process_in(file: &Path) -> String {
+    loop {
+        match std::fs::read_to_string(file) {
+            Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+async fn ends_within_a_second(process: &str) {
+    let started = Instant::now();
+    while Path::new("/proc").join(process).exists() {
+        assert!(started.elapsed() < Duration::from_secs(1), "process {process} is still there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_waits_for_any_more_ends_at_once() {
+    let world = World::new();
+    let number = world.file("number");
+    let silent = script(&world, "silent", &format!("echo $$ > {}; exec sleep 100", number.display()));
+    let start = |stop: &CancellationToken| {
+        let _ = std::fs::remove_file(&number);
+        let request = request(&world.file("a.mp4"), Sampling::Auto, 1.0);
+        Queue::start(Arc::new(ChildDecoder::new(silent.clone())), request, stop, 4)
+    };
+    let stop = CancellationToken::new();
+    let dropped = start(&stop);
+    let process = process_in(&number).await;
+    drop(dropped);
+    ends_within_a_second(&process).await;
+    assert!(!stop.is_cancelled(), "others go on");
+
+    let mut stopped = start(&stop);
+    let process = process_in(&number).await;
+    stop.cancel();
+    ends_within_a_second(&process).await;
+    assert!(matches!(stopped.next().await, Decoded::Failed(DecodeError::Stopped)));
+}
+
+#[tokio::test]
+async fn a_queue_gives_what_the_decoder_gives() {
+    let world = World::new();
+    let request = request(&world.h264("a.mp4"), Sampling::Keyframes, 1.0);
+    let mut queue = Queue::start(Arc::new(decoder()), request, &CancellationToken::new(), 2);
+    assert!(matches!(queue.next().await, Decoded::Probe(probe) if probe.width == 160));
+    let mut times = Vec::new();
+    let outcome = loop {
+        match queue.next().await {
+            Decoded::Frame(frame) => times.push(frame.pts.as_secs()),
+            Decoded::End(outcome) => break outcome,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((times, outcome.packets), (vec![0, 1, 2, 3], 100));
+    assert!(queue.ready().is_none());
+    assert!(matches!(queue.next().await, Decoded::Failed(DecodeError::Crashed(_))));
 }
 
 #[test]
@@ -511,7 +657,7 @@ fn a_frame_that_needs_one_behind_the_end_of_what_is_shown_is_whole() {
     for (number, (found, expected)) in cut.frames.iter().zip(&whole.frames).enumerate() {
         assert!(found == expected, "frame {number} differs");
     }
-    assert_eq!(cut.outcome.damage, [""; 0]);
+    assert_eq!(cut.outcome.problems, []);
 }
 
 #[test]
@@ -538,4 +684,59 @@ fn frames_asked_for_by_their_times_are_those_frames() {
     let stopped = CancellationToken::new();
     stopped.cancel();
     assert!(matches!(decoder().survey(&path, stopped), Err(DecodeError::Stopped)));
+}
+
+const YEAR: u64 = 365 * 24 * 3600;
+
+/// 50 frames, two seconds, one of which says that it is shown 158 years later.
+fn with_a_leap(world: &World, name: &str, leaping: u32, rest: &str) -> PathBuf {
+    let path = world.file(name);
+    let graph = format!("{} ! {rest} ! identity name=leap ! matroskamux ! filesink location=OUT", source(50));
+    make_with(&graph, &path, |graph| {
+        let pad = graph.by_name("leap").unwrap().static_pad("src").unwrap();
+        let count = std::sync::atomic::AtomicU32::new(0);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if let Some(buffer) = info.buffer_mut().filter(|_| number == leaping) {
+                let late = gst::ClockTime::from_seconds(158 * YEAR);
+                buffer.make_mut().set_pts(late);
+                buffer.make_mut().set_dts(late);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    });
+    path
+}
+
+#[test]
+fn a_frame_of_another_century_is_a_problem_and_costs_no_time() {
+    let world = World::new();
+    let h264 = "x264enc key-int-max=25 bframes=0 option-string=scenecut=0 ! h264parse";
+    for (name, leaping, codec) in [
+        ("last.mkv", 49, "jpegenc"),
+        ("middle.mkv", 20, "jpegenc"),
+        ("last-h264.mkv", 49, h264),
+        ("key-h264.mkv", 25, h264),
+    ] {
+        let path = with_a_leap(&world, name, leaping, codec);
+        for sampling in [Sampling::Auto, Sampling::Keyframes, Sampling::Gop, Sampling::All] {
+            let started = Instant::now();
+            let run = run(&request(&path, sampling, 0.25)).unwrap();
+            let gap = run.problem(ProblemKind::TimeGap);
+            assert!((0.7..2.0).contains(&gap.start_s.unwrap()), "{name}: {gap}");
+            // Some encoders let the clock begin at a thousand hours.
+            assert!(gap.end_s.unwrap() > (157 * YEAR) as f64, "{name}: {gap}");
+            assert!(run.outcome.end > Duration::from_secs(157 * YEAR), "{name}");
+            let span = Span::Sliding { length: Duration::from_secs(2), stride: Duration::from_millis(1) };
+            let mut windows = Windows::new(span, 8, 0);
+            let mut count = 0;
+            for frame in &run.frames {
+                count += windows.push(frame.pts, ()).len();
+            }
+            count += windows.finish(run.outcome.end).len();
+            assert!(count < 8001, "{name}: {count} windows");
+            assert!(started.elapsed() < Duration::from_secs(10), "{name}, {sampling}: {:?}", started.elapsed());
+        }
+        decoder().survey(&path, CancellationToken::new()).unwrap();
+    }
 }

@@ -6,7 +6,6 @@ mod bad_input;
 #[cfg(feature = "edge")]
 mod captions;
 mod cli;
-#[cfg(any())]
 mod decode;
 mod embed;
 mod eval;

@@ -1,4 +1,4 @@
-"""Runs a command and tells what it cost: wall time, processor time and peak memory of it and all below it."""
+"""Runs a command and tells what it cost: wall time, processor time, and peak memory of it and of all below it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ class Cost:
     wall_s: float
     cpu_s: float
     peak_bytes: int
+    """Of the command's own process."""
+    children_peak_bytes: int
+    """Of all processes below it together."""
     output: str
 
 
@@ -26,7 +29,7 @@ class Failed(Exception):
 
 
 def run(command: list[object], env: dict[str, str] | None = None, accept: tuple[int, ...] = (0,)) -> Cost:
-    """Processor time is that of all descendants that were waited for; memory is the greatest sum of resident sets seen."""
+    """Processor time is that of all descendants that were waited for; memory is what was seen of resident sets, often."""
     words = [str(word) for word in command]
     started = time.monotonic()
     process = subprocess.Popen(words, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -36,9 +39,11 @@ def run(command: list[object], env: dict[str, str] | None = None, accept: tuple[
     readers.append(threading.Thread(target=lambda: output.append(process.stdout.read())))
     for reader in readers:
         reader.start()
-    peak, ended = 0, 0
+    peak, children_peak, ended = 0, 0, 0
     while not ended:
-        peak = max(peak, sum(resident(pid) for pid in tree(process.pid)))
+        _, *children = tree(process.pid)
+        peak = max(peak, resident(process.pid))
+        children_peak = max(children_peak, sum(resident(pid) for pid in children))
         time.sleep(GLANCE_S)
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
     wall = time.monotonic() - started
@@ -47,7 +52,7 @@ def run(command: list[object], env: dict[str, str] | None = None, accept: tuple[
         reader.join()
     if process.returncode not in accept:
         raise Failed(f"{' '.join(words)}\nended with {process.returncode}:\n{said[0][-2000:]}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, peak, output[0])
+    return Cost(wall, usage.ru_utime + usage.ru_stime, peak, children_peak, output[0])
 
 
 def tree(pid: int) -> list[int]:

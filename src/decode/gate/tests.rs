@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decode::plan::Targets;
+use crate::decode::timeline::{EARLIEST, LATEST};
 
 const MS: i64 = 1_000_000;
 
@@ -233,6 +234,60 @@ fn frames_cut_away_by_an_edit_list_are_decoded_but_not_handed_on() {
     assert_eq!(run.wanted, [18 * 40 * MS, 28 * 40 * MS]);
     assert_eq!(run.decoded.len(), 29);
     assert_eq!(run.outcome.end.as_millis(), 12 * 40);
+}
+
+const DAY: i64 = 24 * 3600 * 1000;
+
+#[test]
+fn leaps_of_the_time_stamps_are_told() {
+    let packets = |times: &[i64]| -> Vec<Packet> {
+        let packet = |ms: &i64| Packet {
+            pts: ms * MS,
+            duration: Some(40 * MS),
+            key: true,
+            shown: true,
+            bytes: 100,
+            in_order: true,
+        };
+        times.iter().map(packet).collect()
+    };
+    let gaps = |times: &[i64]| -> Vec<(f64, f64)> {
+        let outcome = run(&packets(times), Sampling::Auto, 1000 * MS, 0).outcome;
+        assert!(outcome.problems.iter().all(|problem| problem.kind == ProblemKind::TimeGap));
+        outcome.problems.iter().map(|problem| (problem.start_s.unwrap(), problem.end_s.unwrap())).collect()
+    };
+    assert_eq!(gaps(&[0, 40, DAY + 40]), [], "a day is not more than a day");
+    assert_eq!(gaps(&[5000, 5040, DAY + 5041, 2 * DAY + 5042]), [(0.04, 86_400.041), (86_400.041, 172_800.042)]);
+    let many: Vec<i64> = (0..100).map(|number| number * 2 * DAY).collect();
+    let told = gaps(&many);
+    assert_eq!((told.len(), told[MOST_GAPS - 1]), (MOST_GAPS, (19.0 * 172_800.0, 99.0 * 172_800.0)));
+    // The lone frames on both sides of a leap are not said to last for all of it.
+    let steps = run(&packets(&[0, 158 * 365 * DAY]), Sampling::Auto, 1000 * MS, 0);
+    assert_eq!((steps.wanted.len(), steps.outcome.end.as_millis()), (2, 158 * 365 * DAY as u128 + 40));
+}
+
+proptest! {
+    #[test]
+    fn times_at_the_ends_of_what_is_believed_are_sums_like_any_other(
+        frames in prop::collection::vec((0usize..6, 0i64..1000, any::<bool>(), any::<bool>()), 1..60),
+        interval in prop_oneof![Just(1i64), 1..i64::MAX],
+        from in prop_oneof![Just(0i64), 0..i64::MAX],
+        which in 0usize..4,
+    ) {
+        let ends = [EARLIEST, 0, 1_000_000_000, LATEST / 2, LATEST - 1000, LATEST - 40 * MS];
+        let packet = |(end, more, key, lasts): &(usize, i64, bool, bool)| Packet {
+            pts: (ends[*end] + more).min(LATEST),
+            duration: lasts.then_some(LONGEST_GAP.as_nanos() as i64),
+            key: *key,
+            shown: true,
+            bytes: 100,
+            in_order: true,
+        };
+        let packets: Vec<Packet> = frames.iter().map(packet).collect();
+        let run = run(&packets, SAMPLINGS[which], interval, from);
+        prop_assert!(run.wanted.iter().all(|pts| packets.iter().any(|packet| packet.pts == *pts)));
+        prop_assert!(run.outcome.end <= crate::decode::LATEST);
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-use super::super::Probe;
 use super::super::pixels::{Orientation, shown_size};
+use super::super::{LATEST, Probe};
 
 /// WebM files written on the fly say less than this.
 const NO_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(1);
@@ -51,7 +51,10 @@ pub(super) fn read(
         codec: structure.map(|s| s.name().to_string()).unwrap_or_default(),
         width,
         height,
-        duration: duration.filter(|d| *d >= NO_DURATION).map(|d| Duration::from_nanos(d.nseconds())),
+        duration: duration
+            .filter(|d| *d >= NO_DURATION)
+            .map(|d| Duration::from_nanos(d.nseconds()))
+            .filter(|d| *d <= LATEST),
         frame_rate: frame_rate.map(|f| f64::from(f.numer()) / f64::from(f.denom())),
         orientation: orientation.in_words(),
         recorded_at_ms,

@@ -12,7 +12,7 @@ use gstreamer_video::prelude::*;
 
 use super::super::gate::Released;
 use super::super::pixels::{Orientation, Picture, deinterlace};
-use super::super::{DecodeError, template};
+use super::super::{DecodeError, template, timeline};
 use super::reader::Coded;
 use super::{element, launch, lock, reported_error};
 
@@ -26,13 +26,15 @@ const MOST_DELAY: i64 = 1_000_000_000;
 /// Coded frames kept in case the decoder breaks on one of them.
 const MOST_KEPT: usize = 256;
 /// Added to all times: frames cut away by an edit list lie before zero, which GStreamer does not allow.
-const SHIFT: i64 = 1_000 * 3600 * 1_000_000_000;
+const SHIFT: i64 = -timeline::EARLIEST;
 
 /// Shared between the side that feeds the decoder and the side that takes pictures.
 #[derive(Debug, Default)]
 struct Control {
     /// Times of pictures to hand on.
     wanted: Mutex<BTreeSet<i64>>,
+    /// Times of wanted pictures that did not come, and nothing near enough in their place.
+    lost: Mutex<Vec<i64>>,
     /// Times of coded frames of which no picture has come yet, and whether it is unknown which belongs to which.
     coming: Mutex<BTreeSet<i64>>,
     order_unknown: AtomicBool,
@@ -72,7 +74,11 @@ impl Control {
         // Those before it did not come and will not.
         while let Some(lost) = wanted.first().copied().filter(|time| *time < pts) {
             wanted.pop_first();
-            keep |= pts - lost <= self.slack;
+            if pts - lost <= self.slack {
+                keep = true;
+            } else {
+                lock(&self.lost).push(lost);
+            }
         }
         keep
     }
@@ -190,9 +196,18 @@ impl Decoding {
         }
     }
 
-    /// After a break: what another decoder should be given first, from the key frame behind the one that broke this one,
-    /// and the times still wanted.
-    pub(in crate::decode) fn unfinished(&mut self) -> (VecDeque<Released<Coded>>, Vec<i64>) {
+    /// Times of wanted pictures that did not come and will not.
+    pub(in crate::decode) fn lost(&self) -> Vec<i64> {
+        std::mem::take(&mut lock(&self.control.lost))
+    }
+
+    /// Times of wanted pictures behind the last one that came.
+    pub(in crate::decode) fn still_wanted(&self) -> Vec<i64> {
+        lock(&self.control.wanted).iter().copied().collect()
+    }
+
+    /// After a break: what another decoder should be given first, from the key frame behind the one that broke this one.
+    pub(in crate::decode) fn unfinished(&mut self) -> VecDeque<Released<Coded>> {
         let latest = self.control.latest.load(Ordering::Relaxed);
         let mut left = std::mem::take(&mut self.sent);
         left.retain(|sent| sent.packet.pts > latest);
@@ -200,8 +215,7 @@ impl Decoding {
         while left.front().is_some_and(|sent| !sent.packet.key) {
             left.pop_front();
         }
-        let wanted = lock(&self.control.wanted).iter().copied().filter(|time| *time > latest).collect();
-        (left, wanted)
+        left
     }
 
     /// No more coded frames come; the decoder gives what it still holds.

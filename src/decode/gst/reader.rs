@@ -26,7 +26,7 @@ const PATIENCE: u32 = 1500;
 /// libav's reader of GIF goes round in circles at the end of the file instead of saying so: silence is the end.
 const END_OF_GIF: u32 = 100;
 /// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
-const START_ROUNDING: i64 = 1_000_000;
+const START_ROUNDING: i128 = 1_000_000;
 
 /// Added to the end of what is shown, see [`watch_parser`]: later than any true time.
 const BEYOND: gst::ClockTime = gst::ClockTime::from_nseconds(1 << 61);
@@ -219,7 +219,7 @@ impl Reader {
         let packet = self.timeline.place(Stamp {
             pts,
             dts,
-            duration: buffer.duration().map(|d| d.nseconds() as i64),
+            duration: buffer.duration().and_then(|d| i64::try_from(d.nseconds()).ok()),
             key,
             shown,
             bytes: buffer.size(),
@@ -376,7 +376,7 @@ fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
                     let mut whole = times.clone();
                     whole.set_start(gst::ClockTime::ZERO);
                     whole.set_offset(times.start().unwrap_or_default());
-                    whole.set_stop(times.stop().map(|stop| stop + BEYOND));
+                    whole.set_stop(times.stop().map(|stop| stop.saturating_add(BEYOND)));
                     let event = gst::event::Segment::builder(&whole).seqnum(event.seqnum()).build();
                     info.data = Some(gst::PadProbeData::Event(event));
                 }
@@ -389,14 +389,13 @@ fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
 
 /// Time on the graph's clock, and whether it lies in what is to be shown.
 fn place(time: Option<gst::ClockTime>, segment: Option<&gst::FormattedSegment<gst::ClockTime>>) -> (Option<i64>, bool) {
+    let nanos = |time: gst::ClockTime| i128::from(time.nseconds());
     let (Some(time), Some(segment)) = (time, segment) else {
-        return (time.map(|t| t.nseconds() as i64), true);
+        return (time.and_then(|time| i64::try_from(nanos(time)).ok()), true);
     };
-    let nanos = time.nseconds() as i64;
-    let start = segment.start().unwrap_or_default() + segment.offset().unwrap_or_default();
-    let start = start.nseconds() as i64;
+    let start = nanos(segment.start().unwrap_or_default()) + nanos(segment.offset().unwrap_or_default());
     let stop = segment.stop().map(|stop| stop.checked_sub(BEYOND).unwrap_or(stop));
-    let shown = nanos + START_ROUNDING >= start && stop.is_none_or(|stop| time < stop);
-    let base = segment.base().map_or(0, |t| t.nseconds() as i64);
-    (Some(nanos - start + base), shown)
+    let shown = nanos(time) + START_ROUNDING >= start && stop.is_none_or(|stop| time < stop);
+    let base = nanos(segment.base().unwrap_or_default());
+    (i64::try_from(nanos(time) - start + base).ok(), shown)
 }
