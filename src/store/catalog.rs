@@ -59,6 +59,9 @@ pub struct Found {
 
 #[async_trait]
 pub trait Catalog: Send + Sync {
+    /// Whether all that is in it belongs to whoever opens it, as in a store that lies in its data folder. Of a server only
+    /// what the owner's id says.
+    fn takes_any_owner(&self) -> bool;
     /// What there is in this namespace, in the order of names; collections that are not clipseek's are left out.
     async fn list(&self) -> Result<Vec<Found>, StoreError>;
     /// Opens the collection, making it where it is missing. Refuses one of another model or another owner; an embedded
@@ -162,6 +165,10 @@ impl MemoryCatalog {
 
 #[async_trait]
 impl Catalog for MemoryCatalog {
+    fn takes_any_owner(&self) -> bool {
+        false
+    }
+
     async fn list(&self) -> Result<Vec<Found>, StoreError> {
         let found = |store: &MemoryStore| {
             let CollectionSpec { name, bundle, owner, .. } = store.collection().clone();

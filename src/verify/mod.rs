@@ -105,7 +105,10 @@ pub async fn verify(
 /// Deletes the records of media that the ledger does not know; returns how many there were.
 pub async fn remove_unknown(archive: &Archive) -> Result<u64, ArchiveError> {
     let mut removed = 0;
-    for found in archive.catalog().list().await?.into_iter().filter(|found| found.owner == archive.ledger.owner()) {
+    for found in archive.catalog().list().await? {
+        if found.owner != archive.ledger.owner() && !archive.catalog().takes_any_owner() {
+            continue;
+        }
         let Some(store) = archive.existing(&found.name).await? else { continue };
         let tallies = tally(store.as_ref()).await?;
         let mut gone = 0;
@@ -225,7 +228,7 @@ impl Run<'_> {
         let used: Vec<String> = self.archive.ledger.collections().await?.into_iter().map(|(name, _)| name).collect();
         let mut names = used.clone();
         for found in self.archive.catalog().list().await? {
-            if found.owner == owner {
+            if found.owner == owner || self.archive.catalog().takes_any_owner() {
                 names.push(found.name);
             } else if used.is_empty() || used.contains(&found.name) {
                 names.retain(|name| *name != found.name);

@@ -324,11 +324,11 @@ fn play(name: &'static str, operations: usize, place: impl Fn(&World) -> Place) 
     let config = Config {
         cases: operations.div_ceil(OPERATIONS_PER_CASE) as u32,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(name))),
-        max_shrink_iters: 2000,
+        max_shrink_iters: 500,
         ..Config::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let ops = prop::collection::vec(op(), OPERATIONS_PER_CASE);
+    let ops = prop::collection::vec(op(), 1..=OPERATIONS_PER_CASE);
     let result = TestRunner::new(config).run(&ops, |ops| {
         let world = World::new();
         let mut player = Player { place: place(&world), world, model: Model::default() };

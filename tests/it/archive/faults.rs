@@ -134,12 +134,17 @@ impl FaultyCatalog {
 
 #[async_trait]
 impl Catalog for FaultyCatalog {
+    /// As an embedded one.
+    fn takes_any_owner(&self) -> bool {
+        true
+    }
+
     async fn list(&self) -> Result<Vec<Found>, StoreError> {
         self.0.now.list().await
     }
 
     async fn open(&self, spec: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
-        self.adopt(&spec.name, spec.owner).await?; // as an embedded one
+        self.adopt(&spec.name, spec.owner).await?;
         self.0.now.open(spec).await?;
         self.0.flushed.open(spec).await?;
         lock(&self.0.specs).insert(spec.name.clone(), spec.clone());
