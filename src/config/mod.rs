@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode::Sampling;
 use crate::embed::runtime::DeviceChoice;
+use crate::store::IndexParams;
 
 /// Environment variables: `CLIPSEEK__STORE__URL` is `store.url`.
 const ENVIRONMENT: &str = "CLIPSEEK";
@@ -115,7 +116,7 @@ impl Default for IndexSettings {
     }
 }
 
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreSettings {
     pub kind: StoreKind,
@@ -123,12 +124,37 @@ pub struct StoreSettings {
     pub url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<String>,
+    /// Goes before the name of each collection: keeps data folders apart that share a server.
     pub namespace: String,
+    /// See [`IndexParams`] for these.
+    pub int8: bool,
+    pub on_disk: bool,
+    pub hnsw_m: usize,
+    pub hnsw_ef_construct: usize,
+    pub hnsw_ef: usize,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        let IndexParams { int8, on_disk, hnsw_m, hnsw_ef_construct, hnsw_ef } = IndexParams::default();
+        Self {
+            kind: StoreKind::default(),
+            url: None,
+            api_key: None,
+            namespace: String::new(),
+            int8,
+            on_disk,
+            hnsw_m,
+            hnsw_ef_construct,
+            hnsw_ef,
+        }
+    }
 }
 
 impl StoreSettings {
-    pub fn index_params(&self) -> crate::store::IndexParams {
-        crate::store::IndexParams::default()
+    pub fn index_params(&self) -> IndexParams {
+        let Self { int8, on_disk, hnsw_m, hnsw_ef_construct, hnsw_ef, .. } = *self;
+        IndexParams { int8, on_disk, hnsw_m, hnsw_ef_construct, hnsw_ef }
     }
 }
 
@@ -149,6 +175,8 @@ impl std::fmt::Debug for StoreSettings {
             .field("kind", &self.kind)
             .field("url", &self.url)
             .field("api_key", &api_key)
+            .field("namespace", &self.namespace)
+            .field("index_params", &self.index_params())
             .finish()
     }
 }
@@ -255,6 +283,24 @@ mod tests {
         let error = settings.check().unwrap_err().to_string();
         for key in ["index.window_secs", "index.frames", "store.url"] {
             assert!(error.contains(key), "{key} is missing in: {error}");
+        }
+    }
+
+    #[test]
+    fn settings_of_the_store_lie_within_bounds() {
+        let check = |text: &str| load_text(&format!("[store]\n{text}")).unwrap().check().map_err(|e| e.to_string());
+        check("namespace = \"team-a.\"\nint8 = true\nhnsw_m = 32\nhnsw_ef_construct = 200\nhnsw_ef = 400").unwrap();
+        let wrong = [
+            ("namespace = \"a/b\"", "store.namespace"),
+            ("namespace = \".a\"", "store.namespace"),
+            ("hnsw_m = 1", "store.hnsw_m"),
+            ("hnsw_m = 1000", "store.hnsw_m"),
+            ("hnsw_ef_construct = 3", "store.hnsw_ef_construct"),
+            ("hnsw_ef = 0", "store.hnsw_ef"),
+        ];
+        for (text, key) in wrong {
+            let error = check(text).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
         }
     }
 

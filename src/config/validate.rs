@@ -1,6 +1,6 @@
 //! Rules that no single type can hold; all problems are reported together.
 
-use super::{ConfigError, ModelSettings, Settings, StoreKind};
+use super::{ConfigError, ModelSettings, Settings, StoreKind, StoreSettings};
 use crate::embed::runtime::DeviceChoice;
 
 impl Settings {
@@ -44,12 +44,31 @@ impl Settings {
         if index.stride_secs.is_some() && index.stride_frames.is_some() {
             problems.push("index.stride_secs and index.stride_frames exclude each other".to_owned());
         }
-        match (self.store.kind, &self.store.url) {
-            (StoreKind::Qdrant, None) => problems.push("store.url is needed with store.kind = \"qdrant\"".to_owned()),
-            (StoreKind::Edge, Some(_)) => problems.push("store.url is for store.kind = \"qdrant\"".to_owned()),
-            _ => {}
-        }
+        store(&self.store, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+}
+
+fn store(store: &StoreSettings, problems: &mut Vec<String>) {
+    match (store.kind, &store.url) {
+        (StoreKind::Qdrant, None) => problems.push("store.url is needed with store.kind = \"qdrant\"".to_owned()),
+        (StoreKind::Edge, Some(_)) => problems.push("store.url is for store.kind = \"qdrant\"".to_owned()),
+        _ => {}
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !store.namespace.chars().all(allowed) || store.namespace.starts_with('.') || store.namespace.len() > 64 {
+        problems
+            .push("store.namespace may have up to 64 letters, digits, '_', '-' and '.', and no '.' first".to_owned());
+    }
+    let ranges = [
+        ("store.hnsw_m", store.hnsw_m, 2..=256),
+        ("store.hnsw_ef_construct", store.hnsw_ef_construct, 4..=4096),
+        ("store.hnsw_ef", store.hnsw_ef, 1..=65_536),
+    ];
+    for (key, value, range) in ranges {
+        if !range.contains(&value) {
+            problems.push(format!("{key} must lie between {} and {}", range.start(), range.end()));
+        }
     }
 }
 

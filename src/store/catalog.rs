@@ -72,7 +72,20 @@ pub trait Catalog: Send + Sync {
     /// Gives a collection to another owner.
     async fn adopt(&self, name: &str, owner: Uuid) -> Result<(), StoreError>;
     /// Removes a collection with all that is in it; none there is no error.
-    async fn drop(&self, name: &str) -> Result<(), StoreError>;
+    async fn remove(&self, name: &str) -> Result<(), StoreError>;
+}
+
+/// Of what is written beside a collection's vectors; raised when an older clipseek's can no longer be read.
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+pub(super) const FORMAT: u64 = 1;
+
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+pub(super) fn check_format(found: Option<u64>, place: String) -> Result<(), StoreError> {
+    match found {
+        Some(FORMAT) => Ok(()),
+        Some(newer) if newer > FORMAT => Err(StoreError::Other(format!("{place} was written by a newer clipseek"))),
+        _ => Err(StoreError::Outdated { place }),
+    }
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
@@ -205,7 +218,8 @@ impl Catalog for MemoryCatalog {
         Ok(())
     }
 
-    async fn drop(&self, name: &str) -> Result<(), StoreError> {
+    async fn remove(&self, name: &str) -> Result<(), StoreError> {
+        check_name(name)?;
         self.with(|collections| collections.remove(name));
         Ok(())
     }

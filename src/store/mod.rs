@@ -141,6 +141,10 @@ mod vector_name {
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 const SEGMENT_KB_WITH_FEATURES: usize = 4 << 20;
 
+/// Candidates of the search among 8-bit copies for each record that is wanted: the vectors themselves judge them.
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+const OVERSAMPLING: f64 = 2.0;
+
 /// As they are stored, so that every store gives back the same.
 fn rounded(features: &[Arc<[f32]>]) -> Vec<Vec<f32>> {
     let round = |value: &f32| f16::from_f32(*value).to_f32();
@@ -160,9 +164,27 @@ fn payload_to_json(payload: &Payload) -> serde_json::Map<String, serde_json::Val
 }
 
 #[cfg(any(feature = "edge", feature = "qdrant"))]
-fn payload_from_json(map: serde_json::Map<String, serde_json::Value>) -> Result<Payload, StoreError> {
+fn fields_from_json<T: serde::de::DeserializeOwned>(
+    map: serde_json::Map<String, serde_json::Value>,
+) -> Result<T, StoreError> {
     serde_json::from_value(serde_json::Value::Object(map))
         .map_err(|error| StoreError::Other(format!("a stored record cannot be read: {error}")))
+}
+
+/// What of a payload makes a [`Key`].
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+const KEY_FIELDS: [&str; 3] = [field::MEDIA_ID, field::PLAN, "complete"];
+
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+fn key_from_json(id: Uuid, map: serde_json::Map<String, serde_json::Value>) -> Result<Key, StoreError> {
+    #[derive(serde::Deserialize)]
+    struct Fields {
+        media_id: MediaId,
+        plan: String,
+        complete: Option<Tally>,
+    }
+    let Fields { media_id, plan, complete } = fields_from_json(map)?;
+    Ok(Key { id, media_id, plan, complete })
 }
 
 #[cfg(any(feature = "edge", feature = "qdrant"))]

@@ -415,7 +415,7 @@ impl Run<'_> {
     async fn is_wanted(&self, found: &Found) -> Result<bool, LedgerError> {
         let rows = self.archive.ledger.progress(found.key.media, &found.key.collection).await?;
         let claims = |row: &Progress| {
-            row.plan == found.key.plan && (row.state == ProgressState::Writing || !found.part)
+            row.plan == found.key.plan && (row.state != ProgressState::Done || !found.part)
         };
         Ok(rows.is_empty() || rows.iter().any(claims))
     }

@@ -15,7 +15,6 @@ mod hub;
 mod kill;
 mod media;
 mod second_look;
-#[cfg(any())]
 mod store;
 mod state;
 mod support;

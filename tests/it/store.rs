@@ -10,11 +10,13 @@ use clipseek::embed::Embedding;
 use clipseek::source::MediaId;
 use clipseek::store::memory::MemoryStore;
 use clipseek::store::{
-    Annotation, CollectionSpec, Filter, Hit, Payload, Query, Record, Selection, StoreError, VectorStore, Wanted,
+    Annotation, Catalog, CollectionSpec, Filter, Found, Hit, IndexParams, Key, MemoryCatalog, Payload, Query, Record,
+    Selection, StoreError, Tally, VectorStore, Wanted,
 };
 use uuid::Uuid;
 
 mod captions;
+mod catalog;
 #[cfg(feature = "edge")]
 mod edge;
 mod features;
@@ -22,24 +24,31 @@ mod features;
 mod qdrant;
 
 use captions::*;
+use catalog::*;
 use features::*;
 
 /// Somewhere collections are kept.
 #[async_trait]
 trait Place: Send + Sync {
-    async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError>;
+    fn catalog(&self, namespace: &str, index: IndexParams) -> Arc<dyn Catalog>;
+
+    /// Whether a collection takes the owner who opens it.
+    fn adopts(&self) -> bool {
+        false
+    }
+
+    async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
+        self.catalog("", IndexParams::default()).open(collection).await
+    }
 }
 
+/// A catalogue per namespace.
 #[derive(Default)]
-struct InMemory(Mutex<HashMap<String, MemoryStore>>);
+struct InMemory(Mutex<HashMap<String, MemoryCatalog>>);
 
-#[async_trait]
 impl Place for InMemory {
-    async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
-        let mut kept = self.0.lock().unwrap();
-        let store = kept.entry(collection.name.clone()).or_insert_with(|| MemoryStore::new(collection));
-        *store = store.reopen(collection)?;
-        Ok(Arc::new(store.reopen(collection)?))
+    fn catalog(&self, namespace: &str, _: IndexParams) -> Arc<dyn Catalog> {
+        Arc::new(self.0.lock().unwrap().entry(namespace.to_owned()).or_default().clone())
     }
 }
 
@@ -78,6 +87,13 @@ suite! {
     keeps_everything_over_reopening,
     refuses_another_model,
     finds_the_nearest_after_optimize,
+    lists_and_drops_what_is_in_its_namespace,
+    knows_whose_a_collection_is,
+    opens_what_is_there_without_its_model,
+    selects_by_plan_and_time,
+    tells_whose_records_there_are,
+    hides_media_under_a_plan,
+    takes_other_index_settings,
     filters_by_words_of_the_caption,
     orders_captions_like_the_judge,
     forgets_captions_that_are_gone,
@@ -205,6 +221,7 @@ async fn filters_together_like_the_judge(place: &dyn Place) {
         let pick = |random: &mut Random| random.below(2) == 0;
         let filter = Filter {
             media: pick(&mut random).then(|| (0..random.below(8)).map(|_| medium(random.below(20))).collect()),
+            hidden: (0..random.below(3)).map(|_| (medium(random.below(20)), "w3s1.5".to_owned())).collect(),
             label: pick(&mut random).then(|| LABELS[random.below(3) as usize].to_owned()),
             tags: (0..random.below(3)).map(|_| TAGS[random.below(4) as usize].to_owned()).collect(),
             after_ms: pick(&mut random).then(|| random.below(1000) as i64),
@@ -237,18 +254,14 @@ async fn deletes_and_counts(place: &dyn Place) {
         record.payload.plan = "newer".into();
     }
     store.upsert(&records).await.unwrap();
-    let delete = |media: u64, except_plan: Option<&str>| {
-        let selection = Selection { media_id: medium(media), except_plan: except_plan.map(str::to_owned) };
-        let store = store.clone();
-        async move { store.delete(&selection).await.unwrap() }
-    };
-    assert_eq!(delete(0, Some("newer")).await, 4);
-    assert_eq!(delete(0, Some("newer")).await, 0);
+    let delete = async |selection: Selection| store.delete(&selection).await.unwrap();
+    assert_eq!(delete(Selection::except_plan(medium(0), "newer")).await, 4);
+    assert_eq!(delete(Selection::except_plan(medium(0), "newer")).await, 0);
     assert_eq!(store.count(None).await.unwrap(), 26);
     assert_eq!(store.get(records[3].id).await.unwrap(), None);
     assert_same(&store.get(records[4].id).await.unwrap().unwrap(), &records[4]);
-    assert_eq!(delete(1, None).await, 10);
-    assert_eq!(delete(55, None).await, 0);
+    assert_eq!(delete(Selection::medium(medium(1))).await, 10);
+    assert_eq!(delete(Selection::medium(medium(55))).await, 0);
     assert_eq!(store.count(None).await.unwrap(), 16);
     let left: BTreeSet<Uuid> = store.search(&query(2, 8, 50)).await.unwrap().iter().map(|hit| hit.id).collect();
     assert_eq!(left, records[4..10].iter().chain(&records[20..]).map(|record| record.id).collect());
@@ -263,27 +276,22 @@ async fn annotates_one_medium(place: &dyn Place) {
     let mut records: Vec<Record> = (0..20).map(|n| record(n, n / 10, 8)).collect();
     records[0].payload.label = Some("before".into());
     store.upsert(&records).await.unwrap();
-    let annotation = Annotation {
-        uri: "file:///moved%20here.mp4".into(),
-        label: Some("Hof".into()),
-        tags: vec!["été".into(), "x".into()],
-    };
+    let annotation = Annotation { label: Some("Hof".into()), tags: vec!["été".into(), "x".into()] };
     store.annotate(medium(0), &annotation).await.unwrap();
     let filter = Filter { label: Some("Hof".into()), tags: vec!["x".into(), "été".into()], ..Filter::default() };
     let found = store.search(&Query { wanted: Wanted::Vector(vector(1, 8)), limit: 50, filter }).await.unwrap();
     assert_eq!(found.len(), 10);
     for record in &mut records[..10] {
-        record.payload.uri = annotation.uri.clone();
         record.payload.label = annotation.label.clone();
         record.payload.tags = annotation.tags.clone();
     }
     for record in &records {
         assert_same(&store.get(record.id).await.unwrap().unwrap(), record);
     }
-    let plain = Annotation { uri: "file:///a.mp4".into(), label: None, tags: vec![] };
+    let plain = Annotation { label: None, tags: vec![] };
     store.annotate(medium(0), &plain).await.unwrap();
     let payload = store.get(records[0].id).await.unwrap().unwrap().payload;
-    assert_eq!((payload.label, payload.tags, payload.uri), (None, vec![], plain.uri.clone()));
+    assert_eq!((payload.label, payload.tags), (None, vec![]));
     store.annotate(medium(404), &plain).await.unwrap();
     assert_eq!(store.count(None).await.unwrap(), 20);
 }
@@ -296,7 +304,7 @@ async fn scans_every_record_once_in_order(place: &dyn Place) {
     let by_id: BTreeMap<Uuid, &Record> = records.iter().map(|record| (record.id, record)).collect();
     for (media, limit) in [(None, 10), (None, 103), (None, 1000), (Some(medium(1)), 7), (Some(medium(9)), 5)] {
         let expected = by_id.values().filter(|record| media.is_none_or(|media| record.payload.media_id == media));
-        let found = scan_all(store.as_ref(), media, limit).await;
+        let found = scan_all(store.as_ref(), media.map(Selection::medium).as_ref(), limit).await;
         assert_eq!(found.len(), expected.clone().count(), "{media:?} by {limit}");
         for (found, expected) in found.iter().zip(expected) {
             assert_same(found, expected);
@@ -340,7 +348,7 @@ async fn refuses_another_model(place: &dyn Place) {
     drop(store);
     let foreign = CollectionSpec { bundle: "another".into(), ..collection.clone() };
     let refused = place.open(&foreign).await.map(drop).unwrap_err();
-    assert!(matches!(&refused, StoreError::Foreign { found, .. } if *found == collection.bundle), "{refused}");
+    assert!(matches!(&refused, StoreError::OtherModel { found, .. } if *found == collection.bundle), "{refused}");
     let wider = CollectionSpec { dim: 16, ..collection.clone() };
     let refused = place.open(&wider).await.map(drop).unwrap_err();
     assert!(matches!(refused, StoreError::Dimension { expected: 8, actual: 16, .. }), "{refused}");
@@ -361,7 +369,7 @@ async fn finds_the_nearest_after_optimize(place: &dyn Place) {
         fill(&[store.as_ref(), &judge], part).await;
     }
     store.optimize().await.unwrap();
-    assert_eq!(store.count(None).await.unwrap(), 20_000);
+    assert_eq!((store.count(None).await.unwrap(), store.outside_graph().await.unwrap()), (20_000, 0));
 
     let few = Filter { media: Some((0..5).map(medium).collect()), ..Filter::default() };
     let half = Filter { media: Some((0..100).map(medium).collect()), ..Filter::default() };
@@ -379,9 +387,8 @@ async fn finds_the_nearest_after_optimize(place: &dyn Place) {
     }
 
     // Updates and deletions of what is in the graph, and the graph again.
-    let selection = Selection { media_id: medium(3), except_plan: None };
-    assert_eq!(store.delete(&selection).await.unwrap(), 100);
-    let label = Annotation { uri: "file:///b.mp4".into(), label: Some("b".into()), tags: vec![] };
+    assert_eq!(store.delete(&Selection::medium(medium(3))).await.unwrap(), 100);
+    let label = Annotation { label: Some("b".into()), tags: vec![] };
     store.annotate(medium(4), &label).await.unwrap();
     store.optimize().await.unwrap();
     assert_eq!(store.count(None).await.unwrap(), 19_900);
@@ -398,12 +405,12 @@ async fn fill(stores: &[&dyn VectorStore], records: &[Record]) {
     }
 }
 
-async fn scan_all(store: &dyn VectorStore, media: Option<MediaId>, limit: usize) -> Vec<Record> {
+async fn scan_all(store: &dyn VectorStore, selection: Option<&Selection>, limit: usize) -> Vec<Record> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = store.scan(media, after, limit).await.unwrap();
-        assert!(page.records.len() <= limit);
-        all.extend(page.records);
+        let page = store.scan(selection, after, limit).await.unwrap();
+        assert!(page.items.len() <= limit);
+        all.extend(page.items);
         after = page.next;
         if after.is_none() {
             return all;
@@ -437,7 +444,12 @@ const LABELS: [&str; 3] = ["Garage", "Küche 🐈", "a b"];
 const TAGS: [&str; 4] = ["night", "été", "夜", "x/y"];
 
 fn spec(name: &str, dim: usize) -> CollectionSpec {
-    CollectionSpec { name: format!("clipseek_{name}"), dim, bundle: "1a2b3c4d5e6f".into(), feature_dim: None }
+    let (name, bundle) = (format!("clipseek_{name}"), "1a2b3c4d5e6f".to_owned());
+    CollectionSpec { name, dim, bundle, owner: owner(1), feature_dim: None }
+}
+
+fn owner(n: u128) -> Uuid {
+    Uuid::from_u128(n)
 }
 
 fn medium(n: u64) -> MediaId {
@@ -450,14 +462,16 @@ fn record(n: u64, media: u64, dim: usize) -> Record {
         vector: vector(n, dim),
         payload: Payload {
             media_id: medium(media),
-            uri: format!("file:///films/{media}.mp4"),
+            source: None,
             label: None,
             tags: vec![],
             start: Duration::from_millis(1500 * n),
             end: Duration::from_millis(1500 * n + 3000),
             wall_ms: None,
+            minute_of_day: None,
             caption: None,
             plan: "w3s1.5".into(),
+            complete: None,
         },
         features: Vec::new(),
     }
@@ -468,6 +482,9 @@ fn varied(n: u64, random: &mut Random) -> Record {
     record.payload.label = LABELS.get(random.below(4) as usize).map(|label| label.to_string());
     record.payload.tags = TAGS.iter().filter(|_| random.below(2) == 0).map(|tag| tag.to_string()).collect();
     record.payload.wall_ms = (random.below(4) > 0).then(|| random.below(1000) as i64);
+    record.payload.minute_of_day = record.payload.wall_ms.map(|_| random.below(1440) as u16);
+    record.payload.source = (random.below(2) == 0).then(|| "Tor 3".to_owned());
+    record.payload.plan = if random.below(2) == 0 { "w3s1.5" } else { "w2s1" }.to_owned();
     record
 }
 

@@ -1,35 +1,44 @@
 //! The folder of one collection: who may open it, whose vectors it holds, and putting it in order after a crash.
 //!
 //! ```text
-//! <dir>/<collection>/
-//!   lock         held (flock) while a process has it open
-//!   unclean      there while it is open, so still there after a crash
-//!   shard/       the engine's files, and collection.json: bundle and dimension
-//!   shard.new/   a shard being made; renamed when complete
-//!   upgrade/     state of the shard before vectors were added to it, while that lasts
+//! <dir>/<namespace><collection>/
+//!   lock           held (flock) while a process has it open
+//!   unclean        there while it is open, so still there after a crash
+//!   journal.jsonl  what is written while the optimizer works
+//!   unindexed      how many records were written since the graph was built
+//!   shard/         the engine's files, and collection.json: whose vectors they are
+//!   shard.new/     a shard being made; renamed when complete
+//!   shard.old/     the one that it replaces, while that lasts
 //! ```
 
-use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use qdrant_edge::{
-    DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeShard, EdgeSparseVectorParams,
-    EdgeVectorParams, HnswIndexConfig, IntegerIndexParams, KeywordIndexParams, Modifier, MultiVectorConfig,
-    PayloadFieldSchema, PayloadSchemaParams, UuidIndexParams, VectorStorageDatatype,
-};
+use qdrant_edge::{EdgeConfig, EdgeShard};
+use uuid::Uuid;
 
-use super::{failed, guarded, repair, upgrade};
-use crate::store::{CollectionSpec, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name};
-
-const COLLECTION_FILE: &str = "collection.json";
+use super::stored::Stored;
+use super::{check_free_space, failed, guarded, journal, repair, schema};
+use crate::store::{CollectionSpec, IndexParams, StoreError};
 
 pub(super) struct Folder {
     path: PathBuf,
     /// Must outlive the shard.
     lock: File,
+}
+
+/// A collection that was opened.
+pub(super) struct Opened {
+    pub(super) folder: Folder,
+    pub(super) shard: EdgeShard,
+    /// What the shard is opened with, now and again.
+    pub(super) config: EdgeConfig,
+    /// With what the collection keeps already.
+    pub(super) collection: CollectionSpec,
+    /// Records that were written since the graph was built.
+    pub(super) unindexed: u64,
 }
 
 impl Drop for Folder {
@@ -40,43 +49,109 @@ impl Drop for Folder {
 }
 
 impl Folder {
-    /// Takes the lock, makes the shard where there is none, and opens it. The specification comes back with what the
-    /// collection keeps already.
-    pub(super) fn open(
-        dir: &Path,
-        collection: &CollectionSpec,
-    ) -> Result<(Self, EdgeShard, CollectionSpec), StoreError> {
-        let path = dir.join(&collection.name);
+    pub(super) fn lock(path: PathBuf) -> Result<Self, StoreError> {
         fs::create_dir_all(&path).map_err(|error| io_failed(&path, &error))?;
-        let folder = Self { lock: lock(&path)?, path };
-        if !folder.shard().exists() {
-            folder.create(collection)?;
-        }
-        collection.accept(&folder.read_collection()?)?;
-        upgrade::undo_unfinished(&folder)?;
-        let shard = folder.load(None)?;
-        let kept = shard.config().vectors.get(vector_name::FEATURES).map(|features| features.size);
-        if let Some(kept) = kept {
-            collection.accept_feature_dim(kept)?;
-        }
-        if folder.unclean().exists() {
-            guarded(|| repair::remove_duplicates(&shard)).map_err(|error| folder.corrupt(&error.to_string()))?;
-        }
-        fs::write(folder.unclean(), "").map_err(|error| io_failed(&folder.path, &error))?;
-        let collection = CollectionSpec { feature_dim: collection.feature_dim.or(kept), ..collection.clone() };
-        let shard = upgrade::complete(&folder, shard, &collection)?;
-        Ok((folder, shard, collection))
+        Ok(Self { lock: lock(&path)?, path })
     }
 
-    /// With the configuration that is there, or with another one for the same vectors.
-    pub(super) fn load(&self, config: Option<EdgeConfig>) -> Result<EdgeShard, StoreError> {
+    /// Makes the shard where there is none, and opens it.
+    pub(super) fn open(
+        self,
+        namespace: &str,
+        wanted: &CollectionSpec,
+        index: &IndexParams,
+    ) -> Result<Opened, StoreError> {
+        self.undo_replacing()?;
+        if !self.shard().exists() {
+            // The engine maps its files: where the disk is full it is killed, not told.
+            check_free_space(&self.path)?;
+            drop(self.make(namespace, wanted, index)?);
+            self.rename(&self.new_shard(), &self.shard())?;
+        }
+        let mut collection = self.accept(wanted)?;
+        let (mut shard, mut config, changed) = self.load_configured(&collection, index)?;
+        if self.unclean().exists() {
+            guarded(|| repair::remove_duplicates(&shard)).map_err(|error| self.corrupt(&error.to_string()))?;
+            self.replay(&shard)?;
+        }
+        fs::write(self.unclean(), "").map_err(|error| io_failed(&self.path, &error))?;
+        let mut unindexed = self.unindexed();
+        let adds_features = collection.feature_dim.is_none() && wanted.feature_dim.is_some();
+        if adds_features {
+            collection.feature_dim = wanted.feature_dim;
+            self.copy(&shard, namespace, &collection, index)?;
+            guarded(|| {
+                drop(shard);
+                Ok(())
+            })?;
+            self.replace()?;
+            (shard, config, _) = self.load_configured(&collection, index)?;
+        }
+        if changed || adds_features {
+            unindexed = shard.info().points_count as u64;
+        }
+        Ok(Opened { folder: self, shard, config, collection, unindexed })
+    }
+
+    /// The collection that is there, if it is what is wanted; this folder's owner takes it.
+    fn accept(&self, wanted: &CollectionSpec) -> Result<CollectionSpec, StoreError> {
+        let stored = self.stored()?;
+        let found = stored.spec(&wanted.name);
+        wanted.accept(&CollectionSpec { owner: wanted.owner, ..found.clone() })?;
+        if let Some(kept) = found.feature_dim {
+            wanted.accept_feature_dim(kept)?;
+        }
+        if found.owner != wanted.owner {
+            self.set_owner(stored, wanted.owner)?;
+        }
+        Ok(CollectionSpec { owner: wanted.owner, ..found })
+    }
+
+    pub(super) fn adopt(&self, owner: Uuid) -> Result<(), StoreError> {
+        self.undo_replacing()?;
+        let stored = self.stored()?;
+        if stored.owner == owner { Ok(()) } else { self.set_owner(stored, owner) }
+    }
+
+    fn set_owner(&self, stored: Stored, owner: Uuid) -> Result<(), StoreError> {
+        tracing::info!(path = %self.path.display(), before = %stored.owner, now = %owner, "collection taken over");
+        stored.of(owner).write(&self.shard()).map_err(|error| io_failed(&self.path, &error))
+    }
+
+    /// With all that is in it. A crash within leaves a folder without a shard, which is none.
+    pub(super) fn remove(self) -> Result<(), StoreError> {
+        let remove = || -> io::Result<()> {
+            remove_folder(&self.old_shard())?;
+            remove_folder(&self.new_shard())?;
+            if self.shard().exists() {
+                fs::rename(self.shard(), self.new_shard())?;
+            }
+            fs::remove_dir_all(&self.path)
+        };
+        remove().map_err(|error| io_failed(&self.path, &error))
+    }
+
+    fn load_configured(
+        &self,
+        collection: &CollectionSpec,
+        index: &IndexParams,
+    ) -> Result<(EdgeShard, EdgeConfig, bool), StoreError> {
+        let config = schema::config(collection, index);
+        let before = match EdgeConfig::load(&self.shard()) {
+            Some(Ok(before)) => before,
+            Some(Err(error)) => return Err(self.corrupt(&error.to_string())),
+            None => return Err(self.corrupt("its configuration is missing")),
+        };
+        let changed = before != config;
+        Ok((self.load(&config)?, config, changed))
+    }
+
+    pub(super) fn load(&self, config: &EdgeConfig) -> Result<EdgeShard, StoreError> {
         self.trim_log().map_err(|error| self.corrupt(&format!("log: {error}")))?;
         let leftovers = self.shard().join("temp_segments");
-        if leftovers.exists() {
-            fs::remove_dir_all(&leftovers).map_err(|error| io_failed(&leftovers, &error))?;
-        }
+        remove_folder(&leftovers).map_err(|error| io_failed(&leftovers, &error))?;
         self.wait_for_log()?;
-        guarded(|| EdgeShard::load(&self.shard(), config).map_err(failed))
+        guarded(|| EdgeShard::load(&self.shard(), Some(config.clone())).map_err(failed))
             .map_err(|error| self.corrupt(&error.to_string()))
     }
 
@@ -97,9 +172,32 @@ impl Folder {
         Err(StoreError::Locked { path: log.display().to_string() })
     }
 
+    fn replay(&self, shard: &EdgeShard) -> Result<(), StoreError> {
+        let path = self.journal();
+        let broken = |error: io::Error| self.corrupt(&format!("{}: {error}", path.display()));
+        if !path.exists() {
+            return Ok(());
+        }
+        let mut writes = 0;
+        for operation in journal::read(&path).map_err(broken)? {
+            let operation = operation.map_err(broken)?;
+            guarded(|| shard.update(operation).map_err(failed)).map_err(|error| self.corrupt(&error.to_string()))?;
+            writes += 1;
+        }
+        guarded(|| {
+            shard.flush();
+            Ok(())
+        })?;
+        tracing::info!(writes, "made again what was written during an optimization that was cut short");
+        fs::remove_file(&path).map_err(|error| io_failed(&path, &error))
+    }
+
     /// Called once the shard is closed with all on disk; the folder is free then.
     pub(super) fn closed_cleanly(&self) -> io::Result<()> {
-        fs::remove_file(self.unclean())?;
+        match fs::remove_file(self.journal()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::remove_file(self.unclean())?,
+        }
         self.lock.unlock()
     }
 
@@ -137,47 +235,82 @@ impl Folder {
         Ok(logs)
     }
 
-    fn create(&self, collection: &CollectionSpec) -> Result<(), StoreError> {
-        let new = self.path.join("shard.new");
+    /// A new shard that nothing is in, beside the one that there may be.
+    pub(super) fn make(
+        &self,
+        namespace: &str,
+        spec: &CollectionSpec,
+        index: &IndexParams,
+    ) -> Result<EdgeShard, StoreError> {
+        let stored = Stored::new(namespace, spec);
+        let new = self.new_shard();
         let make = || -> io::Result<()> {
-            if new.exists() {
-                fs::remove_dir_all(&new)?;
-            }
+            remove_folder(&new)?;
             fs::create_dir(&new)?;
-            fs::write(new.join(COLLECTION_FILE), serde_json::to_vec_pretty(collection)?)?;
-            File::open(new.join(COLLECTION_FILE))?.sync_all()
+            stored.write(&new)
         };
         make().map_err(|error| io_failed(&new, &error))?;
         guarded(|| {
-            let shard = EdgeShard::new(&new, config(collection)).map_err(failed)?;
-            upgrade::create_indexes(&shard)
-        })?;
-        fs::rename(&new, self.shard())
+            let shard = EdgeShard::new(&new, schema::config(spec, index)).map_err(failed)?;
+            schema::create_indexes(&shard)?;
+            Ok(shard)
+        })
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        fs::rename(from, to)
             .and_then(|()| File::open(&self.path)?.sync_all())
             .map_err(|error| io_failed(&self.path, &error))
     }
 
-    fn read_collection(&self) -> Result<CollectionSpec, StoreError> {
-        let file = self.shard().join(COLLECTION_FILE);
-        let text = fs::read(&file).map_err(|error| self.corrupt(&format!("{}: {error}", file.display())))?;
-        serde_json::from_slice(&text).map_err(|error| self.corrupt(&format!("{}: {error}", file.display())))
+    fn stored(&self) -> Result<Stored, StoreError> {
+        Stored::read(&self.path)?.ok_or_else(|| self.corrupt("its shard is missing"))
     }
 
-    pub(super) fn corrupt(&self, problem: &str) -> StoreError {
-        StoreError::Corrupt {
-            path: self.path.display().to_string(),
-            problem: format!(
-                "{problem}; put back a backup of this folder, or remove it and index again (the videos are untouched)"
-            ),
-        }
+    fn unindexed(&self) -> u64 {
+        // Lost in a crash, it costs nothing but speed.
+        fs::read_to_string(self.unindexed_file()).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    pub(super) fn save_unindexed(&self, records: u64) -> Result<(), StoreError> {
+        fs::write(self.unindexed_file(), records.to_string()).map_err(|error| io_failed(&self.path, &error))
+    }
+
+    fn corrupt(&self, problem: &str) -> StoreError {
+        corrupt(&self.path, problem)
     }
 
     pub(super) fn shard(&self) -> PathBuf {
         self.path.join("shard")
     }
 
+    pub(super) fn new_shard(&self) -> PathBuf {
+        self.path.join("shard.new")
+    }
+
+    pub(super) fn old_shard(&self) -> PathBuf {
+        self.path.join("shard.old")
+    }
+
     fn unclean(&self) -> PathBuf {
         self.path.join("unclean")
+    }
+
+    fn unindexed_file(&self) -> PathBuf {
+        self.path.join("unindexed")
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+}
+
+pub(super) fn corrupt(folder: &Path, problem: &str) -> StoreError {
+    StoreError::Corrupt {
+        path: folder.display().to_string(),
+        problem: format!(
+            "{problem}; put back a backup of this folder, or remove it and index again (the videos are untouched)"
+        ),
     }
 }
 
@@ -197,54 +330,17 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
+pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn io_failed(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Other(format!("{}: {error}", path.display()))
-}
-
-/// Vectors, payloads, graph and payload indexes are mapped from disk: the operating system keeps in memory what is
-/// used, and gives it back under pressure.
-pub(super) fn config(collection: &CollectionSpec) -> EdgeConfig {
-    let graph = HnswIndexConfig { m: 16, ef_construct: 100, on_disk: Some(true), ..HnswIndexConfig::default() };
-    let vector = EdgeVectorParams::builder(collection.dim, Distance::Cosine).on_disk(true).build();
-    let mut vectors = HashMap::from([(DEFAULT_VECTOR_NAME.to_owned(), vector)]);
-    let mut optimizers = EdgeOptimizersConfig::default();
-    if let Some(dim) = collection.feature_dim {
-        // Other distances would bring them to unit length.
-        let features = EdgeVectorParams::builder(dim, Distance::Dot)
-            .multivector_config(MultiVectorConfig::default())
-            .datatype(VectorStorageDatatype::Float16)
-            .hnsw_config(HnswIndexConfig { m: 0, ..graph })
-            .on_disk(true)
-            .build();
-        vectors.insert(vector_name::FEATURES.to_owned(), features);
-        optimizers.max_segment_size = Some(SEGMENT_KB_WITH_FEATURES);
+    let (place, problem) = (path.display().to_string(), error.to_string());
+    if error.kind() == io::ErrorKind::StorageFull {
+        return StoreError::DiskFull { place, problem };
     }
-    let caption = EdgeSparseVectorParams::builder().modifier(Modifier::Idf).on_disk(true).build();
-    EdgeConfig {
-        on_disk_payload: true,
-        vectors,
-        sparse_vectors: HashMap::from([(vector_name::CAPTION.to_owned(), caption)]),
-        hnsw_config: graph,
-        optimizers,
-        ..EdgeConfig::default()
-    }
-}
-
-pub(super) fn indexes() -> [(&'static str, PayloadFieldSchema); 6] {
-    let keyword = || PayloadSchemaParams::Keyword(KeywordIndexParams { on_disk: Some(true), ..Default::default() });
-    let uuid = PayloadSchemaParams::Uuid(UuidIndexParams { on_disk: Some(true), ..Default::default() });
-    let integer = PayloadSchemaParams::Integer(IntegerIndexParams {
-        lookup: Some(false),
-        range: Some(true),
-        on_disk: Some(true),
-        ..Default::default()
-    });
-    [
-        (field::MEDIA_ID, PayloadFieldSchema::FieldParams(uuid)),
-        (field::LABEL, PayloadFieldSchema::FieldParams(keyword())),
-        (field::TAGS, PayloadFieldSchema::FieldParams(keyword())),
-        (field::WALL_MS, PayloadFieldSchema::FieldParams(integer)),
-        (field::PLAN, PayloadFieldSchema::FieldParams(keyword())),
-        (field::CAPTION_WORDS, PayloadFieldSchema::FieldParams(keyword())),
-    ]
+    StoreError::Other(format!("{place}: {problem}"))
 }

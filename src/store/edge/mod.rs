@@ -1,13 +1,15 @@
 //! Vectors in a folder, in this process: the engine of a Qdrant server as a library (`qdrant-edge`).
 //!
-//! One thread owns everything that writes: upserts, deletes, flushes and optimizations come to it through a bounded
-//! queue. Reads run beside it on the blocking pool, so a search does not wait for an import. That split is also what
-//! the engine demands: its `flush()` panics where another write is under way.
+//! One thread writes: upserts, deletes and flushes come to it through a bounded queue. Reads run beside it on the
+//! blocking pool, so a search does not wait for an import. The optimizer has a thread of its own ([`shard`]).
 //!
-//! - What a [`flush`](EdgeStore::flush) confirmed is there after a `kill -9`; later writes may be there or not, each
-//!   record whole (the engine does not replay its log).
-//! - The graph (HNSW) is built by [`optimize`](EdgeStore::optimize) only; records added since are searched one by one.
-//! - A folder is open in one process at a time.
+//! - What a [`flush`](VectorStore::flush) confirmed is there after a `kill -9`; later writes may be there or not, each
+//!   record whole. The engine does not replay its log: while it optimizes, a log of our own does that ([`journal`]).
+//! - The graph (HNSW) is built by [`optimize`](VectorStore::optimize) only; records added since are searched one by one.
+//!   An annotation writes its records anew, so it takes them out of the graph.
+//! - A store that is dropped while it optimizes keeps its folder locked until that is done; a process that ends does not
+//!   wait for it. The engine goes on until it finds nothing to do, so writes that touch most records keep it busy.
+//! - A folder is open in one process at a time. It belongs to the data folder that it lies in: another owner takes it.
 //!
 //! Measured with 512 dimensions and short payloads: 2.5 KB on disk per record with graph and indexes, plus up to
 //! 300 MB of the engine's log; all of it is mapped from disk, so that the process itself holds about 0.15 GB per
@@ -16,30 +18,35 @@
 //! words adds 0.4 KB to a record; frame features add 2 bytes a value (12 frames of 512: 12.3 KB), the same again and a
 //! half to the log.
 
+mod catalog;
+mod features;
 mod folder;
+mod journal;
 mod points;
 mod repair;
-mod upgrade;
+mod schema;
+mod shard;
+mod stored;
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use qdrant_edge::{
-    CountRequest, EdgeShard, Payload as EdgePayload, PayloadOps, PointId, PointInsertOperations, PointOperations,
-    SetPayloadOp, UpdateOperation, WithPayloadInterface,
-};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use qdrant_edge::{EdgeShard, Payload as EdgePayload, PointId, SetPayloadOp, WithPayloadInterface};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
-use self::folder::Folder;
+pub use self::catalog::EdgeCatalog;
+use self::folder::Opened;
+use self::shard::Shard;
 use super::{
-    Annotation, CollectionSpec, Features, Hit, Page, Query, Record, Selection, StoreError, VectorStore, Wanted,
-    annotation_to_json, sort_hits,
+    Annotation, CollectionSpec, Features, Hit, IndexParams, Key, Page, Query, Record, Selection, StoreError,
+    VectorStore, Wanted, annotation_to_json, sort_hits,
 };
 use crate::source::MediaId;
 
@@ -48,54 +55,45 @@ const QUEUE: usize = 16;
 /// Values and records per operation of the engine, which is one entry of its log: at least one record.
 const BATCH_VALUES: usize = 1 << 20;
 const BATCH: usize = 500;
-/// Files of the engine's log (32 MiB each) after which they are worth closing and opening the shard.
-const FULL_LOGS: usize = 8;
 /// The engine maps files that grow as they are written, and a full disk then ends the process: refuse before.
 const MIN_FREE_BYTES: u64 = 256 << 20;
+/// Smaller segments get no graph from the engine (its `indexing_threshold`).
+const GRAPH_FROM_BYTES: u64 = 10_000 << 10;
 
-type Job = Box<dyn FnOnce(&Shard) + Send>;
+type Job = Box<dyn FnOnce(&Arc<Shard>) + Send>;
 
-pub struct EdgeStore {
+struct EdgeStore {
     collection: CollectionSpec,
+    index: IndexParams,
     shard: Arc<Shard>,
     readers: Arc<Semaphore>,
+    /// Held while the optimizer works.
+    optimizer: Arc<Mutex<()>>,
     /// `None` only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shard {
-    /// `None` once closed. Written to only by the thread, when it closes the engine.
-    engine: RwLock<Option<EdgeShard>>,
-    folder: Folder,
-}
-
 impl EdgeStore {
-    /// Opens (or makes) the folder of this collection in `dir`. Blocks: seconds for millions of records.
-    pub fn open(dir: &Path, collection: &CollectionSpec) -> Result<Self, StoreError> {
-        // The engine maps its files: where the disk is full it is killed, not told. What is there can be searched still.
-        if !dir.join(&collection.name).exists() {
-            check_free_space(dir, MIN_FREE_BYTES)?;
-        }
-        let (folder, engine, collection) = Folder::open(dir, collection)?;
-        let shard = Arc::new(Shard { engine: RwLock::new(Some(engine)), folder });
+    fn new(opened: Opened, index: IndexParams) -> Result<Self, StoreError> {
+        let (collection, shard) = (opened.collection.clone(), Arc::new(Shard::new(opened)));
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
-        let owner = shard.clone();
-        let thread = std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || {
-                while let Some(job) = queue.blocking_recv() {
-                    job(&owner);
-                }
-                owner.close();
-            })
-            .map_err(|error| StoreError::Other(format!("no thread for the store: {error}")))?;
+        let writer = shard.clone();
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+            while let Some(job) = queue.blocking_recv() {
+                job(&writer);
+            }
+            writer.end_writing();
+        });
+        let readers = std::thread::available_parallelism().map_or(2, usize::from) * 2;
         Ok(Self {
             collection,
+            index,
             shard,
-            readers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from) * 2)),
+            readers: Arc::new(Semaphore::new(readers)),
+            optimizer: Arc::default(),
             jobs: Some(jobs),
-            thread: Some(thread),
+            thread: Some(thread.map_err(|error| no_thread(&error))?),
         })
     }
 
@@ -103,7 +101,7 @@ impl EdgeStore {
     async fn write<T, F>(&self, job: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Shard) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&Arc<Shard>) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |shard| {
@@ -129,62 +127,42 @@ impl EdgeStore {
         });
         done.await.map_err(|_| closed())?
     }
+
+    /// A page of records and where to go on.
+    async fn scroll<T, F>(
+        &self,
+        selection: Option<&Selection>,
+        after: Option<Uuid>,
+        limit: usize,
+        reading: points::Reading,
+        item: F,
+    ) -> Result<Page<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(qdrant_edge::Record) -> Result<(Uuid, T), StoreError> + Send + 'static,
+    {
+        let from = match after.map(|after| after.as_u128().checked_add(1)) {
+            Some(None) => return Ok(Page::default()),
+            Some(Some(next)) => Some(Uuid::from_u128(next)),
+            None => None,
+        };
+        let request = points::scroll(from, limit.max(1), selection.map(points::selection), reading);
+        self.read(move |engine| {
+            let (found, more) = engine.scroll(request).map_err(failed)?;
+            let found = found.into_iter().map(item).collect::<Result<Vec<_>, _>>()?;
+            let next = more.and(found.last().map(|(id, _)| *id));
+            Ok(Page { items: found.into_iter().map(|(_, item)| item).collect(), next })
+        })
+        .await
+    }
 }
 
 impl Drop for EdgeStore {
-    /// Waits until all is on disk and the folder is free again.
+    /// Waits until all is on disk and the folder is free again, but not for the optimizer.
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-impl Shard {
-    fn with<T>(&self, job: impl FnOnce(&EdgeShard) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
-        let engine = engine.as_ref().ok_or_else(closed)?;
-        guarded(|| job(engine))
-    }
-
-    fn update(&self, operation: UpdateOperation) -> Result<(), StoreError> {
-        self.with(|engine| engine.update(operation).map_err(failed))
-    }
-
-    fn upsert(&self, batches: Vec<Vec<qdrant_edge::PointStructPersisted>>) -> Result<(), StoreError> {
-        check_free_space(self.folder.path(), MIN_FREE_BYTES)?;
-        for batch in batches {
-            let points = PointInsertOperations::PointsList(batch);
-            self.update(UpdateOperation::PointOperation(PointOperations::UpsertPoints(points)))?;
-        }
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), StoreError> {
-        self.with(|engine| {
-            engine.flush();
-            Ok(())
-        })?;
-        let full = self.folder.full_logs().map_err(|error| folder::io_failed(self.folder.path(), &error))?;
-        if full > FULL_LOGS { self.shorten_log() } else { Ok(()) }
-    }
-
-    /// The engine keeps its whole log, mapped, until it is closed.
-    fn shorten_log(&self) -> Result<(), StoreError> {
-        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
-        drop(engine.take());
-        *engine = Some(self.folder.load(None)?);
-        Ok(())
-    }
-
-    fn close(&self) {
-        let closed = guarded(|| {
-            drop(self.engine.write().unwrap_or_else(PoisonError::into_inner).take());
-            self.folder.closed_cleanly().map_err(|error| folder::io_failed(self.folder.path(), &error))
-        });
-        if let Err(error) = closed {
-            tracing::warn!(path = %self.folder.path().display(), %error, "store not closed in order");
         }
     }
 }
@@ -204,7 +182,7 @@ impl VectorStore for EdgeStore {
         if query.limit == 0 || query.filter.matches_nothing() {
             return Ok(Vec::new());
         }
-        let Some(request) = points::search(query) else { return Ok(Vec::new()) };
+        let Some(request) = points::search(query, &self.index) else { return Ok(Vec::new()) };
         self.read(|engine| {
             let found = match request {
                 points::Request::One(request) => engine.search(request),
@@ -220,13 +198,7 @@ impl VectorStore for EdgeStore {
 
     async fn delete(&self, selection: &Selection) -> Result<u64, StoreError> {
         let filter = points::selection(selection);
-        self.write(|shard| {
-            let count = CountRequest { filter: Some(filter.clone()), exact: true };
-            let gone = shard.with(|engine| engine.count(count).map_err(failed))?;
-            shard.update(UpdateOperation::PointOperation(PointOperations::DeletePointsByFilter(filter)))?;
-            Ok(gone as u64)
-        })
-        .await
+        self.write(|shard| shard.delete(filter)).await
     }
 
     async fn annotate(&self, media_id: MediaId, annotation: &Annotation) -> Result<(), StoreError> {
@@ -236,27 +208,27 @@ impl VectorStore for EdgeStore {
             filter: Some(points::of_media(media_id)),
             key: None,
         };
-        self.write(|shard| {
-            check_free_space(shard.folder.path(), MIN_FREE_BYTES)?;
-            shard.update(UpdateOperation::PayloadOperation(PayloadOps::SetPayload(set)))
-        })
-        .await
+        self.write(|shard| shard.set_payload(set)).await
     }
 
-    async fn scan(&self, media: Option<MediaId>, after: Option<Uuid>, limit: usize) -> Result<Page, StoreError> {
-        let from = match after.map(|after| after.as_u128().checked_add(1)) {
-            Some(None) => return Ok(Page::default()),
-            Some(Some(next)) => Some(Uuid::from_u128(next)),
-            None => None,
-        };
-        let request = points::scroll(from, limit.max(1), media.map(points::of_media));
-        self.read(|engine| {
-            let (found, more) = engine.scroll(request).map_err(failed)?;
-            let records = found.into_iter().map(points::record).collect::<Result<Vec<_>, _>>()?;
-            let next = more.and(records.last().map(|record| record.id));
-            Ok(Page { records, next })
-        })
-        .await
+    async fn scan(
+        &self,
+        selection: Option<&Selection>,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<Record>, StoreError> {
+        let item = |found| points::record(found).map(|record| (record.id, record));
+        self.scroll(selection, after, limit, points::Reading::Records, item).await
+    }
+
+    async fn keys(
+        &self,
+        selection: Option<&Selection>,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<Key>, StoreError> {
+        let item = |found| points::key_of(found).map(|key| (key.id, key));
+        self.scroll(selection, after, limit, points::Reading::Keys, item).await
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
@@ -284,34 +256,45 @@ impl VectorStore for EdgeStore {
         Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
     }
 
-    async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
-        self.read(move |engine| {
-            let count =
-                engine.count(CountRequest { filter: media.map(points::of_media), exact: true }).map_err(failed)?;
-            Ok(count as u64)
-        })
-        .await
+    async fn count(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {
+        let filter = selection.map(points::selection);
+        self.read(|engine| points::count(engine, filter)).await
     }
 
     async fn captions(&self) -> Result<u64, StoreError> {
-        self.read(|engine| {
-            let count = engine.count(CountRequest { filter: Some(points::with_caption()), exact: true });
-            Ok(count.map_err(failed)? as u64)
-        })
-        .await
+        self.read(|engine| points::count(engine, Some(points::with_caption()))).await
     }
 
     async fn flush(&self) -> Result<(), StoreError> {
-        self.write(Shard::flush).await
+        self.write(|shard| shard.flush()).await
     }
 
-    /// Searches go on meanwhile, writes wait. Cannot be stopped short; a process killed within loses nothing.
+    /// What the engine says of itself cannot be used: deleted and overwritten records stay in its count of the graph.
+    /// So what was written since the graph was built is counted, as if all of it were in one segment.
+    async fn outside_graph(&self) -> Result<u64, StoreError> {
+        let records = self.shard.unindexed();
+        let bytes = records * (self.collection.dim * size_of::<f32>()) as u64;
+        Ok(if bytes < GRAPH_FROM_BYTES { 0 } else { records })
+    }
+
     async fn optimize(&self) -> Result<(), StoreError> {
+        let turn = self.optimizer.clone().lock_owned().await;
+        let (done, ended) = oneshot::channel();
         self.write(|shard| {
-            shard.with(|engine| engine.optimize().map_err(failed))?;
-            shard.flush()
+            shard.start_optimizer()?;
+            let optimized = shard.clone();
+            let thread = std::thread::Builder::new().name("optimizer".to_owned()).spawn(move || {
+                let _ = done.send(optimized.optimize());
+                drop(turn);
+            });
+            thread.map(drop).map_err(|error| {
+                shard.end_optimizer();
+                no_thread(&error)
+            })
         })
-        .await
+        .await?;
+        ended.await.map_err(|_| closed())??;
+        self.flush().await
     }
 }
 
@@ -343,19 +326,20 @@ fn closed() -> StoreError {
     StoreError::Other("the store is closed (an earlier message says why)".to_owned())
 }
 
-fn check_free_space(path: &Path, needed: u64) -> Result<(), StoreError> {
-    // The folder may not be there yet, and not every file system answers.
-    let Some(stat) = path.ancestors().find_map(|place| nix::sys::statvfs::statvfs(place).ok()) else {
-        return Ok(());
-    };
-    let free = stat.blocks_available() * stat.fragment_size();
-    if free < needed {
-        return Err(StoreError::Other(format!(
-            "{}: {} MB free on this disk, at least {} are needed to write: make room and try again",
-            path.display(),
-            free >> 20,
-            needed >> 20
-        )));
+fn no_thread(error: &io::Error) -> StoreError {
+    StoreError::Other(format!("no thread for the store: {error}"))
+}
+
+fn check_free_space(path: &Path) -> Result<(), StoreError> {
+    // Not every file system answers.
+    let Ok(stat) = nix::sys::statvfs::statvfs(path) else { return Ok(()) };
+    check_free(path, stat.blocks_available() * stat.fragment_size())
+}
+
+fn check_free(path: &Path, free: u64) -> Result<(), StoreError> {
+    if free < MIN_FREE_BYTES {
+        let problem = format!("{} MB free, at least {} are needed to write", free >> 20, MIN_FREE_BYTES >> 20);
+        return Err(StoreError::DiskFull { place: path.display().to_string(), problem });
     }
     Ok(())
 }
@@ -372,9 +356,13 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_refused_before_the_engine_meets_it() {
-        let here = std::env::temp_dir();
-        check_free_space(&here, 0).unwrap();
-        let error = check_free_space(&here, u64::MAX).unwrap_err().to_string();
-        assert!(error.contains("MB free on this disk") && error.contains("make room"), "{error}");
+        let place = Path::new("/films");
+        check_free(place, MIN_FREE_BYTES).unwrap();
+        let error = check_free(place, MIN_FREE_BYTES - 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/films: the disk is full (255 MB free, at least 256 are needed to write): make room and try again"
+        );
+        assert!(!error.will_pass());
     }
 }

@@ -5,22 +5,21 @@ use std::sync::Arc;
 
 use qdrant_edge::external::ordered_float::OrderedFloat;
 use qdrant_edge::{
-    Condition, DEFAULT_VECTOR_NAME, FieldCondition, Filter as EdgeFilter, Fusion, HasVectorCondition, JsonPath, Match,
-    NamedQuery, Payload as EdgePayload, PointId, PointStructPersisted, Prefetch, QueryEnum, QueryRequest, Range,
-    Record as EdgeRecord, ScoredPoint, ScoringQuery, ScrollRequest, SearchParams, SearchRequest, SparseVector,
-    VectorInternal, VectorPersisted, VectorStructInternal, VectorStructPersisted, WithPayloadInterface, WithVector,
+    Condition, CountRequest, DEFAULT_VECTOR_NAME, EdgeShard, FieldCondition, Filter as EdgeFilter, Fusion,
+    HasVectorCondition, JsonPath, Match, NamedQuery, Payload as EdgePayload, PointId, PointStructPersisted, Prefetch,
+    QuantizationSearchParams, QueryEnum, QueryRequest, Range, Record as EdgeRecord, ScoredPoint, ScoringQuery,
+    ScrollRequest, SearchParams, SearchRequest, SparseVector, VectorInternal, VectorPersisted, VectorStructInternal,
+    VectorStructPersisted, WithPayloadInterface, WithVector,
 };
 use uuid::Uuid;
 
+use super::failed;
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Features, Filter, Hit, Payload, Query, RRF_K, Record, Selection, StoreError, Wanted, bm25, field,
-    payload_from_json, payload_to_json, rounded, vector_name,
+    Features, Filter, Hit, IndexParams, KEY_FIELDS, Key, OVERSAMPLING, Payload, Plans, Query, RRF_K, Record, Selection,
+    StoreError, Wanted, bm25, field, fields_from_json, key_from_json, payload_to_json, rounded, vector_name,
 };
-
-/// How widely the graph is walked: the defaults of the engine would follow the limit, and small limits lose answers.
-const SEARCH_EF: usize = 128;
 
 pub(super) fn key(name: &str) -> JsonPath {
     name.parse().expect("a plain field name is a path")
@@ -94,9 +93,23 @@ pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {
     Ok(Hit { id, score: found.score, payload: payload(id, found.payload)? })
 }
 
+pub(super) fn key_of(found: EdgeRecord) -> Result<Key, StoreError> {
+    let id = uuid(&found.id)?;
+    key_from_json(id, fields(id, found.payload)?.0)
+}
+
 fn payload(id: Uuid, payload: Option<EdgePayload>) -> Result<Payload, StoreError> {
-    let payload = payload.ok_or_else(|| StoreError::Other(format!("record {id} has no payload")))?;
-    payload_from_json(payload.0)
+    fields_from_json(fields(id, payload)?.0)
+}
+
+fn fields(id: Uuid, payload: Option<EdgePayload>) -> Result<EdgePayload, StoreError> {
+    payload.ok_or_else(|| StoreError::Other(format!("record {id} has no payload")))
+}
+
+/// What was read with all of its vectors, to be written again.
+pub(super) fn copy(found: EdgeRecord) -> Option<PointStructPersisted> {
+    let vector = VectorStructPersisted::from(found.vector?);
+    Some(PointStructPersisted { id: found.id, vector, payload: found.payload })
 }
 
 pub(super) fn uuid(id: &PointId) -> Result<Uuid, StoreError> {
@@ -114,17 +127,18 @@ pub(super) enum Request {
 }
 
 /// `None`: nothing can be found.
-pub(super) fn search(query: &Query) -> Option<Request> {
+pub(super) fn search(query: &Query, index: &IndexParams) -> Option<Request> {
     let lists = match &query.wanted {
         Wanted::Vector(vector) => [Some(nearest(vector)), None],
         Wanted::Text(text) => [by_caption(text), None],
         Wanted::Hybrid(vector, text) => [Some(nearest(vector)), by_caption(text)],
     };
     let filter = filter(&query.filter);
+    let params = params(index);
     let mut lists = lists.into_iter().flatten().map(|list| SearchRequest {
         query: QueryEnum::Nearest(list),
         filter: filter.clone(),
-        params: Some(SearchParams { hnsw_ef: Some(SEARCH_EF), ..SearchParams::default() }),
+        params: Some(params),
         limit: query.limit,
         offset: 0,
         with_payload: Some(WithPayloadInterface::Bool(true)),
@@ -135,6 +149,14 @@ pub(super) fn search(query: &Query) -> Option<Request> {
         Wanted::Hybrid(..) => Some(Request::Fused(fused(lists, query.limit))),
         _ => lists.next().map(Request::One),
     }
+}
+
+/// The graph is walked as widely as is configured: the default of the engine would follow the limit, and small limits
+/// lose answers.
+fn params(index: &IndexParams) -> SearchParams {
+    let rescored = QuantizationSearchParams { ignore: false, rescore: Some(true), oversampling: Some(OVERSAMPLING) };
+    let quantization = index.int8.then_some(rescored);
+    SearchParams { hnsw_ef: Some(index.hnsw_ef), quantization, ..SearchParams::default() }
 }
 
 fn nearest(vector: &Embedding) -> NamedQuery<VectorInternal> {
@@ -170,16 +192,30 @@ fn fused(lists: impl Iterator<Item = SearchRequest>, limit: usize) -> QueryReque
     }
 }
 
+/// How much of a record is read.
+pub(super) enum Reading {
+    Records,
+    Keys,
+}
+
 /// `from` itself is included.
-pub(super) fn scroll(from: Option<Uuid>, limit: usize, filter: Option<EdgeFilter>) -> ScrollRequest {
+pub(super) fn scroll(from: Option<Uuid>, limit: usize, filter: Option<EdgeFilter>, reading: Reading) -> ScrollRequest {
+    let (payload, vector) = match reading {
+        Reading::Records => (WithPayloadInterface::Bool(true), only_vector()),
+        Reading::Keys => (WithPayloadInterface::Fields(KEY_FIELDS.map(key).to_vec()), WithVector::Bool(false)),
+    };
     ScrollRequest {
         offset: from.map(PointId::Uuid),
         limit: Some(limit),
         filter,
-        with_payload: Some(WithPayloadInterface::Bool(true)),
-        with_vector: only_vector(),
+        with_payload: Some(payload),
+        with_vector: vector,
         order_by: None,
     }
+}
+
+pub(super) fn count(engine: &EdgeShard, filter: Option<EdgeFilter>) -> Result<u64, StoreError> {
+    Ok(engine.count(CountRequest { filter, exact: true }).map_err(failed)? as u64)
 }
 
 pub(super) fn of_media(media_id: MediaId) -> EdgeFilter {
@@ -192,13 +228,20 @@ pub(super) fn with_caption() -> EdgeFilter {
 }
 
 pub(super) fn selection(selection: &Selection) -> EdgeFilter {
-    let mut filter = of_media(selection.media_id);
-    filter.must_not = selection.except_plan.as_ref().map(|plan| vec![is(field::PLAN, plan.clone())]);
+    let Selection { media_id, plan, from, to } = selection;
+    let mut filter = of_media(*media_id);
+    let must = filter.must.get_or_insert_default();
+    match plan {
+        Plans::Any => {}
+        Plans::Only(plan) => must.push(is(field::PLAN, plan.clone())),
+        Plans::Except(plan) => filter.must_not = Some(vec![is(field::PLAN, plan.clone())]),
+    }
+    must.extend(range(field::START_S, from.map(|time| time.as_secs_f64()), to.map(|time| time.as_secs_f64())));
     filter
 }
 
 fn filter(filter: &Filter) -> Option<EdgeFilter> {
-    let Filter { media, label, tags, after_ms, before_ms, caption } = filter;
+    let Filter { media, hidden, label, tags, after_ms, before_ms, caption } = filter;
     let mut must = Vec::new();
     if let Some(media) = media {
         let ids: Vec<String> = media.iter().map(MediaId::to_string).collect();
@@ -206,15 +249,23 @@ fn filter(filter: &Filter) -> Option<EdgeFilter> {
     }
     must.extend(label.iter().map(|label| is(field::LABEL, label.clone())));
     must.extend(tags.iter().map(|tag| is(field::TAGS, tag.clone())));
-    if after_ms.is_some() || before_ms.is_some() {
-        // Milliseconds of many thousand years fit a double exactly.
-        let bound = |ms: &Option<i64>| ms.map(|ms| OrderedFloat(ms as f64));
-        let range = Range { gte: bound(after_ms), lt: bound(before_ms), gt: None, lte: None };
-        must.push(Condition::Field(FieldCondition::new_range(key(field::WALL_MS), range)));
-    }
+    // Milliseconds of many thousand years fit a double exactly.
+    must.extend(range(field::WALL_MS, after_ms.map(|ms| ms as f64), before_ms.map(|ms| ms as f64)));
     let words = caption.iter().flat_map(|caption| bm25::distinct_words(caption));
     must.extend(words.map(|word| is(field::CAPTION_WORDS, word)));
-    (!must.is_empty()).then(|| EdgeFilter { must: Some(must), ..EdgeFilter::default() })
+    let must_not: Vec<Condition> = hidden
+        .iter()
+        .map(|(media, plan)| Condition::Filter(self::selection(&Selection::plan(*media, plan.clone()))))
+        .collect();
+    let some = |conditions: Vec<Condition>| (!conditions.is_empty()).then_some(conditions);
+    let (must, must_not) = (some(must), some(must_not));
+    (must.is_some() || must_not.is_some()).then(|| EdgeFilter { must, must_not, ..EdgeFilter::default() })
+}
+
+/// `from <= field < to`; `None`: no bounds.
+fn range(name: &str, from: Option<f64>, to: Option<f64>) -> Option<Condition> {
+    let range = Range { gte: from.map(OrderedFloat), lt: to.map(OrderedFloat), gt: None, lte: None };
+    (from.is_some() || to.is_some()).then(|| Condition::Field(FieldCondition::new_range(key(name), range)))
 }
 
 fn is(name: &str, value: String) -> Condition {

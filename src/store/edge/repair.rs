@@ -4,10 +4,10 @@
 
 use qdrant_edge::{
     Condition, CountRequest, EdgeShard, Filter, HasIdCondition, PointId, PointInsertOperations, PointOperations,
-    PointStructPersisted, ScrollRequest, UpdateOperation, VectorStructPersisted, WithPayloadInterface, WithVector,
+    ScrollRequest, UpdateOperation, WithPayloadInterface, WithVector,
 };
 
-use super::failed;
+use super::{failed, points};
 use crate::store::StoreError;
 
 const PAGE: usize = 1000;
@@ -67,13 +67,7 @@ fn duplicates(shard: &EdgeShard, ids: &[PointId]) -> Result<Vec<PointId>, StoreE
 fn keep_newest(shard: &EdgeShard, ids: &[PointId]) -> Result<(), StoreError> {
     let newest =
         shard.retrieve(ids, Some(WithPayloadInterface::Bool(true)), Some(WithVector::Bool(true))).map_err(failed)?;
-    let points: Vec<_> = newest
-        .into_iter()
-        .filter_map(|record| {
-            let vector = VectorStructPersisted::from(record.vector?);
-            Some(PointStructPersisted { id: record.id, vector, payload: record.payload })
-        })
-        .collect();
+    let points: Vec<_> = newest.into_iter().filter_map(points::copy).collect();
     let delete = PointOperations::DeletePoints { ids: ids.to_vec() };
     let insert = PointOperations::UpsertPoints(PointInsertOperations::PointsList(points));
     shard.update(UpdateOperation::PointOperation(delete)).map_err(failed)?;

@@ -2,27 +2,31 @@
 //!
 //! Every write waits until the server has applied it and logged it, so a flush has nothing left to do; the server
 //! builds its graph by itself. A request that failed on the way is sent again a few times ([`retry`]): all of ours may
-//! be repeated. The collection's metadata says whose vectors it holds.
+//! be repeated. The collection's metadata says whose vectors it holds; what it says is never changed by opening it.
 
 mod points;
 mod retry;
 mod schema;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use qdrant_client::qdrant::{
     CollectionInfo, CountPointsBuilder, DeletePointsBuilder, Filter as GrpcFilter, GetPointsBuilder,
-    ScrollPointsBuilder, SetPayloadPointsBuilder, UpsertPointsBuilder,
+    PayloadIncludeSelector, ScrollPointsBuilder, ScrollResponse, SetPayloadPointsBuilder, UpdateCollectionBuilder,
+    UpsertPointsBuilder,
 };
 use qdrant_client::{Payload as GrpcPayload, Qdrant};
 use uuid::Uuid;
 
 use self::retry::Server;
+use self::schema::Stored;
+use super::catalog::check_name;
 use super::{
-    Annotation, CollectionSpec, Features, Hit, Page, Query, Record, Selection, StoreError, VectorStore, Wanted,
-    annotation_to_json, sort_hits,
+    Annotation, Catalog, CollectionSpec, Features, Found, Hit, IndexParams, KEY_FIELDS, Key, Page, Query, Record,
+    Selection, StoreError, VectorStore, Wanted, annotation_to_json, sort_hits,
 };
 use crate::source::MediaId;
 
@@ -33,17 +37,17 @@ const FEATURES_AT_ONCE: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub struct QdrantStore {
+/// The collections on one server whose names begin with the namespace.
+pub struct QdrantCatalog {
     client: Qdrant,
     server: Server,
-    collection: CollectionSpec,
-    /// Not in a collection of an earlier clipseek on a server that cannot add a vector to it.
-    keeps_captions: bool,
+    namespace: String,
+    index: IndexParams,
 }
 
-impl QdrantStore {
-    /// Connects, makes the collection and its payload indexes where they are missing, and refuses another bundle's.
-    pub async fn open(url: &str, api_key: Option<&str>, collection: &CollectionSpec) -> Result<Self, StoreError> {
+impl QdrantCatalog {
+    /// Connects when something is asked for.
+    pub fn new(url: &str, api_key: Option<&str>, namespace: &str, index: IndexParams) -> Result<Self, StoreError> {
         let server = Server::new(url, api_key);
         let client = Qdrant::from_url(url)
             .api_key(api_key)
@@ -51,24 +55,115 @@ impl QdrantStore {
             .connect_timeout(CONNECT_TIMEOUT)
             .skip_compatibility_check() // it prints
             .build()
-            .map_err(|error| server.describe(error))?;
-        let mut store = Self { client, server, collection: collection.clone(), keeps_captions: false };
+            .map_err(|error| server.describe(&error))?;
+        Ok(Self { client, server, namespace: namespace.to_owned(), index })
+    }
+
+    /// Nothing is asked of the server yet.
+    fn store(&self, collection: CollectionSpec) -> Result<QdrantStore, StoreError> {
+        check_name(&collection.name)?;
+        let name = format!("{}{}", self.namespace, collection.name);
+        Ok(QdrantStore {
+            client: self.client.clone(),
+            server: self.server.clone(),
+            name,
+            collection,
+            index: self.index,
+        })
+    }
+
+    /// Of a collection that need not be there, with whatever bundle.
+    fn unknown(&self, name: &str) -> Result<QdrantStore, StoreError> {
+        let (name, bundle) = (name.to_owned(), String::new());
+        self.store(CollectionSpec { name, dim: 0, bundle, owner: Uuid::nil(), feature_dim: None })
+    }
+}
+
+#[async_trait]
+impl Catalog for QdrantCatalog {
+    fn takes_any_owner(&self) -> bool {
+        false
+    }
+
+    async fn list(&self) -> Result<Vec<Found>, StoreError> {
+        let all = self.server.connect(|| self.client.list_collections()).await?;
+        let mut found = Vec::new();
+        for full_name in all.collections.into_iter().map(|collection| collection.name) {
+            let Some(store) = full_name.strip_prefix(&self.namespace).and_then(|name| self.unknown(name).ok()) else {
+                continue;
+            };
+            // Gone meanwhile, another's, or made by a version that knew neither owners nor namespaces.
+            let Some(info) = store.info().await? else { continue };
+            let Ok(Some(stored)) = Stored::read(store.place(), &info) else { continue };
+            if stored.namespace == self.namespace {
+                found.push(stored.found(&store.collection.name));
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
+        let mut store = self.store(collection.clone())?;
         let info = match store.info().await? {
             Some(info) => info,
-            None => store.create().await?,
+            None => store.create(&self.namespace).await?,
         };
-        store.accept(&info)?;
-        store.create_indexes(&info).await?;
-        store.keep_features(&info).await?;
-        store.keep_captions(&info).await?;
-        Ok(store)
+        store.prepare(&info).await?;
+        Ok(Arc::new(store))
+    }
+
+    async fn open_existing(&self, name: &str, owner: Uuid) -> Result<Option<Arc<dyn VectorStore>>, StoreError> {
+        let mut store = self.unknown(name)?;
+        let Some(info) = store.info().await? else { return Ok(None) };
+        let Some(stored) = Stored::read(store.place(), &info)? else { return Err(store.not_ours()) };
+        store.collection = CollectionSpec { owner, ..stored.spec(name) };
+        store.prepare(&info).await?;
+        Ok(Some(Arc::new(store)))
+    }
+
+    async fn adopt(&self, name: &str, owner: Uuid) -> Result<(), StoreError> {
+        let store = self.unknown(name)?;
+        let Some(info) = store.info().await? else { return Ok(()) };
+        if Stored::read(store.place(), &info)?.is_none() {
+            return Err(store.not_ours());
+        }
+        let request = UpdateCollectionBuilder::new(&store.name).metadata(schema::owned_by(owner)).build();
+        self.server.call(|| self.client.update_collection(request.clone())).await.map(drop)
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), StoreError> {
+        let store = self.unknown(name)?;
+        let Some(info) = store.info().await? else { return Ok(()) };
+        if !schema::is_ours(&info) {
+            return Err(store.not_ours());
+        }
+        self.server.call(|| self.client.delete_collection(&store.name)).await.map(drop)
+    }
+}
+
+struct QdrantStore {
+    client: Qdrant,
+    server: Server,
+    /// With the namespace.
+    name: String,
+    collection: CollectionSpec,
+    index: IndexParams,
+}
+
+impl QdrantStore {
+    /// Refuses another bundle's or owner's; brings the collection to what is configured.
+    async fn prepare(&mut self, info: &CollectionInfo) -> Result<(), StoreError> {
+        self.accept(info)?;
+        self.create_indexes(info).await?;
+        self.apply_index_params(info).await?;
+        self.keep_features(info).await
     }
 
     /// `None`: there is no such collection.
     async fn info(&self) -> Result<Option<CollectionInfo>, StoreError> {
-        let name = &self.collection.name;
         let ask = || async {
-            match self.client.collection_info(name).await {
+            match self.client.collection_info(&self.name).await {
                 Err(error) if retry::is_not_found(&error) => Ok(None),
                 answer => answer.map(|answer| answer.result),
             }
@@ -77,10 +172,36 @@ impl QdrantStore {
     }
 
     async fn count_where(&self, filter: Option<GrpcFilter>) -> Result<u64, StoreError> {
-        let mut request = CountPointsBuilder::new(&self.collection.name).exact(true).build();
+        let mut request = CountPointsBuilder::new(&self.name).exact(true).build();
         request.filter = filter;
         let answer = self.server.call(|| self.client.count(request.clone())).await?;
         Ok(answer.result.map_or(0, |result| result.count))
+    }
+
+    /// A page of points and where to go on; empty past the last id.
+    async fn scroll(
+        &self,
+        request: ScrollPointsBuilder,
+        selection: Option<&Selection>,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<ScrollResponse, StoreError> {
+        let mut request = request.limit(u32::try_from(limit.max(1)).unwrap_or(u32::MAX)).build();
+        request.filter = selection.map(points::selection);
+        request.offset = match after.map(|after| after.as_u128().checked_add(1)) {
+            Some(None) => return Ok(ScrollResponse::default()),
+            Some(Some(next)) => Some(Uuid::from_u128(next).to_string().into()),
+            None => None,
+        };
+        self.server.call(|| self.client.scroll(request.clone())).await
+    }
+
+    fn place(&self) -> String {
+        format!("collection {} of Qdrant at {}", self.name, self.server.url())
+    }
+
+    fn not_ours(&self) -> StoreError {
+        StoreError::Other(format!("{} was not made by clipseek", self.place()))
     }
 
     fn other(&self, problem: &str) -> StoreError {
@@ -92,14 +213,11 @@ impl QdrantStore {
 impl VectorStore for QdrantStore {
     async fn upsert(&self, records: &[Record]) -> Result<(), StoreError> {
         self.collection.check_records(records)?;
-        if records.iter().any(|record| record.payload.caption.is_some()) {
-            self.check_captions()?;
-        }
         let values = |record: &Record| record.features.iter().map(|row| row.len()).sum::<usize>() + self.collection.dim;
         let bytes_each = 4 * records.iter().map(values).max().unwrap_or(0) + 512;
         for batch in records.chunks((REQUEST_BYTES / bytes_each).clamp(1, 1000)) {
             let points = batch.iter().map(points::point).collect::<Vec<_>>();
-            let request = UpsertPointsBuilder::new(&self.collection.name, points).wait(true).build();
+            let request = UpsertPointsBuilder::new(&self.name, points).wait(true).build();
             self.server.call(|| self.client.upsert_points(request.clone())).await?;
         }
         Ok(())
@@ -109,13 +227,10 @@ impl VectorStore for QdrantStore {
         if let Wanted::Vector(vector) | Wanted::Hybrid(vector, _) = &query.wanted {
             self.collection.check_vector(vector)?;
         }
-        if !matches!(query.wanted, Wanted::Vector(_)) {
-            self.check_captions()?;
-        }
         if query.limit == 0 || query.filter.matches_nothing() {
             return Ok(Vec::new());
         }
-        let Some(request) = points::search(&self.collection.name, query) else { return Ok(Vec::new()) };
+        let Some(request) = points::search(&self.name, query, &self.index) else { return Ok(Vec::new()) };
         let answer = self.server.call(|| self.client.query(request.clone())).await?;
         let mut hits = answer.result.into_iter().map(points::hit).collect::<Result<Vec<_>, _>>()?;
         sort_hits(&mut hits);
@@ -125,40 +240,50 @@ impl VectorStore for QdrantStore {
     async fn delete(&self, selection: &Selection) -> Result<u64, StoreError> {
         let filter = points::selection(selection);
         let gone = self.count_where(Some(filter.clone())).await?;
-        let request = DeletePointsBuilder::new(&self.collection.name).points(filter).wait(true).build();
+        let request = DeletePointsBuilder::new(&self.name).points(filter).wait(true).build();
         self.server.call(|| self.client.delete_points(request.clone())).await?;
         Ok(gone)
     }
 
     async fn annotate(&self, media_id: MediaId, annotation: &Annotation) -> Result<(), StoreError> {
         let payload = GrpcPayload::from(annotation_to_json(annotation));
-        let request = SetPayloadPointsBuilder::new(&self.collection.name, payload)
+        let request = SetPayloadPointsBuilder::new(&self.name, payload)
             .points_selector(points::of_media(media_id))
             .wait(true)
             .build();
         self.server.call(|| self.client.set_payload(request.clone())).await.map(drop)
     }
 
-    async fn scan(&self, media: Option<MediaId>, after: Option<Uuid>, limit: usize) -> Result<Page, StoreError> {
-        let mut request = ScrollPointsBuilder::new(&self.collection.name)
-            .limit(u32::try_from(limit.max(1)).unwrap_or(u32::MAX))
-            .with_payload(true)
-            .with_vectors(points::only_vector())
-            .build();
-        request.filter = media.map(points::of_media);
-        request.offset = match after.map(|after| after.as_u128().checked_add(1)) {
-            Some(None) => return Ok(Page::default()),
-            Some(Some(next)) => Some(Uuid::from_u128(next).to_string().into()),
-            None => None,
-        };
-        let answer = self.server.call(|| self.client.scroll(request.clone())).await?;
-        let records = answer.result.into_iter().map(points::record).collect::<Result<Vec<_>, _>>()?;
-        let next = answer.next_page_offset.and(records.last().map(|record| record.id));
-        Ok(Page { records, next })
+    async fn scan(
+        &self,
+        selection: Option<&Selection>,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<Record>, StoreError> {
+        let request = ScrollPointsBuilder::new(&self.name).with_payload(true).with_vectors(points::only_vector());
+        let answer = self.scroll(request, selection, after, limit).await?;
+        let items = answer.result.into_iter().map(points::record).collect::<Result<Vec<_>, _>>()?;
+        let next = answer.next_page_offset.and(items.last().map(|record| record.id));
+        Ok(Page { items, next })
+    }
+
+    async fn keys(
+        &self,
+        selection: Option<&Selection>,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<Key>, StoreError> {
+        let request = ScrollPointsBuilder::new(&self.name)
+            .with_payload(PayloadIncludeSelector::new(KEY_FIELDS.map(str::to_owned).to_vec()))
+            .with_vectors(false);
+        let answer = self.scroll(request, selection, after, limit).await?;
+        let items = answer.result.into_iter().map(points::key_of).collect::<Result<Vec<_>, _>>()?;
+        let next = answer.next_page_offset.and(items.last().map(|key| key.id));
+        Ok(Page { items, next })
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
-        let request = GetPointsBuilder::new(&self.collection.name, vec![id.to_string().into()])
+        let request = GetPointsBuilder::new(&self.name, vec![id.to_string().into()])
             .with_payload(true)
             .with_vectors(points::only_vector())
             .build();
@@ -173,7 +298,7 @@ impl VectorStore for QdrantStore {
         let mut found = HashMap::new();
         for part in ids.chunks(FEATURES_AT_ONCE) {
             let points: Vec<_> = part.iter().map(|id| id.to_string().into()).collect();
-            let request = GetPointsBuilder::new(&self.collection.name, points)
+            let request = GetPointsBuilder::new(&self.name, points)
                 .with_payload(false)
                 .with_vectors(points::only_features())
                 .build();
@@ -186,16 +311,20 @@ impl VectorStore for QdrantStore {
         Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
     }
 
-    async fn count(&self, media: Option<MediaId>) -> Result<u64, StoreError> {
-        self.count_where(media.map(points::of_media)).await
+    async fn count(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {
+        self.count_where(selection.map(points::selection)).await
     }
 
     async fn captions(&self) -> Result<u64, StoreError> {
-        if self.keeps_captions { self.count_where(Some(points::with_caption())).await } else { Ok(0) }
+        self.count_where(Some(points::with_caption())).await
     }
 
     async fn flush(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn outside_graph(&self) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn optimize(&self) -> Result<(), StoreError> {

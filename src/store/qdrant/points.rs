@@ -5,23 +5,21 @@ use std::sync::Arc;
 
 use qdrant_client::Payload as GrpcPayload;
 use qdrant_client::qdrant::{
-    Condition, Filter as GrpcFilter, PointId, PointStruct, PrefetchQueryBuilder, Query as GrpcQuery, QueryPoints,
-    QueryPointsBuilder, Range, RetrievedPoint, RrfBuilder, ScoredPoint, SearchParamsBuilder, Value,
-    Vector as GrpcVector, VectorInput, Vectors, VectorsSelector, point_id::PointIdOptions, vector_output::Vector,
+    Condition, Filter as GrpcFilter, PointId, PointStruct, PrefetchQueryBuilder, QuantizationSearchParamsBuilder,
+    Query as GrpcQuery, QueryPoints, QueryPointsBuilder, Range, RetrievedPoint, RrfBuilder, ScoredPoint, SearchParams,
+    SearchParamsBuilder, Value, Vector as GrpcVector, VectorInput, Vectors, VectorsSelector, point_id::PointIdOptions,
+    vector_output::Vector,
 };
 use uuid::Uuid;
 
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Features, Filter, Hit, Payload, Query, RRF_K, Record, Selection, StoreError, Wanted, bm25, field,
-    payload_from_json, payload_to_json, rounded, vector_name,
+    Features, Filter, Hit, IndexParams, Key, OVERSAMPLING, Payload, Plans, Query, RRF_K, Record, Selection, StoreError,
+    Wanted, bm25, field, fields_from_json, key_from_json, payload_to_json, rounded, vector_name,
 };
 
 use super::schema::UNNAMED;
-
-/// How widely the graph is walked.
-const SEARCH_EF: u64 = 128;
 
 pub(super) fn point(record: &Record) -> PointStruct {
     let payload = GrpcPayload::from(payload_to_json(&record.payload));
@@ -72,8 +70,12 @@ pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {
     Ok(Hit { id: uuid(found.id)?, score: found.score, payload: payload(found.payload)? })
 }
 
+pub(super) fn key_of(found: RetrievedPoint) -> Result<Key, StoreError> {
+    key_from_json(uuid(found.id)?, GrpcPayload::from(found.payload).into())
+}
+
 fn payload(fields: HashMap<String, Value>) -> Result<Payload, StoreError> {
-    payload_from_json(GrpcPayload::from(fields).into())
+    fields_from_json(GrpcPayload::from(fields).into())
 }
 
 fn uuid(id: Option<PointId>) -> Result<Uuid, StoreError> {
@@ -86,15 +88,16 @@ fn uuid(id: Option<PointId>) -> Result<Uuid, StoreError> {
 }
 
 /// `None`: nothing can be found.
-pub(super) fn search(collection: &str, query: &Query) -> Option<QueryPoints> {
+pub(super) fn search(collection: &str, query: &Query, index: &IndexParams) -> Option<QueryPoints> {
+    let params = params(index);
     let filter = filter(&query.filter);
     let builder = QueryPointsBuilder::new(collection).limit(query.limit as u64).with_payload(true);
     let mut request = match &query.wanted {
-        Wanted::Vector(vector) => builder.query(nearest(vector)).params(params()).build(),
+        Wanted::Vector(vector) => builder.query(nearest(vector)).params(params).build(),
         Wanted::Text(text) => builder.query(by_caption(text)?).using(vector_name::CAPTION).build(),
         Wanted::Hybrid(vector, text) => {
             let list = || PrefetchQueryBuilder::default().limit(query.limit as u64);
-            let by_vector = list().query(nearest(vector)).params(params());
+            let by_vector = list().query(nearest(vector)).params(params);
             let by_caption = by_caption(text).map(|query| list().query(query).using(vector_name::CAPTION));
             let lists = [Some(by_vector), by_caption].into_iter().flatten().map(|list| {
                 let mut list = list.build();
@@ -119,8 +122,13 @@ fn by_caption(text: &str) -> Option<GrpcQuery> {
     (!words.is_empty()).then(|| GrpcQuery::new_nearest(VectorInput::new_sparse(words, weights)))
 }
 
-fn params() -> SearchParamsBuilder {
-    SearchParamsBuilder::default().hnsw_ef(SEARCH_EF)
+fn params(index: &IndexParams) -> SearchParams {
+    let params = SearchParamsBuilder::default().hnsw_ef(index.hnsw_ef as u64);
+    if !index.int8 {
+        return params.build();
+    }
+    let quantization = QuantizationSearchParamsBuilder::default().rescore(true).oversampling(OVERSAMPLING);
+    params.quantization(quantization).build()
 }
 
 pub(super) fn of_media(media_id: MediaId) -> GrpcFilter {
@@ -132,27 +140,39 @@ pub(super) fn with_caption() -> GrpcFilter {
 }
 
 pub(super) fn selection(selection: &Selection) -> GrpcFilter {
-    let mut filter = of_media(selection.media_id);
-    filter.must_not = selection.except_plan.iter().map(|plan| Condition::matches(field::PLAN, plan.clone())).collect();
+    let Selection { media_id, plan, from, to } = selection;
+    let mut filter = of_media(*media_id);
+    let is = |plan: &String| Condition::matches(field::PLAN, plan.clone());
+    match plan {
+        Plans::Any => {}
+        Plans::Only(plan) => filter.must.push(is(plan)),
+        Plans::Except(plan) => filter.must_not.push(is(plan)),
+    }
+    filter.must.extend(range(field::START_S, from.map(|time| time.as_secs_f64()), to.map(|time| time.as_secs_f64())));
     filter
 }
 
 fn filter(filter: &Filter) -> Option<GrpcFilter> {
-    let Filter { media, label, tags, after_ms, before_ms, caption } = filter;
-    let mut must = Vec::new();
+    let Filter { media, hidden, label, tags, after_ms, before_ms, caption } = filter;
+    let mut narrowed = GrpcFilter::default();
+    let must = &mut narrowed.must;
     if let Some(media) = media {
         let ids: Vec<String> = media.iter().map(MediaId::to_string).collect();
         must.push(Condition::matches(field::MEDIA_ID, ids));
     }
     must.extend(label.iter().map(|label| Condition::matches(field::LABEL, label.clone())));
     must.extend(tags.iter().map(|tag| Condition::matches(field::TAGS, tag.clone())));
-    if after_ms.is_some() || before_ms.is_some() {
-        // Milliseconds of many thousand years fit a double exactly.
-        let bound = |ms: &Option<i64>| ms.map(|ms| ms as f64);
-        let range = Range { gte: bound(after_ms), lt: bound(before_ms), ..Range::default() };
-        must.push(Condition::range(field::WALL_MS, range));
-    }
+    // Milliseconds of many thousand years fit a double exactly.
+    must.extend(range(field::WALL_MS, after_ms.map(|ms| ms as f64), before_ms.map(|ms| ms as f64)));
     let words = caption.iter().flat_map(|caption| bm25::distinct_words(caption));
     must.extend(words.map(|word| Condition::matches(field::CAPTION_WORDS, word)));
-    (!must.is_empty()).then(|| GrpcFilter::must(must))
+    let hidden = hidden.iter().map(|(media, plan)| selection(&Selection::plan(*media, plan.clone())).into());
+    narrowed.must_not.extend(hidden);
+    (narrowed != GrpcFilter::default()).then_some(narrowed)
+}
+
+/// `from <= field < to`; `None`: no bounds.
+fn range(name: &str, from: Option<f64>, to: Option<f64>) -> Option<Condition> {
+    let range = Range { gte: from, lt: to, ..Range::default() };
+    (from.is_some() || to.is_some()).then(|| Condition::range(name, range))
 }

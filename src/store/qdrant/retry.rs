@@ -3,21 +3,24 @@
 use std::future::Future;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use qdrant_client::QdrantError;
 
 use crate::store::StoreError;
 
-/// Waits between tries, about 12 s together: a server that restarts is back by then.
-const WAITS: [Duration; 6] = [
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-    Duration::from_millis(1600),
-    Duration::from_millis(3200),
-    Duration::from_millis(6000),
-];
+/// Six more tries, 10 to 20 s together: a server that restarts is back by then.
+fn patient() -> ExponentialBuilder {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(150))
+        .with_max_delay(Duration::from_secs(5))
+        .with_max_times(6)
+        .with_jitter()
+}
+
 /// At the start somebody is waiting to hear that the address is wrong.
-const CONNECT_WAITS: [Duration; 1] = [Duration::from_millis(300)];
+fn brief() -> ExponentialBuilder {
+    ExponentialBuilder::new().with_min_delay(Duration::from_millis(300)).with_max_times(1).with_jitter()
+}
 
 /// Numbers of the gRPC specification.
 mod code {
@@ -35,6 +38,7 @@ mod code {
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
+#[derive(Clone)]
 pub(super) struct Server {
     /// Without user and password.
     url: String,
@@ -64,7 +68,7 @@ impl Server {
     where
         F: Future<Output = Result<T, QdrantError>>,
     {
-        self.try_with(&WAITS, request).await
+        self.try_with(patient(), request).await
     }
 
     /// The first request to this server.
@@ -72,31 +76,21 @@ impl Server {
     where
         F: Future<Output = Result<T, QdrantError>>,
     {
-        self.try_with(&CONNECT_WAITS, request).await
+        self.try_with(brief(), request).await
     }
 
-    async fn try_with<T, F>(&self, waits: &[Duration], request: impl Fn() -> F) -> Result<T, StoreError>
+    async fn try_with<T, F>(&self, waits: ExponentialBuilder, request: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, QdrantError>>,
     {
-        let mut waits = waits.iter();
-        loop {
-            let error = match request().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            match (is_transient(&error), waits.next()) {
-                (true, Some(wait)) => {
-                    tracing::debug!(url = self.url, error = %self.describe(error), "trying again");
-                    tokio::time::sleep(*wait).await;
-                }
-                _ => return Err(self.describe(error)),
-            }
-        }
+        let told = |error: &QdrantError, wait| {
+            tracing::debug!(url = self.url, error = %self.describe(error), ?wait, "trying again");
+        };
+        request.retry(waits).when(is_transient).notify(told).await.map_err(|error| self.describe(&error))
     }
 
-    pub(super) fn describe(&self, error: QdrantError) -> StoreError {
-        let problem = match &error {
+    pub(super) fn describe(&self, error: &QdrantError) -> StoreError {
+        let problem = match error {
             // Not the whole status: it carries headers.
             QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => {
                 status.message().to_owned()
@@ -105,18 +99,19 @@ impl Server {
         };
         let problem = self.without_secrets(innermost(&problem));
         let url = self.url.clone();
-        match code_of(&error) {
-            Some(code::PERMISSION_DENIED | code::UNAUTHENTICATED) => {
-                StoreError::Other(format!("Qdrant at {url} refuses the API key: {problem}"))
-            }
+        match code_of(error) {
+            Some(code::PERMISSION_DENIED | code::UNAUTHENTICATED) => StoreError::Refused { url, problem },
+            Some(code::RESOURCE_EXHAUSTED | code::ABORTED) => StoreError::Busy { url, problem },
             Some(code::UNAVAILABLE | code::CANCELLED | code::DEADLINE_EXCEEDED | code::UNKNOWN) => {
                 StoreError::Unreachable { problem: with_hint(&url, problem), url }
             }
-            Some(code::INTERNAL) if status_says(&error, "Failed to connect") || status_says(&error, "h2 protocol") => {
+            Some(code::INTERNAL) if status_says(error, "Failed to connect") || status_says(error, "h2 protocol") => {
                 StoreError::Unreachable { problem: with_hint(&url, problem), url }
             }
-            None => StoreError::Unreachable { problem, url },
-            Some(_) => StoreError::Other(format!("Qdrant at {url}: {problem}")),
+            Some(_) if status_says(error, "No space left") || status_says(error, "disk space") => {
+                StoreError::DiskFull { place: format!("Qdrant at {url}"), problem }
+            }
+            _ => StoreError::Other(format!("Qdrant at {url}: {problem}")),
         }
     }
 

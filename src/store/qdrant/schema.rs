@@ -1,31 +1,90 @@
-//! The collection on the server: made, checked, and completed where an earlier clipseek made it.
+//! A collection on the server: made, checked, and set as is configured.
 
 use std::collections::HashMap;
 
 use qdrant_client::qdrant::{
     CollectionInfo, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder, CreateVectorNameRequestBuilder,
-    Datatype, DenseVectorCreationConfigBuilder, Distance, FieldType, HnswConfigDiff, HnswConfigDiffBuilder,
+    Datatype, DenseVectorCreationConfigBuilder, Disabled, Distance, FieldType, HnswConfigDiff, HnswConfigDiffBuilder,
     IntegerIndexParamsBuilder, KeywordIndexParamsBuilder, Modifier, MultiVectorComparator, MultiVectorConfigBuilder,
-    OptimizersConfigDiffBuilder, SparseIndexConfigBuilder, SparseVectorCreationConfigBuilder,
-    SparseVectorParamsBuilder, SparseVectorsConfigBuilder, UpdateCollectionBuilder, UuidIndexParamsBuilder, Value,
-    VectorParams, VectorParamsBuilder, VectorParamsDiffBuilder, VectorParamsDiffMap, VectorsConfigBuilder,
-    create_vector_name_request::VectorConfig, payload_index_params::IndexParams, value::Kind, vectors_config::Config,
-    vectors_config_diff,
+    OptimizersConfigDiffBuilder, QuantizationType, ScalarQuantization, ScalarQuantizationBuilder,
+    SparseIndexConfigBuilder, SparseVectorParamsBuilder, SparseVectorsConfigBuilder, UpdateCollectionBuilder,
+    UuidIndexParamsBuilder, VectorParams, VectorParamsBuilder, VectorParamsDiff, VectorParamsDiffBuilder,
+    VectorParamsDiffMap, VectorsConfigBuilder, payload_index_params::IndexParams as FieldParams,
+    quantization_config_diff, vectors_config::Config, vectors_config_diff,
 };
+use uuid::Uuid;
 
 use super::{QdrantStore, retry};
-use crate::store::{CollectionSpec, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name};
+use crate::store::catalog::{FORMAT, check_format};
+use crate::store::{CollectionSpec, Found, IndexParams, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name};
 
-/// Bundle hash in the metadata of a collection.
-const BUNDLE: &str = "clipseek_bundle";
 /// The name of the vector that has none.
 pub(super) const UNNAMED: &str = "";
 
+/// The keys of a collection's metadata.
+mod key {
+    pub(super) const BUNDLE: &str = "clipseek_bundle";
+    pub(super) const OWNER: &str = "clipseek_owner";
+    pub(super) const NAMESPACE: &str = "clipseek_namespace";
+    pub(super) const FORMAT: &str = "clipseek_format";
+}
+
+/// What the server says of a collection that clipseek made.
+pub(super) struct Stored {
+    pub(super) namespace: String,
+    bundle: String,
+    owner: Uuid,
+    dim: usize,
+    feature_dim: Option<usize>,
+}
+
+impl Stored {
+    /// `None`: somebody else made it.
+    pub(super) fn read(place: String, info: &CollectionInfo) -> Result<Option<Self>, StoreError> {
+        let Some(bundle) = text(info, key::BUNDLE) else { return Ok(None) };
+        let format = info.config.as_ref().and_then(|config| config.metadata.get(key::FORMAT)?.as_integer());
+        check_format(format.and_then(|format| u64::try_from(format).ok()), place.clone())?;
+        let namespace = text(info, key::NAMESPACE);
+        let owner = text(info, key::OWNER).and_then(|owner| Uuid::parse_str(&owner).ok());
+        let (Some(namespace), Some(owner)) = (namespace, owner) else { return Err(StoreError::Outdated { place }) };
+        let dim = |name| vector_params(info, name).map(|params| params.size as usize);
+        let feature_dim = dim(vector_name::FEATURES);
+        Ok(Some(Self { namespace, bundle, owner, dim: dim(UNNAMED).unwrap_or(0), feature_dim }))
+    }
+
+    pub(super) fn spec(self, name: &str) -> CollectionSpec {
+        let Self { namespace: _, bundle, owner, dim, feature_dim } = self;
+        CollectionSpec { name: name.to_owned(), dim, bundle, owner, feature_dim }
+    }
+
+    pub(super) fn found(self, name: &str) -> Found {
+        Found { name: name.to_owned(), bundle: self.bundle, owner: self.owner }
+    }
+}
+
+/// Whether clipseek made it, of whatever version.
+pub(super) fn is_ours(info: &CollectionInfo) -> bool {
+    text(info, key::BUNDLE).is_some()
+}
+
+/// What to change in the metadata; the server keeps the rest.
+pub(super) fn owned_by(owner: Uuid) -> HashMap<String, serde_json::Value> {
+    HashMap::from([(key::OWNER.to_owned(), owner.to_string().into())])
+}
+
+fn text(info: &CollectionInfo, key: &str) -> Option<String> {
+    Some(info.config.as_ref()?.metadata.get(key)?.as_str()?.clone())
+}
+
 impl QdrantStore {
-    pub(super) async fn create(&self) -> Result<CollectionInfo, StoreError> {
-        let CollectionSpec { name, dim, bundle, feature_dim } = &self.collection;
+    pub(super) async fn create(&self, namespace: &str) -> Result<CollectionInfo, StoreError> {
+        let CollectionSpec { dim, bundle, owner, feature_dim, .. } = &self.collection;
         let mut vectors = VectorsConfigBuilder::default();
-        vectors.add_vector_params(VectorParamsBuilder::new(*dim as u64, Distance::Cosine).on_disk(true));
+        let mut vector = VectorParamsBuilder::new(*dim as u64, Distance::Cosine).on_disk(self.index.on_disk);
+        if self.index.int8 {
+            vector = vector.quantization_config(int8(&self.index));
+        }
+        vectors.add_vector_params(vector);
         if let Some(dim) = feature_dim {
             // Other distances would bring them to unit length.
             let features = VectorParamsBuilder::new(*dim as u64, Distance::Dot)
@@ -41,11 +100,16 @@ impl QdrantStore {
             vector_name::CAPTION,
             SparseVectorParamsBuilder::default().modifier(Modifier::Idf).index(index),
         );
-        let metadata = HashMap::from([(BUNDLE.to_owned(), serde_json::Value::from(bundle.clone()))]);
-        let mut request = CreateCollectionBuilder::new(name)
+        let metadata: HashMap<String, serde_json::Value> = HashMap::from([
+            (key::BUNDLE.to_owned(), bundle.clone().into()),
+            (key::OWNER.to_owned(), owner.to_string().into()),
+            (key::NAMESPACE.to_owned(), namespace.into()),
+            (key::FORMAT.to_owned(), FORMAT.into()),
+        ]);
+        let mut request = CreateCollectionBuilder::new(&self.name)
             .vectors_config(vectors)
             .sparse_vectors_config(sparse)
-            .hnsw_config(HnswConfigDiffBuilder::default().m(16).ef_construct(100))
+            .hnsw_config(graph(&self.index))
             .on_disk_payload(true)
             .metadata(metadata);
         if feature_dim.is_some() {
@@ -61,25 +125,47 @@ impl QdrantStore {
         };
         self.server.call(create).await?;
         let info = self.info().await?.ok_or_else(|| self.other("made the collection and does not know it"))?;
-        if bundle_of(&info).is_none() {
+        if !is_ours(&info) {
             return Err(self.other("keeps no metadata for collections: Qdrant 1.16 or later is needed"));
         }
         Ok(info)
     }
 
     pub(super) fn accept(&self, info: &CollectionInfo) -> Result<(), StoreError> {
-        let bundle = bundle_of(info).unwrap_or_else(|| "not made by clipseek".to_owned());
-        let dim = vector_params(info, UNNAMED).map_or(0, |params| params.size as usize);
-        self.collection.accept(&CollectionSpec { name: self.collection.name.clone(), dim, bundle, feature_dim: None })
+        let Some(stored) = Stored::read(self.place(), info)? else {
+            let (collection, found) = (self.collection.name.clone(), "not made by clipseek".to_owned());
+            return Err(StoreError::OtherModel { collection, found });
+        };
+        self.collection.accept(&stored.spec(&self.collection.name))
+    }
+
+    /// The server rebuilds what depends on it by itself.
+    pub(super) async fn apply_index_params(&self, info: &CollectionInfo) -> Result<(), StoreError> {
+        if index_params(info, self.index.hnsw_ef) == Some(self.index) {
+            return Ok(());
+        }
+        let quantization = match self.index.int8 {
+            true => quantization_config_diff::Quantization::Scalar(int8(&self.index)),
+            false => quantization_config_diff::Quantization::Disabled(Disabled {}),
+        };
+        let vector = VectorParamsDiffBuilder::default().on_disk(self.index.on_disk).quantization_config(quantization);
+        let request = UpdateCollectionBuilder::new(&self.name)
+            .vectors_config(changed(UNNAMED, vector.build()))
+            .hnsw_config(graph(&self.index))
+            .build();
+        self.server.call(|| self.client.update_collection(request.clone())).await.map(drop)
     }
 
     pub(super) async fn create_indexes(&self, info: &CollectionInfo) -> Result<(), StoreError> {
-        let keyword = || IndexParams::from(KeywordIndexParamsBuilder::default().on_disk(true));
+        let keyword = || FieldParams::from(KeywordIndexParamsBuilder::default().on_disk(true));
+        let range = || FieldParams::from(IntegerIndexParamsBuilder::new(false, true).on_disk(true));
         let indexes = [
             (field::MEDIA_ID, FieldType::Uuid, UuidIndexParamsBuilder::default().on_disk(true).into()),
+            (field::SOURCE, FieldType::Keyword, keyword()),
             (field::LABEL, FieldType::Keyword, keyword()),
             (field::TAGS, FieldType::Keyword, keyword()),
-            (field::WALL_MS, FieldType::Integer, IntegerIndexParamsBuilder::new(false, true).on_disk(true).into()),
+            (field::WALL_MS, FieldType::Integer, range()),
+            (field::MINUTE_OF_DAY, FieldType::Integer, range()),
             (field::PLAN, FieldType::Keyword, keyword()),
             (field::CAPTION_WORDS, FieldType::Keyword, keyword()),
         ];
@@ -87,7 +173,7 @@ impl QdrantStore {
             if info.payload_schema.contains_key(name) {
                 continue;
             }
-            let request = CreateFieldIndexCollectionBuilder::new(&self.collection.name, name, kind)
+            let request = CreateFieldIndexCollectionBuilder::new(&self.name, name, kind)
                 .field_index_params(params)
                 .wait(true)
                 .build();
@@ -108,56 +194,56 @@ impl QdrantStore {
         let features = DenseVectorCreationConfigBuilder::new(dim as u64, Distance::Dot)
             .multivector_config(max_sim())
             .datatype(Datatype::Float16);
-        if !self.add_vector(vector_name::FEATURES, features.into()).await? {
-            return Err(self.other(&format!(
-                "cannot add frame features to the collection {}: Qdrant 1.18 or later is needed for that, or remove the \
-                 collection and index again",
-                self.collection.name
-            )));
-        }
-        // What cannot be said while adding it.
-        let features = VectorParamsDiffBuilder::default().on_disk(true).hnsw_config(no_graph()).build();
-        let map = HashMap::from([(vector_name::FEATURES.to_owned(), features)]);
-        let request = UpdateCollectionBuilder::new(&self.collection.name)
-            .vectors_config(vectors_config_diff::Config::ParamsMap(VectorParamsDiffMap { map }))
-            .optimizers_config(large_segments())
-            .build();
-        self.server.call(|| self.client.update_collection(request.clone())).await.map(drop)
-    }
-
-    pub(super) async fn keep_captions(&mut self, info: &CollectionInfo) -> Result<(), StoreError> {
-        let params = info.config.as_ref().and_then(|config| config.params.as_ref());
-        let sparse = params.and_then(|params| params.sparse_vectors_config.as_ref());
-        self.keeps_captions = sparse.is_some_and(|sparse| sparse.map.contains_key(vector_name::CAPTION));
-        if !self.keeps_captions {
-            let caption = SparseVectorCreationConfigBuilder::default().modifier(Modifier::Idf);
-            self.keeps_captions = self.add_vector(vector_name::CAPTION, caption.into()).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn check_captions(&self) -> Result<(), StoreError> {
-        if self.keeps_captions {
-            return Ok(());
-        }
-        Err(self.other(&format!(
-            "cannot add captions to the collection {}: Qdrant 1.18 or later is needed for that, or remove the collection \
-             and index again",
-            self.collection.name
-        )))
-    }
-
-    /// Returns whether the server can do that.
-    async fn add_vector(&self, name: &str, config: VectorConfig) -> Result<bool, StoreError> {
-        let request = CreateVectorNameRequestBuilder::new(&self.collection.name, name, config).wait(true).build();
+        let request =
+            CreateVectorNameRequestBuilder::new(&self.name, vector_name::FEATURES, features).wait(true).build();
         let add = || async {
             match self.client.create_vector_name(request.clone()).await {
                 Err(error) if retry::is_unimplemented(&error) => Ok(false),
                 answer => answer.map(|_| true),
             }
         };
-        self.server.call(add).await
+        if !self.server.call(add).await? {
+            return Err(self.other(&format!(
+                "cannot add frame features to the collection {}: Qdrant 1.18 or later is needed for that, or remove the \
+                 collection and index again",
+                self.name
+            )));
+        }
+        // What cannot be said while adding it.
+        let features = VectorParamsDiffBuilder::default().on_disk(true).hnsw_config(no_graph()).build();
+        let request = UpdateCollectionBuilder::new(&self.name)
+            .vectors_config(changed(vector_name::FEATURES, features))
+            .optimizers_config(large_segments())
+            .build();
+        self.server.call(|| self.client.update_collection(request.clone())).await.map(drop)
     }
+}
+
+fn int8(index: &IndexParams) -> ScalarQuantization {
+    ScalarQuantizationBuilder::default().r#type(QuantizationType::Int8.into()).always_ram(!index.on_disk).build()
+}
+
+fn graph(index: &IndexParams) -> HnswConfigDiffBuilder {
+    HnswConfigDiffBuilder::default().m(index.hnsw_m as u64).ef_construct(index.hnsw_ef_construct as u64)
+}
+
+/// As they are set on the server, which is told how widely to search with each search.
+fn index_params(info: &CollectionInfo, hnsw_ef: usize) -> Option<IndexParams> {
+    let graph = info.config.as_ref()?.hnsw_config.as_ref()?;
+    let vector = vector_params(info, UNNAMED)?;
+    #[allow(deprecated, reason = "what takes its place is known to servers from 1.19 on only")]
+    let on_disk = vector.on_disk.unwrap_or(false);
+    Some(IndexParams {
+        int8: vector.quantization_config.is_some(),
+        on_disk,
+        hnsw_m: graph.m? as usize,
+        hnsw_ef_construct: graph.ef_construct? as usize,
+        hnsw_ef,
+    })
+}
+
+fn changed(name: &str, params: VectorParamsDiff) -> vectors_config_diff::Config {
+    vectors_config_diff::Config::ParamsMap(VectorParamsDiffMap { map: HashMap::from([(name.to_owned(), params)]) })
 }
 
 fn max_sim() -> MultiVectorConfigBuilder {
@@ -178,12 +264,5 @@ fn vector_params<'a>(info: &'a CollectionInfo, name: &str) -> Option<&'a VectorP
     match vectors.config.as_ref()? {
         Config::Params(params) => (name == UNNAMED).then_some(params),
         Config::ParamsMap(params) => params.map.get(name),
-    }
-}
-
-fn bundle_of(info: &CollectionInfo) -> Option<String> {
-    match info.config.as_ref()?.metadata.get(BUNDLE) {
-        Some(Value { kind: Some(Kind::StringValue(bundle)) }) => Some(bundle.clone()),
-        _ => None,
     }
 }

@@ -164,10 +164,10 @@ impl Catalog for FaultyCatalog {
         self.0.flushed.adopt(name, owner).await
     }
 
-    async fn drop(&self, name: &str) -> Result<(), StoreError> {
+    async fn remove(&self, name: &str) -> Result<(), StoreError> {
         lock(&self.0.specs).remove(name);
-        self.0.now.drop(name).await?;
-        self.0.flushed.drop(name).await
+        self.0.now.remove(name).await?;
+        self.0.flushed.remove(name).await
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn filters_by_words_of_the_caption(place: &dyn Place) {
     for record in &records {
         assert_same(&store.get(record.id).await.unwrap().unwrap(), record);
     }
-    let annotation = Annotation { uri: "file:///b.mp4".into(), label: Some("b".into()), tags: vec![] };
+    let annotation = Annotation { label: Some("b".into()), tags: vec![] };
     store.annotate(medium(0), &annotation).await.unwrap();
     let query = Query { wanted: Wanted::Vector(vector(1, 8)), limit: 10, filter: with_words("dogs") };
     assert_eq!(ids(store.as_ref(), &query).await.len(), 2, "annotating leaves the caption");
@@ -120,7 +120,7 @@ pub(super) async fn forgets_captions_that_are_gone(place: &dyn Place) {
     records[3].payload.caption = Some("a cat".into());
     records[4].payload.caption = None;
     store.upsert(&records[3..5]).await.unwrap();
-    let selection = Selection { media_id: medium(2), except_plan: None };
+    let selection = Selection::medium(medium(2));
     store.delete(&selection).await.unwrap();
     store.flush().await.unwrap();
     assert_eq!(store.captions().await.unwrap(), 19);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use clipseek::store::edge::EdgeStore;
+use clipseek::store::edge::EdgeCatalog;
 use tempfile::TempDir;
 
 use super::*;
@@ -19,12 +19,18 @@ impl InFolder {
     }
 }
 
-#[async_trait]
 impl Place for InFolder {
-    async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
-        let choice = clipseek::store::StoreChoice::Edge { dir: self.0.path().to_owned() };
-        clipseek::store::open(&choice, collection).await
+    fn catalog(&self, namespace: &str, index: IndexParams) -> Arc<dyn Catalog> {
+        Arc::new(EdgeCatalog::new(self.0.path(), namespace, index))
     }
+
+    fn adopts(&self) -> bool {
+        true
+    }
+}
+
+async fn open_in(dir: &Path, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
+    EdgeCatalog::new(dir, "", IndexParams::default()).open(collection).await
 }
 
 #[tokio::test]
@@ -130,7 +136,7 @@ async fn records_left_twice_by_a_kill_are_one_again() {
     copy_folder(&segment, &older);
 
     let store = place.open(&collection).await.unwrap();
-    let annotation = Annotation { uri: "file:///new.mp4".into(), label: Some("new".into()), tags: vec![] };
+    let annotation = Annotation { label: Some("new".into()), tags: vec![] };
     store.annotate(medium(7), &annotation).await.unwrap();
     store.upsert(&[record(9000, 900, 8)]).await.unwrap();
     drop(store);
@@ -143,7 +149,7 @@ async fn records_left_twice_by_a_kill_are_one_again() {
     let filter = Filter { label: Some("new".into()), ..Filter::default() };
     let found = store.search(&Query { wanted: Wanted::Vector(vector(1, 8)), limit: 100, filter }).await.unwrap();
     assert_eq!(found.len(), 10, "the newer of two copies stays");
-    let selection = Selection { media_id: medium(7), except_plan: None };
+    let selection = Selection::medium(medium(7));
     assert_eq!(store.delete(&selection).await.unwrap(), 10);
     assert_same(&store.get(records[5].id).await.unwrap().unwrap(), &records[5]);
 }
@@ -173,7 +179,7 @@ async fn a_broken_folder_is_named_with_the_remedy() {
             let copy = tempfile::tempdir().unwrap();
             copy_folder(place.0.path(), copy.path());
             fs::write(copy.path().join(file.strip_prefix(place.0.path()).unwrap()), &broken).unwrap();
-            match EdgeStore::open(copy.path(), &collection) {
+            match open_in(copy.path(), &collection).await {
                 Ok(store) => drop(store),
                 Err(error) => {
                     assert!(matches!(error, StoreError::Corrupt { .. }), "{name}: {error}");
@@ -189,85 +195,288 @@ async fn a_broken_folder_is_named_with_the_remedy() {
     }
 }
 
-/// As clipseek made them before it kept captions and frame features.
-fn older_folder(dir: &Path, collection: &CollectionSpec, records: &[Record]) {
-    use qdrant_edge::{
-        Distance, EdgeConfig, EdgeShard, EdgeVectorParams, Payload, PointId, PointInsertOperations, PointOperations,
-        PointStructPersisted, UpdateOperation, VectorStructPersisted,
-    };
-    let shard = dir.join(&collection.name).join("shard");
-    fs::create_dir_all(&shard).unwrap();
-    let CollectionSpec { name, dim, bundle, .. } = collection;
-    let told = serde_json::json!({ "name": name, "dim": dim, "bundle": bundle });
-    fs::write(shard.join("collection.json"), told.to_string()).unwrap();
-    let vectors = EdgeVectorParams::builder(*dim, Distance::Cosine).on_disk(true).build();
-    let config = EdgeConfig { vectors: HashMap::from([(String::new(), vectors)]), ..EdgeConfig::default() };
-    let engine = EdgeShard::new(&shard, config).unwrap();
-    let point = |record: &Record| {
-        let serde_json::Value::Object(payload) = serde_json::to_value(&record.payload).unwrap() else { panic!() };
-        PointStructPersisted {
-            id: PointId::Uuid(record.id),
-            vector: VectorStructPersisted::Single(record.vector.as_slice().to_vec()),
-            payload: Some(Payload(payload)),
-        }
-    };
-    let points = PointInsertOperations::PointsList(records.iter().map(point).collect());
-    engine.update(UpdateOperation::PointOperation(PointOperations::UpsertPoints(points))).unwrap();
-    engine.optimize().unwrap();
+#[tokio::test]
+async fn a_folder_of_a_development_version_is_refused() {
+    let place = InFolder::new();
+    let collection = spec("ancient", 8);
+    drop(place.open(&collection).await.unwrap());
+    let file = place.0.path().join("clipseek_ancient/shard/collection.json");
+    fs::write(&file, r#"{ "name": "clipseek_ancient", "dim": 8, "bundle": "1a2b3c4d5e6f" }"#).unwrap();
+    let catalog = place.catalog("", IndexParams::default());
+    for refused in [
+        catalog.open(&collection).await.map(drop).unwrap_err(),
+        catalog.open_existing(&collection.name, collection.owner).await.map(drop).unwrap_err(),
+        catalog.list().await.map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(refused, StoreError::Outdated { .. }), "{refused}");
+        assert!(refused.to_string().contains("clipseek_ancient was written by a development version"), "{refused}");
+    }
+    catalog.remove(&collection.name).await.unwrap();
+    assert!(!place.0.path().join("clipseek_ancient").exists());
 }
 
-/// Killed while vectors are added to some segments and not to others: the engine alone would not open it again.
 #[tokio::test]
-async fn an_older_folder_is_completed_whenever_that_was_cut_short() {
+async fn what_is_open_is_not_dropped() {
     let place = InFolder::new();
-    let collection = spec("ancient", 512);
-    let mut records: Vec<Record> = (0..6100).map(|n| record(n, n / 100, 512)).collect();
-    older_folder(place.0.path(), &collection, &records[..6000]);
-    let root = place.0.path().join("clipseek_ancient");
-    let files = walkdir::WalkDir::new(root.join("shard")).into_iter().map(|file| file.unwrap().into_path());
-    let before: Vec<(PathBuf, Vec<u8>)> = files
-        .filter(|file| file.ends_with("segment.json") || file.ends_with("edge_config.json"))
-        .map(|file| (file.clone(), fs::read(file).unwrap()))
-        .collect();
-    assert!(before.len() >= 3, "a segment with a graph, one to write to, and the configuration");
+    let collection = spec("open", 8);
+    let store = place.open(&collection).await.unwrap();
+    store.upsert(&[record(1, 1, 8)]).await.unwrap();
+    let catalog = place.catalog("", IndexParams::default());
+    let refused = catalog.remove(&collection.name).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Locked { .. }) && refused.will_pass(), "{refused}");
+    assert_eq!(store.count(None).await.unwrap(), 1);
+}
 
+/// Killed at each point of putting the copy that keeps features in the place of the shard that does not.
+#[tokio::test]
+async fn adding_features_may_be_cut_short() {
+    let place = InFolder::new();
+    let collection = spec("copied", 8);
+    let store = place.open(&collection).await.unwrap();
+    let mut records: Vec<Record> = (0..500).map(|n| record(n, n / 100, 8)).collect();
+    store.upsert(&records).await.unwrap();
+    drop(store);
+    let root = place.0.path().join("clipseek_copied");
+    let before = tempfile::tempdir().unwrap();
+    copy_folder(&root, before.path());
     let keeping = CollectionSpec { feature_dim: Some(24), ..collection.clone() };
-    for wanted in [&collection, &keeping] {
-        // Without features first: what is added then must stay when the others are.
-        for unfinished in 0..before.len() {
-            drop(place.open(wanted).await.unwrap());
-            for (n, (file, old)) in before.iter().enumerate() {
-                let saved = root.join("upgrade").join(file.strip_prefix(root.join("shard")).unwrap());
-                fs::create_dir_all(saved.parent().unwrap()).unwrap();
-                fs::write(saved, old).unwrap();
-                if n >= unfinished {
-                    fs::write(file, old).unwrap();
-                }
+    drop(place.open(&keeping).await.unwrap());
+    let after = tempfile::tempdir().unwrap();
+    copy_folder(&root, after.path());
+
+    for state in ["copying", "between the renames", "before the last removal"] {
+        fs::remove_dir_all(&root).unwrap();
+        copy_folder(before.path(), &root);
+        match state {
+            "copying" => fs::create_dir_all(root.join("shard.new/segments")).unwrap(),
+            "between the renames" => {
+                fs::rename(root.join("shard"), root.join("shard.old")).unwrap();
+                copy_folder(&after.path().join("shard"), &root.join("shard.new"));
+            }
+            _ => {
+                fs::rename(root.join("shard"), root.join("shard.old")).unwrap();
+                copy_folder(&after.path().join("shard"), &root.join("shard"));
             }
         }
-        let store = place.open(wanted).await.unwrap();
-        assert_eq!((store.count(None).await.unwrap(), root.join("upgrade").exists()), (6000, false));
-        assert_same(&store.get(records[5].id).await.unwrap().unwrap(), &records[5]);
-        let own = Query { wanted: Wanted::Vector(records[9].vector.clone()), limit: 1, filter: Filter::default() };
-        assert_eq!(store.search(&own).await.unwrap()[0].id, records[9].id);
-        assert_eq!(store.captions().await.unwrap(), 0);
-        let words = Query { wanted: Wanted::Text("dog".into()), limit: 5, filter: Filter::default() };
-        assert_eq!(store.search(&words).await.unwrap(), []);
+        let listed = place.catalog("", IndexParams::default()).list().await.unwrap();
+        assert_eq!(listed.len(), 1, "{state}");
+        let store = place.open(&keeping).await.unwrap();
+        assert_eq!(store.count(None).await.unwrap(), 500, "{state}");
+        for record in &mut records[..10] {
+            record.features = vec![vec![1.0; 24].into()];
+        }
+        store.upsert(&records[..10]).await.unwrap();
+        drop(store);
+        let store = place.open(&collection).await.unwrap();
+        assert_eq!(store.features(&[records[3].id]).await.unwrap()[0], records[3].features, "{state}");
+        assert_same(&store.get(records[400].id).await.unwrap().unwrap(), &records[400]);
+        assert!(!root.join("shard.old").exists() && !root.join("shard.new").exists(), "{state}");
     }
+}
 
-    let store = place.open(&keeping).await.unwrap();
-    for n in (0..600).chain(6000..6100) {
-        records[n].features = rows(n as u64, 4);
-        records[n].payload.caption = Some(format!("number{n}"));
-    }
-    store.upsert(&records[..600]).await.unwrap();
-    store.upsert(&records[6000..]).await.unwrap();
-    check_older(store.as_ref(), &records).await;
+#[tokio::test]
+async fn knows_how_much_no_graph_holds() {
+    let place = InFolder::new();
+    let collection = spec("outside", 512);
+    let records: Vec<Record> = (0..6000).map(|n| record(n, n / 100, 512)).collect();
+    let store = place.open(&collection).await.unwrap();
+    store.upsert(&records[..1000]).await.unwrap();
+    assert_eq!(store.outside_graph().await.unwrap(), 0, "too few for a graph");
+    store.upsert(&records[1000..]).await.unwrap();
+    assert_eq!(store.outside_graph().await.unwrap(), 6000);
     drop(store);
     let store = place.open(&collection).await.unwrap();
-    check_older(store.as_ref(), &records).await;
+    assert_eq!(store.outside_graph().await.unwrap(), 6000, "after opening again");
     store.optimize().await.unwrap();
-    check_older(store.as_ref(), &records).await;
+    assert_eq!(store.outside_graph().await.unwrap(), 0);
+    drop(store);
+    let store = place.open(&collection).await.unwrap();
+    assert_eq!(store.outside_graph().await.unwrap(), 0, "after opening again");
+
+    // An annotation writes each record anew, outside the graph.
+    let annotation = Annotation { label: Some("b".into()), tags: vec![] };
+    for media in 0..60 {
+        store.annotate(medium(media), &annotation).await.unwrap();
+    }
+    assert_eq!(store.outside_graph().await.unwrap(), 6000);
+    store.optimize().await.unwrap();
+    assert_eq!(store.outside_graph().await.unwrap(), 0);
+
+    // Other settings of the index ask for another graph.
+    drop(store);
+    let index = IndexParams { hnsw_m: 24, ..IndexParams::default() };
+    let store = place.catalog("", index).open(&collection).await.unwrap();
+    assert_eq!(store.outside_graph().await.unwrap(), 6000);
+}
+
+#[tokio::test]
+async fn index_settings_reach_the_files() {
+    let place = InFolder::new();
+    let collection = spec("settings", 512);
+    let files = |name: &str| {
+        let files = walkdir::WalkDir::new(place.0.path()).into_iter().map(Result::unwrap);
+        files.filter(|file| file.file_name().to_string_lossy().starts_with(name)).count()
+    };
+    let store = place.open(&collection).await.unwrap();
+    store.upsert(&(0..6000).map(|n| record(n, n / 100, 512)).collect::<Vec<_>>()).await.unwrap();
+    store.optimize().await.unwrap();
+    assert_eq!(files("quantized"), 0);
+    drop(store);
+    let changed = IndexParams { int8: true, on_disk: false, hnsw_m: 8, ..IndexParams::default() };
+    for (index, quantized) in [(changed, true), (IndexParams::default(), false)] {
+        let store = place.catalog("", index).open(&collection).await.unwrap();
+        store.optimize().await.unwrap();
+        assert_eq!(files("quantized") > 0, quantized);
+        assert!(files("graph") > 0);
+    }
+}
+
+/// 15 MB: the engine optimizes for seconds.
+async fn large(place: &InFolder, name: &str) -> (CollectionSpec, Vec<Record>) {
+    let collection = spec(name, 64);
+    let records: Vec<Record> = (0..60_000).map(|n| record(n, n / 100, 64)).collect();
+    let store = place.open(&collection).await.unwrap();
+    for part in records.chunks(5000) {
+        store.upsert(part).await.unwrap();
+    }
+    (collection, records)
+}
+
+#[tokio::test]
+async fn writes_and_flushes_go_on_while_it_optimizes() {
+    let place = InFolder::new();
+    let (collection, mut records) = large(&place, "meanwhile").await;
+    let store = place.open(&collection).await.unwrap();
+    let optimizing = tokio::spawn({
+        let store = store.clone();
+        async move { store.optimize().await.unwrap() }
+    });
+    let (mut rounds, mut meanwhile, mut slowest) = (0, 0, Duration::ZERO);
+    // Not for ever: at this pace the engine would find a segment to clean up again and again.
+    while rounds < 30 || (meanwhile < 3 && !optimizing.is_finished()) {
+        let media = rounds % 200;
+        let new: Vec<Record> = (0..20).map(|n| record(100_000 + rounds * 20 + n, 5000, 64)).collect();
+        let label = Some(format!("round {rounds}"));
+        let start = Instant::now();
+        store.upsert(&new).await.unwrap();
+        store.annotate(medium(media), &Annotation { label: label.clone(), tags: vec![] }).await.unwrap();
+        store.delete(&Selection::medium(medium(200 + rounds % 200))).await.unwrap();
+        store.flush().await.unwrap();
+        if !optimizing.is_finished() {
+            slowest = slowest.max(start.elapsed());
+            meanwhile += 1;
+        }
+        for record in &mut records[media as usize * 100..][..100] {
+            record.payload.label.clone_from(&label);
+        }
+        let own = &new[7];
+        assert_same(&store.get(own.id).await.unwrap().unwrap(), own);
+        records.extend(new);
+        rounds += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    optimizing.await.unwrap();
+    eprintln!("{meanwhile} rounds of writes and flushes while it optimized, the slowest took {slowest:?}");
+    assert!(meanwhile >= 3, "{meanwhile}");
+    records.retain(|record| !(200..200 + rounds.min(200)).any(|media| record.payload.media_id == medium(media)));
+    for _ in 0..2 {
+        assert_eq!(store.count(None).await.unwrap(), records.len() as u64);
+        for record in records.iter().step_by(997).chain(&records[..50]) {
+            assert_same(&store.get(record.id).await.unwrap().unwrap(), record);
+        }
+        store.optimize().await.unwrap();
+    }
+    drop(store);
+    assert!(!place.0.path().join("clipseek_meanwhile/journal.jsonl").exists());
+    let store = place.open(&collection).await.unwrap();
+    assert_eq!(store.count(None).await.unwrap(), records.len() as u64);
+}
+
+#[tokio::test]
+async fn dropping_it_does_not_wait_for_the_optimizer() {
+    let place = InFolder::new();
+    let (collection, records) = large(&place, "abandoned").await;
+    let store = place.open(&collection).await.unwrap();
+    let optimizing = tokio::spawn({
+        let store = store.clone();
+        async move { store.optimize().await }
+    });
+    wait_until(|| place.0.path().join("clipseek_abandoned/journal.jsonl").exists()).await;
+    optimizing.abort();
+    let _ = optimizing.await;
+    store.upsert(&[record(100_000, 5000, 64)]).await.unwrap();
+    let start = Instant::now();
+    drop(store);
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    let busy = place.open(&collection).await.map(drop).unwrap_err();
+    assert!(matches!(busy, StoreError::Locked { .. }), "{busy}");
+    wait_until(|| !place.0.path().join("clipseek_abandoned/unclean").exists()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await; // and unlocked
+    let store = place.open(&collection).await.unwrap();
+    assert_eq!(store.count(None).await.unwrap(), records.len() as u64 + 1);
+    assert_eq!(store.outside_graph().await.unwrap(), 0);
+}
+
+async fn wait_until(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(120));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A child deletes, annotates, overwrites and adds while it optimizes, and confirms each step by a flush: after a kill
+/// nothing that was deleted is back, and nothing that was overwritten is gone.
+#[tokio::test]
+async fn what_was_flushed_survives_a_kill_while_it_optimizes() {
+    let place = InFolder::new();
+    let (collection, records) = large(&place, "surprised").await;
+    let full = tempfile::tempdir().unwrap();
+    copy_folder(place.0.path(), full.path());
+    let mut random = Random(u64::from(std::process::id()) << 20);
+    let mut killed = 0;
+    for _ in 0..6 {
+        fs::remove_dir_all(place.0.path()).unwrap();
+        copy_folder(full.path(), place.0.path());
+        let mut child = spawn_child("optimize", place.0.path());
+        let journal = place.0.path().join("clipseek_surprised/journal.jsonl");
+        wait_for(&journal, &mut child);
+        std::thread::sleep(Duration::from_millis(random.below(4000)));
+        killed += usize::from(journal.exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let done = last_step(place.0.path()).map_or(0, |last| last + 1);
+
+        let store = place.open(&collection).await.unwrap();
+        let of = async |media: u64| scan_all(store.as_ref(), Some(&Selection::medium(medium(media))), 1000).await;
+        for step in 0..done {
+            assert_eq!(of(step).await.len(), 0, "step {step} of {done}: deleted");
+            let annotated = of(200 + step).await;
+            assert!(annotated.len() == 100 && annotated.iter().all(|r| r.payload.label.as_deref() == Some("new")));
+            let overwritten = of(400 + step).await;
+            assert!(overwritten.len() == 100 && overwritten.iter().all(|r| r.payload.plan == "newer"));
+            assert_eq!(of(1000 + step).await.len(), 100, "step {step} of {done}: added");
+        }
+        assert_eq!(of(done + 1).await.len(), 100, "not yet deleted");
+        let all = store.count(None).await.unwrap();
+        assert!((0..=1).any(|unfinished| [0, 100].contains(&all.abs_diff(60_000 + unfinished))), "{all}");
+        assert_same(&store.get(records[19_000].id).await.unwrap().unwrap(), &records[19_000]);
+        assert!(!journal.exists());
+    }
+    eprintln!("killed {killed} of 6 times while it optimized");
+}
+
+async fn step_while_optimizing(store: &dyn VectorStore, step: u64) {
+    store.delete(&Selection::medium(medium(step))).await.unwrap();
+    store.annotate(medium(200 + step), &Annotation { label: Some("new".into()), tags: vec![] }).await.unwrap();
+    let newer = |n| {
+        let old = record((400 + step) * 100 + n, 400 + step, 64);
+        Record { payload: Payload { plan: "newer".into(), ..old.payload }, ..old }
+    };
+    store.upsert(&(0..100).map(newer).collect::<Vec<_>>()).await.unwrap();
+    let added = (0..100).map(|n| record(200_000 + step * 100 + n, 1000 + step, 64));
+    store.upsert(&added.collect::<Vec<_>>()).await.unwrap();
+    store.flush().await.unwrap();
 }
 
 const RECORDS: u64 = 120;
@@ -300,7 +509,7 @@ async fn check_after_kill(place: &InFolder, done: u64) {
     let store = place.open(&spec("killed", DIM)).await.unwrap();
     let mut total = 0;
     for media in 0..=done + 1 {
-        let found = scan_all(store.as_ref(), Some(medium(media)), 1000).await;
+        let found = scan_all(store.as_ref(), Some(&Selection::medium(medium(media))), 1000).await;
         total += found.len() as u64;
         let deleted = media % 3 == 0 && media + 8 <= done;
         let moving = (media % 3 == 0 && media + 8 == done + 1) || media == done + 1;
@@ -343,15 +552,14 @@ async fn step(store: &dyn VectorStore, step: u64) {
     let all = |media: u64| (0..RECORDS).map(move |n| expected(media, n, step));
     store.upsert(&all(step).collect::<Vec<_>>()).await.unwrap();
     if let Some(media) = step.checked_sub(3) {
-        let uri = expected(media, 0, step).payload.uri;
-        let annotation = Annotation { uri, label: Some("annotated".into()), tags: vec![] };
+        let annotation = Annotation { label: Some("annotated".into()), tags: vec![] };
         store.annotate(medium(media), &annotation).await.unwrap();
     }
     if let Some(media) = step.checked_sub(6) {
         store.upsert(&all(media).step_by(2).collect::<Vec<_>>()).await.unwrap();
     }
     if let Some(media) = step.checked_sub(8).filter(|media| media % 3 == 0) {
-        store.delete(&Selection { media_id: medium(media), except_plan: None }).await.unwrap();
+        store.delete(&Selection::medium(medium(media))).await.unwrap();
     }
     if step.is_multiple_of(10) {
         store.optimize().await.unwrap();
@@ -371,17 +579,31 @@ async fn child() {
     };
     let dir = PathBuf::from(dir);
     if task == "hold" {
-        let store = EdgeStore::open(&dir, &spec("locked", 8)).unwrap();
+        let store = open_in(&dir, &spec("locked", 8)).await.unwrap();
         store.upsert(&[record(1, 1, 8)]).await.unwrap();
         store.flush().await.unwrap();
         fs::write(dir.join("ready"), "").unwrap();
         std::future::pending().await
     }
-    let store = EdgeStore::open(&dir, &spec("killed", DIM)).unwrap();
+    let name = if task == "optimize" { spec("surprised", 64) } else { spec("killed", DIM) };
+    let store = open_in(&dir, &name).await.unwrap();
     let mut done = fs::File::options().create(true).append(true).open(dir.join("steps")).unwrap();
     let mut next = last_step(&dir).map_or(0, |last| last + 1);
+    if task == "optimize" {
+        let optimized = store.clone();
+        tokio::spawn(async move { optimized.optimize().await.unwrap() });
+        tokio::task::yield_now().await;
+        while !dir.join("clipseek_surprised/journal.jsonl").exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
     loop {
-        step(&store, next).await;
+        if task == "optimize" {
+            // Until there is nothing more to delete.
+            step_while_optimizing(store.as_ref(), next.min(199)).await;
+        } else {
+            step(store.as_ref(), next).await;
+        }
         done.write_all(format!("{next}\n").as_bytes()).unwrap();
         next += 1;
     }

@@ -78,9 +78,9 @@ pub(super) async fn replaces_and_removes_features(place: &dyn Place) {
     records[1].features.clear();
     records[2].payload.caption = Some("a dog".into());
     store.upsert(&records[..3]).await.unwrap();
-    let annotation = Annotation { uri: "file:///b.mp4".into(), label: Some("b".into()), tags: vec![] };
+    let annotation = Annotation { label: Some("b".into()), tags: vec![] };
     store.annotate(medium(1), &annotation).await.unwrap();
-    let selection = Selection { media_id: medium(2), except_plan: None };
+    let selection = Selection::medium(medium(2));
     store.delete(&selection).await.unwrap();
     for _ in 0..2 {
         for record in &records[..40] {

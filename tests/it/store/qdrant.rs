@@ -24,12 +24,10 @@ struct OnServer {
     prefix: String,
 }
 
-#[async_trait]
 impl Place for OnServer {
-    async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
+    fn catalog(&self, namespace: &str, index: IndexParams) -> Arc<dyn Catalog> {
         let choice = StoreChoice::Qdrant { url: self.url.clone(), api_key: self.api_key.clone() };
-        let name = format!("{}{}", self.prefix, collection.name);
-        clipseek::store::open(&choice, &CollectionSpec { name, ..collection.clone() }).await
+        clipseek::store::catalog(&choice, &format!("{}{namespace}", self.prefix), index).unwrap()
     }
 }
 
@@ -205,7 +203,9 @@ async fn remove_collections(place: &OnServer) {
 async fn a_refused_key_is_said_and_not_shown() {
     let Some(server) = Running::start() else { return not_run("wrong API key") };
     for key in [None, Some("wrong-key-5521")] {
-        let refused = server.place(key).open(&spec("key", 8)).await.map(drop).unwrap_err().to_string();
+        let refused = server.place(key).open(&spec("key", 8)).await.map(drop).unwrap_err();
+        assert!(matches!(refused, StoreError::Refused { .. }) && !refused.will_pass(), "{refused}");
+        let refused = refused.to_string();
         assert!(refused.contains("refuses the API key"), "{refused}");
         assert!(!refused.contains("wrong-key-5521") && !refused.contains(KEY), "{refused}");
     }
@@ -221,47 +221,53 @@ async fn a_foreign_collection_is_left_alone() {
     let request = qdrant_client::qdrant::CreateCollectionBuilder::new(&collection.name).vectors_config(vectors);
     client.create_collection(request).await.unwrap();
     let refused = place.open(&collection).await.map(drop).unwrap_err();
-    assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
+    assert!(matches!(refused, StoreError::OtherModel { .. }), "{refused}");
 }
 
-/// As clipseek made it before it kept captions and frame features.
+/// As development versions made them.
 #[tokio::test]
-async fn an_older_collection_is_completed() {
-    use qdrant_client::qdrant::{
-        CreateCollectionBuilder, Distance, PointStruct, UpsertPointsBuilder, VectorParamsBuilder,
-    };
-    let Some(server) = Running::start() else { return not_run("collection of an earlier clipseek") };
+async fn a_collection_of_a_development_version_is_refused() {
+    use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, VectorParamsBuilder};
+    let Some(server) = Running::start() else { return not_run("collection of a development version") };
     let place = server.place(Some(KEY));
-    let collection = spec("ancient", 512);
-    let mut records: Vec<Record> = (0..6100).map(|n| record(n, n / 100, 512)).collect();
+    let collection = spec("ancient", 8);
     let client = qdrant_client::Qdrant::from_url(&place.url).api_key(KEY).skip_compatibility_check().build().unwrap();
     let bundle = HashMap::from([("clipseek_bundle".to_owned(), serde_json::Value::from(collection.bundle.clone()))]);
     let request = CreateCollectionBuilder::new(&collection.name)
-        .vectors_config(VectorParamsBuilder::new(512, Distance::Cosine).on_disk(true))
+        .vectors_config(VectorParamsBuilder::new(8, Distance::Cosine))
         .metadata(bundle);
     client.create_collection(request).await.unwrap();
-    for part in records[..6000].chunks(500) {
-        let point = |record: &Record| {
-            let payload = qdrant_client::Payload::try_from(serde_json::to_value(&record.payload).unwrap()).unwrap();
-            PointStruct::new(record.id.to_string(), record.vector.as_slice().to_vec(), payload)
-        };
-        let points = part.iter().map(point).collect::<Vec<_>>();
-        client.upsert_points(UpsertPointsBuilder::new(&collection.name, points).wait(true)).await.unwrap();
+    let catalog = place.catalog("", IndexParams::default());
+    for refused in [
+        catalog.open(&collection).await.map(drop).unwrap_err(),
+        catalog.open_existing(&collection.name, collection.owner).await.map(drop).unwrap_err(),
+        catalog.adopt(&collection.name, collection.owner).await.unwrap_err(),
+    ] {
+        assert!(matches!(refused, StoreError::Outdated { .. }), "{refused}");
     }
+    assert_eq!(catalog.list().await.unwrap(), [], "it may be another's");
+    catalog.remove(&collection.name).await.unwrap();
+    catalog.open(&collection).await.unwrap();
+}
 
-    let store = place.open(&collection).await.unwrap();
-    assert_eq!((store.count(None).await.unwrap(), store.captions().await.unwrap()), (6000, 0));
-    let words = Query { wanted: Wanted::Text("dog".into()), limit: 5, filter: Filter::default() };
-    assert_eq!(store.search(&words).await.unwrap(), []);
-    let store = place.open(&CollectionSpec { feature_dim: Some(24), ..collection.clone() }).await.unwrap();
-    for n in (0..600).chain(6000..6100) {
-        records[n].features = rows(n as u64, 4);
-        records[n].payload.caption = Some(format!("number{n}"));
+#[tokio::test]
+async fn index_settings_reach_the_server() {
+    let Some(server) = Running::start() else { return not_run("index settings on a server") };
+    let place = server.place(Some(KEY));
+    let collection = spec("settings", 8);
+    let client = qdrant_client::Qdrant::from_url(&place.url).api_key(KEY).skip_compatibility_check().build().unwrap();
+    let changed =
+        IndexParams { int8: true, on_disk: false, hnsw_m: 24, hnsw_ef_construct: 80, ..IndexParams::default() };
+    for index in [IndexParams::default(), changed, IndexParams::default()] {
+        place.catalog("", index).open(&collection).await.unwrap();
+        let config = client.collection_info(&collection.name).await.unwrap().result.unwrap().config.unwrap();
+        let graph = config.hnsw_config.unwrap();
+        assert_eq!(graph.m, Some(index.hnsw_m as u64));
+        assert_eq!(graph.ef_construct, Some(index.hnsw_ef_construct as u64));
+        let vectors = format!("{:?}", config.params.unwrap().vectors_config);
+        assert_eq!(vectors.contains("Scalar"), index.int8, "{vectors}");
+        assert!(vectors.contains(&format!("on_disk: Some({})", index.on_disk)), "{vectors}");
     }
-    store.upsert(&records[..600]).await.unwrap();
-    store.upsert(&records[6000..]).await.unwrap();
-    check_older(store.as_ref(), &records).await;
-    check_older(place.open(&collection).await.unwrap().as_ref(), &records).await;
 }
 
 #[tokio::test]
@@ -270,13 +276,15 @@ async fn an_address_without_a_server_is_named() {
         let url = format!("{scheme}://127.0.0.1:{}", free_port());
         let place = OnServer { url: url.clone(), api_key: Some("secret-9912".into()), prefix: String::new() };
         let refused = place.open(&spec("nobody", 8)).await.map(drop).unwrap_err();
-        assert!(matches!(refused, StoreError::Unreachable { .. }), "{refused}");
+        assert!(matches!(refused, StoreError::Unreachable { .. }) && refused.will_pass(), "{refused}");
         let text = refused.to_string();
         assert!(text.contains(&format!("cannot reach Qdrant at {url}")) && text.contains("refused"), "{text}");
         assert!(!text.contains("secret-9912"), "{text}");
     }
     let place = OnServer { url: "not a url".into(), api_key: None, prefix: String::new() };
-    assert!(place.open(&spec("nobody", 8)).await.is_err());
+    let choice = StoreChoice::Qdrant { url: place.url, api_key: None };
+    let refused = clipseek::store::catalog(&choice, "", IndexParams::default()).map(drop).unwrap_err();
+    assert!(!refused.will_pass(), "{refused}");
 }
 
 #[tokio::test]
