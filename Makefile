@@ -1,6 +1,6 @@
 # `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help packages build demo test lint test-models bench clean-demo
+.PHONY: help packages build demo test lint test-models soak bench clean-demo
 
 cargo_target := $(or $(CARGO_TARGET_DIR),target)
 release := $(cargo_target)/release
@@ -44,6 +44,10 @@ test-models: packages ## Tests of the training package, with PyTorch (several gi
 	@python3 -m venv $(cargo_target)/python-torch
 	@$(cargo_target)/python-torch/bin/python -m pip install -q --disable-pip-version-check pytest './models[families,compare]'
 	cd models && $(abspath $(cargo_target))/python-torch/bin/python -m pytest -q
+
+soak: build ## Long tests of what outlives a process: 20 000 operations, 300 kills, a million records (about two hours)
+	CLIPSEEK_MODEL_OPERATIONS=20000 CLIPSEEK_KILLS=300 CLIPSEEK_SCALE_MEDIA=100000 CLIPSEEK_SCALE_RECORDS=1000000 \
+	    cargo test --release --locked --test it -- --nocapture --test-threads 2 archive:: kill:: scale::
 
 bench: build ## The figures of the README, side by side on this machine
 	@CLIPSEEK=$(clipseek) tests/peers/bench.sh

@@ -60,6 +60,13 @@ enum Fault {
     Interrupted(u32),
 }
 
+impl Fault {
+    /// Every file is tried, whatever becomes of it.
+    fn fails_files_alone(&self) -> bool {
+        matches!(self, Self::Dies(_) | Self::DecoderPanics(_) | Self::Grows(_) | Self::Panics(_))
+    }
+}
+
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     // Few contents, so that the same one comes up again elsewhere.
     (0u8..4, 1usize..40, prop::bool::weighted(0.1)).prop_map(|(seed, length, damaged)| {
@@ -259,10 +266,24 @@ impl Player {
             self.disturbed(run, fault).await;
             self.model.check_disturbed(&self.world, &self.place.catalog()).await;
         }
+        // What was said of a file that failed is not said again.
+        let said = if fault.fails_files_alone() { Said::default() } else { run.said.clone() };
+        let run = &Run { said, ..run.clone() };
         let files = self.world.files();
         let totals = self.world.index(self.place.catalog(), files.clone(), run).await.unwrap();
         assert!(totals.fatal.is_none() && totals.left == 0, "{totals:?}");
         self.model.indexed(&self.world, run, &files);
+        self.again(run).await;
+    }
+
+    /// A run with nothing to do changes nothing.
+    async fn again(&self, run: &Run) {
+        let Place::Doubled(doubled) = &self.place else { return };
+        doubled.disarm();
+        let sound: Vec<_> =
+            self.world.files().into_iter().filter(|path| std::fs::read(path).unwrap()[0] != DAMAGED).collect();
+        let totals = self.world.index(self.place.catalog(), sound.clone(), run).await.unwrap();
+        assert_eq!((totals.unchanged, doubled.calls()), (sound.len() as u64, 0), "{totals:?}");
     }
 
     async fn disturbed(&mut self, run: &Run, fault: &Fault) {

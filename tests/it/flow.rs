@@ -36,7 +36,7 @@ fn every_codec_of_the_footage_is_indexed_and_found() {
     let world = World::new();
     let report = world.json(&["index", text(&footage("")), "--json"]);
     assert_eq!(report["failed"], serde_json::json!([]), "{report}");
-    assert_eq!(report["damaged"], serde_json::json!([]), "{report}");
+    assert_eq!(report["with_problems"], serde_json::json!([]), "{report}");
     let clips = timeline()["clips"].as_array().unwrap().clone();
     assert_eq!(report["indexed"].as_u64().unwrap(), clips.len() as u64 + 1, "the clips and the tape");
     let mut right = 0;

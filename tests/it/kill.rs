@@ -70,7 +70,29 @@ struct Player<'a> {
     kills: u32,
 }
 
-impl Player<'_> {
+/// The shipped model in a folder of its own, which removing does not need.
+const MODEL: &str = "model";
+
+impl<'a> Player<'a> {
+    fn new(settings: &'a Settings) -> Self {
+        let world = World::new();
+        std::fs::create_dir(world.dir.path().join("videos")).unwrap();
+        let model = world.dir.path().join(MODEL);
+        std::fs::create_dir(&model).unwrap();
+        let shapes = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/shapes");
+        for entry in std::fs::read_dir(shapes).unwrap().map(Result::unwrap) {
+            std::os::unix::fs::symlink(entry.path(), model.join(entry.file_name())).unwrap();
+        }
+        Self { world, settings, kills: 0 }
+    }
+
+    /// All paths that are known.
+    fn listed(&self) -> Vec<String> {
+        let output = self.command(&["media", "list", "--json"]).output().unwrap();
+        let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        listed["media"].as_array().unwrap().iter().map(|row| row["path"].as_str().unwrap().to_owned()).collect()
+    }
+
     fn path(&self, number: usize) -> PathBuf {
         // The clip decides what it is; the name need not fit.
         self.world.dir.path().join("videos").join(format!("{number}.video.mp4"))
@@ -80,6 +102,7 @@ impl Player<'_> {
         let mut command = self.world.command(arguments);
         command.envs(self.settings.environment.iter().map(|(key, value)| (key, value)));
         command.env("CLIPSEEK__INDEX__CHECKPOINT_SECS", "0.05");
+        command.env("CLIPSEEK__MODEL__NAME", self.world.dir.path().join(MODEL));
         command
     }
 
@@ -113,12 +136,34 @@ impl Player<'_> {
             }
             Op::RemovePath(path, moment) => {
                 let path = self.path(*path);
-                self.killed(&["media", "remove", text(&path)], *moment);
+                let before = self.listed();
+                self.without_model(|player| player.killed(&["media", "remove", text(&path)], *moment));
+                let (after, path) = (self.listed(), text(&path));
+                if let Some(gone) = before.iter().find(|known| *known != path && !after.contains(known)) {
+                    return Err(format!("{gone} was removed with {path}"));
+                }
+                if self.outlived(*moment) && after.iter().any(|known| known == path) {
+                    return Err(format!("{path} was not removed"));
+                }
             }
-            Op::RemoveMissing(moment) => self.killed(&["media", "remove", "--missing"], *moment),
+            Op::RemoveMissing(moment) => {
+                self.without_model(|player| player.killed(&["media", "remove", "--missing"], *moment));
+            }
             Op::Repair(moment) => self.killed(&["verify", "--repair"], *moment),
         }
         self.check_disturbed()
+    }
+
+    fn without_model(&mut self, act: impl FnOnce(&mut Self)) {
+        let (here, away) = (self.world.dir.path().join(MODEL), self.world.dir.path().join("model away"));
+        std::fs::rename(&here, &away).unwrap();
+        act(self);
+        std::fs::rename(&away, &here).unwrap();
+    }
+
+    /// So late that the command was surely done.
+    fn outlived(&self, moment: Moment) -> bool {
+        matches!(moment, Moment::Step(50..))
     }
 
     /// Whatever happened: nothing differs but what the next run settles.
@@ -204,8 +249,7 @@ pub(crate) fn kill(name: &'static str, kills: usize, settings: &dyn Fn(usize) ->
     let result = TestRunner::new(config).run(&ops, |ops| {
         number.set(number.get() + 1);
         let settings = settings(number.get());
-        let mut player = Player { world: World::new(), settings: &settings, kills: 0 };
-        std::fs::create_dir(player.world.dir.path().join("videos")).unwrap();
+        let mut player = Player::new(&settings);
         player.play(&Op::Put { path: 0, clip: 0 }).map_err(TestCaseError::fail)?;
         for op in &ops {
             player.play(op).map_err(TestCaseError::fail)?;

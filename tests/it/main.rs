@@ -14,6 +14,7 @@ mod gpu;
 mod hub;
 mod kill;
 mod media;
+mod scale;
 mod second_look;
 mod store;
 mod state;

@@ -25,10 +25,12 @@ struct Calls {
     left: Option<u32>,
     fault: Option<StoreFault>,
     dead: bool,
+    all: u32,
 }
 
 impl Calls {
     fn next(&mut self) -> Result<(), StoreError> {
+        self.all += 1;
         let away = || StoreError::Unreachable { url: "nowhere".into(), problem: "on purpose".into() };
         if self.dead {
             return Err(away());
@@ -89,7 +91,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl FaultyCatalog {
     /// The call after so many fails.
     pub(crate) fn arm(&self, after: u32, fault: StoreFault) {
-        *lock(&self.0.calls) = Calls { left: Some(after), fault: Some(fault), dead: false };
+        *lock(&self.0.calls) = Calls { left: Some(after), fault: Some(fault), ..Calls::default() };
+    }
+
+    /// How many calls changed or confirmed something since the last time that a fault was armed or disarmed.
+    pub(crate) fn calls(&self) -> u32 {
+        lock(&self.0.calls).all
     }
 
     pub(crate) fn disarm(&self) {

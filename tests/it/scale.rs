@@ -1,0 +1,205 @@
+//! Large ledgers and stores, written by a generator: what a run with nothing to do and a check cost.
+//!
+//! `CLIPSEEK_SCALE_MEDIA` and `CLIPSEEK_SCALE_RECORDS` say how large; `make soak` asks for 100 000 and a million. Times are
+//! printed, not asserted.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clipseek::embed::Embedding;
+use clipseek::embed::bundle::Outline;
+use clipseek::ledger::Ledger;
+use clipseek::source::{MediaId, Stat};
+use clipseek::store::{CollectionSpec, IndexParams, Payload, Record, StoreChoice, Tally, catalog};
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::support::{World, text};
+
+/// The plan of a run without flags with the shipped model.
+const PLAN: &str = "v1 w2 s1 f8 auto";
+const FILES: usize = 1000;
+
+fn size(name: &str, standard: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(standard)
+}
+
+fn shapes() -> Outline {
+    Outline::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/shapes")).unwrap()
+}
+
+async fn ledger(world: &World) -> Connection {
+    std::fs::create_dir_all(world.data()).unwrap();
+    let path = world.data().join("ledger.sqlite");
+    let ledger = Ledger::open(&path).await.unwrap();
+    ledger.add_collection(&shapes().collection(), "shapes").await.unwrap();
+    drop(ledger);
+    Connection::open(path).unwrap()
+}
+
+/// A finished medium as `index` leaves it.
+fn put(db: &Connection, path: &Path, stat: Stat, media: MediaId, tally: Tally) {
+    let collection = shapes().collection();
+    db.prepare_cached("INSERT INTO media (media_id, tags) VALUES (?, '[]')").unwrap().execute([media.0]).unwrap();
+    db.prepare_cached(
+        "INSERT INTO progress (media_id, collection, plan, state, windows, ids) VALUES (?, ?, ?, 'done', ?, ?)",
+    )
+    .unwrap()
+    .execute(params![media.0, collection, PLAN, tally.windows, tally.ids.to_be_bytes()])
+    .unwrap();
+    db.prepare_cached(
+        "INSERT INTO files (path, collection, size, modified_ns, state, media_id) VALUES (?, ?, ?, ?, 'indexed', ?)",
+    )
+    .unwrap()
+    .execute(params![text(path).as_bytes(), collection, stat.size, stat.modified_ns, media.0])
+    .unwrap();
+}
+
+fn elsewhere(db: &mut Connection, media: usize) {
+    let transaction = db.transaction().unwrap();
+    for number in 0..media {
+        let path = PathBuf::from(format!("/archive/{:03}/{number:07}.mp4", number % 1000));
+        let stat = Stat { size: 1_000_000, modified_ns: 1 };
+        put(&transaction, &path, stat, MediaId(Uuid::from_u128(1 << 100 | number as u128)), Tally::default());
+    }
+    transaction.commit().unwrap();
+}
+
+/// Waits for a process and watches its memory.
+fn watched(mut child: Child) -> (Duration, u64) {
+    let (started, mut peak) = (Instant::now(), 0);
+    loop {
+        if let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", child.id()))
+            && let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))
+        {
+            peak = peak.max(line.trim().trim_end_matches(" kB").trim().parse().unwrap_or(0));
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{status}");
+            return (started.elapsed(), peak >> 10);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test]
+async fn a_run_with_nothing_to_do_costs_a_look_at_each_file() {
+    let world = World::new();
+    let videos = world.dir.path().join("videos");
+    std::fs::create_dir(&videos).unwrap();
+    let mut db = ledger(&world).await;
+    let transaction = db.transaction().unwrap();
+    for number in 0..FILES {
+        let path = videos.join(format!("{number:04}.mp4"));
+        std::fs::write(&path, number.to_string()).unwrap();
+        put(&transaction, &path, Stat::of(&path).unwrap(), MediaId(Uuid::from_u128(number as u128)), Tally::default());
+    }
+    transaction.commit().unwrap();
+    let run = |what: &str| {
+        let mut best = Duration::MAX;
+        for _ in 0..3 {
+            let started = Instant::now();
+            let report = world.json(&["index", text(&videos), "--json"]);
+            best = best.min(started.elapsed());
+            assert_eq!(report["unchanged"], FILES, "{report}");
+        }
+        println!("{what}: {:.3} ms a file, {best:?} in all", best.as_secs_f64() * 1000.0 / FILES as f64);
+    };
+    run("1000 unchanged files, nothing else known");
+    let media = size("CLIPSEEK_SCALE_MEDIA", 2000);
+    elsewhere(&mut db, media);
+    run(&format!("1000 unchanged files, {media} media known"));
+    drop(db);
+
+    let trace = world.dir.path().join("trace");
+    let strace = Command::new("strace").args(["-f", "-o", text(&trace)]).arg(super::support::EXE);
+    match { strace }.arg("--data").arg(world.data()).args(["index", text(&videos), "-q"]).stdout(Stdio::null()).status() {
+        Ok(status) if status.success() => {
+            let trace = std::fs::read_to_string(trace).unwrap();
+            let count = |call: &str| trace.lines().filter(|line| line.contains(&format!(" {call}("))).count();
+            println!("of which {} openat, {} fsync, {} fdatasync", count("openat"), count("fsync"), count("fdatasync"));
+            for name in ["onnxruntime", "tokenizer.json", ".onnx", "/store/"] {
+                assert!(!trace.contains(name), "{name} was opened");
+            }
+            assert_eq!(count("fsync") + count("fdatasync"), 0);
+        }
+        _ => println!("strace: NOT RUN (it is not installed)"),
+    }
+    assert!(!world.data().join("store").exists());
+}
+
+#[cfg(feature = "edge")]
+#[tokio::test]
+async fn a_check_reads_each_record_once_in_bounded_memory() {
+    const WINDOWS: usize = 10;
+    let records = size("CLIPSEEK_SCALE_RECORDS", 20_000);
+    let world = World::new();
+    let bundle = shapes();
+    let mut db = ledger(&world).await;
+    let owner: Uuid = db.query_row("SELECT owner FROM ledger", [], |row| row.get(0)).unwrap();
+    let spec = CollectionSpec {
+        name: bundle.collection(),
+        dim: bundle.dim(),
+        bundle: bundle.hash().to_owned(),
+        owner,
+        feature_dim: None,
+    };
+    let choice = StoreChoice::Edge { dir: world.data().join("store") };
+    let store = catalog(&choice, "", IndexParams::default()).unwrap().open(&spec).await.unwrap();
+    let transaction = db.transaction().unwrap();
+    for first in (0..records / WINDOWS).step_by(1000) {
+        let mut batch = Vec::new();
+        for number in first..(first + 1000).min(records / WINDOWS) {
+            let media_id = MediaId(Uuid::from_u128(number as u128 + 1));
+            let mut tally = Tally::default();
+            for window in 0..WINDOWS as u64 {
+                let record = record(&bundle, media_id, window);
+                tally.add(record.id);
+                batch.push(record);
+            }
+            let path = PathBuf::from(format!("/archive/{number:07}.mp4"));
+            put(&transaction, &path, Stat { size: 1, modified_ns: 1 }, media_id, tally);
+        }
+        store.upsert(&batch).await.unwrap();
+    }
+    transaction.commit().unwrap();
+    store.flush().await.unwrap();
+    drop((store, db));
+    let child = world.command(&["verify", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let (took, peak) = watched_with_output(child);
+    println!("verify: {records} records of {} media in {took:.1?}, {peak} MiB at the most", records / WINDOWS);
+}
+
+fn record(bundle: &Outline, media_id: MediaId, window: u64) -> Record {
+    let seed = media_id.0.as_u128() as u64 * 31 + window;
+    let vector = (0..bundle.dim() as u64).map(|n| ((seed * 7919 + n * 104_729) % 1009) as f32 - 504.0).collect();
+    let payload = Payload {
+        media_id,
+        source: None,
+        label: None,
+        tags: Vec::new(),
+        start: Duration::from_secs(window),
+        end: Duration::from_secs(window + 2),
+        wall_ms: None,
+        minute_of_day: None,
+        caption: None,
+        plan: PLAN.to_owned(),
+        complete: None,
+    };
+    Record::new(bundle.hash(), Embedding::new(vector).unwrap(), payload, Vec::new())
+}
+
+/// The list of missing files is long: it has to be read while it is written.
+fn watched_with_output(mut child: Child) -> (Duration, u64) {
+    let mut out = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut out, &mut text).unwrap();
+        text
+    });
+    let figures = watched(child);
+    let verified: serde_json::Value = serde_json::from_str(&reader.join().unwrap()).unwrap();
+    assert_eq!((&verified["differences"], &verified["unknown"]), (&serde_json::json!([]), &serde_json::json!(0)));
+    figures
+}
