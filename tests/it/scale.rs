@@ -113,8 +113,9 @@ async fn a_run_with_nothing_to_do_costs_a_look_at_each_file() {
     drop(db);
 
     let trace = world.dir.path().join("trace");
-    let strace = Command::new("strace").args(["-f", "-o", text(&trace)]).arg(super::support::EXE);
-    match { strace }.arg("--data").arg(world.data()).args(["index", text(&videos), "-q"]).stdout(Stdio::null()).status() {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", text(&trace), super::support::EXE, "--data"]).arg(world.data());
+    match strace.args(["index", text(&videos), "-q"]).stdout(Stdio::null()).status() {
         Ok(status) if status.success() => {
             let trace = std::fs::read_to_string(trace).unwrap();
             let count = |call: &str| trace.lines().filter(|line| line.contains(&format!(" {call}("))).count();
@@ -127,6 +128,9 @@ async fn a_run_with_nothing_to_do_costs_a_look_at_each_file() {
         _ => println!("strace: NOT RUN (it is not installed)"),
     }
     assert!(!world.data().join("store").exists());
+    let started = Instant::now();
+    world.ok(&["media", "remove", text(&videos.join("0000.mp4"))]);
+    println!("removing one of them: {:?}", started.elapsed());
 }
 
 #[cfg(feature = "edge")]

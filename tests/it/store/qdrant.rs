@@ -14,6 +14,7 @@ use clipseek::store::StoreChoice;
 use tempfile::TempDir;
 
 use super::*;
+use crate::kill;
 use crate::support::{World, footage, text};
 
 const KEY: &str = "key-of-the-test-7f3a";
@@ -318,4 +319,56 @@ async fn a_restart_in_the_middle_loses_nothing() {
     server.start_again();
     server.wait_until_up();
     assert_eq!(store.count(None).await.unwrap(), 3000, "usable again");
+}
+
+fn on(server: &Running, namespace: &str) -> Vec<(String, String)> {
+    let setting = |key: &str, value: String| (format!("CLIPSEEK__STORE__{key}"), value);
+    vec![
+        setting("KIND", "qdrant".into()),
+        setting("URL", format!("http://127.0.0.1:{}", server.grpc)),
+        setting("API_KEY", KEY.into()),
+        setting("NAMESPACE", namespace.into()),
+    ]
+}
+
+#[test]
+fn killed_at_any_moment_the_next_run_puts_the_server_in_order() {
+    let Some(server) = Running::start() else { return not_run("kills with records on a server") };
+    kill::kill("proptest-regressions/kill-server.txt", kill::kills(30) / 2, &|world| kill::Settings {
+        environment: on(&server, &format!("world{world}-")),
+    });
+}
+
+#[test]
+fn a_collection_of_another_data_folder_is_refused_until_it_is_taken_over() {
+    let Some(server) = Running::start() else { return not_run("two data folders on a server") };
+    let (one, other) = (World::new(), World::new());
+    let clip = text(&footage("h264.mp4")).to_owned();
+    let run = |world: &World, namespace: &str, arguments: &[&str]| {
+        let output = world.command(arguments).envs(on(&server, namespace)).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let index = ["index", clip.as_str(), "--json"];
+    assert_eq!(run(&one, "", &index).0, Some(0));
+    let (code, _, said) = run(&other, "", &index);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("belongs to another data folder") && said.contains("store.namespace"), "{said}");
+    assert_eq!(run(&other, "other-", &index).0, Some(0), "the remedy");
+    assert_eq!(run(&one, "", &["verify"]).0, Some(0), "nobody's concern");
+
+    // The first one's ledger is lost.
+    std::fs::remove_dir_all(one.data()).unwrap();
+    assert_eq!(run(&one, "", &index).0, Some(2));
+    let (code, said, _) = run(&one, "", &["verify", "--repair", "--json"]);
+    let verified: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &verified["differences"][0]["kind"]), (Some(2), &"other_owner".into()), "nobody was asked");
+    let (code, said, _) = run(&one, "", &["verify", "--repair", "--yes", "--json"]);
+    let verified: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &verified["differences"][0]["repaired"]), (Some(0), &true.into()));
+    assert!(verified["unknown"].as_u64().unwrap() > 0);
+    let (code, said, _) = run(&one, "", &index);
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &report["known"], &report["indexed"]), (Some(0), &1.into(), &0.into()), "taken up");
+    assert_eq!(run(&one, "", &["verify"]).0, Some(0));
 }
