@@ -28,7 +28,7 @@ pub use item::{Priority, WorkItem};
 use crate::archive::Archive;
 use crate::decode::{Decoder, Probe, Problem, Sampling};
 use crate::embed::bundle::Outline;
-use crate::ledger::{Began, Owned, Said};
+use crate::ledger::{Began, Owned};
 use crate::source::{self, MediaId, Stat};
 use crate::store::VectorStore;
 
@@ -136,7 +136,7 @@ impl Ingest {
         if let Some((media, before)) = self.archive.ledger.unchanged(&item.path, stat, &collection, &plan).await? {
             let said = item.said.clone().or(before.clone());
             if said != before {
-                self.archive.ledger.say(media, said, before).await?;
+                self.archive.ledger.say(media, said).await?;
                 self.archive.settle().await?;
             }
             return Ok(Report::Unchanged);
@@ -168,7 +168,7 @@ impl Ingest {
                     return Ok(Report::Known);
                 }
                 Began::Writing { progress, row, is_new } => {
-                    if is_new && self.take_up(item, stat, &content, &row.said).await? {
+                    if is_new && self.take_up(item, stat, &content).await? {
                         return Ok(Report::Known);
                     }
                     break (progress, row);
@@ -183,17 +183,10 @@ impl Ingest {
     }
 
     /// Whether the store held all of it already, from a ledger that was lost.
-    async fn take_up(
-        &self,
-        item: &WorkItem,
-        stat: Stat,
-        content: &Owned,
-        said: &Said,
-    ) -> Result<bool, IngestError> {
+    async fn take_up(&self, item: &WorkItem, stat: Stat, content: &Owned) -> Result<bool, IngestError> {
         let store = self.store.get().await?;
         let Some((done, of_records)) = self.archive.take_up(store.as_ref(), content).await? else { return Ok(false) };
-        let said = said.clone().or(of_records.clone());
-        self.archive.ledger.say(content.media_id, said, of_records).await?;
+        self.archive.ledger.say_as_records(content.clone(), of_records).await?;
         self.archive.ledger.finish(&item.path, stat, content.clone(), done).await?;
         Ok(true)
     }

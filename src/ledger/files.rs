@@ -282,10 +282,27 @@ impl Ledger {
         .await
     }
 
-    /// Says something of a known medium, whose records say `of_records`: where that differs it becomes a debt
-    /// ([`Ledger::to_annotate`]).
-    pub async fn say(&self, media: MediaId, said: Said, of_records: Said) -> Result<()> {
-        self.write(move |db| put_said(db, media, &of_records, &said)).await
+    /// Says something new of a known medium, which its records do not say yet ([`Ledger::to_annotate`]).
+    pub async fn say(&self, media: MediaId, said: Said) -> Result<()> {
+        self.write(move |db| put_said(db, media, &said, false)).await
+    }
+
+    /// The store holds records of a content, from a ledger that was lost, which say `of_records`: that counts where this
+    /// ledger knows nothing better.
+    pub async fn say_as_records(&self, content: Owned, of_records: Said) -> Result<()> {
+        self.write(move |db| {
+            let Owned { media_id: media, collection, .. } = content;
+            let known = read_media(db, media)?.unwrap_or_default().said;
+            let said = known.clone().or(of_records.clone());
+            let others: bool = db.query_row(
+                "SELECT EXISTS (SELECT 1 FROM progress WHERE media_id = ? AND collection <> ?)",
+                params![media.0, collection],
+                |row| row.get(0),
+            )?;
+            // Records in other collections say what this ledger knew.
+            put_said(db, media, &said, said == of_records && (said == known || !others))
+        })
+        .await
     }
 
     /// Media whose records do not have their label and tags yet, with the collections that hold them.
@@ -375,7 +392,7 @@ fn describe(db: &Connection, media: MediaId, file: Option<&FileRow>, said: Said)
     match known {
         Some(row) => {
             if row.said != said {
-                put_said(db, media, &row.said, &said)?;
+                put_said(db, media, &said, false)?;
             }
             Ok(MediaRow { said, ..row })
         }
@@ -389,10 +406,10 @@ fn describe(db: &Connection, media: MediaId, file: Option<&FileRow>, said: Said)
     }
 }
 
-fn put_said(db: &Connection, media: MediaId, of_records: &Said, said: &Said) -> rusqlite::Result<()> {
+fn put_said(db: &Connection, media: MediaId, said: &Said, records_say_so: bool) -> rusqlite::Result<()> {
     db.execute(
         "UPDATE media SET label = ?, tags = ?, annotated = min(annotated, ?) WHERE media_id = ?",
-        params![said.label, to_json(&said.tags)?, of_records == said, media.0],
+        params![said.label, to_json(&said.tags)?, records_say_so, media.0],
     )
     .map(drop)
 }

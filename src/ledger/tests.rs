@@ -183,7 +183,7 @@ async fn what_was_said_survives_failures_and_changed_contents() {
 async fn new_words_are_a_debt_until_the_records_have_them() {
     let book = Book::open().await;
     book.index(A, content(1)).await;
-    book.ledger.say(media(1), said("garage"), Said::default()).await.unwrap();
+    book.ledger.say(media(1), said("garage")).await.unwrap();
     assert_eq!(book.ledger.to_annotate().await.unwrap(), [(media(1), said("garage"), vec!["c".to_owned()])]);
     book.ledger.annotated(media(1), Said::default()).await.unwrap();
     assert_eq!(book.ledger.to_annotate().await.unwrap().len(), 1, "other words than those were brought there");

@@ -36,6 +36,8 @@ pub struct Windows<T> {
     span: Span,
     /// At most this many items in a window; more are thinned evenly.
     max_items: usize,
+    /// Number of the first window wanted.
+    first: u64,
     /// Number of the next window on the grid.
     next: u64,
     /// End of the last full window given out.
@@ -56,6 +58,7 @@ impl<T: Clone> Windows<T> {
         let mut windows = Self {
             span,
             max_items: max_items.max(1),
+            first,
             next: first,
             covered: Duration::ZERO,
             start: Duration::ZERO,
@@ -78,8 +81,9 @@ impl<T: Clone> Windows<T> {
     }
 
     /// Number of the last full window that can be given out again without items before its start: where to resume.
+    /// Never before the first window wanted: those before it have been counted.
     pub fn resume_at(&self) -> u64 {
-        self.next.saturating_sub(1)
+        self.next.saturating_sub(1).max(self.first)
     }
 
     /// Start of the window at which a run resumes.
@@ -234,6 +238,16 @@ mod tests {
             assert!(windows.push(ms(time), time).is_empty());
         }
         assert_eq!(windows.finish(ms(5)), [Window { start: ms(0), end: ms(5), items: vec![0, 2, 4] }]);
+    }
+
+    #[test]
+    fn a_run_that_gives_nothing_resumes_where_it_began() {
+        let mut windows = Windows::<u64>::new(sliding(4000, 2000), 9, 3);
+        assert_eq!((windows.resume_at(), windows.resume_from()), (3, ms(6000)));
+        windows.push(ms(6000), 0);
+        assert_eq!(windows.resume_at(), 3);
+        assert_eq!(windows.push(ms(10_000), 0).len(), 1);
+        assert_eq!(windows.resume_at(), 3, "the window that was given last");
     }
 
     #[test]

@@ -325,6 +325,7 @@ impl Player {
                 let folder = world.dir.path().join("thumbs").join(world.spec(run.bundle).name);
                 let aside = world.dir.path().join("aside");
                 let moved = std::fs::rename(&folder, &aside).is_ok();
+                std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
                 std::fs::write(&folder, "in the way").unwrap();
                 let _ = world.index(catalog, files, &run).await;
                 std::fs::remove_file(&folder).unwrap();

@@ -71,7 +71,8 @@ fn watched(mut child: Child) -> (Duration, u64) {
     let (started, mut peak) = (Instant::now(), 0);
     loop {
         if let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", child.id()))
-            && let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))
+            // What the process itself holds: the pages of mapped files are the system's to give and take.
+            && let Some(line) = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))
         {
             peak = peak.max(line.trim().trim_end_matches(" kB").trim().parse().unwrap_or(0));
         }

@@ -58,7 +58,7 @@ impl Decoder for BytesDecoder {
                 Mishap::Grows(frame) if frame == at => items.push(Item::Grow(request.path.clone())),
                 _ => {}
             }
-            if bytes[0] == DAMAGED && number > bytes.len() / 2 {
+            if bytes[0] == DAMAGED && number >= bytes.len() / 2 {
                 items.push(Item::Error("damaged".into()));
                 break;
             }
