@@ -84,7 +84,7 @@ impl Archive {
         Alone { _turn: self.turn(media).lock_owned().await }
     }
 
-    /// `None` where somebody does, who settles what is left to do when they are done.
+    /// `None` where somebody does: what is left to do is settled after them, at the end of the run at the latest.
     fn try_alone(&self, media: MediaId) -> Option<Alone> {
         self.turn(media).try_lock_owned().ok().map(|turn| Alone { _turn: turn })
     }
@@ -181,7 +181,11 @@ impl Archive {
 
     /// What a store holds of a content that the ledger does not know, such as after the ledger was lost: all of its
     /// records under this plan, where they are complete, and what is said of it there. Records of other plans leave.
-    pub async fn take_up(&self, store: &dyn VectorStore, content: &Owned) -> Result<Option<(Progress, Said)>, ArchiveError> {
+    pub async fn take_up(
+        &self,
+        store: &dyn VectorStore,
+        content: &Owned,
+    ) -> Result<Option<(Progress, Said)>, ArchiveError> {
         let mut plans: BTreeMap<String, (Tally, Option<Tally>)> = BTreeMap::new();
         let of_medium = Selection::medium(content.media_id);
         let (mut after, mut any) = (None, None);

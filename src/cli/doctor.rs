@@ -131,9 +131,7 @@ async fn store(app: &App, bundle: &Outline) -> anyhow::Result<String> {
     let Some(archive) = app.existing_archive().await? else { return Ok("nothing indexed yet".to_owned()) };
     let collections = archive.catalog().list().await?;
     match archive.existing(&bundle.collection()).await? {
-        Some(store) => {
-            Ok(format!("{}: {}", bundle.collection(), text::count(store.count(None).await?, "window")))
-        }
+        Some(store) => Ok(format!("{}: {}", bundle.collection(), text::count(store.count(None).await?, "window"))),
         None => Ok(format!("{}, none of this model", text::count(collections.len() as u64, "collection"))),
     }
 }

@@ -127,9 +127,7 @@ impl Listed {
                 format!("{} ({} tries)", failure.reason, self.file.tries)
             }
             (Some(failure), _) => failure.reason.clone(),
-            (None, Some(progress)) => {
-                progress.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-            }
+            (None, Some(progress)) => progress.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             (None, None) => String::new(),
         }
     }

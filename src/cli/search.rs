@@ -14,13 +14,13 @@ use uuid::Uuid;
 
 use super::app::App;
 use super::{End, text};
+use crate::archive::Archive;
 use crate::decode::Frame;
 use crate::decode::pixels::{Orientation, Picture, Shrinker};
 use crate::embed::Embedding;
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
 use crate::embed::model::{RerankModel, TextModel, VideoModel};
-use crate::archive::Archive;
 use crate::ledger::{Ledger, Owned};
 use crate::search::moments::Moment;
 use crate::search::rerank::rerank;

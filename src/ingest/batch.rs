@@ -89,6 +89,12 @@ pub async fn run(ingest: &Arc<Ingest>, mut items: Vec<WorkItem>, jobs: usize, st
         totals.fatal.get_or_insert(error);
         halt.cancel();
     }
+    // What one medium could not settle because another was at it.
+    if totals.fatal.is_none()
+        && let Err(error) = ingest.archive.settle().await
+    {
+        totals.fatal = Some(error.into());
+    }
     totals.left += queue.count() as u64;
     totals.failed.sort_by(|a, b| a.0.cmp(&b.0));
     totals.with_problems.sort_by(|a, b| a.0.cmp(&b.0));
@@ -101,8 +107,7 @@ async fn guarded(ingest: &Arc<Ingest>, item: &WorkItem, stop: &CancellationToken
         let (ingest, item, stop) = (Arc::clone(ingest), item.clone(), stop.clone());
         async move { ingest.item(&item, &stop).await }
     });
-    work.await
-        .unwrap_or_else(|panic| Err(IngestError::file(FailureKind::Internal, format!("internal error: {panic}"))))
+    work.await.unwrap_or_else(|panic| Err(IngestError::file(FailureKind::Internal, format!("internal error: {panic}"))))
 }
 
 /// Remembers why a file failed, and lets go of what was written of it.

@@ -185,7 +185,8 @@ where
                 vectors.extend(one);
             }
             Err(error @ EmbedError::NoDirection { .. }) => {
-                problems.push(Problem::new(ProblemKind::NoDirection, error.to_string()).between(window.start, window.end));
+                problems
+                    .push(Problem::new(ProblemKind::NoDirection, error.to_string()).between(window.start, window.end));
             }
             Err(error) => return Err(IngestError::refused(&error)),
         }

@@ -99,7 +99,8 @@ impl<'a> Medium<'a> {
         let spacing = ingest.options.thumbnail_spacing;
         let spacing = item.plan.stride().map_or(spacing, |stride| stride.max(spacing));
         let key = thumbs::Key::of(content);
-        let pictures = ingest.archive.thumbs.writer(&key, embedder.from(), spacing).map_err(|error| disk(ingest, error))?;
+        let pictures =
+            ingest.archive.thumbs.writer(&key, embedder.from(), spacing).map_err(|error| disk(ingest, error))?;
         Ok(Self {
             ingest,
             item,

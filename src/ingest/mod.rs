@@ -113,7 +113,9 @@ pub enum Report {
     Known,
     Indexed(Indexed),
     /// Stopped on request; the next run goes on from here.
-    Interrupted { at: Duration },
+    Interrupted {
+        at: Duration,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -208,8 +210,6 @@ impl Ingest {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }

@@ -131,10 +131,9 @@ impl Ledger {
                  WHERE f.path = ? AND f.collection = ? AND f.state = 'indexed' AND f.size = ? AND f.modified_ns = ?
                  AND p.plan = ? AND p.state = 'done'",
             )?
-            .query_row(
-                params![path.as_os_str().as_bytes(), collection, stat.size, stat.modified_ns, plan],
-                |row| Ok((MediaId(row.get(0)?), Said { label: row.get(1)?, tags: from_json(row, 2)? })),
-            )
+            .query_row(params![path.as_os_str().as_bytes(), collection, stat.size, stat.modified_ns, plan], |row| {
+                Ok((MediaId(row.get(0)?), Said { label: row.get(1)?, tags: from_json(row, 2)? }))
+            })
             .optional()
         })
         .await
@@ -424,11 +423,7 @@ fn put_indexed(db: &Connection, path: &Path, stat: Stat, media: MediaId, collect
 }
 
 /// What a path stood for before it stood for `media`, and what was to take its place.
-fn release_replaced(
-    db: &Connection,
-    before: Option<&FileRow>,
-    media: MediaId,
-) -> rusqlite::Result<()> {
+fn release_replaced(db: &Connection, before: Option<&FileRow>, media: MediaId) -> rusqlite::Result<()> {
     let Some(file) = before else { return Ok(()) };
     for replaced in file.media_id.into_iter().chain(file.next_media_id).filter(|replaced| *replaced != media) {
         release(db, replaced, &file.collection)?;

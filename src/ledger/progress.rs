@@ -34,13 +34,7 @@ impl Ledger {
     }
 
     /// Part of a medium is in the store: the records that `tally` counts, of windows before `resume_at`.
-    pub async fn checkpoint(
-        &self,
-        content: Owned,
-        resume_at: u64,
-        tally: Tally,
-        problems: Vec<Problem>,
-    ) -> Result<()> {
+    pub async fn checkpoint(&self, content: Owned, resume_at: u64, tally: Tally, problems: Vec<Problem>) -> Result<()> {
         self.write(move |db| {
             db.execute(
                 "UPDATE progress SET resume_at = ?, windows = ?, ids = ?, problems = ?
@@ -193,12 +187,7 @@ pub(super) enum Retire<'a> {
     Except(&'a str),
 }
 
-pub(super) fn retire(
-    db: &Connection,
-    media: MediaId,
-    collection: &str,
-    which: &Retire<'_>,
-) -> rusqlite::Result<()> {
+pub(super) fn retire(db: &Connection, media: MediaId, collection: &str, which: &Retire<'_>) -> rusqlite::Result<()> {
     let (state, except) = match which {
         Retire::All => (None, None),
         Retire::Writing => (Some("writing"), None),

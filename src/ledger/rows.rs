@@ -59,10 +59,7 @@ pub struct Said {
 impl Said {
     /// What is said now; where nothing is, what was said before.
     pub fn or(self, before: Said) -> Said {
-        Said {
-            label: self.label.or(before.label),
-            tags: if self.tags.is_empty() { before.tags } else { self.tags },
-        }
+        Said { label: self.label.or(before.label), tags: if self.tags.is_empty() { before.tags } else { self.tags } }
     }
 }
 
@@ -127,10 +124,9 @@ pub(super) const FILE: &str =
 pub(super) fn file(row: &Row<'_>) -> rusqlite::Result<FileRow> {
     let kind: Option<String> = row.get(7)?;
     let failure = match kind {
-        Some(kind) => Some(Failure {
-            kind: from_word(&kind, 7)?,
-            reason: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
-        }),
+        Some(kind) => {
+            Some(Failure { kind: from_word(&kind, 7)?, reason: row.get::<_, Option<String>>(8)?.unwrap_or_default() })
+        }
         None => None,
     };
     Ok(FileRow {

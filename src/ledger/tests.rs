@@ -29,7 +29,9 @@ fn done(windows: u64) -> Progress {
         resume_at: 0,
         tally: Tally { windows, ids: 5 },
         last_picture: Some(Duration::from_secs(3)),
-        problems: vec![Problem::new(ProblemKind::CutShort, "7 bytes are missing").between(Duration::ZERO, Duration::from_secs(1))],
+        problems: vec![
+            Problem::new(ProblemKind::CutShort, "7 bytes are missing").between(Duration::ZERO, Duration::from_secs(1)),
+        ],
     }
 }
 

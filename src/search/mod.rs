@@ -79,9 +79,7 @@ pub async fn search(
 ) -> Result<Vec<Moment>, SearchError> {
     let mut moments = Vec::new();
     for candidates in candidate_counts(limit) {
-        let find = async |wanted: Wanted| {
-            shelf.find(Query { wanted, limit: candidates, filter: filter.clone() }).await
-        };
+        let find = async |wanted: Wanted| shelf.find(Query { wanted, limit: candidates, filter: filter.clone() }).await;
         let hits: Vec<Hit> = find(wanted.clone()).await?;
         moments = match wanted {
             Wanted::Vector(_) => moments::merge(&hits, &[Heights::above_median(&hits)], limit),

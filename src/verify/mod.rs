@@ -263,7 +263,8 @@ impl Run<'_> {
             None => Tallies { plans: Vec::new(), counts: HashMap::new() },
         };
         self.summary.records += tallies.counts.values().map(|tally| tally.windows).sum::<u64>();
-        let mut after = Owned { media_id: MediaId(uuid::Uuid::nil()), collection: name.to_owned(), plan: String::new() };
+        let mut after =
+            Owned { media_id: MediaId(uuid::Uuid::nil()), collection: name.to_owned(), plan: String::new() };
         let mut is_said = store.is_some();
         loop {
             let claims = self.archive.ledger.claims(Some(after.clone()), PAGE).await?;
@@ -327,11 +328,7 @@ impl Run<'_> {
     }
 
     /// What is wrong with the pictures of a finished medium.
-    fn pictures(
-        &self,
-        content: &Owned,
-        last: Option<std::time::Duration>,
-    ) -> Option<String> {
+    fn pictures(&self, content: &Owned, last: Option<std::time::Duration>) -> Option<String> {
         let wanted = last?;
         match self.archive.thumbs.last(&thumbs::Key::of(content)) {
             Ok(Some(found)) if found >= wanted => None,
@@ -358,7 +355,8 @@ impl Run<'_> {
                 continue;
             }
             let content = Owned { media_id, collection: name.to_owned(), plan: plans[plan as usize].clone() };
-            let detail = format!("{} records of plan {:?}, which the ledger does not know", tally.windows, content.plan);
+            let detail =
+                format!("{} records of plan {:?}, which the ledger does not know", tally.windows, content.plan);
             self.differs(DifferenceKind::UnknownPlan, Some(&content), name, detail).await?;
             if let (Some(store), true) = (store, self.repair.is_some()) {
                 removed += store.delete(&Selection::plan(media_id, &content.plan)).await?;
@@ -414,9 +412,7 @@ impl Run<'_> {
     /// Pictures of media that the ledger does not know stay as long as their records.
     async fn is_wanted(&self, found: &Found) -> Result<bool, LedgerError> {
         let rows = self.archive.ledger.progress(found.key.media, &found.key.collection).await?;
-        let claims = |row: &Progress| {
-            row.plan == found.key.plan && (row.state != ProgressState::Done || !found.part)
-        };
+        let claims = |row: &Progress| row.plan == found.key.plan && (row.state != ProgressState::Done || !found.part);
         Ok(rows.is_empty() || rows.iter().any(claims))
     }
 

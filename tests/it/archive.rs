@@ -23,6 +23,7 @@ use model::Model;
 use world::{BUNDLES, PLANS, Run, World};
 
 const PATHS: usize = 5;
+/// At the most; half of it on average.
 const OPERATIONS_PER_CASE: usize = 30;
 
 #[derive(Clone, Debug)]
@@ -278,6 +279,7 @@ impl Player {
 
     /// A run with nothing to do changes nothing.
     async fn again(&self, run: &Run) {
+        #[cfg_attr(not(feature = "edge"), allow(irrefutable_let_patterns, reason = "the only place"))]
         let Place::Doubled(doubled) = &self.place else { return };
         doubled.disarm();
         let sound: Vec<_> =
@@ -344,7 +346,7 @@ fn operations(standard: usize) -> usize {
 
 fn play(name: &'static str, operations: usize, place: impl Fn(&World) -> Place) {
     let config = Config {
-        cases: operations.div_ceil(OPERATIONS_PER_CASE) as u32,
+        cases: (2 * operations).div_ceil(OPERATIONS_PER_CASE) as u32,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(name))),
         max_shrink_iters: 500,
         ..Config::default()

@@ -68,14 +68,14 @@ fn json_has_the_promised_fields() {
     };
     let found = world.json(&["search", "a circle", "--json", "--limit", "1"]);
     assert_eq!(keys(&found), "moments");
-    assert_eq!(keys(&found["moments"][0]), "caption confidence end_s id label path peak_s score source start_s time uri");
+    assert_eq!(
+        keys(&found["moments"][0]),
+        "caption confidence end_s id label path peak_s score source start_s time uri"
+    );
     assert_eq!(found["moments"][0]["label"], "garage");
     assert!(found["moments"][0]["confidence"].is_null());
     let listed = world.json(&["media", "list", "--json"]);
-    assert_eq!(
-        keys(&listed["media"][0]),
-        "collection kind media_id path plan problems reason state tries windows"
-    );
+    assert_eq!(keys(&listed["media"][0]), "collection kind media_id path plan problems reason state tries windows");
     let verified = world.json(&["verify", "--json"]);
     assert_eq!(keys(&verified), "differences missing unknown");
     assert_eq!(keys(&world.exported()[0]), "caption end_s id label media_id path start_s tags");

@@ -43,9 +43,7 @@ enum Moment {
 
 fn op() -> impl Strategy<Value = Op> {
     let path = || 0..PATHS;
-    let moment = || {
-        prop_oneof![3 => (1u32..60).prop_map(Moment::Step), 1 => (0u64..1100).prop_map(Moment::Time)]
-    };
+    let moment = || prop_oneof![3 => (1u32..60).prop_map(Moment::Step), 1 => (0u64..1100).prop_map(Moment::Time)];
     prop_oneof![
         4 => (path(), 0..CLIPS.len()).prop_map(|(path, clip)| Op::Put { path, clip }),
         1 => (path(), path()).prop_map(|(a, b)| Op::Move(a, b)),
@@ -180,7 +178,8 @@ impl<'a> Player<'a> {
     fn check_in_peace(&self) -> Result<(), String> {
         let run = |arguments: &[&str]| {
             let output = self.command(arguments).output().unwrap();
-            let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
+            let (out, err) =
+                (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
             (output.status.code(), out, err)
         };
         let videos = self.world.dir.path().join("videos");

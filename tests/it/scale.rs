@@ -2,6 +2,7 @@
 //!
 //! `CLIPSEEK_SCALE_MEDIA` and `CLIPSEEK_SCALE_RECORDS` say how large; `make soak` asks for 100 000 and a million. Times are
 //! printed, not asserted.
+#![cfg(feature = "edge")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -134,7 +135,6 @@ async fn a_run_with_nothing_to_do_costs_a_look_at_each_file() {
     println!("removing one of them: {:?}", started.elapsed());
 }
 
-#[cfg(feature = "edge")]
 #[tokio::test]
 async fn a_check_reads_each_record_once_in_bounded_memory() {
     const WINDOWS: usize = 10;

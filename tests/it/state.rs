@@ -95,7 +95,8 @@ fn a_path_is_removed_for_itself_and_a_medium_with_all_its_places() {
     world.ok(&["index", text(&videos)]);
     assert_eq!(world.windows(), all);
     let listed = world.json(&["media", "list", "--json"]);
-    let row = listed["media"].as_array().unwrap().iter().find(|row| row["path"].as_str().unwrap().ends_with("copy.mp4"));
+    let row =
+        listed["media"].as_array().unwrap().iter().find(|row| row["path"].as_str().unwrap().ends_with("copy.mp4"));
     let id = row.unwrap()["media_id"].as_str().unwrap().to_owned();
     assert_eq!(world.json(&["media", "remove", &id, "--json"])["removed"], 2);
     world.ok(&["verify"]);

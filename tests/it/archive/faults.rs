@@ -44,9 +44,7 @@ impl Calls {
         match self.fault.take() {
             None => Ok(()),
             Some(StoreFault::Away) => Err(away()),
-            Some(StoreFault::Full) => {
-                Err(StoreError::DiskFull { place: "store".into(), problem: "on purpose".into() })
-            }
+            Some(StoreFault::Full) => Err(StoreError::DiskFull { place: "store".into(), problem: "on purpose".into() }),
             Some(StoreFault::Dead) => {
                 self.dead = true;
                 Err(away())

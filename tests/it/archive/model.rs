@@ -49,11 +49,7 @@ impl Model {
                 continue;
             }
             let entry = if bytes[0] == DAMAGED {
-                Entry {
-                    state: FileState::Failed,
-                    content: before.and_then(|entry| entry.content),
-                    stat: Some(stat),
-                }
+                Entry { state: FileState::Failed, content: before.and_then(|entry| entry.content), stat: Some(stat) }
             } else {
                 found.insert(id);
                 self.plans.insert((id, bundle), plan);

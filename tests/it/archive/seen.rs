@@ -216,7 +216,10 @@ fn items(world: &World) -> Vec<WorkItem> {
 
 async fn with_a_moody_model(scene: &Scene) -> batch::Totals {
     let archive = Arc::new(scene.world.archive(Arc::new(scene.catalog.clone())).await);
-    let model = || Model { video: VideoModel::of_frames(Box::new(Moody), Box::new(MeanHead), "moody", 4).unwrap(), scope: None };
+    let model = || Model {
+        video: VideoModel::of_frames(Box::new(Moody), Box::new(MeanHead), "moody", 4).unwrap(),
+        scope: None,
+    };
     let ingest = Ingest {
         model: Lazy::new(move || std::future::ready(Ok(model()))),
         ..scene.world.ingest(&archive, &Run::default())

@@ -150,8 +150,7 @@ impl World {
         };
         archive.settle().await?;
         let plan = self.plan(run.bundle, run.plan);
-        let item =
-            |path| WorkItem { path, said: run.said.clone(), plan: Arc::clone(&plan), priority: Priority::Asked };
+        let item = |path| WorkItem { path, said: run.said.clone(), plan: Arc::clone(&plan), priority: Priority::Asked };
         let items = files.into_iter().map(item).collect();
         Ok(batch::run(&Arc::new(ingest), items, run.jobs.max(1), &stop).await)
     }
@@ -199,8 +198,7 @@ impl World {
         let thumbs = Thumbs::open(room.path().join("thumbs")).unwrap();
         let archive = Arc::new(Archive::new(ledger, thumbs, Arc::new(catalog)));
         let ingest = self.ingest(&archive, &Run { bundle, plan, ..Run::default() });
-        let item =
-            WorkItem { path, said: Said::default(), plan: self.plan(bundle, plan), priority: Priority::Asked };
+        let item = WorkItem { path, said: Said::default(), plan: self.plan(bundle, plan), priority: Priority::Asked };
         let totals = batch::run(&Arc::new(ingest), vec![item], 1, &CancellationToken::new()).await;
         assert_eq!((totals.indexed, totals.failed.len()), (1, 0), "{totals:?}");
         let mut tally = Tally::default();
