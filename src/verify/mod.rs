@@ -266,6 +266,7 @@ impl Run<'_> {
         let mut after =
             Owned { media_id: MediaId(uuid::Uuid::nil()), collection: name.to_owned(), plan: String::new() };
         let mut is_said = store.is_some();
+        let holds = |claim: &Claim| claim.progress.tally.windows > 0;
         loop {
             let claims = self.archive.ledger.claims(Some(after.clone()), PAGE).await?;
             let count = claims.len();
@@ -273,7 +274,8 @@ impl Run<'_> {
                 if claim.content.collection != name {
                     return self.unclaimed(name, store.as_deref(), tallies).await;
                 }
-                if !std::mem::replace(&mut is_said, true) {
+                // A run that died before it made the collection has claimed records, but none is confirmed.
+                if holds(&claim) && !std::mem::replace(&mut is_said, true) {
                     let detail = "the store has no such collection".to_owned();
                     self.differs(DifferenceKind::NoCollection, None, name, detail).await?;
                 }

@@ -97,9 +97,9 @@ fn fault() -> impl Strategy<Value = Fault> {
         3 => (0u32..30, any::<u64>()).prop_map(|(at, kept)| Fault::Killed(at, kept)),
         2 => tables.prop_map(|(table, what)| Fault::Ledger(table, what)),
         1 => Just(Fault::Pictures),
-        1 => (0u32..60).prop_map(Fault::Dies),
+        2 => (0u32..20).prop_map(Fault::Dies),
         1 => (0u32..60).prop_map(Fault::DecoderPanics),
-        1 => (0u32..60).prop_map(Fault::Grows),
+        2 => (0u32..20).prop_map(Fault::Grows),
         1 => (0u32..12).prop_map(Fault::Panics),
         2 => (0u32..12).prop_map(Fault::Interrupted),
     ]
@@ -117,7 +117,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (path(), path()).prop_map(|(a, b)| Op::HardLink(a, b)),
         1 => (path(), path()).prop_map(|(a, b)| Op::SymLink(a, b)),
         2 => path().prop_map(Op::Delete),
-        10 => (0..BUNDLES, 0..PLANS, prop::option::weighted(0.3, 0u8..3), 1usize..4, fault())
+        10 => (0..BUNDLES, 0..PLANS, prop::option::weighted(0.5, 0u8..3), 1usize..4, fault())
             .prop_map(|(bundle, plan, label, jobs, fault)| Op::Index { bundle, plan, label, jobs, fault }),
         1 => (0..BUNDLES, 0..PLANS).prop_map(|(bundle, plan)| Op::Retry { bundle, plan }),
         1 => path().prop_map(Op::RemovePath),

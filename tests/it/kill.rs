@@ -24,11 +24,19 @@ const PLANS: [&[&str]; 2] = [&[], &["--window", "1", "--stride", "0.5"]];
 
 #[derive(Clone, Debug)]
 enum Op {
-    Put { path: usize, clip: usize },
+    Put {
+        path: usize,
+        clip: usize,
+    },
     Move(usize, usize),
     Delete(usize),
-    Index { plan: usize, label: Option<u8>, moment: Moment },
-    RemovePath(usize, Moment),
+    Index {
+        plan: usize,
+        label: Option<u8>,
+        moment: Moment,
+    },
+    /// In peace where no moment is given.
+    RemovePath(usize, Option<Moment>),
     RemoveMissing(Moment),
     Repair(Moment),
 }
@@ -50,7 +58,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => path().prop_map(Op::Delete),
         8 => (0..PLANS.len(), prop::option::weighted(0.3, 0u8..2), moment())
             .prop_map(|(plan, label, moment)| Op::Index { plan, label, moment }),
-        1 => (path(), moment()).prop_map(|(path, moment)| Op::RemovePath(path, moment)),
+        3 => (path(), prop::option::of(moment())).prop_map(|(path, moment)| Op::RemovePath(path, moment)),
         1 => moment().prop_map(Op::RemoveMissing),
         1 => moment().prop_map(Op::Repair),
     ]
@@ -133,14 +141,18 @@ impl<'a> Player<'a> {
                 self.killed(&arguments, *moment);
             }
             Op::RemovePath(path, moment) => {
-                let path = self.path(*path);
                 let before = self.listed();
-                self.without_model(|player| player.killed(&["media", "remove", text(&path)], *moment));
-                let (after, path) = (self.listed(), text(&path));
+                let Some(path) = before.get(*path % before.len().max(1)) else { return Ok(()) };
+                let arguments = ["media", "remove", path];
+                self.without_model(|player| match moment {
+                    Some(moment) => player.killed(&arguments, *moment),
+                    None => drop(player.command(&arguments).output().unwrap()),
+                });
+                let after = self.listed();
                 if let Some(gone) = before.iter().find(|known| *known != path && !after.contains(known)) {
                     return Err(format!("{gone} was removed with {path}"));
                 }
-                if self.outlived(*moment) && after.iter().any(|known| known == path) {
+                if moment.is_none() && after.contains(path) {
                     return Err(format!("{path} was not removed"));
                 }
             }
@@ -157,11 +169,6 @@ impl<'a> Player<'a> {
         std::fs::rename(&here, &away).unwrap();
         act(self);
         std::fs::rename(&away, &here).unwrap();
-    }
-
-    /// So late that the command was surely done.
-    fn outlived(&self, moment: Moment) -> bool {
-        matches!(moment, Moment::Step(50..))
     }
 
     /// Whatever happened: nothing differs but what the next run settles.
@@ -249,7 +256,10 @@ pub(crate) fn kill(name: &'static str, kills: usize, settings: &dyn Fn(usize) ->
         number.set(number.get() + 1);
         let settings = settings(number.get());
         let mut player = Player::new(&settings);
-        player.play(&Op::Put { path: 0, clip: 0 }).map_err(TestCaseError::fail)?;
+        for path in 0..2 {
+            // One content at two places.
+            player.play(&Op::Put { path, clip: 0 }).map_err(TestCaseError::fail)?;
+        }
         for op in &ops {
             player.play(op).map_err(TestCaseError::fail)?;
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use clipseek::archive::{Archive, ArchiveError};
 use clipseek::config::IndexSettings;
 use clipseek::config::plan::{BundleVideo, Plan};
+use clipseek::decode::Sampling;
 use clipseek::embed::bundle::Outline;
 use clipseek::embed::hashed::Hashed;
 use clipseek::ingest::batch::{self, Totals};
@@ -105,7 +106,9 @@ impl World {
             reranks: false,
             caption_beams: None,
         };
-        let settings = IndexSettings { frames: Some(4 + plan), stride_frames: Some(2), ..IndexSettings::default() };
+        // The same windows: only the plan's name tells their records apart.
+        let sampling = [Sampling::Auto, Sampling::Gop][plan];
+        let settings = IndexSettings { frames: Some(4), stride_frames: Some(2), sampling, ..IndexSettings::default() };
         Arc::new(Plan::new(&settings, video).unwrap())
     }
 
