@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::embedder::{Embedded, Embedder};
 use super::{Event, Indexed, Ingest, IngestError, Report, WorkItem, blocking};
 use crate::decode::{Decoded, Frame, Outcome, Probe, Problem, Queue, Request};
-use crate::ledger::{FailureKind, MediaRow, Owned, Progress, ProgressState};
+use crate::ledger::{FailureKind, MediaRow, Owned, Progress, ProgressState, Writing};
 use crate::points;
 use crate::source::Stat;
 use crate::store::{Payload, Record, Tally, VectorStore};
@@ -28,11 +28,10 @@ pub(super) async fn index(
     item: &WorkItem,
     stat: Stat,
     content: &Owned,
-    progress: Progress,
-    row: MediaRow,
+    begun: Writing,
     stop: &CancellationToken,
 ) -> Result<Report, IngestError> {
-    let mut medium = Medium::open(ingest, item, stat, content, progress, row).await?;
+    let mut medium = Medium::open(ingest, item, stat, content, begun).await?;
     let request = Request {
         path: item.path.clone(),
         want: item.plan.want.clone(),
@@ -91,9 +90,9 @@ impl<'a> Medium<'a> {
         item: &'a WorkItem,
         stat: Stat,
         content: &'a Owned,
-        progress: Progress,
-        row: MediaRow,
+        begun: Writing,
     ) -> Result<Self, IngestError> {
+        let Writing { progress, row, is_new: _ } = begun;
         let (store, model) = (ingest.store.get().await?, ingest.model.get().await?);
         let embedder = Embedder::new(&ingest.bundle, model, &item.plan, progress.resume_at);
         let spacing = ingest.options.thumbnail_spacing;
@@ -259,8 +258,8 @@ impl RunningTally {
 
     /// Of all windows that start before this time.
     fn before(&mut self, time: Duration) -> Tally {
-        while let Some((_, id)) = self.recent.pop_front_if(|(start, _)| *start < time) {
-            self.settled.add(id);
+        while self.recent.front().is_some_and(|(start, _)| *start < time) {
+            self.settled.extend(self.recent.pop_front().map(|(_, id)| id));
         }
         self.settled
     }

@@ -162,22 +162,22 @@ impl Ingest {
         stop: &CancellationToken,
     ) -> Result<Report, IngestError> {
         let alone = self.archive.alone(content.media_id).await;
-        let (progress, row) = loop {
+        let begun = loop {
             match self.archive.ledger.begin(&item.path, stat, content.clone(), item.said.clone()).await? {
                 Began::Leaving(left) => self.archive.remove_one(left, &alone).await?,
                 Began::Known => {
                     self.forget_vanished(content.media_id, &item.path).await?;
                     return Ok(Report::Known);
                 }
-                Began::Writing { progress, row, is_new } => {
-                    if is_new && self.take_up(item, stat, &content).await? {
+                Began::Writing(begun) => {
+                    if begun.is_new && self.take_up(item, stat, &content).await? {
                         return Ok(Report::Known);
                     }
-                    break (progress, row);
+                    break *begun;
                 }
             }
         };
-        let report = medium::index(self, item, stat, &content, progress, row, stop).await?;
+        let report = medium::index(self, item, stat, &content, begun, stop).await?;
         if matches!(report, Report::Indexed(_)) {
             self.forget_vanished(content.media_id, &item.path).await?;
         }

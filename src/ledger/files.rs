@@ -17,10 +17,17 @@ pub enum Began {
     /// All of its records are in the store already; the path stands for it now.
     Known,
     /// It is to be written, from the window where an earlier run stopped.
-    /// `is_new`: the ledger knew no records of it in this collection.
-    Writing { progress: Progress, row: MediaRow, is_new: bool },
+    Writing(Box<Writing>),
     /// Records under the same plan are on their way out: begin again when they have left.
     Leaving(Owned),
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Writing {
+    pub progress: Progress,
+    pub row: MediaRow,
+    /// The ledger knew no records of it in this collection.
+    pub is_new: bool,
 }
 
 impl Ledger {
@@ -177,7 +184,7 @@ impl Ledger {
                     if let Some(next) = replaced {
                         release(db, next, collection)?;
                     }
-                    Ok(Began::Writing { progress, row, is_new })
+                    Ok(Began::Writing(Box::new(Writing { progress, row, is_new })))
                 }
             }
         })

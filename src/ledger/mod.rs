@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 pub use audit::Claim;
 pub use error::LedgerError;
-pub use files::Began;
+pub use files::{Began, Writing};
 pub use rows::{Failure, FailureKind, FileRow, FileState, MediaRow, Owned, Progress, ProgressState, Said};
 
 use error::explain;

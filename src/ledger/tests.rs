@@ -114,7 +114,7 @@ async fn another_plan_is_written_beside_the_old_one_and_a_failure_takes_only_the
     book.begin(A, other.clone()).await;
     assert!(book.shown(content(1)).await && !book.shown(other.clone()).await);
     book.fail(A, Said::default()).await;
-    assert_eq!(book.ledger.leaving().await.unwrap(), [other.clone()]);
+    assert_eq!(book.ledger.leaving().await.unwrap(), std::slice::from_ref(&other));
     assert!(book.shown(content(1)).await);
     let file = book.file(A).await;
     assert_eq!((file.state, file.media_id, file.tries), (FileState::Failed, Some(media(1)), 1));
@@ -167,18 +167,18 @@ async fn what_was_said_survives_failures_and_changed_contents() {
     book.fail(A, said("garage")).await;
     book.fail(A, Said::default()).await;
     assert_eq!(book.file(A).await.tries, 2);
-    let Began::Writing { row, .. } = book.begin(A, content(1)).await else { panic!("it is new") };
-    assert_eq!(row.said, said("garage"));
+    let Began::Writing(begun) = book.begin(A, content(1)).await else { panic!("it is new") };
+    assert_eq!(begun.row.said, said("garage"));
     // It fails in the middle, and grows before it is tried again.
     book.fail(A, Said::default()).await;
-    let Began::Writing { row, .. } = book.begin(A, content(2)).await else { panic!("it is new") };
-    assert_eq!(row.said, said("garage"));
+    let Began::Writing(begun) = book.begin(A, content(2)).await else { panic!("it is new") };
+    assert_eq!(begun.row.said, said("garage"));
     book.ledger.finish(Path::new(A), STAT, content(2), done(1)).await.unwrap();
-    let Began::Writing { row, .. } = book.begin(A, content(3)).await else { panic!("it is new") };
-    assert_eq!(row.said, said("garage"), "another content at the same path");
-    let row = book.ledger.begin(Path::new(A), STAT, content(3), said("garden")).await.unwrap();
-    let Began::Writing { row, .. } = row else { panic!("it is not done") };
-    assert_eq!(row.said, said("garden"), "what is said now counts");
+    let Began::Writing(begun) = book.begin(A, content(3)).await else { panic!("it is new") };
+    assert_eq!(begun.row.said, said("garage"), "another content at the same path");
+    let begun = book.ledger.begin(Path::new(A), STAT, content(3), said("garden")).await.unwrap();
+    let Began::Writing(begun) = begun else { panic!("it is not done") };
+    assert_eq!(begun.row.said, said("garden"), "what is said now counts");
 }
 
 #[tokio::test]

@@ -39,11 +39,14 @@ pub(crate) struct Run {
     pub(crate) panic_at: Option<u32>,
 }
 
+/// By bundle, plan and content.
+type Expected = BTreeMap<(usize, usize, Vec<u8>), Tally>;
+
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) bundles: Vec<Arc<Outline>>,
     /// What an undisturbed run makes of a content.
-    expected: Mutex<BTreeMap<(usize, usize, Vec<u8>), Tally>>,
+    expected: Mutex<Expected>,
     ticks: AtomicU32,
 }
 
