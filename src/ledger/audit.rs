@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::params;
 
@@ -9,6 +10,7 @@ use super::progress::{owned, release};
 use super::rows::{self, FILE, PROGRESS};
 use super::{FileRow, Ledger, Owned, Progress, Result};
 use crate::source::MediaId;
+use crate::store::Tally;
 
 /// Records as the ledger has them.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +85,26 @@ impl Ledger {
             )?;
             // Where all of its paths are on their way to other contents, nobody will take it up.
             release(db, *media, collection)
+        })
+        .await
+    }
+
+    /// Nothing can be made again: what was found of these records and pictures is all there is.
+    pub async fn keep_as_found(&self, content: Owned, found: Tally, last_picture: Option<Duration>) -> Result<()> {
+        self.write(move |db| {
+            db.execute(
+                "UPDATE progress SET resume_at = 0, windows = ?, ids = ?, last_picture_ns = ?
+                 WHERE media_id = ? AND collection = ? AND plan = ?",
+                params![
+                    found.windows,
+                    found.ids.to_be_bytes(),
+                    last_picture.map(|time| time.as_nanos() as u64),
+                    content.media_id.0,
+                    content.collection,
+                    content.plan
+                ],
+            )
+            .map(drop)
         })
         .await
     }

@@ -5,13 +5,16 @@
 //! | a collection that the ledger uses belongs to it | `other_owner` | takes it over |
 //! | a collection that the ledger uses is there | `no_collection` | queues its media again |
 //! | every record belongs to a medium, collection and plan that the ledger knows | `unknown_plan` | deletes the records of that plan |
-//! | a finished medium has all of its records and no others | `records_differ` | deletes them and queues the medium again |
-//! | of an unfinished medium the store has what the ledger calls confirmed | `records_lost` | deletes them and queues the medium again |
+//! | a finished medium has all of its records and no others | `records_differ` | deletes them and queues the medium again¹ |
+//! | of an unfinished medium the store has what the ledger calls confirmed | `records_lost` | deletes them and queues the medium again¹ |
 //! | a path or an interrupted run stands for all records | `nobodys_records` | deletes them |
 //! | what is leaving has left, what was said is said everywhere | `unsettled` | goes on where it was interrupted |
 //! | a path that is indexed has records claimed for it | `no_records` | forgets the path, so that it is indexed again |
-//! | pictures reach as far as their medium | `pictures_short` | deletes the records and queues the medium again |
+//! | pictures reach as far as their medium | `pictures_short` | queues the medium again¹ |
 //! | pictures belong to records that are there or on their way | `stray_pictures` | deletes them |
+//!
+//! ¹ Where no file of the medium is left, nothing could be made again: what is there is kept, and the ledger takes note of
+//! it.
 //!
 //! Records of media that the ledger does not know at all are no difference: a ledger that was lost leaves them, and they
 //! are taken up when their file is indexed again. They are counted ([`Summary::unknown`]), hidden from searches, and
@@ -318,15 +321,28 @@ impl Run<'_> {
             },
         };
         self.differs(kind, Some(&content), &collection, detail).await?;
-        if self.repair.is_some() {
-            if let Some(store) = store
-                && store.delete(&Selection::plan(content.media_id, &content.plan)).await? > 0
-            {
-                store.flush().await?;
-            }
-            self.archive.ledger.queue_again(content).await?;
+        if self.repair.is_none() {
+            return Ok(());
         }
-        Ok(())
+        if !self.is_anywhere(&content).await? {
+            let last_picture = self.archive.thumbs.last(&thumbs::Key::of(&content)).unwrap_or(None);
+            return Ok(self.archive.ledger.keep_as_found(content, found, last_picture).await?);
+        }
+        if let Some(store) = store
+            && kind != DifferenceKind::PicturesShort
+            && store.delete(&Selection::plan(content.media_id, &content.plan)).await? > 0
+        {
+            store.flush().await?;
+        }
+        Ok(self.archive.ledger.queue_again(content).await?)
+    }
+
+    /// Whether a file is left from which records and pictures could be made again.
+    async fn is_anywhere(&self, content: &Owned) -> Result<bool, LedgerError> {
+        let files = self.archive.ledger.files_of(content.media_id).await?;
+        let here = tokio::task::spawn_blocking(move || files.iter().any(|file| file.path.exists()));
+        // Where that could not be found out, nothing is deleted.
+        Ok(here.await.unwrap_or(false))
     }
 
     /// What is wrong with the pictures of a finished medium.

@@ -104,3 +104,28 @@ fn doctor_finds_everything_in_place() {
     let report = world.json(&["doctor", "--json"]);
     assert_eq!(report["ok"], true, "{report}");
 }
+
+#[test]
+fn a_check_and_a_repair() {
+    let world = World::new();
+    std::fs::create_dir(world.dir.path().join("videos")).unwrap();
+    std::fs::copy(footage("h264.mp4"), world.dir.path().join("videos/a.mp4")).unwrap();
+    std::fs::copy(footage("vp9.webm"), world.dir.path().join("videos/b.webm")).unwrap();
+    world.ok(&["index", "videos"]);
+    let mut said = String::new();
+    let mut say = |arguments: &[&str]| {
+        let ran = world.run(arguments);
+        said += &format!("$ clipseek {}\n{}{}exit {}\n\n", arguments.join(" "), ran.out, ran.err, ran.code);
+    };
+    say(&["verify"]);
+    let packs = walkdir::WalkDir::new(world.data().join("thumbs")).into_iter().map(Result::unwrap);
+    for pack in packs.filter(|entry| entry.file_type().is_file()) {
+        std::fs::remove_file(pack.path()).unwrap();
+    }
+    std::fs::remove_file(world.dir.path().join("videos/b.webm")).unwrap();
+    say(&["verify"]);
+    say(&["verify", "--repair"]);
+    world.ok(&["index", "videos"]);
+    say(&["verify"]);
+    insta::assert_snapshot!(said);
+}

@@ -238,6 +238,25 @@ fn pictures_that_nobody_wants_and_interrupted_debts_are_settled() {
 }
 
 #[test]
+fn of_a_file_that_is_gone_a_repair_keeps_what_there_is() {
+    let (world, videos) = indexed();
+    let all = world.windows();
+    std::fs::remove_file(videos.join("vp8.webm")).unwrap();
+    std::fs::remove_dir_all(world.data().join("thumbs")).unwrap();
+    sql(&world, "UPDATE progress SET ids = zeroblob(16)");
+    world.ok(&["verify", "--repair"]);
+    let verified = world.json(&["verify", "--json"]);
+    assert_eq!(verified["differences"], json!([]));
+    assert_eq!(verified["missing"].as_array().unwrap().len(), 1);
+    let kept: Vec<Value> =
+        world.exported().into_iter().filter(|window| window["path"].as_str().unwrap().ends_with("vp8.webm")).collect();
+    assert!(!kept.is_empty(), "nothing could make them again");
+    world.ok(&["index", text(&videos)]);
+    assert_eq!(world.windows(), all);
+    world.ok(&["verify"]);
+}
+
+#[test]
 fn a_lost_store_is_queued_again() {
     let (world, videos) = indexed();
     let all = world.windows();

@@ -73,7 +73,7 @@ impl Decoder for BytesDecoder {
     }
 
     fn survey(&self, _: &Path, _: CancellationToken) -> Result<Survey, DecodeError> {
-        unimplemented!("indexing does not survey")
+        Err(DecodeError::Setup("indexing does not survey".into()))
     }
 }
 
