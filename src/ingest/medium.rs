@@ -232,7 +232,8 @@ impl<'a> Medium<'a> {
             last_picture,
             problems: problems.clone(),
         };
-        ingest.archive.ledger.finish(&item.path, self.stat, content.clone(), done).await?;
+        let gone = ingest.vanished(content.media_id, &item.path).await?;
+        ingest.archive.ledger.finish(&item.path, self.stat, content.clone(), done, gone).await?;
         Ok(Indexed {
             windows: tally.windows,
             duration: outcome.end,

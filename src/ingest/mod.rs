@@ -13,7 +13,7 @@ mod error;
 pub mod item;
 mod medium;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,12 +163,10 @@ impl Ingest {
     ) -> Result<Report, IngestError> {
         let alone = self.archive.alone(content.media_id).await;
         let begun = loop {
-            match self.archive.ledger.begin(&item.path, stat, content.clone(), item.said.clone()).await? {
+            let (said, gone) = (item.said.clone(), self.vanished(content.media_id, &item.path).await?);
+            match self.archive.ledger.begin(&item.path, stat, content.clone(), said, gone).await? {
                 Began::Leaving(left) => self.archive.remove_one(left, &alone).await?,
-                Began::Known => {
-                    self.forget_vanished(content.media_id, &item.path).await?;
-                    return Ok(Report::Known);
-                }
+                Began::Known => return Ok(Report::Known),
                 Began::Writing(begun) => {
                     if begun.is_new && self.take_up(item, stat, &content).await? {
                         return Ok(Report::Known);
@@ -177,11 +175,7 @@ impl Ingest {
                 }
             }
         };
-        let report = medium::index(self, item, stat, &content, begun, stop).await?;
-        if matches!(report, Report::Indexed(_)) {
-            self.forget_vanished(content.media_id, &item.path).await?;
-        }
-        Ok(report)
+        medium::index(self, item, stat, &content, begun, stop).await
     }
 
     /// Whether the store held all of it already, from a ledger that was lost.
@@ -189,24 +183,21 @@ impl Ingest {
         let store = self.store.get().await?;
         let Some((done, of_records)) = self.archive.take_up(store.as_ref(), content).await? else { return Ok(false) };
         self.archive.ledger.say_as_records(content.clone(), of_records).await?;
-        self.archive.ledger.finish(&item.path, stat, content.clone(), done).await?;
+        let gone = self.vanished(content.media_id, &item.path).await?;
+        self.archive.ledger.finish(&item.path, stat, content.clone(), done, gone).await?;
         Ok(true)
     }
 
-    /// A medium that has moved leaves its old places. What other collections hold of it is theirs to say.
-    async fn forget_vanished(&self, media: MediaId, path: &Path) -> Result<(), IngestError> {
+    /// Other places of a medium where it lies no more: it has moved. What other collections hold of it is theirs to say.
+    async fn vanished(&self, media: MediaId, path: &Path) -> Result<Vec<PathBuf>, IngestError> {
         let collection = self.bundle.collection();
         let mut files = self.archive.ledger.files_of(media).await?;
         files.retain(|file| file.path != path && file.collection == collection);
-        if files.is_empty() {
-            return Ok(());
-        }
         let gone = blocking(move || {
             files.retain(|file| std::fs::symlink_metadata(&file.path).is_err());
-            Ok(files.into_iter().map(|file| (file.path, file.collection)).collect::<Vec<_>>())
+            Ok(files.into_iter().map(|file| file.path).collect())
         });
-        let gone = gone.await.map_err(|error| IngestError::unreadable(&error))?;
-        Ok(self.archive.ledger.forget_files(gone).await?)
+        gone.await.map_err(|error| IngestError::unreadable(&error))
     }
 }
 

@@ -148,7 +148,15 @@ impl Ledger {
 
     /// A content was found at a path. `said` is what is said of it now; what was said of it, of the path or of what
     /// the path stood for is kept where nothing new is said.
-    pub async fn begin(&self, path: &Path, stat: Stat, content: Owned, said: Said) -> Result<Began> {
+    /// Where it is known, `gone` are its places in this collection that have vanished: it has moved away from there.
+    pub async fn begin(
+        &self,
+        path: &Path,
+        stat: Stat,
+        content: Owned,
+        said: Said,
+        gone: Vec<PathBuf>,
+    ) -> Result<Began> {
         let path = path.to_path_buf();
         self.write(move |db| {
             let Owned { media_id: media, collection, plan } = &content;
@@ -164,6 +172,7 @@ impl Ledger {
                 Some(progress) if progress.state == ProgressState::Done => {
                     put_indexed(db, &path, stat, *media, collection)?;
                     release_replaced(db, before.as_ref(), *media)?;
+                    forget(db, &gone, collection)?;
                     // Another plan that this path was being indexed under is not wanted any more.
                     release(db, *media, collection)?;
                     Ok(Began::Known)
@@ -191,8 +200,16 @@ impl Ledger {
         .await
     }
 
-    /// All records of a medium are in the store, and the path now stands for it; its other plans are on their way out.
-    pub async fn finish(&self, path: &Path, stat: Stat, content: Owned, done: Progress) -> Result<()> {
+    /// All records of a medium are in the store, and the path now stands for it; its other plans are on their way out,
+    /// and it has left the places that are `gone`.
+    pub async fn finish(
+        &self,
+        path: &Path,
+        stat: Stat,
+        content: Owned,
+        done: Progress,
+        gone: Vec<PathBuf>,
+    ) -> Result<()> {
         let path = path.to_path_buf();
         self.write(move |db| {
             let Owned { media_id: media, collection, plan } = &content;
@@ -212,6 +229,7 @@ impl Ledger {
             )?;
             let before = read_file(db, &path, collection)?;
             put_indexed(db, &path, stat, *media, collection)?;
+            forget(db, &gone, collection)?;
             release_replaced(db, before.as_ref(), *media)
         })
         .await
@@ -261,14 +279,7 @@ impl Ledger {
     pub async fn forget_files(&self, files: Vec<(PathBuf, String)>) -> Result<()> {
         self.write(move |db| {
             for (path, collection) in files {
-                let Some(file) = read_file(db, &path, &collection)? else { continue };
-                db.execute(
-                    "DELETE FROM files WHERE path = ? AND collection = ?",
-                    params![path.as_os_str().as_bytes(), collection],
-                )?;
-                for media in file.media_id.into_iter().chain(file.next_media_id) {
-                    release(db, media, &collection)?;
-                }
+                forget(db, &[path], &collection)?;
             }
             Ok(())
         })
@@ -372,6 +383,20 @@ pub(super) fn read_file(db: &Connection, path: &Path, collection: &str) -> rusql
     db.prepare_cached(&format!("SELECT {FILE} FROM files WHERE path = ? AND collection = ?"))?
         .query_row(params![path.as_os_str().as_bytes(), collection], rows::file)
         .optional()
+}
+
+fn forget(db: &Connection, paths: &[PathBuf], collection: &str) -> rusqlite::Result<()> {
+    for path in paths {
+        let Some(file) = read_file(db, path, collection)? else { continue };
+        db.execute(
+            "DELETE FROM files WHERE path = ? AND collection = ?",
+            params![path.as_os_str().as_bytes(), collection],
+        )?;
+        for media in file.media_id.into_iter().chain(file.next_media_id) {
+            release(db, media, collection)?;
+        }
+    }
+    Ok(())
 }
 
 fn read_media(db: &Connection, media: MediaId) -> rusqlite::Result<Option<MediaRow>> {

@@ -48,12 +48,12 @@ impl Book {
     }
 
     async fn begin(&self, path: &str, content: Owned) -> Began {
-        self.ledger.begin(Path::new(path), STAT, content, Said::default()).await.unwrap()
+        self.ledger.begin(Path::new(path), STAT, content, Said::default(), Vec::new()).await.unwrap()
     }
 
     async fn index(&self, path: &str, content: Owned) {
         self.begin(path, content.clone()).await;
-        self.ledger.finish(Path::new(path), STAT, content, done(3)).await.unwrap();
+        self.ledger.finish(Path::new(path), STAT, content, done(3), Vec::new()).await.unwrap();
     }
 
     async fn fail(&self, path: &str, said: Said) {
@@ -76,9 +76,9 @@ async fn what_is_written_is_read_again_after_reopening() {
     let book = Book::open().await;
     let path = Path::new(OsStr::from_bytes(b"/v/\xff.mp4"));
     let (ledger, owner) = (&book.ledger, book.ledger.owner());
-    ledger.begin(path, STAT, content(1), said("garage")).await.unwrap();
+    ledger.begin(path, STAT, content(1), said("garage"), Vec::new()).await.unwrap();
     ledger.probed(media(1), Probe { width: 3, ..Probe::default() }).await.unwrap();
-    ledger.finish(path, STAT, content(1), done(3)).await.unwrap();
+    ledger.finish(path, STAT, content(1), done(3), Vec::new()).await.unwrap();
     let Book { dir, ledger } = book;
     drop(ledger);
     let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_replaced_content_leaves_only_once_the_new_one_is_in() {
     assert_eq!(book.file(A).await.media_id, Some(media(1)));
     assert!(book.shown(content(1)).await && !book.shown(content(2)).await, "the old one until the new one is whole");
     assert_eq!(book.ledger.leaving().await.unwrap(), []);
-    book.ledger.finish(Path::new(A), STAT, content(2), done(5)).await.unwrap();
+    book.ledger.finish(Path::new(A), STAT, content(2), done(5), Vec::new()).await.unwrap();
     assert!(!book.shown(content(1)).await && book.shown(content(2)).await);
     assert_eq!(book.ledger.leaving().await.unwrap(), [content(1)]);
     book.ledger.left(content(1)).await.unwrap();
@@ -173,10 +173,10 @@ async fn what_was_said_survives_failures_and_changed_contents() {
     book.fail(A, Said::default()).await;
     let Began::Writing(begun) = book.begin(A, content(2)).await else { panic!("it is new") };
     assert_eq!(begun.row.said, said("garage"));
-    book.ledger.finish(Path::new(A), STAT, content(2), done(1)).await.unwrap();
+    book.ledger.finish(Path::new(A), STAT, content(2), done(1), Vec::new()).await.unwrap();
     let Began::Writing(begun) = book.begin(A, content(3)).await else { panic!("it is new") };
     assert_eq!(begun.row.said, said("garage"), "another content at the same path");
-    let begun = book.ledger.begin(Path::new(A), STAT, content(3), said("garden")).await.unwrap();
+    let begun = book.ledger.begin(Path::new(A), STAT, content(3), said("garden"), Vec::new()).await.unwrap();
     let Began::Writing(begun) = begun else { panic!("it is not done") };
     assert_eq!(begun.row.said, said("garden"), "what is said now counts");
 }
