@@ -9,6 +9,7 @@
 mod binding;
 pub mod bundle;
 pub mod captions;
+pub mod choice;
 mod digest;
 #[cfg(feature = "onnx")]
 mod export;

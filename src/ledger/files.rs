@@ -41,17 +41,6 @@ impl Ledger {
         self.read(|db| db.query_row("SELECT count(*) FROM files", [], |row| row.get(0))).await
     }
 
-    /// This path in every collection.
-    pub async fn files_at(&self, path: &Path) -> Result<Vec<FileRow>> {
-        let path = path.to_path_buf();
-        self.read(move |db| {
-            db.prepare_cached(&format!("SELECT {FILE} FROM files WHERE path = ? ORDER BY collection"))?
-                .query_map([path.as_os_str().as_bytes()], rows::file)?
-                .collect()
-        })
-        .await
-    }
-
     /// Everywhere this content lies, or is being indexed from, in the order of paths.
     pub async fn files_of(&self, media: MediaId) -> Result<Vec<FileRow>> {
         self.read(move |db| {
@@ -92,32 +81,6 @@ impl Ledger {
                 Ok((file, progress))
             };
             files.into_iter().map(row).collect()
-        })
-        .await
-    }
-
-    /// What searches in this collection show for the paths that `matches` lets through.
-    pub async fn media_at(
-        &self,
-        collection: &str,
-        matches: impl Fn(&Path) -> bool + Send + 'static,
-    ) -> Result<Vec<MediaId>> {
-        let collection = collection.to_owned();
-        self.read(move |db| {
-            let mut statement = db.prepare_cached(
-                "SELECT path, coalesce(media_id, next_media_id) AS shown FROM files
-                 WHERE collection = ? AND shown IS NOT NULL",
-            )?;
-            let mut rows = statement.query([collection])?;
-            let mut media = Vec::new();
-            while let Some(row) = rows.next()? {
-                if matches(&rows::path(row, 0)?) {
-                    media.push(MediaId(row.get(1)?));
-                }
-            }
-            media.sort_unstable();
-            media.dedup();
-            Ok(media)
         })
         .await
     }

@@ -10,12 +10,13 @@
 //!                                                                 writing → done → leaving → gone
 //! ```
 //!
-//! [`files`] changes what paths stand for, [`progress`] how far records are; what no path stands for any more is set to
+//! [`files`] changes what paths stand for, [`paths`] finds them by name, [`progress`] has how far records are; what no path stands for any more is set to
 //! leaving in the same transaction that takes its last path away.
 
 mod audit;
 mod error;
 mod files;
+mod paths;
 mod progress;
 mod rows;
 
@@ -40,7 +41,7 @@ use crate::points;
 
 pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
-const SCHEMAS: [&str; 1] = [include_str!("migrations/1-begin.sql")];
+const SCHEMAS: [&str; 2] = [include_str!("migrations/1-begin.sql"), include_str!("migrations/2-paths.sql")];
 
 static MIGRATIONS: LazyLock<Migrations<'static>> =
     LazyLock::new(|| Migrations::from_iter(SCHEMAS.iter().map(|schema| M::up(schema))));

@@ -3,6 +3,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::*;
 use crate::decode::{Probe, Problem, ProblemKind};
+use crate::source::glob::PathGlob;
 use crate::source::{MediaId, Stat};
 use crate::store::Tally;
 
@@ -216,5 +217,61 @@ async fn ledgers_of_before_and_of_later_are_refused_in_words() {
     drop(Ledger::open(&later).await.unwrap());
     Connection::open(&later).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = Ledger::open(&later).await.err().unwrap();
-    assert!(matches!(error, LedgerError::Later { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, LedgerError::Later { found: 99, known: 2, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn paths_are_found_by_patterns_in_an_index() {
+    let book = Book::open().await;
+    let paths = ["/v/garage/a.mp4", "/v/garage/b \"x\".mkv", "/v/yard/a.mp4", "/v/yard/ab"];
+    for (number, path) in (1..).zip(paths) {
+        book.index(path, content(number)).await;
+    }
+    let found = async |pattern: &str| {
+        let glob = PathGlob::new(pattern).unwrap();
+        book.ledger.media_at("c", glob).await.unwrap().into_iter().map(|id| id.0.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("*.mp4").await, [1, 3]);
+    assert_eq!(found("garage/*").await, [1, 2]);
+    assert_eq!(found("b \"x\".*").await, [2]);
+    assert_eq!(found("/v/*/ab").await, [4], "without three characters in a row");
+    assert_eq!(found("{a,b}*").await, [1, 2, 3, 4]);
+    assert_eq!(found("cellar/*").await, [0_u128; 0]);
+    assert_eq!(book.ledger.media_at("other", PathGlob::new("*").unwrap()).await.unwrap(), []);
+    book.ledger.forget_files(vec![(paths[0].into(), "c".into())]).await.unwrap();
+    book.index(paths[2], content(5)).await;
+    assert_eq!(found("*.mp4").await, [5]);
+    let kept = book.ledger.read(|db| db.query_row("SELECT count(*) FROM paths", [], |row| row.get::<_, u64>(0)));
+    assert_eq!(kept.await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_name_is_found_however_its_letters_are_encoded() {
+    let (composed, decomposed) = ("/v/caf\u{e9}/\u{d55c}.mp4", "/v/cafe\u{301}/\u{1112}\u{1161}\u{11ab}.mp4");
+    for (kept, typed) in [(composed, decomposed), (decomposed, composed)] {
+        let book = Book::open().await;
+        book.index(kept, content(1)).await;
+        book.index("/v/cafe/a.mp4", content(2)).await;
+        let files = book.ledger.files_at(Path::new(typed)).await.unwrap();
+        assert_eq!(files.iter().map(|file| file.path.to_str()).collect::<Vec<_>>(), [Some(kept)]);
+        let pattern = format!("{}*", &typed[..typed.len() - ".mp4".len()]);
+        let media_at = book.ledger.media_at("c", PathGlob::new(&pattern).unwrap()).await.unwrap();
+        assert_eq!(media_at, [media(1)]);
+    }
+}
+
+#[tokio::test]
+async fn an_earlier_ledger_gets_its_index_of_paths() {
+    let book = Book::open().await;
+    book.index(A, content(1)).await;
+    let Book { dir, ledger } = book;
+    drop(ledger);
+    let path = dir.path().join("ledger.sqlite");
+    let connection = Connection::open(&path).unwrap();
+    let earlier = "DROP TRIGGER paths_appear; DROP TRIGGER paths_go; DROP TABLE paths; DROP TABLE path_trigrams;";
+    connection.execute_batch(earlier).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+    let ledger = Ledger::open(&path).await.unwrap();
+    assert_eq!(ledger.media_at("c", PathGlob::new("a.mp4").unwrap()).await.unwrap(), [media(1)]);
 }

@@ -1,5 +1,7 @@
-//! What to read and what it is called: the files below a path, their content's identity, their URIs.
+//! What to read and what it is called: the files below a path, their content's identity, their URIs, patterns over their
+//! paths.
 
+pub mod glob;
 pub mod walk;
 
 use std::ffi::OsString;

@@ -1,0 +1,42 @@
+//! Which bundle is meant where nobody or somebody says.
+
+use std::path::Path;
+
+use super::BundleError;
+use super::bundle::{Bundles, Outline};
+
+/// The bundle that comes with clipseek.
+const SHIPPED: &str = "shapes";
+
+/// A bundle that was chosen; only its manifest has been read.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// Under which it is found again: its name, or the whole path of its folder.
+    pub name: String,
+    pub outline: Outline,
+    /// All that this one was chosen from, where nobody said which of several is meant.
+    pub passed_over: Vec<String>,
+}
+
+impl Bundles {
+    /// The bundle asked for; else the one that everything was `indexed_with`; else the shipped one.
+    pub fn choose(&self, asked: Option<&str>, mut indexed_with: Vec<String>) -> Result<Chosen, BundleError> {
+        indexed_with.sort();
+        indexed_with.dedup();
+        let (name, passed_over) = match (asked, indexed_with.as_slice()) {
+            (Some(name), _) => (name.to_owned(), Vec::new()),
+            (None, [only]) => (only.clone(), Vec::new()),
+            (None, _) => (SHIPPED.to_owned(), indexed_with),
+        };
+        let outline = self.outline(&name)?;
+        if !Path::new(&name).is_dir() {
+            return Ok(Chosen { name, outline, passed_over });
+        }
+        // A folder is remembered by its whole path, so that it is found from elsewhere.
+        let unnamed = |problem: &str| BundleError { bundle: name.clone(), problem: problem.to_owned() };
+        let folder = std::path::absolute(&name).map_err(|error| unnamed(&error.to_string()))?;
+        let in_words = folder.into_os_string().into_string();
+        let name = in_words.map_err(|_| unnamed("the path of this folder is no UTF-8: copy it to another place"))?;
+        Ok(Chosen { name, outline, passed_over })
+    }
+}

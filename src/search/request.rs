@@ -1,0 +1,227 @@
+//! What is asked: the value that flags of the command line and JSON both become.
+
+use chrono::{DateTime, Local, NaiveDate, NaiveTime, TimeZone};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::SearchError;
+use crate::store::has_words;
+
+/// Moments asked for at the most.
+pub const MOST_MOMENTS: u16 = 1000;
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchRequest {
+    /// What happens, in words.
+    pub text: Option<String>,
+    /// The bytes of a JPEG, PNG or WebP picture: what looks like it. They come beside JSON, not in it.
+    #[serde(skip)]
+    pub picture: Option<Vec<u8>>,
+    /// Id of a moment: what is like it.
+    pub like: Option<Uuid>,
+    /// What the moments should not show.
+    pub not: Vec<String>,
+    /// What `text` is compared with.
+    pub mode: Mode,
+    /// So many of the best windows are judged again by the text and their frames together.
+    pub rerank: Option<u16>,
+    /// Moments at the most, from 1 to [`MOST_MOMENTS`].
+    pub limit: u16,
+    /// Only moments that the model is this sure of, from 0 to 1.
+    pub min_confidence: f32,
+    pub label: Option<String>,
+    /// All of these.
+    pub tags: Vec<String>,
+    /// A pattern over paths ([`crate::source::glob::PathGlob`]).
+    pub path: Option<String>,
+    /// Recorded at or after this time.
+    pub after: Option<WallTime>,
+    /// Recorded before this time.
+    pub before: Option<WallTime>,
+    /// All of these words are in the caption.
+    pub caption: Option<String>,
+    /// Name of a bundle, or its folder; none: the one that everything was indexed with.
+    pub model: Option<String>,
+}
+
+impl Default for SearchRequest {
+    fn default() -> Self {
+        Self {
+            text: None,
+            picture: None,
+            like: None,
+            not: Vec::new(),
+            mode: Mode::Vector,
+            rerank: None,
+            limit: 10,
+            min_confidence: 0.0,
+            label: None,
+            tags: Vec::new(),
+            path: None,
+            after: None,
+            before: None,
+            caption: None,
+            model: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The pictures, by the model: scores are cosine similarities.
+    #[default]
+    Vector,
+    /// The captions, by their words: scores are those of BM25.
+    Text,
+    /// Both, whichever list has it: scores are reciprocal ranks, fused.
+    Hybrid,
+}
+
+/// Unix milliseconds, written as a date or a time; in this machine's zone where none is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct WallTime(pub i64);
+
+impl std::str::FromStr for WallTime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+            return Ok(Self(time.timestamp_millis()));
+        }
+        let formats = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
+        let local = formats
+            .iter()
+            .find_map(|format| chrono::NaiveDateTime::parse_from_str(text, format).ok())
+            .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|date| date.and_time(NaiveTime::MIN)));
+        let time = local.and_then(|time| Local.from_local_datetime(&time).earliest());
+        time.map(|time| Self(time.timestamp_millis()))
+            .ok_or_else(|| "a time such as 2026-05-01 or 2026-05-01T14:00:00Z".to_owned())
+    }
+}
+
+impl TryFrom<String> for WallTime {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|expected| format!("{text:?}: not {expected}"))
+    }
+}
+
+impl SearchRequest {
+    /// Whether this can be asked at all, whatever the model.
+    pub fn check(&self) -> Result<(), SearchError> {
+        let invalid = |problem: &str| Err(SearchError::Invalid(problem.to_owned()));
+        let text = self.text.as_deref();
+        if text.is_some_and(|text| text.trim().is_empty()) {
+            return invalid("the query is empty: say what happens, such as \"a dog catches a frisbee\"");
+        }
+        match [text.is_some(), self.picture.is_some(), self.like.is_some()].into_iter().filter(|asked| *asked).count() {
+            1 => {}
+            0 => return invalid("nothing to look for: give a text, a picture or the id of a moment"),
+            _ => return invalid("a text, a picture and the id of a moment exclude each other: give one of them"),
+        }
+        if !(1..=MOST_MOMENTS).contains(&self.limit) {
+            return Err(SearchError::Invalid(format!("limit must lie between 1 and {MOST_MOMENTS}")));
+        }
+        if !(0.0..=1.0).contains(&self.min_confidence) {
+            return invalid("min_confidence must lie between 0 and 1");
+        }
+        if self.rerank == Some(0) || self.rerank.is_some() && text.is_none() {
+            return invalid("re-ranking compares a text with the frames of at least one window");
+        }
+        if let Some(caption) = self.caption.as_deref().filter(|caption| !has_words(caption)) {
+            return Err(SearchError::Invalid(format!(
+                "caption {caption:?}: no word to look for (words such as \"the\" are not)"
+            )));
+        }
+        self.check_mode()
+    }
+
+    fn check_mode(&self) -> Result<(), SearchError> {
+        let name = match self.mode {
+            Mode::Vector => return Ok(()),
+            Mode::Text => "text",
+            Mode::Hybrid => "hybrid",
+        };
+        let problem = match self.text.as_deref() {
+            None => format!("mode {name} looks for words in captions: give it a text, not a picture or a moment"),
+            Some(text) if !has_words(text) => format!(
+                "{text:?}: no word to look for in captions (words such as \"the\" are not): say more, or use mode vector"
+            ),
+            Some(_) if self.mode == Mode::Text && !self.not.is_empty() => {
+                "\"not\" is about what the pictures show: use mode vector or hybrid".to_owned()
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(SearchError::Invalid(problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(request: SearchRequest) -> String {
+        request.check().unwrap_err().to_string()
+    }
+
+    fn text(text: &str) -> SearchRequest {
+        SearchRequest { text: Some(text.into()), ..SearchRequest::default() }
+    }
+
+    #[test]
+    fn json_becomes_what_flags_become() {
+        let json = r#"{"text": "a dog", "not": ["rain"], "after": "1970-01-01T00:00:01Z", "mode": "hybrid", "limit": 3}"#;
+        let asked: SearchRequest = serde_json::from_str(json).unwrap();
+        let expected = SearchRequest {
+            not: vec!["rain".into()],
+            after: Some(WallTime(1000)),
+            mode: Mode::Hybrid,
+            limit: 3,
+            ..text("a dog")
+        };
+        assert_eq!(asked, expected);
+        let error = |json: &str| serde_json::from_str::<SearchRequest>(json).unwrap_err().to_string();
+        assert!(error(r#"{"txt": "a dog"}"#).contains("unknown field `txt`"));
+        assert!(error(r#"{"after": "yesterday"}"#).contains("2026-05-01"));
+    }
+
+    #[test]
+    fn one_thing_is_looked_for() {
+        assert!(text("a dog").check().is_ok());
+        assert!(problem(text(" ")).contains("the query is empty"));
+        assert!(problem(SearchRequest::default()).contains("nothing to look for"));
+        assert!(problem(SearchRequest { like: Some(Uuid::nil()), ..text("a dog") }).contains("exclude each other"));
+    }
+
+    #[test]
+    fn numbers_have_limits() {
+        for limit in [0, 1001] {
+            assert!(problem(SearchRequest { limit, ..text("a dog") }).contains("between 1 and 1000"));
+        }
+        assert!(problem(SearchRequest { min_confidence: f32::NAN, ..text("a dog") }).contains("between 0 and 1"));
+        assert!(problem(SearchRequest { rerank: Some(0), ..text("a dog") }).contains("at least one window"));
+    }
+
+    #[test]
+    fn captions_need_words() {
+        assert!(problem(SearchRequest { mode: Mode::Text, ..text("the") }).contains("no word to look for"));
+        assert!(problem(SearchRequest { caption: Some("!".into()), ..text("a dog") }).contains("no word to look for"));
+        let picture = SearchRequest { picture: Some(vec![1]), mode: Mode::Hybrid, ..SearchRequest::default() };
+        assert!(problem(picture).contains("give it a text"));
+        let not = SearchRequest { mode: Mode::Text, not: vec!["rain".into()], ..text("a dog") };
+        assert!(problem(not).contains("use mode vector"));
+    }
+
+    #[test]
+    fn times_with_and_without_zone() {
+        let ms = |text: &str| text.parse::<WallTime>().map(|time| time.0);
+        assert_eq!(ms("1970-01-01T00:00:01Z"), Ok(1000));
+        assert_eq!(ms("1970-01-01T01:00:00+01:00"), Ok(0));
+        assert_eq!(ms("2026-05-02").unwrap() - ms("2026-05-01").unwrap(), 86_400_000);
+        assert!(ms("yesterday").is_err());
+    }
+}
