@@ -79,6 +79,16 @@ impl Archive {
         Ok(store)
     }
 
+    /// Closes the collections that nobody else holds.
+    pub async fn close_unused(&self) {
+        let mut open = self.open.lock().await;
+        let unused: Vec<_> = open.extract_if(|_, store| Arc::strong_count(store) == 1).collect();
+        // Under the lock, so that nobody opens one again before it is closed.
+        if let Err(error) = tokio::task::spawn_blocking(move || drop(unused)).await {
+            tracing::warn!(%error, "a collection was not closed in an orderly way");
+        }
+    }
+
     /// Waits until nobody else writes or removes records of this medium.
     pub async fn alone(&self, media: MediaId) -> Alone {
         Alone { _turn: self.turn(media).lock_owned().await }

@@ -57,6 +57,7 @@
 
 pub mod archive;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod decode;
 pub mod embed;
@@ -65,8 +66,10 @@ pub mod hub;
 pub mod ingest;
 pub mod ledger;
 pub mod linspace;
+pub mod parts;
 mod points;
 pub mod search;
+pub mod shutdown;
 pub mod source;
 pub mod store;
 pub mod telemetry;

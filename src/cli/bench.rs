@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::app::{App, cores};
+use super::app::App;
 use super::{End, index, text};
 use crate::archive::Archive;
 use crate::config::plan::Plan;
@@ -111,7 +111,7 @@ pub(super) async fn run(app: &App, args: BenchArgs) -> anyhow::Result<End> {
         model = model.with_captions(&bundle, &embed_settings, beams)?;
     }
     let mut bench = Bench {
-        cores: cores(),
+        cores: crate::parts::cores(),
         model: bundle.name().to_owned(),
         device: model.device().to_owned(),
         ..Bench::default()

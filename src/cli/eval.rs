@@ -132,7 +132,7 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
         dsl: args.dsl || published.is_some_and(|row| row.dsl),
         observer: Arc::clone(&observer) as Arc<dyn Observer>,
     };
-    let result = eval.run(annotations, args.set, rule, &videos, &index::stop_on_signal()).await;
+    let result = eval.run(annotations, args.set, rule, &videos, index::shutdown_on_signals().token()).await;
     observer.bar.finish_and_clear();
     let report = match result {
         Ok(report) => report,

@@ -7,23 +7,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::progress::Progress;
 use super::{End, text};
-use crate::archive::Archive;
 use crate::config::IndexSettings;
 use crate::config::plan::{BundleVideo, Plan};
 use crate::decode::Sampling;
-use crate::embed::EmbedError;
-use crate::embed::bundle::{Bundle, Outline};
+use crate::embed::bundle::Outline;
 use crate::embed::manifest::Topology;
-use crate::embed::model::VideoModel;
-use crate::embed::runtime::EmbedSettings;
 use crate::ingest::batch::{self, Totals};
-use crate::ingest::{Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
+use crate::ingest::{Observer, Priority, WorkItem};
 use crate::ledger::{Failure, FailureKind, Said};
+use crate::shutdown::Shutdown;
 use crate::source::path_of_uri;
 use crate::source::walk::{Found, walk};
 use crate::store::VectorStore;
@@ -84,7 +80,7 @@ impl std::str::FromStr for Window {
 impl IndexArgs {
     /// Lays the flags over the settings.
     pub(super) fn apply(&self, app: &mut App) -> anyhow::Result<()> {
-        let index = &mut app.settings.index;
+        let index = &mut app.parts.settings.index;
         match self.window {
             Some(Window::Whole) => {
                 index.window_whole = true;
@@ -128,8 +124,8 @@ pub(super) async fn index(
 ) -> anyhow::Result<End> {
     let _lock = app.lock()?;
     let ledger = app.ledger().await?;
-    let (name, bundle) = app.outline(model, Some(&ledger)).await?;
-    let plan = Arc::new(plan(&app.settings.index, &bundle)?);
+    let chosen = app.chosen(model, Some(&ledger)).await?;
+    let plan = Arc::new(plan(&app.settings.index, &chosen.outline)?);
     for (path, reason) in &found.unreadable {
         app.say(format_args!("failed: {}: {reason}", text::path(path)));
     }
@@ -138,13 +134,14 @@ pub(super) async fn index(
     }
     let observer = Arc::new(Progress::new(files.iter().map(|(path, _)| path), app.quiet));
     let started = Instant::now();
-    let bundle = Arc::new(bundle);
     let archive = Arc::new(app.archive(ledger)?);
-    let ingest = Arc::new(ingest(app, &archive, &bundle, name, Arc::clone(&plan), &observer, files.len())?);
-    let stop = stop_on_signal();
+    let ingest = Arc::new(app.ingest(&archive, chosen, &plan, Arc::clone(&observer) as Arc<dyn Observer>)?);
+    let bundle = Arc::clone(&ingest.bundle);
+    let shutdown = shutdown_on_signals();
     archive.settle().await?;
     let item = |(path, said)| WorkItem { path, said, plan: Arc::clone(&plan), priority: Priority::Asked };
-    let mut totals = batch::run(&ingest, files.into_iter().map(item).collect(), app.jobs(), &stop).await;
+    let items = files.into_iter().map(item).collect();
+    let mut totals = batch::run(&ingest, items, app.jobs(), shutdown.token()).await;
     observer.finish();
     for (path, reason) in found.unreadable {
         let failure = Failure { kind: FailureKind::Unreadable, reason };
@@ -153,73 +150,16 @@ pub(super) async fn index(
         totals.failed.push((path, failure));
     }
     if let (Some(store), None) = (ingest.store.opened(), &totals.fatal) {
-        optimize(app, store.as_ref(), &stop).await?;
+        optimize(app, store.as_ref(), &shutdown).await?;
     }
     report(app, &bundle, &totals, found.skipped, started.elapsed())
 }
 
-/// Store and model are opened when the first file needs them: a run with nothing to do costs a look at each file.
-fn ingest(
-    app: &App,
-    archive: &Arc<Archive>,
-    bundle: &Arc<Outline>,
-    name: String,
-    plan: Arc<Plan>,
-    observer: &Arc<Progress>,
-    files: usize,
-) -> anyhow::Result<Ingest> {
-    let settings = &app.settings.index;
-    let options = Options {
-        thumbnail_px: settings.thumbnail_px,
-        thumbnail_spacing: Duration::from_secs_f64(settings.thumbnail_secs),
-        checkpoint_every: Duration::from_secs_f64(settings.checkpoint_secs),
-    };
-    let (spec, held) = (app.collection(bundle), Arc::clone(archive));
-    let store = Lazy::new(move || {
-        let (archive, spec, name) = (Arc::clone(&held), spec.clone(), name.clone());
-        async move {
-            // Known to the ledger before it can hold anything.
-            archive.ledger.add_collection(&spec.name, &name).await?;
-            Ok(archive.collection(spec).await?)
-        }
-    });
-    let (outline, embed, quiet) = (Arc::clone(bundle), app.embed_settings(), app.quiet);
-    let model = Lazy::new(move || {
-        let (outline, embed, plan) = (Arc::clone(&outline), embed.clone(), Arc::clone(&plan));
-        async move {
-            let opened = tokio::task::spawn_blocking(move || open_model(&outline, &embed, &plan));
-            let model = opened.await.map_err(|error| EmbedError::Runtime(error.to_string()))??;
-            if !quiet {
-                eprintln!("{} with model {} on {}", text::count(files as u64, "file"), model.1, model.0.video.device());
-            }
-            Ok(model.0)
-        }
-    });
-    Ok(Ingest {
-        archive: Arc::clone(archive),
-        decoder: Arc::new(app.decoder()?),
-        bundle: Arc::clone(bundle),
-        store,
-        model,
-        options,
-        observer: Arc::clone(observer) as Arc<dyn Observer>,
-    })
-}
-
-fn open_model(outline: &Outline, settings: &EmbedSettings, plan: &Plan) -> Result<(Model, String), EmbedError> {
-    let bundle = Bundle::check(outline.clone())?;
-    let mut video = VideoModel::open(&bundle, settings)?;
-    if let Some(beams) = plan.caption_beams {
-        video = video.with_captions(&bundle, settings, beams)?;
-    }
-    Ok((Model::new(video, &bundle), bundle.name().to_owned()))
-}
-
 /// Builds the graph where enough lies outside of it to slow searches down. Whoever does not want to wait interrupts it:
 /// nothing is lost, and the next run goes on with it.
-async fn optimize(app: &App, store: &dyn VectorStore, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn optimize(app: &App, store: &dyn VectorStore, shutdown: &Shutdown) -> anyhow::Result<()> {
     let outside = store.outside_graph().await?;
-    if outside < WORTH_A_GRAPH || stop.is_cancelled() {
+    if outside < WORTH_A_GRAPH || shutdown.is_asked() {
         return Ok(());
     }
     app.say(format_args!(
@@ -228,7 +168,7 @@ async fn optimize(app: &App, store: &dyn VectorStore, stop: &CancellationToken) 
     ));
     tokio::select! {
         done = store.optimize() => done?,
-        () = stop.cancelled() => {}
+        () = shutdown.asked() => {}
     }
     Ok(())
 }
@@ -259,35 +199,9 @@ pub(super) fn plan(settings: &IndexSettings, bundle: &Outline) -> anyhow::Result
     Ok(Plan::new(settings, video)?)
 }
 
-/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once (nothing confirmed is lost), as a signal
-/// does that nobody handles: an orderly exit would tear the model's native code down while it runs.
-pub(super) fn stop_on_signal() -> CancellationToken {
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        signal().await;
-        eprintln!("\nstopping: keeping what is done (once more to stop at once)");
-        told.cancel();
-        signal().await;
-        let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGINT);
-    });
-    stop
-}
-
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
-    }
+/// Ctrl-C and SIGTERM, with a word about what they do.
+pub(super) fn shutdown_on_signals() -> Shutdown {
+    Shutdown::on_signals(|| eprintln!("\nstopping: keeping what is done (once more to stop at once)"))
 }
 
 fn report(app: &App, bundle: &Outline, totals: &Totals, skipped: u64, took: Duration) -> anyhow::Result<End> {

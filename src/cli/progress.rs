@@ -112,6 +112,9 @@ impl Observer for Progress {
     fn event(&self, event: Event<'_>) {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         match event {
+            Event::ModelOpened { model, device } => {
+                self.line(format!("{} with model {model} on {device}", text::count(state.total_files, "file")));
+            }
             Event::Probed { path, probe } => {
                 tracing::info!(
                     path = %text::path(path), codec = %probe.codec, width = probe.width, height = probe.height,

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+pub(super) use crate::search::place::seconds;
+
 /// `1:02:03.4`, `2:03.4`
 pub(super) fn clock(time: Duration) -> String {
     let tenths = (time.as_secs_f64() * 10.0).round() as u64;
@@ -97,11 +99,6 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let kind =
         |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
     error.chain().any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
-}
-
-/// Seconds with milliseconds, for JSON.
-pub(super) fn seconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

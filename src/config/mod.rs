@@ -2,12 +2,15 @@
 //! `pipelines/clipseek.example.toml`, which a test loads.
 
 pub mod plan;
+mod search;
 mod validate;
 
 use std::path::{Path, PathBuf};
 
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
+
+pub use search::SearchSettings;
 
 use crate::decode::Sampling;
 use crate::embed::runtime::DeviceChoice;
@@ -24,6 +27,7 @@ pub struct Settings {
     pub model: ModelSettings,
     pub index: IndexSettings,
     pub store: StoreSettings,
+    pub search: SearchSettings,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -188,6 +192,7 @@ impl Default for Settings {
             model: ModelSettings::default(),
             index: IndexSettings::default(),
             store: StoreSettings::default(),
+            search: SearchSettings::default(),
         }
     }
 }
@@ -349,6 +354,7 @@ mod tests {
         full.index.caption_beams = Some(1);
         full.index.frame_features = Some(true);
         full.index.jobs = Some(1);
+        full.search.concurrent = Some(1);
         full.store.url = Some("x".into());
         full.store.api_key = Some("x".into());
         let table = toml::Table::try_from(&full).unwrap();

@@ -45,6 +45,7 @@ impl Settings {
             problems.push("index.stride_secs and index.stride_frames exclude each other".to_owned());
         }
         store(&self.store, &mut problems);
+        self.search.check(&mut problems);
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
     }
 }

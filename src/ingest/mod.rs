@@ -84,6 +84,11 @@ pub trait Observer: Send + Sync {
 
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// The first medium that needs the model waits no longer.
+    ModelOpened {
+        model: &'a str,
+        device: &'a str,
+    },
     Probed {
         path: &'a Path,
         probe: &'a Probe,

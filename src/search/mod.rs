@@ -1,129 +1,62 @@
-//! What is wanted to moments: nearest windows, windows whose captions have the words, or both, under filters →
-//! [`moments`]; [`rerank`] gives the best windows a second look.
+//! The one way to ask: a [`SearchRequest`] is answered by the [`Searchers`], which keep a [`Searcher`] warm for each
+//! collection asked lately.
+//!
+//! ```text
+//! flags, JSON ─▶ request ─▶ warm (a place, a searcher) ─▶ searcher (vector, filter) ─▶ find ─▶ store
+//!                                                             place ◀── moments ◀── windows ──┘
+//! ```
+//!
+//! [`moments`] merges windows, `rerank` gives the best of them a second look, [`place`] says where a moment lies now.
 
+pub mod find;
+mod gate;
 pub mod moments;
+pub mod place;
+pub mod request;
 pub mod rerank;
+mod searcher;
+mod warm;
 
-use crate::embed::{EmbedError, Embedding};
-use crate::ledger::{Ledger, LedgerError};
-use crate::store::{Filter, Hit, Query, StoreError, VectorStore, Wanted};
-use moments::{Heights, Moment};
+pub use find::{Shelf, search};
+pub use place::Placed;
+pub use request::{Mode, SearchRequest, WallTime};
+pub use searcher::{Answer, Searcher};
+pub use warm::{Searchers, Warmth};
 
-/// Candidates fetched per moment asked for, at first; windows of one moment crowd each other out, so more are fetched
-/// while that brings fewer moments than were asked for, up to a limit.
-const CANDIDATES_PER_MOMENT: usize = 20;
-const MIN_CANDIDATES: usize = 200;
-const MAX_CANDIDATES: usize = 20_000;
-const MORE_CANDIDATES: usize = 4;
+use std::time::Duration;
 
-/// How much of the unwanted direction is taken out of a query.
-const NOT_WEIGHT: f32 = 0.5;
+use crate::embed::{BundleError, EmbedError};
+use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
+    /// What is asked has no answer as it is; the text says what to ask instead.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{waiting} searches are waiting already, which is as many as may (search.queue): ask again in a moment")]
+    QueueFull { waiting: usize },
+    #[error(
+        "no search ended within {} s, and this one could not begin (search.queue_secs): ask again in a moment",
+        .after.as_secs_f64()
+    )]
+    QueuedTooLong { after: Duration },
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     #[error(transparent)]
     Embed(#[from] EmbedError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error("the store has no collection {0}: `clipseek verify --repair` queues what was in it again")]
+    NoCollection(String),
     #[error(
         "{without} of {of} candidates have no frame features in the store: index their files again, with \
          index.frame_features unset or true"
     )]
     NoFeatures { without: usize, of: usize },
-}
-
-/// A collection, and the ledger that knows which of its records may be shown.
-pub struct Shelf<'a> {
-    pub store: &'a dyn VectorStore,
-    pub ledger: &'a Ledger,
-    pub collection: &'a str,
-}
-
-impl Shelf<'_> {
-    /// The nearest records that may be shown. Those that may not (of media that a lost ledger knew, or that are being
-    /// replaced) are few as a rule, so they are found among the hits and left out by name when asking again.
-    pub async fn find(&self, mut query: Query) -> Result<Vec<Hit>, SearchError> {
-        loop {
-            let hits = self.store.search(&query).await?;
-            let mut whose: Vec<_> = hits.iter().map(|hit| (hit.payload.media_id, hit.payload.plan.clone())).collect();
-            whose.sort();
-            whose.dedup();
-            let hidden = self.ledger.hidden(self.collection, whose).await?;
-            if hidden.is_empty() {
-                return Ok(hits);
-            }
-            query.filter.hidden.extend(hidden);
-        }
-    }
-}
-
-/// What to look for: the wanted vector, less the unwanted ones.
-pub fn combine(wanted: &Embedding, unwanted: &[Embedding]) -> Result<Embedding, EmbedError> {
-    let mut vector = wanted.as_slice().to_vec();
-    for other in unwanted {
-        for (value, other) in vector.iter_mut().zip(other.as_slice()) {
-            *value -= NOT_WEIGHT * other;
-        }
-    }
-    Embedding::new(vector)
-}
-
-/// At most `limit` moments that answer best, best first; their scores are those of [`Wanted`].
-pub async fn search(
-    shelf: &Shelf<'_>,
-    wanted: &Wanted,
-    filter: Filter,
-    limit: usize,
-) -> Result<Vec<Moment>, SearchError> {
-    let mut moments = Vec::new();
-    for candidates in candidate_counts(limit) {
-        let find = async |wanted: Wanted| shelf.find(Query { wanted, limit: candidates, filter: filter.clone() }).await;
-        let hits: Vec<Hit> = find(wanted.clone()).await?;
-        moments = match wanted {
-            Wanted::Vector(_) => moments::merge(&hits, &[Heights::above_median(&hits)], limit),
-            Wanted::Text(_) => moments::merge(&hits, &[Heights::above_zero(&hits)], limit),
-            Wanted::Hybrid(vector, text) => {
-                let near = find(Wanted::Vector(vector.clone())).await?;
-                let said = find(Wanted::Text(text.clone())).await?;
-                moments::merge(&hits, &[Heights::above_median(&near), Heights::above_zero(&said)], limit)
-            }
-        };
-        let exhausted = hits.len() < candidates;
-        if moments.len() >= limit || exhausted {
-            break;
-        }
-    }
-    Ok(moments)
-}
-
-/// How many candidates are fetched for so many moments, one try after the other.
-fn candidate_counts(moments: usize) -> impl Iterator<Item = usize> {
-    let first = moments.saturating_mul(CANDIDATES_PER_MOMENT).clamp(MIN_CANDIDATES, MAX_CANDIDATES);
-    let more = |count: &usize| (count * MORE_CANDIDATES).min(MAX_CANDIDATES);
-    std::iter::successors(Some(first), move |count| (*count < MAX_CANDIDATES).then(|| more(count)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn candidates_grow_up_to_their_limit_and_not_beyond() {
-        let counts = |moments| candidate_counts(moments).collect::<Vec<_>>();
-        assert_eq!(counts(1), [200, 800, 3200, 12_800, 20_000]);
-        assert_eq!(counts(300), [6000, 20_000]);
-        assert_eq!(counts(1000), [20_000]);
-        assert_eq!(counts(usize::MAX), [20_000]);
-    }
-
-    #[test]
-    fn what_is_not_wanted_is_pushed_away() {
-        let wanted = Embedding::new(vec![1.0, 1.0]).unwrap();
-        let unwanted = Embedding::new(vec![0.0, 1.0]).unwrap();
-        let query = combine(&wanted, std::slice::from_ref(&unwanted)).unwrap();
-        assert!(query.dot(&unwanted) < wanted.dot(&unwanted));
-        assert_eq!(combine(&wanted, &[]).unwrap(), wanted);
-    }
+    /// A fault of clipseek's own.
+    #[error("the search did not end: {0}")]
+    Internal(String),
 }

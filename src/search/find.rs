@@ -1,0 +1,87 @@
+//! Nearest windows, windows whose captions have the words, or both, under filters → moments.
+
+use super::SearchError;
+use super::moments::{self, Heights, Moment};
+use crate::ledger::Ledger;
+use crate::store::{Filter, Hit, Query, VectorStore, Wanted};
+
+/// Candidates fetched per moment asked for, at first; windows of one moment crowd each other out, so more are fetched
+/// while that brings fewer moments than were asked for, up to a limit.
+const CANDIDATES_PER_MOMENT: usize = 20;
+const MIN_CANDIDATES: usize = 200;
+const MAX_CANDIDATES: usize = 20_000;
+const MORE_CANDIDATES: usize = 4;
+
+/// A collection, and the ledger that knows which of its records may be shown.
+pub struct Shelf<'a> {
+    pub store: &'a dyn VectorStore,
+    pub ledger: &'a Ledger,
+    pub collection: &'a str,
+}
+
+impl Shelf<'_> {
+    /// The nearest records that may be shown. Those that may not (of media that a lost ledger knew, or that are being
+    /// replaced) are few as a rule, so they are found among the hits and left out by name when asking again.
+    pub async fn find(&self, mut query: Query) -> Result<Vec<Hit>, SearchError> {
+        loop {
+            let hits = self.store.search(&query).await?;
+            let mut whose: Vec<_> = hits.iter().map(|hit| (hit.payload.media_id, hit.payload.plan.clone())).collect();
+            whose.sort();
+            whose.dedup();
+            let hidden = self.ledger.hidden(self.collection, whose).await?;
+            if hidden.is_empty() {
+                return Ok(hits);
+            }
+            query.filter.hidden.extend(hidden);
+        }
+    }
+}
+
+/// At most `limit` moments that answer best, best first; their scores are those of [`Wanted`].
+pub async fn search(
+    shelf: &Shelf<'_>,
+    wanted: &Wanted,
+    filter: Filter,
+    limit: usize,
+) -> Result<Vec<Moment>, SearchError> {
+    let mut moments = Vec::new();
+    for candidates in candidate_counts(limit) {
+        let find = async |wanted: Wanted| shelf.find(Query { wanted, limit: candidates, filter: filter.clone() }).await;
+        let hits: Vec<Hit> = find(wanted.clone()).await?;
+        moments = match wanted {
+            Wanted::Vector(_) => moments::merge(&hits, &[Heights::above_median(&hits)], limit),
+            Wanted::Text(_) => moments::merge(&hits, &[Heights::above_zero(&hits)], limit),
+            Wanted::Hybrid(vector, text) => {
+                let near = find(Wanted::Vector(vector.clone())).await?;
+                let said = find(Wanted::Text(text.clone())).await?;
+                moments::merge(&hits, &[Heights::above_median(&near), Heights::above_zero(&said)], limit)
+            }
+        };
+        let exhausted = hits.len() < candidates;
+        if moments.len() >= limit || exhausted {
+            break;
+        }
+    }
+    Ok(moments)
+}
+
+/// How many candidates are fetched for so many moments, one try after the other.
+fn candidate_counts(moments: usize) -> impl Iterator<Item = usize> {
+    let first = moments.saturating_mul(CANDIDATES_PER_MOMENT).clamp(MIN_CANDIDATES, MAX_CANDIDATES);
+    let more = |count: &usize| (count * MORE_CANDIDATES).min(MAX_CANDIDATES);
+    std::iter::successors(Some(first), move |count| (*count < MAX_CANDIDATES).then(|| more(count)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_grow_up_to_their_limit_and_not_beyond() {
+        let counts = |moments| candidate_counts(moments).collect::<Vec<_>>();
+        assert_eq!(counts(1), [200, 800, 3200, 12_800, 20_000]);
+        assert_eq!(counts(300), [6000, 20_000]);
+        assert_eq!(counts(1000), [20_000]);
+        assert_eq!(counts(usize::MAX), [20_000]);
+    }
+}

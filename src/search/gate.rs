@@ -1,0 +1,92 @@
+//! How many searches run at once. Others wait their turn, so many and so long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::SearchError;
+use crate::clock::Clock;
+
+pub(super) struct Gate {
+    running: Arc<Semaphore>,
+    waiting: Semaphore,
+    most_waiting: usize,
+    patience: Duration,
+    clock: Clock,
+}
+
+impl Gate {
+    pub(super) fn new(running: usize, most_waiting: usize, patience: Duration, clock: Clock) -> Self {
+        let (running, waiting) = (Arc::new(Semaphore::new(running)), Semaphore::new(most_waiting));
+        Self { running, waiting, most_waiting, patience, clock }
+    }
+
+    /// Returns when a search may begin; it may go on as long as the permit is held.
+    pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, SearchError> {
+        if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _place = self.waiting.try_acquire().map_err(|_| SearchError::QueueFull { waiting: self.most_waiting })?;
+        match self.clock.timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await {
+            Some(Ok(permit)) => Ok(permit),
+            Some(Err(closed)) => Err(SearchError::Internal(closed.to_string())),
+            None => Err(SearchError::QueuedTooLong { after: self.patience }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_search_waits_its_turn() {
+        let gate = Gate::new(1, 1, PATIENCE, Clock::manual());
+        let first = gate.enter().await.unwrap();
+        let second = gate.enter();
+        tokio::pin!(second);
+        assert!(still_waits(&mut second).await);
+        drop(first);
+        assert!(second.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn not_more_wait_than_may() {
+        let gate = Gate::new(1, 1, PATIENCE, Clock::manual());
+        let _first = gate.enter().await.unwrap();
+        let second = gate.enter();
+        tokio::pin!(second);
+        assert!(still_waits(&mut second).await);
+        assert!(matches!(gate.enter().await, Err(SearchError::QueueFull { waiting: 1 })));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever() {
+        let clock = Clock::manual();
+        let gate = Gate::new(1, 1, PATIENCE, clock.clone());
+        let _first = gate.enter().await.unwrap();
+        let second = gate.enter();
+        tokio::pin!(second);
+        assert!(still_waits(&mut second).await);
+        clock.advance(PATIENCE - Duration::from_millis(1));
+        assert!(still_waits(&mut second).await);
+        clock.advance(Duration::from_millis(1));
+        assert!(matches!(second.await, Err(SearchError::QueuedTooLong { after: PATIENCE })));
+        // The place in the queue is free again.
+        let third = gate.enter();
+        tokio::pin!(third);
+        assert!(still_waits(&mut third).await);
+    }
+
+    /// Whether it still waits after everything that can go on has gone on.
+    async fn still_waits<F: Future>(future: &mut std::pin::Pin<&mut F>) -> bool {
+        tokio::select! {
+            biased;
+            _ = future => false,
+            () = tokio::task::yield_now() => true,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Where a moment lies now: file, time, label, as programs and people are told.
+
+use std::cmp::Reverse;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::moments::Moment;
+use crate::ledger::{Ledger, LedgerError, Owned};
+use crate::source::file_uri;
+use crate::source::glob::PathGlob;
+use crate::store::Payload;
+use crate::thumbs;
+
+/// A moment as it is told to programs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Placed {
+    pub id: Uuid,
+    /// Readable; lossy where a name is no UTF-8.
+    pub path: String,
+    pub uri: String,
+    pub label: Option<String>,
+    pub start_s: f64,
+    pub end_s: f64,
+    pub peak_s: f64,
+    pub score: f32,
+    /// Absent until there are models with a calibration.
+    pub confidence: Option<f32>,
+    /// Of the best window.
+    pub caption: Option<String>,
+    /// Name of the configured source; none for what was indexed by hand.
+    pub source: Option<String>,
+    /// Wall clock at the start (RFC 3339), where it is known.
+    pub time: Option<String>,
+    /// Under which its pictures are kept.
+    #[serde(skip)]
+    pub pictures: thumbs::Key,
+    /// The file itself, exactly.
+    #[serde(skip)]
+    pub file: PathBuf,
+    #[serde(skip)]
+    pub start: Duration,
+    #[serde(skip)]
+    pub peak: Duration,
+    #[serde(skip)]
+    pub end: Duration,
+}
+
+/// Of several places of the medium one that matches `glob` and is still there.
+pub(super) async fn place(
+    ledger: &Ledger,
+    collection: &str,
+    moment: Moment,
+    glob: Option<&PathGlob>,
+) -> Result<Placed, LedgerError> {
+    let Payload { media_id, label, caption, source, start, wall_ms, plan, .. } = moment.payload;
+    let files = ledger.files_of(media_id).await?;
+    let wanted = |path: &Path| glob.is_none_or(|glob| glob.matches(path));
+    let best = files.iter().map(|file| &file.path).max_by_key(|path| (wanted(path), path.exists(), Reverse(*path)));
+    let file = best.cloned().unwrap_or_default();
+    // The payload's clock is that of the best window's start, which lies at or behind the moment's.
+    let ahead_ms = i64::try_from(start.saturating_sub(moment.start).as_millis()).unwrap_or(i64::MAX);
+    let time = wall_ms.and_then(|wall| DateTime::from_timestamp_millis(wall.saturating_sub(ahead_ms)));
+    Ok(Placed {
+        id: moment.id,
+        path: file.to_string_lossy().into_owned(),
+        uri: file_uri(&file),
+        label,
+        start_s: seconds(moment.start),
+        end_s: seconds(moment.end),
+        peak_s: seconds(moment.peak),
+        score: moment.score,
+        confidence: None,
+        caption,
+        source,
+        time: time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true)),
+        pictures: thumbs::Key::of(&Owned { media_id, collection: collection.to_owned(), plan }),
+        file,
+        start: moment.start,
+        peak: moment.peak,
+        end: moment.end,
+    })
+}
+
+/// Seconds with milliseconds, for JSON.
+pub fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}

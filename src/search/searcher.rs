@@ -1,0 +1,275 @@
+//! One collection, ready to be asked: its store, and the sessions of its bundle, opened when they are first needed.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+use tokio::sync::OnceCell;
+
+use super::find::{Shelf, search};
+use super::moments::Moment;
+use super::place::{Placed, place};
+use super::rerank::rerank;
+use super::{Mode, SearchError, SearchRequest};
+use crate::archive::Archive;
+use crate::decode::Frame;
+use crate::decode::pixels::{Orientation, Picture, Shrinker};
+use crate::embed::bundle::Bundle;
+use crate::embed::manifest::Topology;
+use crate::embed::model::{RerankModel, TextModel, VideoModel};
+use crate::embed::runtime::EmbedSettings;
+use crate::embed::{EmbedError, Embedding};
+use crate::source::glob::PathGlob;
+use crate::store::{Filter, Query, VectorStore, Wanted};
+use crate::window::Window;
+
+/// How much of the unwanted direction is taken out of a query.
+const NOT_WEIGHT: f32 = 0.5;
+
+/// What answers a question, best first, and what there is to say about it.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    pub moments: Vec<Placed>,
+    /// For people: why there is nothing, or what was not done as asked.
+    pub remarks: Vec<String>,
+}
+
+pub struct Searcher {
+    archive: Arc<Archive>,
+    bundle: Bundle,
+    collection: String,
+    store: Arc<dyn VectorStore>,
+    sessions: Sessions,
+    /// Vectors of the texts asked lately.
+    texts: Mutex<LruCache<String, Embedding>>,
+}
+
+/// Each is opened when it is first needed and kept.
+struct Sessions {
+    settings: EmbedSettings,
+    text: OnceCell<TextModel>,
+    video: OnceCell<VideoModel>,
+    rerank: OnceCell<RerankModel>,
+}
+
+impl Searcher {
+    /// `texts` is how many vectors of texts are kept.
+    pub fn new(
+        archive: Arc<Archive>,
+        bundle: Bundle,
+        store: Arc<dyn VectorStore>,
+        settings: EmbedSettings,
+        texts: NonZeroUsize,
+    ) -> Self {
+        let (text, video, rerank) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self {
+            archive,
+            collection: bundle.collection(),
+            bundle,
+            store,
+            sessions: Sessions { settings, text, video, rerank },
+            texts: Mutex::new(LruCache::new(texts)),
+        }
+    }
+
+    pub async fn answer(&self, request: &SearchRequest) -> Result<Answer, SearchError> {
+        request.check()?;
+        self.check(request).await?;
+        let mut remarks = Vec::new();
+        let glob = request.path.as_deref().map(glob).transpose()?;
+        let filter = self.filter(request, glob.clone()).await?;
+        let wanted = self.wanted(request, &mut remarks).await?;
+        let shelf = Shelf { store: self.store.as_ref(), ledger: &self.archive.ledger, collection: &self.collection };
+        let limit = request.limit.into();
+        let found: Vec<Moment> = match (request.rerank, &request.text) {
+            (Some(candidates), Some(text)) => {
+                let model = self.sessions.rerank(&self.bundle).await?;
+                let query = Query { wanted, limit: candidates.into(), filter };
+                rerank(&shelf, query, &model, text, limit).await?
+            }
+            _ => search(&shelf, &wanted, filter, limit).await?,
+        };
+        let mut moments = Vec::with_capacity(found.len());
+        for moment in found {
+            moments.push(place(&self.archive.ledger, &self.collection, moment, glob.as_ref()).await?);
+        }
+        Ok(Answer { moments, remarks })
+    }
+
+    /// Whether this bundle and its collection can answer what is asked.
+    async fn check(&self, request: &SearchRequest) -> Result<(), SearchError> {
+        let (name, manifest) = (self.bundle.name(), self.bundle.manifest());
+        if request.min_confidence > 0.0 {
+            let problem = format!("the model {name} has no calibration, so its scores cannot be read as confidence");
+            return Err(SearchError::Invalid(format!("min_confidence: {problem}")));
+        }
+        if request.rerank.is_some() && manifest.rerank.is_none() {
+            let problem =
+                format!("the model {name} does not re-rank: that needs one which does (CLIP4Clip's tightTransf)");
+            return Err(SearchError::Invalid(problem));
+        }
+        let asks_captions = request.mode != Mode::Vector || request.caption.is_some();
+        if asks_captions && self.store.captions().await? == 0 {
+            return Err(SearchError::Invalid(match manifest.captions {
+                Some(_) => "no window has a caption: index again with index.captions = true".to_owned(),
+                None => format!("the model {name} writes no captions: what looks for words needs one that does"),
+            }));
+        }
+        Ok(())
+    }
+
+    async fn filter(&self, request: &SearchRequest, glob: Option<PathGlob>) -> Result<Filter, SearchError> {
+        let media = match glob {
+            Some(glob) => Some(self.archive.ledger.media_at(&self.collection, glob).await?),
+            None => None,
+        };
+        Ok(Filter {
+            media,
+            hidden: Vec::new(),
+            label: request.label.clone(),
+            tags: request.tags.clone(),
+            after_ms: request.after.map(|time| time.0),
+            before_ms: request.before.map(|time| time.0),
+            caption: request.caption.clone(),
+        })
+    }
+
+    /// Words in captions need no model.
+    async fn wanted(&self, request: &SearchRequest, remarks: &mut Vec<String>) -> Result<Wanted, SearchError> {
+        let text = request.text.clone().unwrap_or_default();
+        Ok(match request.mode {
+            Mode::Vector => Wanted::Vector(self.vector(request, remarks).await?),
+            Mode::Text => Wanted::Text(text),
+            Mode::Hybrid => Wanted::Hybrid(self.vector(request, remarks).await?, text),
+        })
+    }
+
+    /// The vector of whatever is looked for, less what is not wanted.
+    async fn vector(&self, request: &SearchRequest, remarks: &mut Vec<String>) -> Result<Embedding, SearchError> {
+        let wanted = if let Some(id) = request.like {
+            let record = self.store.get(id).await?;
+            let none = || SearchError::Invalid(format!("{id}: no such moment in {}", self.collection));
+            record.ok_or_else(none)?.vector
+        } else if let Some(picture) = &request.picture {
+            self.of_picture(picture).await?
+        } else {
+            self.of_text(request.text.as_deref().unwrap_or_default(), remarks).await?
+        };
+        let mut unwanted = Vec::with_capacity(request.not.len());
+        for text in &request.not {
+            unwanted.push(self.of_text(text, remarks).await?);
+        }
+        Ok(combine(&wanted, &unwanted)?)
+    }
+
+    async fn of_text(&self, text: &str, remarks: &mut Vec<String>) -> Result<Embedding, SearchError> {
+        let model = self.sessions.text(&self.bundle).await?;
+        if model.is_truncated(text)? {
+            let beginning: String = text.chars().take(40).collect();
+            remarks.push(format!("the model reads only the beginning of \"{beginning}…\""));
+        }
+        let known = || self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(vector) = known().get(text) {
+            return Ok(vector.clone());
+        }
+        let vector = model.encode(vec![text.to_owned()]).await?.swap_remove(0);
+        known().put(text.to_owned(), vector.clone());
+        Ok(vector)
+    }
+
+    /// A picture is a window in which nothing moves.
+    async fn of_picture(&self, bytes: &[u8]) -> Result<Embedding, SearchError> {
+        let (bytes, spec) = (bytes.to_vec(), self.bundle.pixel_spec());
+        let pixels = blocking(move || {
+            let rgba = image::load_from_memory(&bytes).map(image::DynamicImage::into_rgba8).map_err(|_| {
+                SearchError::Invalid("the picture is no JPEG, PNG or WebP, or it is damaged".to_owned())
+            })?;
+            let picture = Picture {
+                data: rgba.as_raw(),
+                width: rgba.width(),
+                height: rgba.height(),
+                pixel_aspect: (1, 1),
+                orientation: Orientation::default(),
+            };
+            Ok(Shrinker::default().pixels(&picture, &spec))
+        })
+        .await?;
+        let frame = Frame { pts: Duration::ZERO, pixels, thumbnail: None };
+        let model = self.sessions.video(&self.bundle).await?;
+        let video = &self.bundle.manifest().video;
+        let frames = vec![frame; video.frames];
+        let (start, end) = (Duration::ZERO, Duration::ZERO);
+        let mut vectors = match video.topology {
+            Topology::FramesHead => {
+                let items = model.features(frames).await?;
+                model.pool(vec![Window { start, end, items }]).await?
+            }
+            Topology::Video => model.encode(vec![Window { start, end, items: frames }]).await?,
+        };
+        Ok(vectors.swap_remove(0))
+    }
+}
+
+impl Sessions {
+    async fn text(&self, bundle: &Bundle) -> Result<TextModel, SearchError> {
+        self.session(&self.text, bundle, TextModel::open).await
+    }
+
+    async fn video(&self, bundle: &Bundle) -> Result<VideoModel, SearchError> {
+        self.session(&self.video, bundle, VideoModel::open).await
+    }
+
+    async fn rerank(&self, bundle: &Bundle) -> Result<RerankModel, SearchError> {
+        self.session(&self.rerank, bundle, RerankModel::open).await
+    }
+
+    async fn session<T: Clone + Send + 'static>(
+        &self,
+        cell: &OnceCell<T>,
+        bundle: &Bundle,
+        open: fn(&Bundle, &EmbedSettings) -> Result<T, EmbedError>,
+    ) -> Result<T, SearchError> {
+        let opened = cell.get_or_try_init(|| {
+            let (bundle, settings) = (bundle.clone(), self.settings.clone());
+            blocking(move || Ok(open(&bundle, &settings)?))
+        });
+        Ok(opened.await?.clone())
+    }
+}
+
+/// Reading graphs and pictures would hold up everything else on an async worker.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SearchError> + Send + 'static,
+) -> Result<T, SearchError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| SearchError::Internal(error.to_string()))?
+}
+
+fn glob(pattern: &str) -> Result<PathGlob, SearchError> {
+    PathGlob::new(pattern).map_err(|error| SearchError::Invalid(format!("path: {error}")))
+}
+
+/// What to look for: the wanted vector, less the unwanted ones.
+fn combine(wanted: &Embedding, unwanted: &[Embedding]) -> Result<Embedding, EmbedError> {
+    let mut vector = wanted.as_slice().to_vec();
+    for other in unwanted {
+        for (value, other) in vector.iter_mut().zip(other.as_slice()) {
+            *value -= NOT_WEIGHT * other;
+        }
+    }
+    Embedding::new(vector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_wanted_is_pushed_away() {
+        let wanted = Embedding::new(vec![1.0, 1.0]).unwrap();
+        let unwanted = Embedding::new(vec![0.0, 1.0]).unwrap();
+        let query = combine(&wanted, std::slice::from_ref(&unwanted)).unwrap();
+        assert!(query.dot(&unwanted) < wanted.dot(&unwanted));
+        assert_eq!(combine(&wanted, &[]).unwrap(), wanted);
+    }
+}
