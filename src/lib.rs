@@ -10,6 +10,7 @@
 //!
 //! The modules in the order a file passes through them; each knows only those above it:
 //!
+//! - [`clock`], [`shutdown`]: what time it is, for what waits or dates; whether the process is asked to end.
 //! - [`linspace`]: indices spread evenly, the rounding of the published systems. Pure.
 //! - [`source`]: what to read and what it is called: walking folders, fingerprints, [`source::MediaId`].
 //! - [`decode`]: a file in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
@@ -26,10 +27,12 @@
 //!   true whenever the process dies.
 //! - [`verify`]: the invariants between the three, checked and mended.
 //! - [`ingest`]: one medium through every stage, many media side by side; resumes and switches.
-//! - [`search`]: what is wanted to moments: by vectors, by the words of captions, by both; a second look.
+//! - [`search`]: the one way to ask: a request becomes moments, by vectors, by the words of captions, by both, with a second
+//!   look; one searcher per collection, kept warm.
 //! - [`eval`]: retrieval measured on the public data sets, beside the published figures.
 //! - [`config`]: typed settings: defaults < file < environment < flags.
-//! - [`cli`]: the commands; the only place that speaks to the terminal.
+//! - [`parts`]: settings become ledger, store, models, decoder, searchers, ingest: the one place where parts meet.
+//! - [`cli`]: the commands: they parse and print, nothing else; the only place that speaks to the terminal.
 //!
 //! # What outlives a process
 //!
@@ -45,14 +48,28 @@
 //! is left to do is written down. [`verify`] lists the invariants; `tests/it/archive.rs` and `tests/it/kill.rs` drive them
 //! with faults and kills.
 //!
+//! # How a query travels
+//!
+//! ```text
+//! cli::search ─SearchRequest─▶ search::warm ─▶ search::searcher ─Query─▶ store
+//!             ◀─Answer─────────────────────── search::place ◀─ moments ◀─ hits ┘
+//! ```
+//!
+//! # Rooms for what comes
+//!
+//! What a daemon adds has its place: watching folders and streams in `source`, live decoding and recording in
+//! `decode::gst`, one stream through every stage and its reconnections in `ingest` (beside `batch`), start, supervision and
+//! stop in `daemon` (on [`parts`], [`clock`] and [`shutdown`]), HTTP and the page in `api` (a file per resource, asking
+//! [`search::Searchers`]), every metric in `metrics`, jobs across machines in `fleet`.
+//!
 //! # Boundaries
 //!
 //! GStreamer types stay in `decode::gst`, `ort` and tensors in `embed`, Qdrant types in `store`, SQL in `ledger`,
-//! `reqwest` in `hub`, `clap` in `cli`, `anyhow` in `cli` and `main`. `tests/it/tidy.rs` checks it.
+//! `reqwest` in `hub`, `clap` in `cli`, `anyhow` in `cli`, [`parts`] and `main`. `tests/it/tidy.rs` checks it.
 //!
 //! # Deliberately absent
 //!
-//! No cache of searches, no HTTP server yet, no plug-in system: a new model is a bundle (data), a new container or
+//! No cache of answers (of text vectors there is one), no HTTP server yet, no plug-in system: a new model is a bundle (data), a new container or
 //! codec is a GStreamer plug-in.
 
 pub mod archive;

@@ -15,6 +15,7 @@ mod hub;
 mod kill;
 mod media;
 mod scale;
+mod search;
 mod second_look;
 mod state;
 mod store;

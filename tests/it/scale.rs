@@ -6,11 +6,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clipseek::config::Settings;
 use clipseek::embed::Embedding;
 use clipseek::embed::bundle::Outline;
 use clipseek::ledger::Ledger;
+use clipseek::parts::Parts;
+use clipseek::search::SearchRequest;
 use clipseek::source::{MediaId, Stat};
 use clipseek::store::{CollectionSpec, IndexParams, Payload, Record, StoreChoice, Tally, catalog};
 use rusqlite::{Connection, params};
@@ -135,13 +139,12 @@ async fn a_run_with_nothing_to_do_costs_a_look_at_each_file() {
     println!("removing one of them: {:?}", started.elapsed());
 }
 
-#[tokio::test]
-async fn a_check_reads_each_record_once_in_bounded_memory() {
-    const WINDOWS: usize = 10;
-    let records = size("CLIPSEEK_SCALE_RECORDS", 20_000);
-    let world = World::new();
+const WINDOWS_PER_MEDIUM: usize = 10;
+
+/// A ledger and an embedded store that hold so many windows.
+async fn filled(world: &World, records: usize) {
     let bundle = shapes();
-    let mut db = ledger(&world).await;
+    let mut db = ledger(world).await;
     let owner: Uuid = db.query_row("SELECT owner FROM ledger", [], |row| row.get(0)).unwrap();
     let spec = CollectionSpec {
         name: bundle.collection(),
@@ -153,12 +156,12 @@ async fn a_check_reads_each_record_once_in_bounded_memory() {
     let choice = StoreChoice::Edge { dir: world.data().join("store") };
     let store = catalog(&choice, "", IndexParams::default()).unwrap().open(&spec).await.unwrap();
     let transaction = db.transaction().unwrap();
-    for first in (0..records / WINDOWS).step_by(1000) {
+    for first in (0..records / WINDOWS_PER_MEDIUM).step_by(1000) {
         let mut batch = Vec::new();
-        for number in first..(first + 1000).min(records / WINDOWS) {
+        for number in first..(first + 1000).min(records / WINDOWS_PER_MEDIUM) {
             let media_id = MediaId(Uuid::from_u128(number as u128 + 1));
             let mut tally = Tally::default();
-            for window in 0..WINDOWS as u64 {
+            for window in 0..WINDOWS_PER_MEDIUM as u64 {
                 let record = record(&bundle, media_id, window);
                 tally.add(record.id);
                 batch.push(record);
@@ -170,10 +173,61 @@ async fn a_check_reads_each_record_once_in_bounded_memory() {
     }
     transaction.commit().unwrap();
     store.flush().await.unwrap();
-    drop((store, db));
+}
+
+#[tokio::test]
+async fn a_check_reads_each_record_once_in_bounded_memory() {
+    let records = size("CLIPSEEK_SCALE_RECORDS", 20_000);
+    let world = World::new();
+    filled(&world, records).await;
     let child = world.command(&["verify", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
     let (took, peak) = watched_with_output(child);
-    println!("verify: {records} records of {} media in {took:.1?}, {peak} MiB at the most", records / WINDOWS);
+    let media = records / WINDOWS_PER_MEDIUM;
+    println!("verify: {records} records of {media} media in {took:.1?}, {peak} MiB at the most");
+}
+
+/// What an answer takes once everything is open, beside a process of its own for each question.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_searcher_beside_a_new_process() {
+    const QUESTIONS: u32 = 20;
+    let records = size("CLIPSEEK_SCALE_RECORDS", 20_000).min(100_000);
+    let world = World::new();
+    filled(&world, records).await;
+    let bundle = shapes();
+    let parts = Parts { settings: Settings { data_dir: world.data(), ..Settings::default() } };
+    let archive = Arc::new(parts.existing_archive().await.unwrap().unwrap());
+    archive.existing(&bundle.collection()).await.unwrap().unwrap().optimize().await.unwrap();
+    archive.close_unused().await;
+    let process = |flags: &[&str]| {
+        let started = Instant::now();
+        for number in 0..3 {
+            world.ok(&[&["search", &format!("question {number}")], flags].concat());
+        }
+        started.elapsed() / 3
+    };
+    let (in_processes, with_path) = (process(&[]), process(&["--path", "0001234.*"]));
+    let searchers = parts.searchers(archive);
+    let ask = async |text: String, path: Option<&str>| {
+        let request =
+            SearchRequest { text: Some(text), path: path.map(str::to_owned), ..SearchRequest::default() };
+        assert!(!searchers.answer(request).await.unwrap().moments.is_empty());
+    };
+    ask("to begin with".to_owned(), None).await;
+    let warm = async |same: bool, path: Option<&str>| {
+        let started = Instant::now();
+        for number in 0..QUESTIONS {
+            ask(if same { "to begin with".to_owned() } else { format!("question {number}") }, path).await;
+        }
+        started.elapsed() / QUESTIONS
+    };
+    println!(
+        "search among {records} windows of {} media: a process each {in_processes:.1?} (with --path {with_path:.1?}), \
+         warm {:.2?}, the same text again {:.2?}, with a path {:.2?}",
+        records / WINDOWS_PER_MEDIUM,
+        warm(false, None).await,
+        warm(true, None).await,
+        warm(true, Some("0001234.*")).await,
+    );
 }
 
 fn record(bundle: &Outline, media_id: MediaId, window: u64) -> Record {

@@ -17,7 +17,7 @@ const BOUNDARIES: &[(&str, &[&str])] = &[
     ("use clap::", &["cli/"]),
     ("indicatif::", &["cli/"]),
     ("use config::", &["config/"]),
-    ("anyhow::", &["cli/"]),
+    ("anyhow::", &["cli/", "parts.rs"]),
     ("println!", &["cli/"]),
 ];
 
