@@ -10,6 +10,7 @@
 //!
 //! The modules in the order a file passes through them; each knows only those above it:
 //!
+//! - [`secret`]: keys, tokens and addresses that hide themselves wherever they are printed. Pure.
 //! - [`linspace`]: indices spread evenly, the rounding of the published systems. Pure.
 //! - [`source`]: what to read and what it is called: walking folders, fingerprints, [`source::MediaId`].
 //! - [`decode`]: a file in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
@@ -67,6 +68,7 @@ pub mod ledger;
 pub mod linspace;
 mod points;
 pub mod search;
+pub mod secret;
 pub mod source;
 pub mod store;
 pub mod telemetry;

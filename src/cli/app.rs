@@ -11,7 +11,7 @@ use super::Global;
 use crate::archive::Archive;
 use crate::config::{self, Settings, StoreKind};
 use crate::decode::ChildDecoder;
-use crate::embed::bundle::{Bundle, Bundles, Outline};
+use crate::embed::bundle::{Bundle, Bundles, Outline, name_of_dir};
 use crate::embed::runtime::{EmbedSettings, GpuSettings};
 use crate::ledger::Ledger;
 use crate::store::{self, CollectionSpec, StoreChoice, VectorStore};
@@ -119,7 +119,7 @@ impl App {
         };
         let outline = self.bundles().outline(&name)?;
         // A folder is remembered by its whole path, so that it is found from elsewhere.
-        let name = if Path::new(&name).is_dir() { std::path::absolute(&name)?.display().to_string() } else { name };
+        let name = if Path::new(&name).is_dir() { name_of_dir(Path::new(&name))? } else { name };
         Ok((name, outline))
     }
 

@@ -24,6 +24,7 @@ use crate::embed::runtime::EmbedSettings;
 use crate::ingest::batch::{self, Totals};
 use crate::ingest::{Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
 use crate::ledger::{Failure, FailureKind, Said};
+use crate::secret::redacted;
 use crate::source::path_of_uri;
 use crate::source::walk::{Found, walk};
 use crate::store::VectorStore;
@@ -237,9 +238,9 @@ async fn optimize(app: &App, store: &dyn VectorStore, stop: &CancellationToken) 
 fn local(argument: &Path) -> anyhow::Result<PathBuf> {
     match argument.to_str() {
         Some(uri) if uri.starts_with("file://") => {
-            path_of_uri(uri).with_context(|| format!("{uri}: not the URI of a file on this machine"))
+            path_of_uri(uri).with_context(|| format!("{}: not the URI of a file on this machine", redacted(uri)))
         }
-        Some(uri) if uri.contains("://") => bail!("{uri}: streams cannot be indexed yet, only files"),
+        Some(uri) if uri.contains("://") => bail!("{}: streams cannot be indexed yet, only files", redacted(uri)),
         _ => Ok(argument.to_path_buf()),
     }
 }
