@@ -11,6 +11,7 @@
 //! The modules in the order a file passes through them; each knows only those above it:
 //!
 //! - [`clock`], [`shutdown`]: what time it is, for what waits or dates; whether the process is asked to end.
+//! - [`secret`]: keys, tokens and addresses that hide themselves wherever they are printed. Pure.
 //! - [`linspace`]: indices spread evenly, the rounding of the published systems. Pure.
 //! - [`source`]: what to read and what it is called: walking folders, fingerprints, [`source::MediaId`].
 //! - [`decode`]: a file in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
@@ -86,6 +87,7 @@ pub mod linspace;
 pub mod parts;
 mod points;
 pub mod search;
+pub mod secret;
 pub mod shutdown;
 pub mod source;
 pub mod store;

@@ -1,8 +1,14 @@
 //! Diagnostics on standard error. `CLIPSEEK_LOG` takes the usual filter syntax (`clipseek=debug,ort=warn`).
 
+use std::ffi::OsStr;
+use std::io::{self, Write};
+
 use tracing_subscriber::EnvFilter;
 
-/// `verbosity`: -1 errors only, 0 warnings, 1 what happens, 2 and more everything.
+const VARIABLE: &str = "CLIPSEEK_LOG";
+
+/// `verbosity`: -1 errors only, 0 warnings, 1 what happens, 2 and more everything. A filter in the environment goes
+/// before it; one that cannot be read is said on standard error, and the verbosity holds.
 pub fn init(verbosity: i8) {
     let level = match verbosity {
         ..=-1 => "error",
@@ -11,11 +17,39 @@ pub fn init(verbosity: i8) {
         1 => "info,ort=warn,qdrant_edge=error",
         _ => "debug",
     };
-    let filter = EnvFilter::try_from_env("CLIPSEEK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let asked = filter(std::env::var_os(VARIABLE).as_deref()).unwrap_or_else(|problem| {
+        let _ = writeln!(io::stderr(), "{VARIABLE} is not followed: {problem}");
+        None
+    });
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_env_filter(asked.unwrap_or_else(|| EnvFilter::new(level)))
+        .with_writer(io::stderr)
+        // It would be told on standard error with a macro that panics when nobody reads there any more.
+        .log_internal_errors(false)
         .without_time()
         .with_target(false)
         .init();
+}
+
+/// The filter of a variable's value, if it has one.
+fn filter(value: Option<&OsStr>) -> Result<Option<EnvFilter>, String> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    let text = value.to_str().ok_or_else(|| format!("{value:?} is not UTF-8"))?;
+    EnvFilter::try_new(text).map(Some).map_err(|error| format!("{text:?}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_is_followed_or_its_problem_told() {
+        assert!(filter(None).unwrap().is_none() && filter(Some(OsStr::new(""))).unwrap().is_none());
+        assert_eq!(filter(Some(OsStr::new("clipseek=debug"))).unwrap().unwrap().to_string(), "clipseek=debug");
+        for wrong in [&b"clipseek=loud"[..], b"a=b=c", b"\xff"] {
+            assert!(filter(Some(OsStr::from_bytes(wrong))).is_err(), "{wrong:?}");
+        }
+    }
 }

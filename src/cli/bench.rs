@@ -92,7 +92,6 @@ struct Bench {
 }
 
 pub(super) async fn run(app: &App, args: BenchArgs) -> anyhow::Result<End> {
-    app.settings.check()?;
     if args.encoder {
         return encoder::run(app, args.model.as_deref(), args.seconds).await;
     }
@@ -101,7 +100,7 @@ pub(super) async fn run(app: &App, args: BenchArgs) -> anyhow::Result<End> {
         app.say("nothing to measure: no video files there");
         return Ok(End::Nothing);
     }
-    let (_, bundle) = app.bundle(args.model.as_deref(), None).await?;
+    let (_, bundle) = app.bundle(args.model.as_deref(), app.existing_ledger().await?.as_ref()).await?;
     let mut settings = app.settings.index.clone();
     settings.sampling = args.sampling.unwrap_or(settings.sampling);
     let plan = index::plan(&settings, &bundle)?;

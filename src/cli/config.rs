@@ -21,8 +21,8 @@ enum ConfigCommand {
 
 pub(super) fn run(app: &App, args: &ConfigArgs) -> anyhow::Result<End> {
     match args.command {
-        ConfigCommand::Show if app.json => println!("{}", serde_json::to_string_pretty(&app.settings.shown())?),
-        ConfigCommand::Show => print!("{}", toml::to_string(&app.settings.shown())?),
+        ConfigCommand::Show if app.json => println!("{}", serde_json::to_string_pretty(&app.settings)?),
+        ConfigCommand::Show => print!("{}", toml::to_string(&app.settings)?),
         ConfigCommand::Check => {
             app.settings.check()?;
             let source = app

@@ -1,14 +1,14 @@
 //! `clipseek media export`: a JSON line per window.
 
-use std::io::Write;
+use std::fmt::Write;
 
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::End;
 use super::app::App;
 use super::text::seconds;
+use super::{End, output};
 
 const PAGE: usize = 1000;
 
@@ -28,9 +28,8 @@ pub(super) async fn run(app: &App, args: ExportArgs) -> anyhow::Result<End> {
     let collection = app.outline(args.model.as_deref(), Some(ledger)).await?.1.collection();
     let store = archive.existing(&collection).await?.with_context(|| format!("nothing is indexed in {collection}"))?;
     let mut after = None;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     loop {
-        let page = store.scan(None, after, PAGE).await?;
+        let (page, mut lines) = (store.scan(None, after, PAGE).await?, String::new());
         let mut whose: Vec<_> = page.items.iter().map(|r| (r.payload.media_id, r.payload.plan.clone())).collect();
         whose.sort();
         whose.dedup();
@@ -55,11 +54,11 @@ pub(super) async fn run(app: &App, args: ExportArgs) -> anyhow::Result<End> {
             if args.vectors {
                 line["vector"] = json!(record.vector.as_slice());
             }
-            writeln!(out, "{line}")?;
+            writeln!(lines, "{line}")?;
         }
+        print!("{lines}");
         after = page.next;
-        if after.is_none() {
-            out.flush()?;
+        if after.is_none() || !output::is_open() {
             return Ok(End::Done);
         }
     }

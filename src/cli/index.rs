@@ -19,6 +19,7 @@ use crate::embed::manifest::Topology;
 use crate::ingest::batch::{self, Totals};
 use crate::ingest::{Observer, Priority, WorkItem};
 use crate::ledger::{Failure, FailureKind, Said};
+use crate::secret::redacted;
 use crate::shutdown::Shutdown;
 use crate::source::path_of_uri;
 use crate::source::walk::{Found, walk};
@@ -177,9 +178,9 @@ async fn optimize(app: &App, store: &dyn VectorStore, shutdown: &Shutdown) -> an
 fn local(argument: &Path) -> anyhow::Result<PathBuf> {
     match argument.to_str() {
         Some(uri) if uri.starts_with("file://") => {
-            path_of_uri(uri).with_context(|| format!("{uri}: not the URI of a file on this machine"))
+            path_of_uri(uri).with_context(|| format!("{}: not the URI of a file on this machine", redacted(uri)))
         }
-        Some(uri) if uri.contains("://") => bail!("{uri}: streams cannot be indexed yet, only files"),
+        Some(uri) if uri.contains("://") => bail!("{}: streams cannot be indexed yet, only files", redacted(uri)),
         _ => Ok(argument.to_path_buf()),
     }
 }

@@ -69,7 +69,6 @@ struct RetryArgs {
 }
 
 pub(super) async fn run(app: App, args: MediaArgs) -> anyhow::Result<End> {
-    app.settings.check()?;
     match args.command.unwrap_or(MediaCommand::List(ListArgs::default())) {
         MediaCommand::List(args) => list(&app, &args).await,
         MediaCommand::Show { medium } => show(&app, &medium).await,

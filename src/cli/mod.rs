@@ -1,7 +1,10 @@
 //! The commands: a file each. The only place that speaks to the terminal.
 //!
 //! Exit codes: 0 done, 1 nothing found (or nothing to do), 2 failed, 130 interrupted.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the terminal is what this module is for")]
+
+// First, because its macros are known from here on.
+#[macro_use]
+mod output;
 
 mod app;
 mod bench;
@@ -95,7 +98,7 @@ pub(crate) enum End {
 /// The program: arguments to exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let verbosity = if cli.global.quiet { -1 } else { cli.global.verbose as i8 };
+    let verbosity = if cli.global.quiet { -1 } else { cli.global.verbose.min(2) as i8 };
     crate::telemetry::init(verbosity);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -107,14 +110,20 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(run(cli));
     // A decoder that does not answer must not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
-    match result {
+    let code = match result {
         Ok(End::Done) => ExitCode::SUCCESS,
         Ok(End::Nothing) => ExitCode::from(1),
         Ok(End::Failed) => ExitCode::from(2),
         Ok(End::Interrupted) => ExitCode::from(130),
-        Err(error) if text::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    };
+    match output::close() {
+        Ok(()) => code,
+        Err(problem) => {
+            eprintln!("error: {problem}");
             ExitCode::from(2)
         }
     }
@@ -122,6 +131,10 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<End> {
     let app = App::new(cli.global)?;
+    // These two report what is wrong with the settings; all others rely on them.
+    if !matches!(cli.command, Command::Doctor | Command::Config(_)) {
+        app.settings.check()?;
+    }
     match cli.command {
         Command::Index(args) => index::run(app, args).await,
         Command::Search(args) => search::run(&app, args).await,

@@ -41,7 +41,6 @@ impl Repair for Ask {
 }
 
 pub(super) async fn run(app: &App, args: VerifyArgs) -> anyhow::Result<End> {
-    app.settings.check()?;
     let _lock = app.lock()?;
     let Some(archive) = app.existing_archive().await? else {
         if app.json {

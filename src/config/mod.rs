@@ -14,11 +14,13 @@ pub use search::SearchSettings;
 
 use crate::decode::Sampling;
 use crate::embed::runtime::DeviceChoice;
+use crate::secret::{Secret, SecretUrl};
 use crate::store::IndexParams;
 
 /// Environment variables: `CLIPSEEK__STORE__URL` is `store.url`.
 const ENVIRONMENT: &str = "CLIPSEEK";
 
+/// Written out (`Serialize`, `Debug`) it is for people to read: secrets are hidden.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -120,14 +122,14 @@ impl Default for IndexSettings {
     }
 }
 
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreSettings {
     pub kind: StoreKind,
     /// gRPC address of a Qdrant server, such as `http://localhost:6334`; `https` for TLS.
-    pub url: Option<String>,
+    pub url: Option<SecretUrl>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_key: Option<String>,
+    pub api_key: Option<Secret>,
     /// Goes before the name of each collection: keeps data folders apart that share a server.
     pub namespace: String,
     /// See [`IndexParams`] for these.
@@ -172,19 +174,6 @@ pub enum StoreKind {
     Qdrant,
 }
 
-impl std::fmt::Debug for StoreSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let api_key = self.api_key.as_ref().map(|_| "(hidden)");
-        f.debug_struct("StoreSettings")
-            .field("kind", &self.kind)
-            .field("url", &self.url)
-            .field("api_key", &api_key)
-            .field("namespace", &self.namespace)
-            .field("index_params", &self.index_params())
-            .finish()
-    }
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -198,15 +187,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Every key with its value for people; secrets hidden.
-    pub fn shown(&self) -> Self {
-        let mut shown = self.clone();
-        if let Some(key) = &mut shown.store.api_key {
-            *key = "(hidden)".to_owned();
-        }
-        shown
-    }
-
     pub fn ledger_path(&self) -> PathBuf {
         self.data_dir.join("ledger.sqlite")
     }
@@ -248,14 +228,19 @@ pub enum ConfigError {
 /// Settings from the file (if any) and the environment; flags are laid over them by the caller, who then calls
 /// [`Settings::check`].
 pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
+    // Values stay the texts they are until their keys say what they are, or a key of digits would lose its zeros.
+    load_with(file, Environment::with_prefix(ENVIRONMENT).prefix_separator("__").separator("__"))
+}
+
+fn load_with(file: Option<&Path>, environment: Environment) -> Result<Settings, ConfigError> {
     let mut builder = Config::builder();
     if let Some(path) = file {
         if !path.is_file() {
             return Err(ConfigError::Read(format!("no such file: {}", path.display())));
         }
+        check_syntax(path)?;
         builder = builder.add_source(File::from(path).format(FileFormat::Toml));
     }
-    let environment = Environment::with_prefix(ENVIRONMENT).prefix_separator("__").separator("__").try_parsing(true);
     let config = builder.add_source(environment).build().map_err(|error| ConfigError::Read(error.to_string()))?;
     config.try_deserialize().map_err(|error| {
         let place = file.map_or_else(|| "the environment".to_owned(), |path| path.display().to_string());
@@ -263,9 +248,26 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
     })
 }
 
+/// Done before `config` reads the file, because its error quotes the wrong line, in which a key may stand.
+fn check_syntax(path: &Path) -> Result<(), ConfigError> {
+    let fail = |problem: String| ConfigError::Read(format!("{}{problem}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| fail(format!(": {error}")))?;
+    text.parse::<toml::Table>().map(drop).map_err(|error| {
+        let line = error.span().map(|span| text.as_bytes()[..span.start].iter().filter(|b| **b == b'\n').count() + 1);
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        fail(format!("{line}: {}", error.message()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn load_environment(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = Environment::with_prefix(ENVIRONMENT).prefix_separator("__").separator("__");
+        load_with(None, environment.source(Some(variables)))
+    }
 
     fn load_text(text: &str) -> Result<Settings, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
@@ -288,6 +290,64 @@ mod tests {
         let error = settings.check().unwrap_err().to_string();
         for key in ["index.window_secs", "index.frames", "store.url"] {
             assert!(error.contains(key), "{key} is missing in: {error}");
+        }
+    }
+
+    #[test]
+    fn texts_from_the_environment_stay_as_they_are() {
+        for key in ["000123", "1e5", "true", "12345678901234567890123", "0x10", "-0", " a b "] {
+            let settings = load_environment(&[("CLIPSEEK__STORE__API_KEY", key), ("CLIPSEEK__STORE__NAMESPACE", key)]);
+            let store = settings.unwrap().store;
+            assert_eq!((store.api_key.unwrap().expose(), store.namespace.as_str()), (key, key));
+        }
+    }
+
+    #[test]
+    fn numbers_and_choices_come_from_the_environment_too() {
+        let settings = load_environment(&[
+            ("CLIPSEEK__DATA_DIR", "/0123"),
+            ("CLIPSEEK__MODEL__DEVICE", "cpu"),
+            ("CLIPSEEK__MODEL__BATCH_FRAMES", "016"),
+            ("CLIPSEEK__INDEX__WINDOW_SECS", "2"),
+            ("CLIPSEEK__INDEX__STRIDE_SECS", "0.5"),
+            ("CLIPSEEK__INDEX__CAPTIONS", "false"),
+            ("CLIPSEEK__INDEX__FRAME_FEATURES", "true"),
+            ("CLIPSEEK__INDEX__JOBS", "3"),
+            ("CLIPSEEK__STORE__KIND", "qdrant"),
+            ("CLIPSEEK__STORE__URL", "http://host:6334"),
+        ])
+        .unwrap();
+        assert_eq!(settings.data_dir, Path::new("/0123"));
+        assert_eq!((settings.model.device, settings.model.batch_frames), (DeviceChoice::Cpu, 16));
+        let index = settings.index;
+        assert_eq!((index.window_secs, index.stride_secs, index.jobs), (Some(2.0), Some(0.5), Some(3)));
+        assert_eq!((index.captions, index.frame_features), (false, Some(true)));
+        assert_eq!(
+            (settings.store.kind, settings.store.url.unwrap().expose()),
+            (StoreKind::Qdrant, "http://host:6334")
+        );
+        for (name, value) in [("CLIPSEEK__INDEX__JOBS", "1.5"), ("CLIPSEEK__INDEX__WINDOW_SECS", "long")] {
+            let error = load_environment(&[(name, value)]).unwrap_err().to_string();
+            let key = name.trim_start_matches("CLIPSEEK__INDEX__").to_lowercase();
+            assert!(error.contains(&key) && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn times_and_counts_that_nothing_can_come_of_are_refused() {
+        let check = |text: &str| load_text(&format!("[index]\n{text}")).unwrap().check().map_err(|e| e.to_string());
+        check("window_secs = 0.001\nstride_secs = 0.001\ncheckpoint_secs = 0.001\nthumbnail_secs = 1e7").unwrap();
+        for key in ["window_secs", "stride_secs", "checkpoint_secs", "stall_secs", "thumbnail_secs"] {
+            for value in ["1e-12", "0.0", "-0.0", "-1.0", "1e8", "1e300", "inf", "-inf", "nan"] {
+                let error = check(&format!("{key} = {value}")).unwrap_err();
+                assert!(error.contains(&format!("index.{key} is ")) && error.contains("0.001"), "{error}");
+            }
+        }
+        for key in ["frames", "stride_frames", "caption_beams", "jobs"] {
+            for value in [0, 1025, i64::MAX] {
+                let error = check(&format!("{key} = {value}")).unwrap_err();
+                assert!(error.contains(&format!("index.{key}")), "{error}");
+            }
         }
     }
 
@@ -355,8 +415,8 @@ mod tests {
         full.index.frame_features = Some(true);
         full.index.jobs = Some(1);
         full.search.concurrent = Some(1);
-        full.store.url = Some("x".into());
-        full.store.api_key = Some("x".into());
+        full.store.url = Some(SecretUrl::new("x"));
+        full.store.api_key = Some(Secret::new("x"));
         let table = toml::Table::try_from(&full).unwrap();
         for (section, value) in &table {
             let keys: Vec<&String> = value.as_table().map_or_else(|| vec![section], |table| table.keys().collect());
@@ -370,9 +430,30 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden() {
-        let settings = StoreSettings { api_key: Some("sesame".into()), ..StoreSettings::default() };
-        assert!(!format!("{settings:?}").contains("sesame"));
-        let settings = Settings { store: settings, ..Settings::default() };
-        assert!(!toml::to_string(&settings.shown()).unwrap().contains("sesame"));
+        let url = "https://me:sesame@host:6334/?token=sesame";
+        let settings =
+            load_environment(&[("CLIPSEEK__STORE__URL", url), ("CLIPSEEK__STORE__API_KEY", "sesame")]).unwrap();
+        for shown in
+            [format!("{settings:?}"), toml::to_string(&settings).unwrap(), serde_json::to_string(&settings).unwrap()]
+        {
+            assert!(!shown.contains("sesame") && shown.contains("https://***@host:6334/?token=***"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn errors_about_the_file_do_not_quote_what_is_secret() {
+        for (text, expected) in [
+            ("[store]\napi_key = \"sesame\nint8 = true", "clipseek.toml:2: "),
+            ("[store]\napi_key = sesame", "clipseek.toml:2: "),
+            ("[store]\napi_key = 0918273", "clipseek.toml:2: "),
+            ("[store]\napi_key = 918273", "in quotes"),
+            ("[store]\napi_key = 918273.5", "in quotes"),
+            ("[store]\napi_key = [\"sesame\"]", "in quotes"),
+            ("[store]\nurl = { sesame = \"sesame\" }", "in quotes"),
+        ] {
+            let error = load_text(text).unwrap_err().to_string();
+            assert!(!error.contains("sesame") && !error.contains("918273"), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

@@ -10,6 +10,10 @@ use crate::window::Span;
 /// another plan and is indexed again.
 const VERSION: u32 = 1;
 
+/// Least time from frame to frame and from window to window. Time stamps of most containers are no finer, and a shorter
+/// step could be rounded to none at all.
+pub const LEAST_STEP: Duration = Duration::from_millis(1);
+
 /// The numbers of a bundle's manifest that a plan is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BundleVideo {
@@ -54,12 +58,12 @@ impl Plan {
             (Span::Whole, Want::Uniform(frames), 0.0)
         } else {
             let length = match settings.window_secs {
-                Some(secs) => Duration::from_secs_f64(secs),
+                Some(secs) => seconds("window", secs)?,
                 None => bundle.interval * frames as u32,
             };
             let interval = length / frames as u32;
             let stride = match (settings.stride_secs, settings.stride_frames) {
-                (Some(secs), _) => Duration::from_secs_f64(secs),
+                (Some(secs), _) => seconds("stride", secs)?,
                 (None, Some(count)) => interval * count as u32,
                 (None, None) => length.mul_f64(bundle.stride_frames as f64 / bundle.frames as f64),
             };
@@ -67,6 +71,22 @@ impl Plan {
                 return Err(ConfigError::Invalid(vec![format!(
                     "the window ({} s) is longer than a day",
                     length.as_secs_f64()
+                )]));
+            }
+            if interval < LEAST_STEP {
+                return Err(ConfigError::Invalid(vec![format!(
+                    "a window of {} s with {frames} frames has a frame every {} s, the least is {} s: make the window \
+                     longer or take fewer frames",
+                    length.as_secs_f64(),
+                    interval.as_secs_f64(),
+                    LEAST_STEP.as_secs_f64()
+                )]));
+            }
+            if stride < LEAST_STEP {
+                return Err(ConfigError::Invalid(vec![format!(
+                    "the stride ({} s) is shorter than the least, {} s",
+                    stride.as_secs_f64(),
+                    LEAST_STEP.as_secs_f64()
                 )]));
             }
             if stride > length {
@@ -113,6 +133,12 @@ impl Plan {
             Span::Sliding { stride, .. } => Some(stride),
         }
     }
+}
+
+/// Also for settings that nobody has checked.
+fn seconds(what: &str, secs: f64) -> Result<Duration, ConfigError> {
+    Duration::try_from_secs_f64(secs)
+        .map_err(|error| ConfigError::Invalid(vec![format!("the {what} ({secs} s) is no length of time: {error}")]))
 }
 
 #[cfg(test)]
@@ -182,6 +208,30 @@ mod tests {
         assert!(Plan::new(&settings(86_400.0), BUNDLE).is_ok());
         let error = Plan::new(&settings(86_401.0), BUNDLE).unwrap_err().to_string();
         assert!(error.contains("longer than a day"), "{error}");
+    }
+
+    #[test]
+    fn steps_that_would_be_rounded_to_nothing_are_refused() {
+        let plan = |settings: IndexSettings, bundle| Plan::new(&settings, bundle).map_err(|error| error.to_string());
+        let default = IndexSettings::default();
+        let window = |secs| IndexSettings { window_secs: Some(secs), ..IndexSettings::default() };
+        let stride = |secs| IndexSettings { stride_secs: Some(secs), ..IndexSettings::default() };
+        assert!(plan(window(0.008), BUNDLE).is_ok());
+        assert!(plan(stride(0.001), BUNDLE).is_ok());
+        for secs in [0.0079, 1e-12, 0.0] {
+            let error = plan(window(secs), BUNDLE).unwrap_err();
+            assert!(error.contains("8 frames") && error.contains("0.001 s: make the window longer"), "{error}");
+        }
+        for secs in [0.0009, 1e-12, 0.0] {
+            let error = plan(stride(secs), BUNDLE).unwrap_err();
+            assert!(error.contains("shorter than the least, 0.001 s"), "{error}");
+        }
+        for secs in [f64::NAN, -1.0, f64::INFINITY, 1e300] {
+            assert!(plan(window(secs), BUNDLE).unwrap_err().contains("is no length of time"));
+            assert!(plan(stride(secs), BUNDLE).unwrap_err().contains("is no length of time"));
+        }
+        let fast = BundleVideo { interval: Duration::from_nanos(1), ..BUNDLE };
+        assert!(plan(default, fast).unwrap_err().contains("8 frames"));
     }
 
     #[test]

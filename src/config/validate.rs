@@ -3,20 +3,26 @@
 use super::{ConfigError, ModelSettings, Settings, StoreKind, StoreSettings};
 use crate::embed::runtime::DeviceChoice;
 
+/// See [`super::plan::LEAST_STEP`].
+const LEAST_SECS: f64 = 0.001;
+/// Four months: longer than anybody waits, and far from what a [`std::time::Duration`] cannot hold.
+const MOST_SECS: f64 = 1e7;
+
 impl Settings {
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let index = &self.index;
-        let positive = [
+        let seconds = [
             ("index.window_secs", index.window_secs),
             ("index.stride_secs", index.stride_secs),
             ("index.checkpoint_secs", Some(index.checkpoint_secs)),
             ("index.stall_secs", Some(index.stall_secs)),
             ("index.thumbnail_secs", Some(index.thumbnail_secs)),
         ];
-        for (key, value) in positive {
-            if value.is_some_and(|value| !value.is_finite() || value <= 0.0 || value > 1e7) {
-                problems.push(format!("{key} must be a number of seconds above zero"));
+        for (key, value) in seconds {
+            // A comparison with NaN is false, so NaN lies in no range.
+            if let Some(value) = value.filter(|value| !(LEAST_SECS..=MOST_SECS).contains(value)) {
+                problems.push(format!("{key} is {value}, it must lie between {LEAST_SECS} and {MOST_SECS} seconds"));
             }
         }
         let at_least_one = [

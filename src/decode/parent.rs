@@ -1,5 +1,6 @@
 //! The parent's side of a decoding process: starts it, reads its frames, ends it.
 
+use std::ffi::OsStr;
 use std::io::{self, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,21 @@ use super::{DecodeError, Decoder, Frame, Frames, Outcome, Probe, Request, Survey
 pub const SUBCOMMAND: &str = "decode-child";
 /// A process that says nothing for so long will not say anything any more.
 const STALL: Duration = Duration::from_secs(60);
+
+/// What a decoding process inherits of the environment: what the loader, the C library, GStreamer, its plug-ins and the
+/// drivers of GPUs read. Whoever takes a decoder over by means of a crafted file can read its environment, so all else
+/// stays behind: above all the keys and tokens that are for this process alone (`CLIPSEEK__STORE__API_KEY`, `HF_TOKEN`),
+/// and those of other programs. Names are listed and not forbidden, since nobody knows all names of secrets.
+const INHERITED: [&str; 9] =
+    ["PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "RUST_LOG", "RUST_BACKTRACE", "GLIBC_TUNABLES"];
+/// The same by the beginnings of names. Whoever preloads a library (`LD_PRELOAD`) means all processes.
+const INHERITED_FAMILIES: [&str; 9] = ["LC_", "LD_", "XDG_", "GST_", "ORC_", "LIBVA_", "VDPAU_", "CUDA_", "MALLOC_"];
+
+fn is_inherited(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        INHERITED.contains(&name) || INHERITED_FAMILIES.iter().any(|family| name.starts_with(family))
+    })
+}
 
 /// Decodes each file in a process of its own, which is this executable with another entry point.
 #[derive(Clone, Debug)]
@@ -63,7 +79,9 @@ impl ChildDecoder {
         if stop.is_cancelled() {
             return Err(DecodeError::Stopped);
         }
-        let process = Process::start(Command::new(&self.exe).arg(SUBCOMMAND), self.stall, &stop)
+        let mut command = Command::new(&self.exe);
+        command.arg(SUBCOMMAND).env_clear().envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)));
+        let process = Process::start(&mut command, self.stall, &stop)
             .map_err(|error| DecodeError::Setup(format!("cannot start {}: {error}", self.exe.display())))?;
         let mut frames = ChildFrames {
             pipe: Some(BufReader::new(process)),
@@ -192,5 +210,30 @@ fn describe(message: &Message) -> &'static str {
         Message::Times { .. } => "times",
         Message::Alive => "a sign of life",
         Message::End(_) => "its end",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_gstreamer_needs_is_inherited_and_no_secret() {
+        for name in ["PATH", "GST_PLUGIN_PATH", "LD_LIBRARY_PATH", "LC_ALL", "XDG_CACHE_HOME", "LIBVA_DRIVER_NAME"] {
+            assert!(is_inherited(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "CLIPSEEK__STORE__API_KEY",
+            "CLIPSEEK__STORE__URL",
+            "HF_TOKEN",
+            "HUGGING_FACE_HUB_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "NVIDIA_API_KEY",
+            "https_proxy",
+            "SSH_AUTH_SOCK",
+            "MY_PATH",
+        ] {
+            assert!(!is_inherited(OsStr::new(name)), "{name}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::digest::sha256_of;
 use super::manifest::Manifest;
 use super::scope::Scope;
 use crate::decode::PixelSpec;
+use crate::source::{file_uri, path_of_uri};
 
 pub const MANIFEST_FILE: &str = "bundle.toml";
 
@@ -206,7 +207,7 @@ impl Bundles {
         listed
     }
 
-    /// A bundle by its name, or by the path of its folder; its files are not looked at yet.
+    /// A bundle by its name, or by the path or `file://` URI of its folder; its files are not looked at yet.
     pub fn outline(&self, name: &str) -> Result<Outline, BundleError> {
         Outline::read(&self.dir_of(name)?)
     }
@@ -220,9 +221,9 @@ impl Bundles {
         if let Some(found) = listed.iter().find(named).or_else(|| listed.iter().find(broken)) {
             return Ok(found.dir.clone());
         }
-        let path = Path::new(name);
+        let path = path_of_uri(name).unwrap_or_else(|| PathBuf::from(name));
         if path.is_dir() {
-            return Ok(path.to_path_buf());
+            return Ok(path);
         }
         let mut names: Vec<&str> =
             listed.iter().filter_map(|l| Some(l.manifest.as_ref().ok()?.name.as_str())).collect();
@@ -232,6 +233,12 @@ impl Bundles {
         let problem = format!("no such model and no such folder; there is: {there} (looked in {})", dirs.join(", "));
         Err(BundleError { bundle: name.to_owned(), problem })
     }
+}
+
+/// The name under which [`Bundles::dir_of`] finds a folder from anywhere: its path, or its URI where the path is no text.
+pub fn name_of_dir(dir: &Path) -> std::io::Result<String> {
+    let dir = std::path::absolute(dir)?;
+    Ok(dir.to_str().map_or_else(|| file_uri(&dir), str::to_owned))
 }
 
 fn file_name(path: &Path) -> String {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::BundleError;
-use super::bundle::{Bundles, Outline};
+use super::bundle::{Bundles, Outline, name_of_dir};
 
 /// The bundle that comes with clipseek.
 const SHIPPED: &str = "shapes";
@@ -33,10 +33,7 @@ impl Bundles {
             return Ok(Chosen { name, outline, passed_over });
         }
         // A folder is remembered by its whole path, so that it is found from elsewhere.
-        let unnamed = |problem: &str| BundleError { bundle: name.clone(), problem: problem.to_owned() };
-        let folder = std::path::absolute(&name).map_err(|error| unnamed(&error.to_string()))?;
-        let in_words = folder.into_os_string().into_string();
-        let name = in_words.map_err(|_| unnamed("the path of this folder is no UTF-8: copy it to another place"))?;
+        let name = name_of_dir(Path::new(&name))?;
         Ok(Chosen { name, outline, passed_over })
     }
 }

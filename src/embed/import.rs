@@ -255,7 +255,9 @@ impl Export {
 
 /// Where a graph's weights lie, if they are not in its own file.
 fn weights_of(graph: &Path) -> Option<PathBuf> {
-    Some(PathBuf::from(format!("{}_data", graph.display()))).filter(|weights| weights.is_file())
+    let mut weights = graph.as_os_str().to_owned();
+    weights.push("_data");
+    Some(PathBuf::from(weights)).filter(|weights| weights.is_file())
 }
 
 fn file_name(path: &Path) -> String {

@@ -255,8 +255,8 @@ impl Manifest {
             format!("video.max_frames is {}, less than video.frames ({frames})", max_frames.unwrap_or_default()),
         );
         demand(
-            interval_s > 0.0 && interval_s <= 86_400.0,
-            format!("video.interval_s is {interval_s}, it must be above 0 and at most a day"),
+            (0.001..=86_400.0).contains(&interval_s),
+            format!("video.interval_s is {interval_s}, it must be from 0.001 to 86400 (a day)"),
         );
         demand(
             (0.0..=1.0).contains(&interval_tolerance),
@@ -446,6 +446,15 @@ sha256 = "{hash}"
         for part in ["stride_frames is 9", "max_frames is 7", "pixels.std", "a photo", "../frame.onnx", "Tiny one"] {
             assert!(error.contains(part), "{part} in {error}");
         }
+    }
+
+    #[test]
+    fn intervals_that_would_be_rounded_to_nothing_are_refused() {
+        for interval in ["0.0009", "1e-12", "0.0", "-1.0", "nan", "inf", "86401.0"] {
+            let error = Manifest::parse(&text().replace("0.25", interval)).unwrap_err();
+            assert!(error.contains("it must be from 0.001 to 86400"), "{error}");
+        }
+        Manifest::parse(&text().replace("0.25", "0.001")).unwrap();
     }
 
     #[test]

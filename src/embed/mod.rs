@@ -72,7 +72,7 @@ impl Embedding {
 pub enum EmbedError {
     #[error("the model gave a vector of length {length}, which has no direction")]
     NoDirection { length: f64 },
-    #[error("{0}")]
+    #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error("device {asked}: {problem}")]
     Device { asked: String, problem: String },

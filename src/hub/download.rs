@@ -25,7 +25,9 @@ impl Hub {
         arrived: &(dyn Fn(u64) + Sync),
     ) -> Result<PathBuf, HubError> {
         let target = dir.join(&file.path);
-        let part = PathBuf::from(format!("{}.part", target.display()));
+        let mut part = target.clone().into_os_string();
+        part.push(".part");
+        let part = PathBuf::from(part);
         let disk = |error| HubError::Disk { path: part.clone(), error };
         if target.is_file() && matches(&target, file).await.map_err(disk)?.is_ok() {
             arrived(file.bytes);

@@ -14,6 +14,8 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 
+use crate::secret::{Secret, redacted};
+
 const ENDPOINT: &str = "https://huggingface.co";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that says nothing for this long is broken.
@@ -102,7 +104,7 @@ pub enum HubError {
 pub struct Hub {
     client: Client,
     endpoint: Url,
-    token: Option<String>,
+    token: Option<Secret>,
 }
 
 impl Hub {
@@ -129,6 +131,10 @@ impl Hub {
         let answer = self.accept(repo, answer)?;
         let body = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
         let model: Model = serde_json::from_slice(&body).map_err(|error| self.odd(error.to_string()))?;
+        // The commit becomes a folder of the cache, and part of an address.
+        if !is_commit(&model.sha) {
+            return Err(self.odd(format!("the commit {:?}, which is not 40 or 64 hexadecimal digits", model.sha)));
+        }
         let files = model.siblings.into_iter().map(|file| self.remote_file(file)).collect::<Result<_, _>>()?;
         let card = model.card.unwrap_or_default();
         let licence = card.license_name.or(card.license.map(License::text)).unwrap_or_else(|| "unknown".to_owned());
@@ -151,7 +157,7 @@ impl Hub {
     fn get(&self, path: &str) -> RequestBuilder {
         let request = self.client.get(format!("{}/{path}", self.endpoint.as_str().trim_end_matches('/')));
         match &self.token {
-            Some(token) => request.bearer_auth(token),
+            Some(token) => request.bearer_auth(token.expose()),
             None => request,
         }
     }
@@ -172,9 +178,7 @@ impl Hub {
 
     /// The endpoint without user and password.
     fn shown(&self) -> String {
-        let mut url = self.endpoint.clone();
-        let _ = (url.set_username(""), url.set_password(None));
-        url.as_str().trim_end_matches('/').to_owned()
+        redacted(self.endpoint.as_str().trim_end_matches('/'))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> HubError {
@@ -186,6 +190,11 @@ impl Hub {
     }
 }
 
+/// Git names commits by SHA-1 or SHA-256.
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The last cause says what happened; those above it repeat the address, which may hold a password.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
@@ -195,14 +204,14 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-fn token() -> Option<String> {
+fn token() -> Option<Secret> {
     let said = std::env::var("HF_TOKEN").ok();
     let stored = || {
         let home = std::env::var_os("HF_HOME").map(PathBuf::from);
         let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/huggingface")))?;
         std::fs::read_to_string(home.join("token")).ok()
     };
-    said.or_else(stored).map(|token| token.trim().to_owned()).filter(|token| !token.is_empty())
+    said.or_else(stored).map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).map(Secret::new)
 }
 
 /// The hub's answer, as much of it as is used.
@@ -254,6 +263,14 @@ struct Lfs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commits_are_hexadecimal_and_of_gits_lengths() {
+        assert!(is_commit(&"0aF9".repeat(10)) && is_commit(&"0aF9".repeat(16)));
+        for wrong in ["", "main", "../../../etc", &"0".repeat(39), &"0".repeat(41), &"g".repeat(40), &"/".repeat(64)] {
+            assert!(!is_commit(wrong), "{wrong}");
+        }
+    }
 
     #[test]
     fn repositories_are_named_with_or_without_a_revision() {

@@ -28,6 +28,7 @@ pub use record::{
     Annotation, Features, Filter, Hit, Key, Page, Payload, Plans, Query, RRF_K, Record, Selection, Tally, Wanted,
 };
 
+use crate::secret::{Secret, SecretUrl};
 use crate::source::MediaId;
 
 /// Where the vectors are kept.
@@ -36,7 +37,7 @@ pub enum StoreChoice {
     /// In this process, a folder per collection under `dir`.
     Edge { dir: PathBuf },
     /// On a server or cluster, over gRPC (usually port 6334).
-    Qdrant { url: String, api_key: Option<String> },
+    Qdrant { url: SecretUrl, api_key: Option<Secret> },
 }
 
 /// The collections kept there; `namespace` goes before the name of each. Opens nothing yet.
@@ -47,7 +48,7 @@ pub fn catalog(choice: &StoreChoice, namespace: &str, index: IndexParams) -> Res
         StoreChoice::Edge { dir } => Ok(Arc::new(edge::EdgeCatalog::new(dir, namespace, index))),
         #[cfg(feature = "qdrant")]
         StoreChoice::Qdrant { url, api_key } => {
-            Ok(Arc::new(qdrant::QdrantCatalog::new(url, api_key.as_deref(), namespace, index)?))
+            Ok(Arc::new(qdrant::QdrantCatalog::new(url, api_key.as_ref(), namespace, index)?))
         }
         #[cfg(not(feature = "edge"))]
         StoreChoice::Edge { .. } => Err(not_built("edge")),

@@ -211,6 +211,16 @@ fn settings() {
     assert!(frames.err.contains("this model takes at most 32"), "{}", frames.err);
     let stream = world.run(&["index", "rtsp://camera/1"]);
     assert_eq!(stream.code, 2);
+    for command in [&["media", "retry"][..], &["media", "list"], &["bench", text(&footage("h264.mp4"))]] {
+        let ran = world.command(command).env("CLIPSEEK__INDEX__STALL_SECS", "-1").output().unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(ran.status.code() == Some(2) && said.contains("index.stall_secs is -1, it must lie"), "{said}");
+    }
+    for (flag, value) in [("--window", "1e-12"), ("--window", "nan"), ("--stride", "1e-9"), ("--window", "0.002")] {
+        let ran = world.run(&["index", text(&footage("h264.mp4")), flag, value]);
+        assert_eq!(ran.code, 2, "{flag} {value}");
+        assert!(ran.err.contains("0.001") && !ran.err.contains("panicked"), "{}", ran.err);
+    }
     assert!(stream.err.contains("rtsp://camera/1: streams cannot be indexed yet"), "{}", stream.err);
 }
 

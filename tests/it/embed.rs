@@ -1,6 +1,8 @@
 //! Bundles to vectors through ONNX Runtime: the tiny ones beside the tests against numpy, an imported export where it
 //! is at hand.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -355,6 +357,10 @@ async fn import_takes_weights_that_lie_beside_their_graph() {
     let model = VideoModel::open(&bundle, &settings()).unwrap();
     let features = model.features(vec![frame(3, 8)]).await.unwrap();
     assert_near(&features[0].values, &rows(&expected()["features"])[3]);
+    // The folder's name need not be text.
+    let odd = to.path().join(OsStr::from_bytes(b"\xff"));
+    std::fs::rename(export.path(), &odd).unwrap();
+    assert!(import(&odd, "odd", to.path(), Variant::Float32).unwrap().dir().join("vision_model.onnx_data").is_file());
     // They count as much as the graph does.
     std::fs::write(bundle.dir().join("vision_model.onnx_data"), [0; 16]).unwrap();
     let error = Bundle::load(bundle.dir()).unwrap_err().to_string();

@@ -1,8 +1,10 @@
 //! `model pull` against a server on this machine that speaks the hub's protocol, sound and unsound.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -13,7 +15,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::embed::tiny_export;
-use super::support::{Mounted, World, shared, text};
+use super::support::{EXE, Mounted, World, shared, text};
 
 const COMMIT: &str = "5f8d1c0e4b7a49d2a1c3e6f7089b2d4c6e8fa013";
 const TOKEN: &str = "hf_token_of_the_test_91c";
@@ -136,6 +138,14 @@ impl Served {
                 short(&mut connection, "200 OK", "", self.listing(conduct.lies).as_bytes())
             }
             Some("me/gated/revision/main") => short(&mut connection, "403 Forbidden", "", b""),
+            Some("me/sly-commit/revision/main") => {
+                let listing = self.listing(false).replace(COMMIT, "../../../elsewhere");
+                short(&mut connection, "200 OK", "", listing.as_bytes())
+            }
+            Some("me/sly-file/revision/main") => {
+                let listing = self.listing(false).replace("tokenizer.json", "../../../../elsewhere.json");
+                short(&mut connection, "200 OK", "", listing.as_bytes())
+            }
             Some("me/odd/revision/main") => short(&mut connection, "200 OK", "", b"<html>"),
             _ => short(&mut connection, "404 Not Found", "", b""),
         }
@@ -197,6 +207,32 @@ fn one_command_fetches_checks_and_imports() {
     hub.pulled(&world, &["hf:me/tiny", "--name", "again"]);
     assert_eq!(hub.asked().len(), asked, "the cache serves");
     assert!(hub.asked().iter().all(|(_, range, _)| range.is_none()));
+}
+
+#[test]
+fn a_data_folder_whose_name_is_no_text_takes_files_too() {
+    let (world, export) = (World::new(), tiny_export("tiny-mean/text.onnx"));
+    let hub = LocalHub::serving(export.path());
+    let data = world.dir.path().join(OsStr::from_bytes(b"\xff"));
+    let mut pull = std::process::Command::new(EXE);
+    pull.arg("--data").arg(&data).args(["model", "pull", "hf:me/tiny"]);
+    let output =
+        pull.env("HF_ENDPOINT", &hub.url).env("HF_HOME", world.dir.path()).env_remove("HF_TOKEN").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let entries: Vec<_> =
+        std::fs::read_dir(world.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(entries, [data.file_name().unwrap()], "nothing lies beside it");
+}
+
+#[test]
+fn the_password_of_an_endpoint_is_not_shown() {
+    let world = World::new();
+    let mut pull = world.command(&["model", "pull", "hf:me/tiny"]);
+    pull.env("HF_ENDPOINT", "http://me:sesame@127.0.0.1:9")
+        .env("HF_HOME", world.dir.path())
+        .env("HF_TOKEN", "hf_sesame");
+    let said = String::from_utf8(pull.output().unwrap().stderr).unwrap();
+    assert!(said.contains("http://***@127.0.0.1:9") && !said.contains("sesame"), "{said}");
 }
 
 #[test]
@@ -280,6 +316,8 @@ fn what_cannot_be_pulled_is_named() {
         ("hf:me/tiny@v9", "knows no such model or revision"),
         ("hf:me/gated", "refuses access (403)"),
         ("hf:me/odd", "not understood"),
+        ("hf:me/sly-commit", "\"../../../elsewhere\", which is not 40 or 64 hexadecimal digits"),
+        ("hf:me/sly-file", "a file called \"../../../../elsewhere.json\""),
         ("hf:tiny", "write hf:owner/name"),
         ("clip-b64", "no such name"),
     ] {

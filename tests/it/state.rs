@@ -1,5 +1,7 @@
 //! What outlives a process, through the built program: runs with nothing to do, removing, checking and mending.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -281,4 +283,30 @@ fn a_data_folder_of_before_is_refused_in_one_sentence() {
         assert_eq!(ran.code, 2);
         assert!(ran.err.contains("development version of clipseek before 0.1.0"), "{}", ran.err);
     }
+}
+
+#[test]
+fn the_model_that_a_data_folder_was_indexed_with_is_taken_by_every_command() {
+    let world = World::new();
+    // A folder whose name is no text, given by a relative path.
+    let here = world.dir.path().join(OsStr::from_bytes(b"\xff"));
+    let model = here.join("model");
+    std::fs::create_dir_all(&model).unwrap();
+    let shapes = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/shapes");
+    for entry in std::fs::read_dir(&shapes).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let manifest = std::fs::read_to_string(model.join("bundle.toml")).unwrap();
+    let renamed = manifest.replacen("name = \"shapes\"", "name = \"renamed\"", 1);
+    assert_ne!(renamed, manifest);
+    std::fs::write(model.join("bundle.toml"), renamed).unwrap();
+    let file = footage("h264.mp4");
+    let indexed = world.command(&["index", text(&file), "--model", "model"]).current_dir(&here).output().unwrap();
+    assert!(indexed.status.success(), "{indexed:?}");
+    assert!(!world.json(&["search", "a circle", "--json"])["moments"].as_array().unwrap().is_empty());
+    assert!(!world.windows().is_empty());
+    let encoder = world.json(&["bench", "--encoder", "--seconds", "0.1", "--json"]);
+    assert_eq!(encoder["model"], "renamed");
+    let decoder = world.json(&["bench", text(&file), "--decode-only", "--json"]);
+    assert_eq!(decoder["model"], "renamed");
 }

@@ -19,6 +19,7 @@ const BOUNDARIES: &[(&str, &[&str])] = &[
     ("use config::", &["config/"]),
     ("anyhow::", &["cli/", "parts.rs"]),
     ("println!", &["cli/"]),
+    ("secrecy::", &["secret.rs"]),
 ];
 
 fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
@@ -52,6 +53,31 @@ fn libraries_stay_where_they_belong() {
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// An error that names its source in its own words has it printed twice: the chain of causes names it again.
+#[test]
+fn errors_leave_their_causes_to_the_chain() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for variant in text.split("#[error(").skip(1) {
+            let (message, rest) = variant.split_once(")]\n").unwrap();
+            let fields = rest.split("#[").nth(1).unwrap_or_default();
+            if !(fields.starts_with("from]") || fields.starts_with("source]")) {
+                continue;
+            }
+            seen += 1;
+            if message != "transparent" && ["{0", ".0", "{source", "{error"].iter().any(|name| message.contains(name)) {
+                wrong.push(format!("{}: #[error({message})] repeats its source", file.display()));
+            }
+        }
+    }
+    assert!(seen > 5, "the search finds nothing any more");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -35,7 +35,7 @@ struct Rate {
 
 pub(super) async fn run(app: &App, model: Option<&str>, seconds: f64) -> anyhow::Result<End> {
     ensure!(seconds.is_finite() && (0.1..=3600.0).contains(&seconds), "--seconds must lie between 0.1 and 3600");
-    let (_, bundle) = app.bundle(model, None).await?;
+    let (_, bundle) = app.bundle(model, app.existing_ledger().await?.as_ref()).await?;
     let settings = app.embed_settings();
     let opening = Instant::now();
     let model = VideoModel::open(&bundle, &settings)?;

@@ -28,6 +28,7 @@ use super::{
     Annotation, Catalog, CollectionSpec, Features, Found, Hit, IndexParams, KEY_FIELDS, Key, Page, Query, Record,
     Selection, StoreError, VectorStore, Wanted, annotation_to_json, sort_hits,
 };
+use crate::secret::{Secret, SecretUrl};
 use crate::source::MediaId;
 
 /// Aim for requests of about a megabyte: a server refuses more than 32.
@@ -47,10 +48,15 @@ pub struct QdrantCatalog {
 
 impl QdrantCatalog {
     /// Connects when something is asked for.
-    pub fn new(url: &str, api_key: Option<&str>, namespace: &str, index: IndexParams) -> Result<Self, StoreError> {
+    pub fn new(
+        url: &SecretUrl,
+        api_key: Option<&Secret>,
+        namespace: &str,
+        index: IndexParams,
+    ) -> Result<Self, StoreError> {
         let server = Server::new(url, api_key);
-        let client = Qdrant::from_url(url)
-            .api_key(api_key)
+        let client = Qdrant::from_url(url.expose())
+            .api_key(api_key.map(Secret::expose))
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .skip_compatibility_check() // it prints

@@ -6,6 +6,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use qdrant_client::QdrantError;
 
+use crate::secret::{Secret, SecretUrl};
 use crate::store::StoreError;
 
 /// Six more tries, 10 to 20 s together: a server that restarts is back by then.
@@ -40,24 +41,17 @@ mod code {
 
 #[derive(Clone)]
 pub(super) struct Server {
-    /// Without user and password.
+    /// Redacted.
     url: String,
     /// To take out of messages.
-    secrets: Vec<String>,
+    secrets: Vec<Secret>,
 }
 
 impl Server {
-    pub(super) fn new(url: &str, api_key: Option<&str>) -> Self {
-        let mut secrets: Vec<String> = api_key.map(str::to_owned).into_iter().collect();
-        let mut shown = url.to_owned();
-        if let Some((scheme, rest)) = url.split_once("://")
-            && let Some((user, host)) = rest.rsplit_once('@')
-        {
-            secrets.push(user.to_owned());
-            shown = format!("{scheme}://{host}");
-        }
-        secrets.retain(|secret| !secret.is_empty());
-        Self { url: shown, secrets }
+    pub(super) fn new(url: &SecretUrl, api_key: Option<&Secret>) -> Self {
+        let mut secrets: Vec<Secret> = api_key.cloned().into_iter().chain(url.secrets()).collect();
+        secrets.retain(|secret| !secret.expose().is_empty());
+        Self { url: url.to_string(), secrets }
     }
 
     pub(super) fn url(&self) -> &str {
@@ -116,7 +110,7 @@ impl Server {
     }
 
     fn without_secrets(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "***"))
     }
 }
 
@@ -190,8 +184,9 @@ mod tests {
 
     #[test]
     fn secrets_do_not_show() {
-        let server = Server::new("https://me:pass@host:6334", Some("k-123"));
-        assert_eq!(server.url(), "https://host:6334");
+        let url = SecretUrl::new("https://me:pass@host:6334");
+        let server = Server::new(&url, Some(&Secret::new("k-123")));
+        assert_eq!(server.url(), "https://***@host:6334");
         let told = server.without_secrets("Failed to connect to https://me:pass@host:6334 with k-123");
         assert_eq!(told, "Failed to connect to https://***@host:6334 with ***");
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use clipseek::secret::{Secret, SecretUrl};
 use clipseek::store::StoreChoice;
 use tempfile::TempDir;
 
@@ -27,7 +28,8 @@ struct OnServer {
 
 impl Place for OnServer {
     fn catalog(&self, namespace: &str, index: IndexParams) -> Arc<dyn Catalog> {
-        let choice = StoreChoice::Qdrant { url: self.url.clone(), api_key: self.api_key.clone() };
+        let api_key = self.api_key.as_deref().map(Secret::new);
+        let choice = StoreChoice::Qdrant { url: SecretUrl::new(&self.url), api_key };
         clipseek::store::catalog(&choice, &format!("{}{namespace}", self.prefix), index).unwrap()
     }
 }
@@ -283,7 +285,7 @@ async fn an_address_without_a_server_is_named() {
         assert!(!text.contains("secret-9912"), "{text}");
     }
     let place = OnServer { url: "not a url".into(), api_key: None, prefix: String::new() };
-    let choice = StoreChoice::Qdrant { url: place.url, api_key: None };
+    let choice = StoreChoice::Qdrant { url: SecretUrl::new(place.url), api_key: None };
     let refused = clipseek::store::catalog(&choice, "", IndexParams::default()).map(drop).unwrap_err();
     assert!(!refused.will_pass(), "{refused}");
 }
