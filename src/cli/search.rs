@@ -113,7 +113,6 @@ struct Shown {
 }
 
 pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
-    app.settings.check()?;
     let request = request(&args)?;
     request.check()?;
     let Some(archive) = app.existing_archive().await? else {

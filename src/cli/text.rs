@@ -94,8 +94,6 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

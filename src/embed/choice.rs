@@ -33,7 +33,8 @@ impl Bundles {
             return Ok(Chosen { name, outline, passed_over });
         }
         // A folder is remembered by its whole path, so that it is found from elsewhere.
-        let name = name_of_dir(Path::new(&name))?;
+        let unnamed = |error: std::io::Error| BundleError { bundle: name.clone(), problem: error.to_string() };
+        let name = name_of_dir(Path::new(&name)).map_err(unnamed)?;
         Ok(Chosen { name, outline, passed_over })
     }
 }
