@@ -60,6 +60,7 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod embed;
+#[cfg(feature = "eval")]
 pub mod eval;
 pub mod hub;
 pub mod ingest;
@@ -67,6 +68,7 @@ pub mod ledger;
 pub mod linspace;
 mod points;
 pub mod search;
+mod side_by_side;
 pub mod source;
 pub mod store;
 pub mod telemetry;

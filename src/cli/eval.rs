@@ -25,9 +25,9 @@ use crate::eval::run::{Eval, Event, Observer, Report, sampling};
 use crate::eval::sampling::{Rule, Sampling};
 use crate::eval::videos::Videos;
 
-/// Of long lists so many are shown to people; JSON has all.
+/// How many entries of a long list are shown to people; JSON has all.
 const SHOWN: usize = 5;
-/// Without a terminal a line this often.
+/// Where there is no terminal for a progress bar, a line is printed this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
@@ -367,12 +367,12 @@ fn json_report(subject: &Subject<'_>, report: &Report) -> Value {
     })
 }
 
-/// A bar where someone watches, now and then a line where it goes to a file.
+/// A progress bar on a terminal; elsewhere a line now and then.
 struct Progress {
     bar: ProgressBar,
     lines: bool,
     quiet: bool,
-    /// Since when this stage is watched, how much was done then, and when a line was said last.
+    /// The present stage: its name, when it began, how much was done by then, and when a line was printed last.
     stage: Mutex<(&'static str, Instant, usize, Instant)>,
 }
 

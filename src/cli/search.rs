@@ -15,8 +15,7 @@ use uuid::Uuid;
 use super::app::App;
 use super::{End, text};
 use crate::archive::Archive;
-use crate::decode::Frame;
-use crate::decode::pixels::{Orientation, Picture, Shrinker};
+use crate::decode::{Frame, Orientation, Picture, Shrinker};
 use crate::embed::Embedding;
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
@@ -302,7 +301,7 @@ async fn of_image(app: &App, bundle: &Bundle, file: &Path) -> anyhow::Result<Emb
         orientation: Orientation::default(),
     };
     let pixels = Shrinker::default().pixels(&picture, &bundle.pixel_spec());
-    let frame = Frame { pts: Duration::ZERO, pixels, thumbnail: None };
+    let frame = Frame { pts: Duration::ZERO, pixels: pixels.into(), thumbnail: None };
     let model = VideoModel::open(bundle, &app.embed_settings())?;
     let frames = vec![frame; bundle.manifest().video.frames];
     let span = (Duration::ZERO, Duration::ZERO);

@@ -170,7 +170,7 @@ fn read_frame(body: &[u8]) -> io::Result<Frame> {
     let size = u64::from(width) * u64::from(height) * 3;
     let data = take(&mut rest, usize::try_from(size).map_err(|_| invalid("picture too large".into()))?)?.to_vec();
     let thumbnail = (!rest.is_empty()).then(|| Jpeg(rest.to_vec()));
-    Ok(Frame { pts, pixels: Rgb { width, height, data }, thumbnail })
+    Ok(Frame { pts, pixels: Rgb { width, height, data }.into(), thumbnail })
 }
 
 fn read_times(body: &[u8]) -> io::Result<Message> {
@@ -359,7 +359,7 @@ mod tests {
             let data = (0..width * height * 3).map(|i| (i as u8).wrapping_mul(seed)).collect();
             let frame = Frame {
                 pts: Duration::from_nanos(nanos),
-                pixels: Rgb { width, height, data },
+                pixels: Rgb { width, height, data }.into(),
                 thumbnail: thumbnail.map(Jpeg),
             };
             let mut pipe = Vec::new();
@@ -424,7 +424,7 @@ mod tests {
         let ends = |end| sent(&Message::End(Ok(Outcome { end, ..Outcome::default() })));
         let lasts = |duration| sent(&Message::Probe(Probe { duration: Some(duration), ..Probe::default() }));
         let shows = |pts| {
-            let pixels = Rgb { width: 0, height: 0, data: Vec::new() };
+            let pixels = Rgb { width: 0, height: 0, data: Vec::new() }.into();
             sent(&Message::Frame(Frame { pts, pixels, thumbnail: None }))
         };
         let lists = |times: &[u64], end| {

@@ -36,7 +36,7 @@ const CONTEXT_LENGTH: usize = 77;
 const LOGIT_SCALE: f64 = 100.0;
 
 /// The precision of the graphs: exports hold several side by side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Variant {
     #[default]
     Float32,

@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::sampling::Span;
 
 /// A data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Set {
     /// MSR-VTT, 1000 pairs (JSFUSION test): MSRVTT_JSFUSION_test.csv
-    #[value(name = "msrvtt-1ka")]
     #[serde(rename = "msrvtt-1ka")]
     Msrvtt1ka,
     /// MSR-VTT, about 20 captions a video: MSRVTT_{test,val,train}.full.csv, MSRVTT_data.json
@@ -240,7 +239,7 @@ fn lsmdc(list: &Path) -> Result<Annotations, AnnotationError> {
         if row.is_empty() {
             continue;
         }
-        // Quotes mean nothing here, so this is no CSV.
+        // Quotes have no meaning in this file, so it is not read as CSV.
         let [id, _, _, _, _, sentence] = row.split('\t').collect::<Vec<_>>()[..] else {
             let problem = "six columns between tabs were expected: clip id, four times, sentence".to_owned();
             return Err(AnnotationError { path: list.to_owned(), line: Some(line), problem });
@@ -260,7 +259,7 @@ fn didemo(list: &Path, data: &Path) -> Result<Annotations, AnnotationError> {
     for Moment { description, video } in json::<Vec<Moment>>(data)? {
         paragraphs.entry(video).or_default().push(description);
     }
-    // The official loader reads half a minute.
+    // The official loader looks at the first half minute only.
     let span = Some(Span { start_s: 0.0, end_s: 31.0 });
     Ok(paragraphs_of(names(list)?.into_iter().map(|name| {
         let sentences = paragraphs.remove(&name);

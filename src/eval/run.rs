@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::annotations::{Annotations, Item, Set};
@@ -24,11 +23,12 @@ use super::{EvalError, Vectors};
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
 use crate::embed::model::{RerankModel, TextModel};
+use crate::side_by_side::SideBySide;
 use crate::store::Features;
 
-/// Captions given to the text model, and kept, at once.
+/// So many captions go to the text model together, and are kept together.
 const CAPTIONS: usize = 256;
-/// What is known of files is kept after so many of them.
+/// What is known of the files is saved each time so many more of them are done.
 const SAVE_EVERY: usize = 500;
 
 /// The parts of an evaluation.
@@ -96,7 +96,7 @@ impl Report {
     }
 }
 
-/// The frames of a set as the authors of a system looked at them. `frames`: as asked for, or theirs.
+/// Which frames the authors of a system looked at in this set. `frames`: how many per video; none: as many as they took.
 pub fn sampling(set: Set, rule: Rule, frames: Option<usize>, bundle: &Bundle) -> Result<Sampling, EvalError> {
     let video = &bundle.manifest().video;
     let theirs = match (rule, set) {
@@ -152,7 +152,7 @@ impl Eval {
             without_caption: annotations.without_caption,
             ..Report::default()
         };
-        // Only CLIP4Clip's loader keeps to the times of these sets.
+        // Of the official loaders only CLIP4Clip's looks at the part of the video that a set names.
         let spans = set == Set::Jsonl || rule == Rule::Clip4Clip;
         let mut found: Vec<(Item, Clip)> = Vec::new();
         for item in annotations.items {
@@ -218,7 +218,7 @@ impl Eval {
         }
     }
 
-    /// Every clip once, whoever asks for it.
+    /// Encodes every clip, once where several items ask for the same one.
     async fn videos(
         &self,
         clips: impl Iterator<Item = &Clip>,
@@ -228,24 +228,15 @@ impl Eval {
         let mut encoded = HashMap::new();
         clips.retain(|clip| encoded.insert(key_of(clip), Err("not begun".to_owned())).is_none());
         let total = clips.len();
-        let mut queue = clips.into_iter();
-        let mut running = JoinSet::new();
+        let halt = stop.child_token();
+        let mut work = SideBySide::new(clips, self.jobs, |clip: &Clip| {
+            let (parts, clip, halt) = (Arc::clone(&self.clips), clip.clone(), halt.clone());
+            async move { parts.encode(&clip, &halt).await }
+        });
         let mut done = 0;
         let mut fatal = None;
-        let halt = stop.child_token();
-        loop {
-            while running.len() < self.jobs.max(1) && !halt.is_cancelled() {
-                let Some(clip) = queue.next() else { break };
-                let (parts, halt) = (Arc::clone(&self.clips), halt.clone());
-                running.spawn(async move {
-                    let wanted = clip.clone();
-                    let work = tokio::spawn(async move { parts.encode(&wanted, &halt).await });
-                    let panicked = |panic| Err(ClipError::Clip(format!("internal error: {panic}")));
-                    (work.await.unwrap_or_else(panicked), clip)
-                });
-            }
-            let Some(ended) = running.join_next().await else { break };
-            let Ok((result, clip)) = ended else { continue };
+        while let Some((clip, ended)) = work.next(&halt).await {
+            let result = ended.unwrap_or_else(|panic| Err(ClipError::Clip(format!("internal error: {panic}"))));
             done += 1;
             let result = match result {
                 Ok(one) => Ok(one),
@@ -254,7 +245,7 @@ impl Eval {
                     Err(reason)
                 }
                 Err(ClipError::Fatal(error)) => {
-                    // The first is what happened; the others follow from it.
+                    // The first error is the cause; later ones follow from stopping.
                     fatal.get_or_insert(error);
                     halt.cancel();
                     continue;

@@ -20,15 +20,13 @@ use crate::linspace;
 const CLIP2VIDEO_FPS: f64 = 5.0;
 
 /// How frames are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// CLIP4Clip: the first frame of every second; spread evenly if there are too many
-    #[value(name = "clip4clip")]
     #[serde(rename = "clip4clip")]
     Clip4Clip,
     /// CLIP2Video: 5 frames a second, thinned evenly
-    #[value(name = "clip2video")]
     #[serde(rename = "clip2video")]
     Clip2Video,
     /// CLIP-ViP: always the same number, spread evenly over all frames, repeated where there are fewer
