@@ -8,7 +8,7 @@ use crate::decode::Sampling;
 #[cfg(feature = "onnx")]
 use crate::embed::import::Variant;
 #[cfg(feature = "eval")]
-use crate::eval::{annotations::Set, sampling::Rule};
+use crate::eval::{annotations::Set, sampling::FrameRule};
 
 /// Offers all values of a type; one whose help is empty has none.
 macro_rules! choices {
@@ -56,7 +56,7 @@ choices!(Set {
 });
 
 #[cfg(feature = "eval")]
-choices!(Rule {
+choices!(FrameRule {
     Clip4Clip = "clip4clip": "CLIP4Clip: the first frame of every second; spread evenly if there are too many",
     Clip2Video = "clip2video": "CLIP2Video: 5 frames a second, thinned evenly",
     ClipVip = "clip-vip": "CLIP-ViP: always the same number, spread evenly over all frames, repeated where there are fewer",
@@ -83,7 +83,7 @@ mod tests {
         #[cfg(feature = "eval")]
         {
             assert_named_as_in_files::<Set>();
-            assert_named_as_in_files::<Rule>();
+            assert_named_as_in_files::<FrameRule>();
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::eval::clips::Clips;
 use crate::eval::metrics::Scores;
 use crate::eval::published::{self, Figure, Figures, Row, Sure};
 use crate::eval::run::{Eval, Event, Observer, Report, sampling};
-use crate::eval::sampling::{Rule, Sampling};
+use crate::eval::sampling::{FrameRule, FrameSampling};
 use crate::eval::videos::Videos;
 
 /// How many entries of a long list are shown to people; JSON has all.
@@ -49,7 +49,7 @@ pub(super) struct EvalArgs {
     model: Option<String>,
     /// Which frames of a video are taken; default: as the system of --published or of the bundle's summary, else uniform
     #[arg(long, value_enum)]
-    sampling: Option<Rule>,
+    sampling: Option<FrameRule>,
     /// Frames per video at the most (CLIP-ViP: exactly); default: as the system's authors, else the bundle's
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
@@ -79,7 +79,7 @@ struct Subject<'a> {
     split: String,
     bundle: &'a Bundle,
     device: String,
-    sampling: Sampling,
+    sampling: FrameSampling,
     published: Option<&'static Row>,
 }
 
@@ -94,7 +94,7 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
     let bundle = Arc::new(bundle);
     let summary = &bundle.manifest().summary;
     let named = args.published.as_deref();
-    let rule = args.sampling.or_else(|| published::rule_of(named.unwrap_or(summary))).unwrap_or(Rule::Uniform);
+    let rule = args.sampling.or_else(|| published::rule_of(named.unwrap_or(summary))).unwrap_or(FrameRule::Uniform);
     let mut sampling = sampling(args.set, rule, args.frames, &bundle)?;
     if let Some(fps) = args.fps {
         if !(fps > 0.0 && fps <= 1000.0) {

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Entry};
-use super::sampling::{Sampling, Span, frame_rate};
+use super::sampling::{ClipSpan, FrameSampling, frame_rate};
 use super::{EvalError, Vectors};
 use crate::decode::{self, DecodeError, Decoder, Frame, Request, Want};
 use crate::embed::bundle::Bundle;
@@ -23,7 +23,7 @@ use crate::window::Window;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clip {
     pub path: PathBuf,
-    pub span: Option<Span>,
+    pub span: Option<ClipSpan>,
 }
 
 /// A clip's vector and how it came about.
@@ -82,7 +82,7 @@ pub struct Clips {
     decoder: Arc<dyn Decoder>,
     bundle: Arc<Bundle>,
     model: VideoModel,
-    sampling: Sampling,
+    sampling: FrameSampling,
     cache: Option<Arc<Cache>>,
     keeps_features: bool,
     /// All that the kept vectors depend on beside the clip.
@@ -94,7 +94,7 @@ impl Clips {
         decoder: Arc<dyn Decoder>,
         bundle: Arc<Bundle>,
         model: VideoModel,
-        sampling: Sampling,
+        sampling: FrameSampling,
         cache: Option<Arc<Cache>>,
     ) -> Self {
         let manifest = bundle.manifest();
@@ -209,8 +209,8 @@ struct Chosen {
 fn choose(
     decoder: &dyn Decoder,
     path: &Path,
-    span: Option<Span>,
-    sampling: &Sampling,
+    span: Option<ClipSpan>,
+    sampling: &FrameSampling,
     pixels: decode::PixelSpec,
     stop: CancellationToken,
 ) -> Result<Chosen, ClipError> {

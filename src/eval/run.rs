@@ -16,7 +16,7 @@ use super::cache::{Cache, Entry};
 use super::clips::{Clip, ClipError, Clips, Encoded};
 use super::cross::Cross;
 use super::metrics::{Median, Scores, scores};
-use super::sampling::{Rule, Sampling};
+use super::sampling::{FrameRule, FrameSampling};
 use super::score::{Dot, Dsl, Ranking, Scorer, rank};
 use super::videos::Videos;
 use super::{EvalError, Vectors};
@@ -97,12 +97,12 @@ impl Report {
 }
 
 /// Which frames the authors of a system looked at in this set. `frames`: how many per video; none: as many as they took.
-pub fn sampling(set: Set, rule: Rule, frames: Option<usize>, bundle: &Bundle) -> Result<Sampling, EvalError> {
+pub fn sampling(set: Set, rule: FrameRule, frames: Option<usize>, bundle: &Bundle) -> Result<FrameSampling, EvalError> {
     let video = &bundle.manifest().video;
     let theirs = match (rule, set) {
-        (Rule::Clip4Clip, Set::Didemo | Set::Activitynet) => 64,
-        (Rule::ClipVip, Set::Activitynet) => 32,
-        (Rule::Uniform, _) => video.frames,
+        (FrameRule::Clip4Clip, Set::Didemo | Set::Activitynet) => 64,
+        (FrameRule::ClipVip, Set::Activitynet) => 32,
+        (FrameRule::Uniform, _) => video.frames,
         _ => 12,
     };
     let most = match video.topology {
@@ -121,14 +121,14 @@ pub fn sampling(set: Set, rule: Rule, frames: Option<usize>, bundle: &Bundle) ->
         None => theirs.min(most),
     };
     let msrvtt = matches!(set, Set::Msrvtt1ka | Set::MsrvttFull);
-    let mut sampling = Sampling::new(rule, count);
-    if msrvtt && rule == Rule::Clip2Video {
+    let mut sampling = FrameSampling::new(rule, count);
+    if msrvtt && rule == FrameRule::Clip2Video {
         sampling.divisor = 2;
     }
-    if set == Set::Vatex && rule == Rule::Clip2Video {
+    if set == Set::Vatex && rule == FrameRule::Clip2Video {
         sampling.least = 6;
     }
-    if msrvtt && rule == Rule::ClipVip {
+    if msrvtt && rule == FrameRule::ClipVip {
         // Its authors encoded these videos anew.
         sampling.fps = Some(6.0);
     }
@@ -141,7 +141,7 @@ impl Eval {
         &self,
         annotations: Annotations,
         set: Set,
-        rule: Rule,
+        rule: FrameRule,
         videos: &Videos,
         stop: &CancellationToken,
     ) -> Result<Report, EvalError> {
@@ -153,7 +153,7 @@ impl Eval {
             ..Report::default()
         };
         // Of the official loaders only CLIP4Clip's looks at the part of the video that a set names.
-        let spans = set == Set::Jsonl || rule == Rule::Clip4Clip;
+        let spans = set == Set::Jsonl || rule == FrameRule::Clip4Clip;
         let mut found: Vec<(Item, Clip)> = Vec::new();
         for item in annotations.items {
             match videos.find(&item.names) {
