@@ -21,7 +21,7 @@ use crate::eval::cache::Cache;
 use crate::eval::clips::Clips;
 use crate::eval::metrics::Scores;
 use crate::eval::published::{self, Figure, Figures, Row, Sure};
-use crate::eval::run::{Eval, Event, Observer, Report, sampling};
+use crate::eval::run::{Eval, EvalEvent, EvalObserver, EvalReport, sampling};
 use crate::eval::sampling::{FrameRule, FrameSampling};
 use crate::eval::videos::Videos;
 
@@ -130,7 +130,7 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
         cache,
         jobs: app.jobs(),
         dsl: args.dsl || published.is_some_and(|row| row.dsl),
-        observer: Arc::clone(&observer) as Arc<dyn Observer>,
+        observer: Arc::clone(&observer) as Arc<dyn EvalObserver>,
     };
     let result = eval.run(annotations, args.set, rule, &videos, &index::stop_on_signal()).await;
     observer.bar.finish_and_clear();
@@ -191,7 +191,7 @@ fn published_row(app: &App, set: Set, split: &str, asked: Option<&str>, summary:
     row
 }
 
-fn write_ranks(path: &Path, report: &Report) -> std::io::Result<()> {
+fn write_ranks(path: &Path, report: &EvalReport) -> std::io::Result<()> {
     let mut out = std::io::BufWriter::new(std::fs::File::create(path)?);
     let owners = report.videos.iter().enumerate().flat_map(|(video, (_, count))| std::iter::repeat_n(video, *count));
     let ranks = report.ranking.captions.iter().zip(&report.ranking.first);
@@ -208,7 +208,7 @@ fn write_ranks(path: &Path, report: &Report) -> std::io::Result<()> {
     out.flush()
 }
 
-fn print_report(subject: &Subject<'_>, report: &Report) {
+fn print_report(subject: &Subject<'_>, report: &EvalReport) {
     for (what, names) in [
         ("missing", &report.missing),
         ("without caption", &report.without_caption),
@@ -281,7 +281,7 @@ fn some(what: &str, mut items: impl ExactSizeIterator<Item = String>) {
     }
 }
 
-fn table(subject: &Subject<'_>, report: &Report) -> Vec<Vec<String>> {
+fn table(subject: &Subject<'_>, report: &EvalReport) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut add = |direction: &str, what: &str, cells: [String; 6]| {
         rows.push([direction.to_owned(), what.to_owned()].into_iter().chain(cells).collect());
@@ -322,7 +322,7 @@ fn published_cell(figure: Option<Figure>) -> String {
     }
 }
 
-fn json_report(subject: &Subject<'_>, report: &Report) -> Value {
+fn json_report(subject: &Subject<'_>, report: &EvalReport) -> Value {
     let list = |entries: &[(PathBuf, String)]| -> Vec<Value> {
         entries.iter().map(|(path, reason)| json!({"path": path.to_string_lossy(), "reason": reason})).collect()
     };
@@ -406,16 +406,16 @@ impl Progress {
     }
 }
 
-impl Observer for Progress {
-    fn event(&self, event: Event<'_>) {
+impl EvalObserver for Progress {
+    fn event(&self, event: EvalEvent<'_>) {
         match event {
-            Event::Videos { done, total } => self.advance("videos", done, total),
-            Event::Captions { done, total } => self.advance("captions", done, total),
-            Event::Ranked { done, total } => self.advance("captions ranked", done, total),
-            Event::Failed { path, reason } if !self.quiet => {
+            EvalEvent::Videos { done, total } => self.advance("videos", done, total),
+            EvalEvent::Captions { done, total } => self.advance("captions", done, total),
+            EvalEvent::Ranked { done, total } => self.advance("captions ranked", done, total),
+            EvalEvent::Failed { path, reason } if !self.quiet => {
                 self.bar.suspend(|| eprintln!("failed: {}: {reason}", text::path(path)));
             }
-            Event::Failed { .. } => {}
+            EvalEvent::Failed { .. } => {}
         }
     }
 }

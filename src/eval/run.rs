@@ -1,7 +1,7 @@
 //! The whole of an evaluation: videos and captions to vectors, vectors to ranks.
 //!
 //! Videos go side by side, a few at a time; of each only its vector stays in memory. What cannot be used is left out of
-//! both sides and named in the [`Report`].
+//! both sides and named in the [`EvalReport`].
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -43,16 +43,16 @@ pub struct Eval {
     pub jobs: usize,
     /// Text to video once more with all queries at once, see [`Dsl`].
     pub dsl: bool,
-    pub observer: Arc<dyn Observer>,
+    pub observer: Arc<dyn EvalObserver>,
 }
 
 /// Told what happens, while it happens.
-pub trait Observer: Send + Sync {
-    fn event(&self, event: Event<'_>);
+pub trait EvalObserver: Send + Sync {
+    fn event(&self, event: EvalEvent<'_>);
 }
 
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum EvalEvent<'a> {
     Videos { done: usize, total: usize },
     Failed { path: &'a Path, reason: &'a str },
     Captions { done: usize, total: usize },
@@ -62,7 +62,7 @@ pub enum Event<'a> {
 /// What came of it. The figures are over `videos` and `captions`, which are those of `listed_videos` and
 /// `listed_captions` that could be used.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct EvalReport {
     pub listed_videos: usize,
     pub listed_captions: usize,
     /// Name of each video and number of its captions, in the order of the captions.
@@ -89,7 +89,7 @@ pub struct Report {
     pub dsl: Option<Scores>,
 }
 
-impl Report {
+impl EvalReport {
     /// Everything that was listed is in the figures.
     pub fn is_complete(&self) -> bool {
         self.videos.len() == self.listed_videos && self.captions.len() == self.listed_captions
@@ -144,13 +144,13 @@ impl Eval {
         rule: FrameRule,
         videos: &Videos,
         stop: &CancellationToken,
-    ) -> Result<Report, EvalError> {
+    ) -> Result<EvalReport, EvalError> {
         let many = annotations.many_captions;
-        let mut report = Report {
+        let mut report = EvalReport {
             listed_videos: annotations.items.len() + annotations.without_caption.len(),
             listed_captions: annotations.items.iter().map(|item| item.captions.len()).sum(),
             without_caption: annotations.without_caption,
-            ..Report::default()
+            ..EvalReport::default()
         };
         // Of the official loaders only CLIP4Clip's looks at the part of the video that a set names.
         let spans = set == Set::Jsonl || rule == FrameRule::Clip4Clip;
@@ -196,7 +196,7 @@ impl Eval {
         encoded: &Encoded,
         first: bool,
         columns: &mut Columns,
-        report: &mut Report,
+        report: &mut EvalReport,
     ) {
         let name = item.names.into_iter().next().unwrap_or_default();
         let listed = item.captions.len();
@@ -241,7 +241,7 @@ impl Eval {
             let result = match result {
                 Ok(one) => Ok(one),
                 Err(ClipError::Clip(reason)) => {
-                    self.observer.event(Event::Failed { path: &clip.path, reason: &reason });
+                    self.observer.event(EvalEvent::Failed { path: &clip.path, reason: &reason });
                     Err(reason)
                 }
                 Err(ClipError::Fatal(error)) => {
@@ -252,7 +252,7 @@ impl Eval {
                 }
             };
             encoded.insert(key_of(&clip), result);
-            self.observer.event(Event::Videos { done, total });
+            self.observer.event(EvalEvent::Videos { done, total });
             if let Some(cache) = self.cache.as_ref().filter(|_| done % SAVE_EVERY == 0) {
                 cache.save().map_err(|error| EvalError::Disk { path: cache.dir().to_owned(), error })?;
             }
@@ -296,7 +296,7 @@ impl Eval {
             };
             entry.vectors.rows().for_each(|row| rows.push(row));
             let done = captions.len().min((number + 1) * CAPTIONS);
-            self.observer.event(Event::Captions { done, total: captions.len() });
+            self.observer.event(EvalEvent::Captions { done, total: captions.len() });
         }
         Ok(rows)
     }
@@ -320,7 +320,7 @@ impl Eval {
         rows: Vectors,
         columns: Columns,
         many: bool,
-        report: &mut Report,
+        report: &mut EvalReport,
         stop: CancellationToken,
     ) -> Result<(), EvalError> {
         let groups: Vec<usize> = report.videos.iter().map(|(_, captions)| *captions).collect();
@@ -328,7 +328,7 @@ impl Eval {
         let (total, dsl, observer) = (report.captions.len(), self.dsl, Arc::clone(&self.observer));
         let (ranking, dsl) = blocking(move || {
             let mut watch = |done| {
-                observer.event(Event::Ranked { done, total });
+                observer.event(EvalEvent::Ranked { done, total });
                 if stop.is_cancelled() { Err(EvalError::Stopped) } else { Ok(()) }
             };
             let mut scorer: Box<dyn Scorer> = match rerank {
