@@ -118,7 +118,7 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
         sampling.frames,
         sampling.fps.map(|fps| format!(" at {fps} a second")).unwrap_or_default(),
     ));
-    let observer = Arc::new(Progress::new(app.quiet));
+    let observer = Arc::new(StageBar::new(app.quiet));
     let clips = Clips::new(Arc::new(app.decoder()?), Arc::clone(&bundle), video, sampling, cache.clone());
     let (clips, rerank) =
         if args.rerank { (clips.with_features(), Some(RerankModel::open(&bundle, &settings)?)) } else { (clips, None) };
@@ -368,7 +368,7 @@ fn json_report(subject: &Subject<'_>, report: &EvalReport) -> Value {
 }
 
 /// A progress bar on a terminal; elsewhere a line now and then.
-struct Progress {
+struct StageBar {
     bar: ProgressBar,
     lines: bool,
     quiet: bool,
@@ -376,7 +376,7 @@ struct Progress {
     stage: Mutex<(&'static str, Instant, usize, Instant)>,
 }
 
-impl Progress {
+impl StageBar {
     fn new(quiet: bool) -> Self {
         let watched = std::io::stderr().is_terminal() && !quiet;
         let target = if watched { ProgressDrawTarget::stderr_with_hz(5) } else { ProgressDrawTarget::hidden() };
@@ -406,7 +406,7 @@ impl Progress {
     }
 }
 
-impl EvalObserver for Progress {
+impl EvalObserver for StageBar {
     fn event(&self, event: EvalEvent<'_>) {
         match event {
             EvalEvent::Videos { done, total } => self.advance("videos", done, total),

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
-use super::progress::Progress;
+use super::progress::ProgressBars;
 use super::{End, text};
 use crate::archive::Archive;
 use crate::config::IndexSettings;
@@ -136,7 +136,7 @@ pub(super) async fn index(
     for path in &found.loops {
         app.say(format_args!("{} leads back to a folder above it: not followed", text::path(path)));
     }
-    let observer = Arc::new(Progress::new(files.iter().map(|(path, _)| path), app.quiet));
+    let observer = Arc::new(ProgressBars::new(files.iter().map(|(path, _)| path), app.quiet));
     let started = Instant::now();
     let bundle = Arc::new(bundle);
     let archive = Arc::new(app.archive(ledger)?);
@@ -165,7 +165,7 @@ fn ingest(
     bundle: &Arc<Outline>,
     name: String,
     plan: Arc<Plan>,
-    observer: &Arc<Progress>,
+    observer: &Arc<ProgressBars>,
     files: usize,
 ) -> anyhow::Result<Ingest> {
     let settings = &app.settings.index;
