@@ -11,8 +11,6 @@ pub mod bundle;
 #[cfg(feature = "onnx")]
 pub mod captions;
 mod digest;
-#[cfg(feature = "onnx")]
-mod export;
 pub mod hashed;
 pub mod head;
 #[cfg(feature = "onnx")]
@@ -20,6 +18,8 @@ pub mod import;
 pub mod model;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+#[cfg(feature = "onnx")]
+mod preprocessing;
 #[cfg(feature = "onnx")]
 mod rerank;
 pub mod runtime;
