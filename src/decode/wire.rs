@@ -51,7 +51,7 @@ pub enum Message {
 
 /// A [`Request`] as it travels: everything but the path, which is bytes.
 #[derive(Serialize, Deserialize)]
-struct Job {
+struct SentRequest {
     want: Want,
     sampling: Sampling,
     /// Its bits: as text it might come back as its neighbour, and the choice of frames with it.
@@ -62,7 +62,7 @@ struct Job {
 }
 
 mod kind {
-    pub(super) const JOB: u8 = 1;
+    pub(super) const REQUEST: u8 = 1;
     pub(super) const PROBE: u8 = 2;
     pub(super) const FRAME: u8 = 3;
     pub(super) const ALIVE: u8 = 4;
@@ -85,7 +85,7 @@ pub fn expect_greeting(from: &mut impl Read) -> io::Result<()> {
 pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
     match task {
         Task::Frames(request) => {
-            let job = Job {
+            let job = SentRequest {
                 want: request.want.clone(),
                 sampling: request.sampling,
                 tolerance: request.tolerance.to_bits(),
@@ -95,7 +95,7 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
             };
             let job = serde_json::to_vec(&job)?;
             let path = request.path.as_os_str().as_bytes();
-            write_parts(to, kind::JOB, &[&(job.len() as u32).to_le_bytes(), &job, path])
+            write_parts(to, kind::REQUEST, &[&(job.len() as u32).to_le_bytes(), &job, path])
         }
         Task::Survey(path) => write_parts(to, kind::SURVEY, &[path.as_os_str().as_bytes()]),
     }
@@ -104,10 +104,10 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
 pub fn read_task(from: &mut impl Read) -> io::Result<Task> {
     let (kind, body) = read_parts(from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     match kind {
-        kind::JOB => {
+        kind::REQUEST => {
             let mut rest = body.as_slice();
             let length = take_u32(&mut rest)? as usize;
-            let job: Job = serde_json::from_slice(take(&mut rest, length)?)?;
+            let job: SentRequest = serde_json::from_slice(take(&mut rest, length)?)?;
             Ok(Task::Frames(Request {
                 path: PathBuf::from(OsString::from_vec(rest.to_vec())),
                 want: job.want,
