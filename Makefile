@@ -7,6 +7,11 @@ release := $(cargo_target)/release
 clipseek := $(release)/clipseek
 demo_data := $(cargo_target)/demo
 python := $(cargo_target)/python/bin/python
+features := gst onnx qdrant edge eval
+comma := ,
+space := $() $()
+# None, only the models (for a GPU machine without GStreamer), and all but each one.
+feature_sets := "" onnx $(foreach left,$(features),$(subst $(space),$(comma),$(filter-out $(left),$(features))))
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,9 +34,13 @@ test: build ## All tests that need no PyTorch
 	$(MAKE) --no-print-directory $(python)
 	cd models && $(abspath $(python)) -m pytest -q
 
-lint: packages ## Formatting and lints
+lint: packages ## Formatting and lints, with each feature left out
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
+	@set -e; for kept in $(feature_sets); do \
+	    echo "Features: $$kept"; \
+	    cargo clippy --release --locked --all-targets --no-default-features --features "$$kept" -- -D warnings; \
+	done
 
 # Python for the tests of models/: no PyTorch in it.
 $(python): models/pyproject.toml

@@ -79,6 +79,7 @@ pub mod clock;
 pub mod config;
 pub mod decode;
 pub mod embed;
+#[cfg(feature = "eval")]
 pub mod eval;
 pub mod hub;
 pub mod ingest;
@@ -89,6 +90,7 @@ mod points;
 pub mod search;
 pub mod secret;
 pub mod shutdown;
+mod side_by_side;
 pub mod source;
 pub mod store;
 pub mod telemetry;

@@ -18,7 +18,7 @@ use crate::embed::EmbedError;
 use crate::embed::bundle::{Bundle, Bundles, Outline};
 use crate::embed::choice::Chosen;
 use crate::embed::model::VideoModel;
-use crate::embed::runtime::{EmbedSettings, GpuSettings};
+use crate::embed::runtime::EmbedSettings;
 use crate::ingest::{Event, Ingest, Lazy, Model, Observer, Options};
 use crate::ledger::Ledger;
 use crate::search::{Searchers, Warmth};
@@ -103,21 +103,7 @@ impl Parts {
     }
 
     pub fn embed_settings(&self) -> EmbedSettings {
-        let model = &self.settings.model;
-        EmbedSettings {
-            device: model.device,
-            threads: model.threads.unwrap_or(0),
-            batch: model.batch_frames,
-            gpu: GpuSettings {
-                index: model.device_index,
-                memory_mib: model.gpu_memory_mib,
-                workspace_mib: model.tensorrt_workspace_mib,
-                io_binding: model.io_binding,
-                cuda_graphs: model.cuda_graphs,
-                engines: Some(self.settings.engines_dir()),
-                rehearse: false,
-            },
-        }
+        EmbedSettings { engines: Some(self.settings.engines_dir()), ..self.settings.model.clone() }
     }
 
     /// The collection of a bundle as it is made; its owner is the archive's to say.
@@ -137,6 +123,9 @@ impl Parts {
     }
 
     pub fn decoder(&self) -> anyhow::Result<ChildDecoder> {
+        if cfg!(not(feature = "gst")) {
+            bail!("this clipseek was built without the feature \"gst\" and cannot decode: build it with that feature");
+        }
         let exe = std::env::current_exe().context("cannot find this program's own file")?;
         Ok(ChildDecoder::new(exe).stall_after(Duration::from_secs_f64(self.settings.index.stall_secs)))
     }

@@ -6,9 +6,11 @@ use serde_json::json;
 use super::End;
 use super::app::App;
 use super::text;
+#[cfg(feature = "gst")]
 use crate::decode::inventory;
 use crate::embed::bundle::Outline;
 use crate::embed::model::verify;
+#[cfg(feature = "onnx")]
 use crate::embed::runtime::{GpuInfo, runtime_info};
 
 #[derive(Serialize)]
@@ -26,14 +28,7 @@ pub(super) async fn run(app: &App) -> anyhow::Result<End> {
         check("ledger", ledger(app).await),
     ];
     checks.extend(gstreamer());
-    match runtime_info() {
-        Ok(info) => {
-            let found = format!("{} ({})", info.path.display(), info.build.trim());
-            checks.push(check::<_, String>("ONNX Runtime", Ok(found)));
-            checks.extend(gpu(&info.gpu));
-        }
-        Err(error) => checks.push(check::<String, _>("ONNX Runtime", Err(error))),
-    }
+    checks.extend(onnx_runtime());
     let known = app.existing_ledger().await.ok().flatten();
     match app.bundle(None, known.as_ref()).await {
         Ok((_, bundle)) => {
@@ -87,7 +82,37 @@ async fn ledger(app: &App) -> anyhow::Result<String> {
     }
 }
 
+/// What a feature would bring that this build leaves out.
+#[cfg(not(all(feature = "gst", feature = "onnx")))]
+fn left_out(what: &'static str, feature: &str) -> Vec<Check> {
+    vec![check::<String, _>(what, Err(format!("this clipseek was built without the feature \"{feature}\"")))]
+}
+
+#[cfg(not(feature = "gst"))]
+fn gstreamer() -> Vec<Check> {
+    left_out("GStreamer", "gst")
+}
+
+#[cfg(not(feature = "onnx"))]
+fn onnx_runtime() -> Vec<Check> {
+    left_out("ONNX Runtime", "onnx")
+}
+
+/// The library, and what there is of GPUs.
+#[cfg(feature = "onnx")]
+fn onnx_runtime() -> Vec<Check> {
+    let info = match runtime_info() {
+        Ok(info) => info,
+        Err(error) => return vec![check::<String, _>("ONNX Runtime", Err(error))],
+    };
+    let found = format!("{} ({})", info.path.display(), info.build.trim());
+    let mut checks = vec![check::<_, String>("ONNX Runtime", Ok(found))];
+    checks.extend(gpu(&info.gpu));
+    checks
+}
+
 /// GStreamer itself, and a decoder for each usual codec.
+#[cfg(feature = "gst")]
 fn gstreamer() -> Vec<Check> {
     let inventory = match inventory() {
         Ok(inventory) => inventory,
@@ -106,6 +131,7 @@ fn gstreamer() -> Vec<Check> {
 }
 
 /// What there is of a GPU. To have none is no fault; where the settings ask for one, the check of the model fails.
+#[cfg(feature = "onnx")]
 fn gpu(info: &GpuInfo) -> Vec<Check> {
     let state = |problem: &Result<(), String>| match problem {
         Ok(()) => "ready".to_owned(),

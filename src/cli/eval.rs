@@ -21,13 +21,13 @@ use crate::eval::cache::Cache;
 use crate::eval::clips::Clips;
 use crate::eval::metrics::Scores;
 use crate::eval::published::{self, Figure, Figures, Row, Sure};
-use crate::eval::run::{Eval, Event, Observer, Report, sampling};
-use crate::eval::sampling::{Rule, Sampling};
+use crate::eval::run::{Eval, EvalEvent, EvalObserver, EvalReport, sampling};
+use crate::eval::sampling::{FrameRule, FrameSampling};
 use crate::eval::videos::Videos;
 
-/// Of long lists so many are shown to people; JSON has all.
+/// How many entries of a long list are shown to people; JSON has all.
 const SHOWN: usize = 5;
-/// Without a terminal a line this often.
+/// Where there is no terminal for a progress bar, a line is printed this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
@@ -49,7 +49,7 @@ pub(super) struct EvalArgs {
     model: Option<String>,
     /// Which frames of a video are taken; default: as the system of --published or of the bundle's summary, else uniform
     #[arg(long, value_enum)]
-    sampling: Option<Rule>,
+    sampling: Option<FrameRule>,
     /// Frames per video at the most (CLIP-ViP: exactly); default: as the system's authors, else the bundle's
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
@@ -79,7 +79,7 @@ struct Subject<'a> {
     split: String,
     bundle: &'a Bundle,
     device: String,
-    sampling: Sampling,
+    sampling: FrameSampling,
     published: Option<&'static Row>,
 }
 
@@ -94,7 +94,7 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
     let bundle = Arc::new(bundle);
     let summary = &bundle.manifest().summary;
     let named = args.published.as_deref();
-    let rule = args.sampling.or_else(|| published::rule_of(named.unwrap_or(summary))).unwrap_or(Rule::Uniform);
+    let rule = args.sampling.or_else(|| published::rule_of(named.unwrap_or(summary))).unwrap_or(FrameRule::Uniform);
     let mut sampling = sampling(args.set, rule, args.frames, &bundle)?;
     if let Some(fps) = args.fps {
         if !(fps > 0.0 && fps <= 1000.0) {
@@ -118,7 +118,7 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
         sampling.frames,
         sampling.fps.map(|fps| format!(" at {fps} a second")).unwrap_or_default(),
     ));
-    let observer = Arc::new(Progress::new(app.quiet));
+    let observer = Arc::new(StageBar::new(app.quiet));
     let clips = Clips::new(Arc::new(app.decoder()?), Arc::clone(&bundle), video, sampling, cache.clone());
     let (clips, rerank) =
         if args.rerank { (clips.with_features(), Some(RerankModel::open(&bundle, &settings)?)) } else { (clips, None) };
@@ -130,7 +130,7 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
         cache,
         jobs: app.jobs(),
         dsl: args.dsl || published.is_some_and(|row| row.dsl),
-        observer: Arc::clone(&observer) as Arc<dyn Observer>,
+        observer: Arc::clone(&observer) as Arc<dyn EvalObserver>,
     };
     let result = eval.run(annotations, args.set, rule, &videos, index::shutdown_on_signals().token()).await;
     observer.bar.finish_and_clear();
@@ -191,7 +191,7 @@ fn published_row(app: &App, set: Set, split: &str, asked: Option<&str>, summary:
     row
 }
 
-fn write_ranks(path: &Path, report: &Report) -> std::io::Result<()> {
+fn write_ranks(path: &Path, report: &EvalReport) -> std::io::Result<()> {
     let mut out = std::io::BufWriter::new(std::fs::File::create(path)?);
     let owners = report.videos.iter().enumerate().flat_map(|(video, (_, count))| std::iter::repeat_n(video, *count));
     let ranks = report.ranking.captions.iter().zip(&report.ranking.first);
@@ -208,7 +208,7 @@ fn write_ranks(path: &Path, report: &Report) -> std::io::Result<()> {
     out.flush()
 }
 
-fn print_report(subject: &Subject<'_>, report: &Report) {
+fn print_report(subject: &Subject<'_>, report: &EvalReport) {
     for (what, names) in [
         ("missing", &report.missing),
         ("without caption", &report.without_caption),
@@ -281,7 +281,7 @@ fn some(what: &str, mut items: impl ExactSizeIterator<Item = String>) {
     }
 }
 
-fn table(subject: &Subject<'_>, report: &Report) -> Vec<Vec<String>> {
+fn table(subject: &Subject<'_>, report: &EvalReport) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut add = |direction: &str, what: &str, cells: [String; 6]| {
         rows.push([direction.to_owned(), what.to_owned()].into_iter().chain(cells).collect());
@@ -322,7 +322,7 @@ fn published_cell(figure: Option<Figure>) -> String {
     }
 }
 
-fn json_report(subject: &Subject<'_>, report: &Report) -> Value {
+fn json_report(subject: &Subject<'_>, report: &EvalReport) -> Value {
     let list = |entries: &[(PathBuf, String)]| -> Vec<Value> {
         entries.iter().map(|(path, reason)| json!({"path": path.to_string_lossy(), "reason": reason})).collect()
     };
@@ -367,16 +367,16 @@ fn json_report(subject: &Subject<'_>, report: &Report) -> Value {
     })
 }
 
-/// A bar where someone watches, now and then a line where it goes to a file.
-struct Progress {
+/// A progress bar on a terminal; elsewhere a line now and then.
+struct StageBar {
     bar: ProgressBar,
     lines: bool,
     quiet: bool,
-    /// Since when this stage is watched, how much was done then, and when a line was said last.
+    /// The present stage: its name, when it began, how much was done by then, and when a line was printed last.
     stage: Mutex<(&'static str, Instant, usize, Instant)>,
 }
 
-impl Progress {
+impl StageBar {
     fn new(quiet: bool) -> Self {
         let watched = std::io::stderr().is_terminal() && !quiet;
         let target = if watched { ProgressDrawTarget::stderr_with_hz(5) } else { ProgressDrawTarget::hidden() };
@@ -406,16 +406,16 @@ impl Progress {
     }
 }
 
-impl Observer for Progress {
-    fn event(&self, event: Event<'_>) {
+impl EvalObserver for StageBar {
+    fn event(&self, event: EvalEvent<'_>) {
         match event {
-            Event::Videos { done, total } => self.advance("videos", done, total),
-            Event::Captions { done, total } => self.advance("captions", done, total),
-            Event::Ranked { done, total } => self.advance("captions ranked", done, total),
-            Event::Failed { path, reason } if !self.quiet => {
+            EvalEvent::Videos { done, total } => self.advance("videos", done, total),
+            EvalEvent::Captions { done, total } => self.advance("captions", done, total),
+            EvalEvent::Ranked { done, total } => self.advance("captions ranked", done, total),
+            EvalEvent::Failed { path, reason } if !self.quiet => {
                 self.bar.suspend(|| eprintln!("failed: {}: {reason}", text::path(path)));
             }
-            Event::Failed { .. } => {}
+            EvalEvent::Failed { .. } => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::app::App;
-use super::progress::Progress;
+use super::progress::ProgressBars;
 use super::{End, text};
 use crate::config::IndexSettings;
 use crate::config::plan::{BundleVideo, Plan};
@@ -133,7 +133,7 @@ pub(super) async fn index(
     for path in &found.loops {
         app.say(format_args!("{} leads back to a folder above it: not followed", text::path(path)));
     }
-    let observer = Arc::new(Progress::new(files.iter().map(|(path, _)| path), app.quiet));
+    let observer = Arc::new(ProgressBars::new(files.iter().map(|(path, _)| path), app.quiet));
     let started = Instant::now();
     let archive = Arc::new(app.archive(ledger)?);
     let ingest = Arc::new(app.ingest(&archive, chosen, &plan, Arc::clone(&observer) as Arc<dyn Observer>)?);

@@ -8,14 +8,19 @@ mod output;
 
 mod app;
 mod bench;
+mod choices;
 mod config;
 mod doctor;
+#[cfg(feature = "eval")]
 mod eval;
 mod export;
 mod index;
 mod media;
 mod model;
+#[cfg(not(all(feature = "eval", feature = "onnx")))]
+mod not_built;
 mod progress;
+#[cfg(feature = "onnx")]
 mod pull;
 mod search;
 mod text;
@@ -76,7 +81,11 @@ enum Command {
     /// Measure each stage on your own files
     Bench(bench::BenchArgs),
     /// Measure a model on videos with captions, beside published figures
+    #[cfg(feature = "eval")]
     Eval(eval::EvalArgs),
+    /// Measure a model (this build leaves it out)
+    #[cfg(not(feature = "eval"))]
+    Eval(not_built::NotBuilt),
     /// Check that ledger, store and pictures agree, and mend where they do not
     Verify(verify::VerifyArgs),
     /// Check that everything clipseek needs is there
@@ -141,7 +150,10 @@ async fn run(cli: Cli) -> anyhow::Result<End> {
         Command::Media(args) => media::run(app, args).await,
         Command::Model(args) => model::run(&app, args).await,
         Command::Bench(args) => bench::run(&app, args).await,
+        #[cfg(feature = "eval")]
         Command::Eval(args) => eval::run(&app, args).await,
+        #[cfg(not(feature = "eval"))]
+        Command::Eval(args) => args.run("eval", "eval"),
         Command::Verify(args) => verify::run(&app, args).await,
         Command::Doctor => doctor::run(&app).await,
         Command::Config(args) => config::run(&app, &args),

@@ -6,9 +6,13 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::app::App;
+#[cfg(not(feature = "onnx"))]
+use super::not_built::NotBuilt;
+#[cfg(feature = "onnx")]
 use super::pull::{self, PullArgs};
 use super::{End, text};
 use crate::embed::bundle::{Bundle, Listed};
+#[cfg(feature = "onnx")]
 use crate::embed::import::{Variant, import};
 use crate::embed::manifest::{Manifest, Topology};
 use crate::embed::model::verify;
@@ -28,6 +32,7 @@ enum ModelCommand {
     /// Check a model's files, graphs and numbers
     Verify { model: String },
     /// Make a bundle of a folder in the usual ONNX layout of CLIP-like exports
+    #[cfg(feature = "onnx")]
     Import {
         /// Folder with vision_model.onnx, text_model.onnx (there or under onnx/), tokenizer.json, preprocessor_config.json
         dir: PathBuf,
@@ -39,7 +44,14 @@ enum ModelCommand {
         variant: Variant,
     },
     /// Fetch a model from a hub and import it; without MODEL, list the names that are known
+    #[cfg(feature = "onnx")]
     Pull(PullArgs),
+    /// Make a bundle of an ONNX export (this build leaves it out)
+    #[cfg(not(feature = "onnx"))]
+    Import(NotBuilt),
+    /// Fetch a model and import it (this build leaves it out)
+    #[cfg(not(feature = "onnx"))]
+    Pull(NotBuilt),
 }
 
 pub(super) async fn run(app: &App, args: ModelArgs) -> anyhow::Result<End> {
@@ -47,17 +59,29 @@ pub(super) async fn run(app: &App, args: ModelArgs) -> anyhow::Result<End> {
         ModelCommand::List => list(app),
         ModelCommand::Info { model } => info(app, &model),
         ModelCommand::Verify { model } => check(app, &model),
+        #[cfg(feature = "onnx")]
         ModelCommand::Import { dir, name, variant } => {
             app.data_dir()?;
             imported(app, &import(&dir, &name, &app.settings.models_dir(), variant)?);
             Ok(End::Done)
         }
-        ModelCommand::Pull(args) => pull::run(app, args).await,
+        #[cfg(feature = "onnx")]
+        ModelCommand::Pull(args) => {
+            if let Some(bundle) = pull::run(app, args).await? {
+                imported(app, &bundle);
+            }
+            Ok(End::Done)
+        }
+        #[cfg(not(feature = "onnx"))]
+        ModelCommand::Import(args) => args.run("model import", "onnx"),
+        #[cfg(not(feature = "onnx"))]
+        ModelCommand::Pull(args) => args.run("model pull", "onnx"),
     }
 }
 
 /// Says what came in and how it is used.
-pub(super) fn imported(app: &App, bundle: &Bundle) {
+#[cfg(feature = "onnx")]
+fn imported(app: &App, bundle: &Bundle) {
     if app.json {
         println!("{}", json!({"name": bundle.name(), "dir": bundle.dir(), "dim": bundle.dim()}));
     } else {

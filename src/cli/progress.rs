@@ -14,7 +14,7 @@ use crate::ingest::{Event, Observer, Report};
 /// Without a terminal a line this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-pub(super) struct Progress {
+pub(super) struct ProgressBars {
     bar: ProgressBar,
     lines: bool,
     state: Mutex<State>,
@@ -43,7 +43,7 @@ struct Flight {
     reached: Duration,
 }
 
-impl Progress {
+impl ProgressBars {
     pub(super) fn new<'a>(files: impl Iterator<Item = &'a PathBuf>, quiet: bool) -> Self {
         let size = |path: &PathBuf| (path.clone(), std::fs::metadata(path).map_or(0, |m| m.len()).max(1));
         let sizes: HashMap<_, _> = files.map(size).collect();
@@ -108,7 +108,7 @@ impl State {
     }
 }
 
-impl Observer for Progress {
+impl Observer for ProgressBars {
     fn event(&self, event: Event<'_>) {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         match event {

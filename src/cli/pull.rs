@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::app::App;
-use super::model::imported;
-use super::{End, text};
+use super::text;
+use crate::embed::bundle::Bundle;
 use crate::embed::import::{GRAPHS, HELPFUL, NEEDED, Variant, graph_places, import};
 use crate::hub::named::{NAMED, find};
 use crate::hub::{Hub, RemoteFile, RepoName, Repository};
@@ -27,8 +27,12 @@ pub(super) struct PullArgs {
     variant: Variant,
 }
 
-pub(super) async fn run(app: &App, args: PullArgs) -> anyhow::Result<End> {
-    let Some(asked) = args.model else { return list(app) };
+/// The bundle that came in; `None` where names were listed.
+pub(super) async fn run(app: &App, args: PullArgs) -> anyhow::Result<Option<Bundle>> {
+    let Some(asked) = args.model else {
+        list(app);
+        return Ok(None);
+    };
     let (repo, name) = match find(&asked) {
         Some(named) => (named.repo.parse::<RepoName>()?, named.name.to_owned()),
         None if asked.starts_with("hf:") => {
@@ -67,8 +71,7 @@ pub(super) async fn run(app: &App, args: PullArgs) -> anyhow::Result<End> {
     bar.finish_and_clear();
     let bundle = import(&cache, &name, &models, args.variant)
         .with_context(|| format!("{} is fetched ({}) but cannot be used", repository.repo, cache.display()))?;
-    imported(app, &bundle);
-    Ok(End::Done)
+    Ok(Some(bundle))
 }
 
 /// What the import will need, of the precision asked for.
@@ -138,7 +141,7 @@ fn bar(bytes: u64, quiet: bool) -> ProgressBar {
     }
 }
 
-fn list(app: &App) -> anyhow::Result<End> {
+fn list(app: &App) {
     if app.json {
         let models: Vec<_> = NAMED
             .iter()
@@ -152,7 +155,6 @@ fn list(app: &App) -> anyhow::Result<End> {
             text::table(&["name", "licence", "repository", "summary"], &NAMED.iter().map(row).collect::<Vec<_>>())
         );
     }
-    Ok(End::Done)
 }
 
 #[cfg(test)]

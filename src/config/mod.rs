@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use search::SearchSettings;
 
 use crate::decode::Sampling;
-use crate::embed::runtime::DeviceChoice;
+use crate::embed::runtime::EmbedSettings;
 use crate::secret::{Secret, SecretUrl};
 use crate::store::IndexParams;
 
@@ -26,48 +26,10 @@ const ENVIRONMENT: &str = "CLIPSEEK";
 pub struct Settings {
     /// Everything clipseek writes lies below this folder.
     pub data_dir: PathBuf,
-    pub model: ModelSettings,
+    pub model: EmbedSettings,
     pub index: IndexSettings,
     pub store: StoreSettings,
     pub search: SearchSettings,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModelSettings {
-    /// Name of a bundle, or its folder. Unset: the bundle the data folder was indexed with, else the shipped one.
-    pub name: Option<String>,
-    pub device: DeviceChoice,
-    /// Which GPU, in CUDA's order.
-    pub device_index: u32,
-    /// Most GPU memory of each session's arena; unset: what there is.
-    pub gpu_memory_mib: Option<u64>,
-    /// Most GPU memory that a TensorRT engine may use for scratch; unset: what there is.
-    pub tensorrt_workspace_mib: Option<u64>,
-    /// Inputs and outputs go through pinned memory that is kept.
-    pub io_binding: bool,
-    /// The image encoder is launched as one recorded CUDA graph.
-    pub cuda_graphs: bool,
-    /// Threads of one ONNX Runtime session; unset: one per core.
-    pub threads: Option<usize>,
-    /// Frames encoded at once, over all files being indexed.
-    pub batch_frames: usize,
-}
-
-impl Default for ModelSettings {
-    fn default() -> Self {
-        Self {
-            name: None,
-            device: DeviceChoice::Auto,
-            device_index: 0,
-            gpu_memory_mib: None,
-            tensorrt_workspace_mib: None,
-            io_binding: true,
-            cuda_graphs: false,
-            threads: None,
-            batch_frames: 8,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,7 +140,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             data_dir: default_data_dir(),
-            model: ModelSettings::default(),
+            model: EmbedSettings::default(),
             index: IndexSettings::default(),
             store: StoreSettings::default(),
             search: SearchSettings::default(),
@@ -282,6 +244,11 @@ mod tests {
         assert!(error.contains("window_sec"), "{error}");
         let error = load_text("[indx]\nframes = 3").unwrap_err().to_string();
         assert!(error.contains("indx"), "{error}");
+        let error = load_text("[model]\ndevise = \"cpu\"").unwrap_err().to_string();
+        assert!(error.contains("devise"), "{error}");
+        // Set by the program, never by a person.
+        let error = load_text("[model]\nrehearse = true").unwrap_err().to_string();
+        assert!(error.contains("rehearse"), "{error}");
     }
 
     #[test]

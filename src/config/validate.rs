@@ -1,7 +1,7 @@
 //! Rules that no single type can hold; all problems are reported together.
 
-use super::{ConfigError, ModelSettings, Settings, StoreKind, StoreSettings};
-use crate::embed::runtime::DeviceChoice;
+use super::{ConfigError, Settings, StoreKind, StoreSettings};
+use crate::embed::runtime::{DeviceChoice, EmbedSettings};
 
 /// See [`super::plan::LEAST_STEP`].
 const LEAST_SECS: f64 = 0.001;
@@ -80,7 +80,7 @@ fn store(store: &StoreSettings, problems: &mut Vec<String>) {
 }
 
 /// A setting that could have no effect is a problem: its reader believes that it has one.
-fn gpu(model: &ModelSettings, problems: &mut Vec<String>) {
+fn gpu(model: &EmbedSettings, problems: &mut Vec<String>) {
     let sizes = [
         ("model.gpu_memory_mib", model.gpu_memory_mib),
         ("model.tensorrt_workspace_mib", model.tensorrt_workspace_mib),

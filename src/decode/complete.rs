@@ -13,7 +13,7 @@ const EBML: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
 const MATROSKA_SEGMENT: [u8; 4] = [0x18, 0x53, 0x80, 0x67];
 
 /// How many bytes are missing at the end; `None` if none, or if this container does not tell.
-pub fn missing_bytes(path: &Path) -> io::Result<Option<u64>> {
+pub(super) fn missing_bytes(path: &Path) -> io::Result<Option<u64>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut head = [0; 64];

@@ -24,24 +24,24 @@ const MOST_GAPS: usize = 20;
 
 /// What goes on to the decoder.
 #[derive(Debug)]
-pub struct Release<T> {
+pub(super) struct Release<T> {
     /// In coded order.
-    pub packets: Vec<Released<T>>,
+    pub(super) packets: Vec<Released<T>>,
     /// Times of the frames to hand on, as the packets have them.
-    pub wanted: Vec<i64>,
+    pub(super) wanted: Vec<i64>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Released<T> {
-    pub packet: Packet,
-    pub payload: T,
+pub(super) struct Released<T> {
+    pub(super) packet: Packet,
+    pub(super) payload: T,
     /// A key frame that the decoder can start anew with, since frames before it were left out. Behind a key frame there
     /// are gaps too, where leading frames were left out, but what follows on them still needs the key frame.
-    pub after_gap: bool,
+    pub(super) after_gap: bool,
 }
 
 #[derive(Debug)]
-pub struct Gate<T> {
+pub(super) struct Gate<T> {
     rule: Rule,
     held: Vec<(Packet, Option<T>)>,
     bytes: usize,
@@ -71,7 +71,7 @@ pub struct Gate<T> {
 }
 
 impl<T> Gate<T> {
-    pub fn new(rule: Rule) -> Self {
+    pub(super) fn new(rule: Rule) -> Self {
         Self {
             rule,
             held: Vec::new(),
@@ -98,11 +98,11 @@ impl<T> Gate<T> {
     }
 
     /// Time of the first shown frame, once known: from the first release on.
-    pub fn base(&self) -> Option<i64> {
+    pub(super) fn base(&self) -> Option<i64> {
         self.base
     }
 
-    pub fn push(&mut self, packet: Packet, payload: T) -> Option<Release<T>> {
+    pub(super) fn push(&mut self, packet: Packet, payload: T) -> Option<Release<T>> {
         self.packets += 1;
         if packet.shown {
             let end = packet.pts + packet.duration.unwrap_or(0);
@@ -136,7 +136,7 @@ impl<T> Gate<T> {
     }
 
     /// No more frames come.
-    pub fn finish(&mut self) -> Option<Release<T>> {
+    pub(super) fn finish(&mut self) -> Option<Release<T>> {
         self.start_without_key();
         let mut release = None;
         if let Some(next) = self.next_key {
@@ -160,7 +160,7 @@ impl<T> Gate<T> {
     }
 
     /// Fills in what the gate knows of how the job went.
-    pub fn report(&self, outcome: &mut Outcome) {
+    pub(super) fn report(&self, outcome: &mut Outcome) {
         outcome.packets = self.packets;
         outcome.packets_decoded = self.decoded;
         let base = self.base.unwrap_or(0);

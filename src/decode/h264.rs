@@ -5,14 +5,14 @@
 
 /// How the units of a stream are laid out: each behind its length in so many bytes, or behind start codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub(super) enum Layout {
     Lengths(usize),
     StartCodes,
 }
 
 impl Layout {
     /// From the decoder configuration record of `stream-format=avc`.
-    pub fn from_codec_data(record: &[u8]) -> Self {
+    pub(super) fn from_codec_data(record: &[u8]) -> Self {
         Self::Lengths(record.get(4).map_or(4, |byte| usize::from(byte & 3) + 1))
     }
 }
@@ -21,7 +21,7 @@ const IDR_SLICE: u8 = 5;
 const SEI: u8 = 6;
 const SEI_RECOVERY_POINT: usize = 6;
 
-pub fn is_clean_start(layout: Layout, access_unit: &[u8]) -> bool {
+pub(super) fn is_clean_start(layout: Layout, access_unit: &[u8]) -> bool {
     let clean = |unit: &[u8]| match unit.first().map(|byte| byte & 0x1f) {
         Some(IDR_SLICE) => true,
         Some(SEI) => has_recovery_point(&unit[1..]),

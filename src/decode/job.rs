@@ -325,7 +325,7 @@ impl Job<'_> {
             let thumbnail = self.request.thumbnail_px.map(|longer| shrinker.thumbnail(picture, longer));
             Frame {
                 pts: Duration::from_nanos(pts.max(0) as u64),
-                pixels: shrinker.pixels(picture, &self.request.pixels),
+                pixels: shrinker.pixels(picture, &self.request.pixels).into(),
                 thumbnail,
             }
         }) {

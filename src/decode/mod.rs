@@ -1,39 +1,50 @@
 //! A video file in, sampled frames out.
 //!
-//! Decoding is not trusted: [`ChildDecoder`] runs it in a process per file. There ([`child`], [`job`]) two GStreamer
-//! graphs ([`gst`], from the launch templates in [`template`]) stand on either side of the [`gate`]: one reads coded
-//! frames, the other decodes those that the gate lets through, as [`plan`] decides for each group of pictures. What is
-//! sampled is resized ([`pixels`]) and written to a pipe ([`wire`]). [`timeline`] repairs time stamps, [`mp4`] headers.
-//! What could not be read as it should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not
-//! block. The rest of the program sees only this file's types.
+//! Decoding is not trusted: [`ChildDecoder`] runs it in a process per file. There (`child`, `job`) two GStreamer graphs
+//! (`gst`, from the launch templates in `template`) stand on either side of the `gate`: one reads coded frames, the other
+//! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
+//! (`pixels`) and written to a pipe ([`wire`]). `timeline` repairs time stamps, `mp4` headers. What could not be read as it
+//! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
+//! sees only this file's types.
 
-#[cfg(feature = "gst")]
-pub mod child;
-pub mod complete;
-pub mod gate;
-#[cfg(feature = "gst")]
-mod gst;
-pub mod h264;
-#[cfg(feature = "gst")]
-mod job;
-pub mod mp4;
 mod parent;
-pub mod pixels;
-pub mod plan;
+mod pixels;
 mod problem;
 mod process;
 mod queue;
-pub mod template;
-pub mod timeline;
 pub mod wire;
+
+// What runs in the decoding process only.
+#[cfg(feature = "gst")]
+pub mod child;
+#[cfg(feature = "gst")]
+mod complete;
+#[cfg(feature = "gst")]
+mod gate;
+#[cfg(feature = "gst")]
+mod gst;
+#[cfg(feature = "gst")]
+mod h264;
+#[cfg(feature = "gst")]
+mod job;
+#[cfg(feature = "gst")]
+mod mp4;
+#[cfg(feature = "gst")]
+mod plan;
+#[cfg(feature = "gst")]
+mod template;
+#[cfg(feature = "gst")]
+mod timeline;
 
 #[cfg(feature = "gst")]
 pub use gst::{Inventory, inventory};
 pub use parent::{ChildDecoder, SUBCOMMAND};
+pub use pixels::{Orientation, Picture, Shrinker};
 pub use problem::{Problem, ProblemKind};
 pub use queue::{Decoded, Queue};
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -49,8 +60,9 @@ pub const LONGEST_GAP: Duration = Duration::from_secs(24 * 3600);
 pub struct Frame {
     /// Presentation time from the start of the medium (its first frame is at or near zero).
     pub pts: Duration,
-    /// The picture at the size the bundle asks for, resized and cropped.
-    pub pixels: Rgb,
+    /// The picture at the size the bundle asks for, resized and cropped. Shared by the copies of a frame, since every
+    /// window that holds it has one.
+    pub pixels: Arc<Rgb>,
     /// The whole picture, small, for people.
     pub thumbnail: Option<Jpeg>,
 }
@@ -80,7 +92,7 @@ pub enum Want {
 }
 
 /// Which coded frames are decoded to get them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
     /// Key frames where they are near enough to the wanted times (within the bundle's tolerance), more where not.
@@ -235,4 +247,29 @@ pub trait Decoder: Send + Sync {
     fn open(&self, request: &Request, stop: CancellationToken) -> Result<Box<dyn Frames>, DecodeError>;
     /// Reads the whole medium without decoding anything.
     fn survey(&self, path: &Path, stop: CancellationToken) -> Result<Survey, DecodeError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::{Span, Windows};
+
+    #[test]
+    fn overlapping_windows_share_the_pixels_of_their_frames() {
+        let second = Duration::from_secs(1);
+        let mut windows = Windows::new(Span::Sliding { length: 4 * second, stride: second }, 9, 0);
+        let mut all = Vec::new();
+        for number in 0..6 {
+            let pixels = Arc::new(Rgb { width: 1, height: 1, data: vec![number; 3] });
+            let frame = Frame { pts: second * u32::from(number), pixels, thumbnail: None };
+            all.extend(windows.push(frame.pts, frame));
+        }
+        all.extend(windows.finish(6 * second));
+        assert_eq!(all.len(), 3);
+        for pair in all.windows(2) {
+            for (earlier, later) in pair[0].items[1..].iter().zip(&pair[1].items) {
+                assert!(Arc::ptr_eq(&earlier.pixels, &later.pixels), "{:?} was copied", later.pts);
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ const TIME_SCALE: u32 = 1000;
 
 /// A file with some of its bytes replaced, and some appended.
 #[derive(Debug)]
-pub struct Mended {
+pub(super) struct Mended {
     file: File,
     file_length: u64,
     /// Place and bytes, not overlapping.
@@ -26,7 +26,7 @@ pub struct Mended {
 
 impl Mended {
     /// `None`: not such a file, or nothing to be done about it.
-    pub fn open(path: &Path) -> io::Result<Option<Self>> {
+    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         let file = File::open(path)?;
         let file_length = file.metadata()?.len();
         let Some(top) = top_level(&file, file_length)? else { return Ok(None) };
@@ -55,7 +55,7 @@ impl Mended {
 
     /// Whether the video claims to last no time although it has frames. Fragmented files do so rightly: their frames are
     /// described elsewhere.
-    pub fn lacks_duration(path: &Path) -> io::Result<bool> {
+    pub(super) fn lacks_duration(path: &Path) -> io::Result<bool> {
         let file = File::open(path)?;
         let top = top_level(&file, file.metadata()?.len())?.unwrap_or_default();
         let Some(moov) = top.iter().find(|b| &b.kind == b"moov" && b.length <= LONGEST_MOOV) else { return Ok(false) };
@@ -69,16 +69,12 @@ impl Mended {
         Ok(tracks.map(|(_, _, start, end)| &body[start..end]).any(|track| silent(track) == Some(true)))
     }
 
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.length
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     /// Up to `length` bytes from this place; none at the end.
-    pub fn read_at(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+    pub(super) fn read_at(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
         let length = (length as u64).min(self.length.saturating_sub(at)) as usize;
         let mut bytes = vec![0; length];
         let in_file = (length as u64).min(self.file_length.saturating_sub(at)) as usize;

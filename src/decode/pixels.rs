@@ -82,14 +82,16 @@ impl Orientation {
 }
 
 /// Width and height as shown with square pixels.
-pub fn shown_size(coded: (u32, u32), pixel_aspect: (u32, u32), orientation: Orientation) -> (u32, u32) {
+#[cfg(feature = "gst")]
+pub(super) fn shown_size(coded: (u32, u32), pixel_aspect: (u32, u32), orientation: Orientation) -> (u32, u32) {
     let (n, d) = (u64::from(pixel_aspect.0.max(1)), u64::from(pixel_aspect.1.max(1)));
     let width = ((u64::from(coded.0) * n + d / 2) / d).clamp(1, u64::from(u32::MAX)) as u32;
     orientation.size((width, coded.1))
 }
 
 /// Replaces the lines of the second field by what lies between those of the first.
-pub fn deinterlace(data: &mut [u8], line: usize) {
+#[cfg(feature = "gst")]
+pub(super) fn deinterlace(data: &mut [u8], line: usize) {
     let lines = data.len() / line.max(1);
     for odd in (1..lines).step_by(2) {
         let (above, rest) = data.split_at_mut(odd * line);

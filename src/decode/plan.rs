@@ -15,20 +15,20 @@ use crate::linspace;
 
 /// What a coded frame tells before it is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet {
-    pub pts: i64,
-    pub duration: Option<i64>,
-    pub key: bool,
+pub(super) struct Packet {
+    pub(super) pts: i64,
+    pub(super) duration: Option<i64>,
+    pub(super) key: bool,
     /// False for frames that are only decoded because others need them (cut away by an edit list).
-    pub shown: bool,
-    pub bytes: usize,
+    pub(super) shown: bool,
+    pub(super) bytes: usize,
     /// False where the container tells the coded order only: the frame shown at `pts` may be one coded a little later.
-    pub in_order: bool,
+    pub(super) in_order: bool,
 }
 
 /// The times at which a picture is wanted.
 #[derive(Clone, Debug)]
-pub enum Targets {
+pub(super) enum Targets {
     /// Multiples of the interval, none before `from`.
     Grid { interval: i64, from: i64 },
     /// These times, ascending, each that of a frame.
@@ -50,7 +50,7 @@ impl Targets {
     }
 
     /// Distance between neighbours, on average.
-    pub fn spacing(&self) -> i64 {
+    pub(super) fn spacing(&self) -> i64 {
         match self {
             Self::Grid { interval, .. } => *interval,
             Self::Times(times) => match times.as_slice() {
@@ -63,11 +63,11 @@ impl Targets {
 
 /// What is wanted of a medium and how exactly.
 #[derive(Clone, Debug)]
-pub struct Rule {
-    pub targets: Targets,
-    pub sampling: Sampling,
+pub(super) struct Rule {
+    pub(super) targets: Targets,
+    pub(super) sampling: Sampling,
     /// How far from a target the key frame may be that serves it; used by [`Sampling::Auto`].
-    pub tolerance: i64,
+    pub(super) tolerance: i64,
 }
 
 impl Rule {
@@ -83,43 +83,43 @@ impl Rule {
 
 /// The frames to decide on and what is known of their neighbours.
 #[derive(Clone, Copy, Debug)]
-pub struct Territory<'a> {
+pub(super) struct Territory<'a> {
     /// One group in coded order. The first is its key frame, unless `continued`.
-    pub packets: &'a [Packet],
+    pub(super) packets: &'a [Packet],
     /// So many behind the key frame were decided on with the territory before, and so many of these are decoded.
-    pub own_leading: usize,
-    pub own_leading_kept: usize,
+    pub(super) own_leading: usize,
+    pub(super) own_leading_kept: usize,
     /// The leading frames of the next group.
-    pub leading: &'a [Packet],
+    pub(super) leading: &'a [Packet],
     /// The group was too long to be held: its first part has been decided on, or its last part is not known yet.
-    pub continued: bool,
-    pub open_ended: bool,
+    pub(super) continued: bool,
+    pub(super) open_ended: bool,
     /// Targets up to here lie in earlier territories. Key frames reach back behind that, but not to where a group too
     /// long to be held was served exactly.
-    pub served_to: i64,
-    pub exact_to: i64,
+    pub(super) served_to: i64,
+    pub(super) exact_to: i64,
     /// Shown times of the key frames before and behind.
-    pub previous_key: Option<i64>,
-    pub next_key: Option<i64>,
+    pub(super) previous_key: Option<i64>,
+    pub(super) next_key: Option<i64>,
     /// Usual distance of frames in the territory before.
-    pub previous_step: i64,
+    pub(super) previous_step: i64,
     /// Something was wanted before: [`Sampling::All`] has begun.
-    pub begun: bool,
+    pub(super) begun: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
+pub(super) struct Decision {
     /// For each of the packets.
-    pub decode: Vec<bool>,
+    pub(super) decode: Vec<bool>,
     /// So many of the leading frames of the next group are decoded.
-    pub leading_kept: usize,
+    pub(super) leading_kept: usize,
     /// Times of the frames to hand on, ascending.
-    pub wanted: Vec<i64>,
-    pub served_to: i64,
-    pub step: i64,
+    pub(super) wanted: Vec<i64>,
+    pub(super) served_to: i64,
+    pub(super) step: i64,
 }
 
-pub fn decide(rule: &Rule, territory: &Territory) -> Decision {
+pub(super) fn decide(rule: &Rule, territory: &Territory) -> Decision {
     let own = territory.packets.iter().enumerate().filter(|(i, _)| *i == 0 || *i > territory.own_leading);
     let mut shown: Vec<i64> =
         own.map(|(_, packet)| packet).chain(territory.leading).filter(|p| p.shown).map(|p| p.pts).collect();
@@ -242,7 +242,7 @@ fn step(ascending: &[i64]) -> i64 {
 }
 
 /// Times of all shown frames, from the first of them; each time once.
-pub fn shown(packets: &[Packet]) -> Vec<i64> {
+pub(super) fn shown(packets: &[Packet]) -> Vec<i64> {
     let start = packets.iter().position(|p| p.key).unwrap_or(0);
     let Some(first) = packets.get(start) else { return Vec::new() };
     let leading = packets[start + 1..].iter().take_while(|p| p.pts < first.pts).count();
@@ -256,7 +256,7 @@ pub fn shown(packets: &[Packet]) -> Vec<i64> {
 
 /// End of the last shown frame, from the first of them; where no frame says how long it lasts, it lasts as long as they
 /// usually do.
-pub fn end(packets: &[Packet], shown: &[i64]) -> i64 {
+pub(super) fn end(packets: &[Packet], shown: &[i64]) -> i64 {
     let Some(last) = shown.last() else { return 0 };
     let latest = packets.iter().filter(|p| p.shown).max_by_key(|p| p.pts);
     last + latest.and_then(|p| p.duration).filter(|d| *d > 0).unwrap_or_else(|| step(shown))
@@ -264,7 +264,7 @@ pub fn end(packets: &[Packet], shown: &[i64]) -> i64 {
 
 /// Times of `count` frames spread evenly over all shown frames, first and last included; a frame that would be taken
 /// twice is taken once.
-pub fn uniform(packets: &[Packet], count: usize) -> Vec<i64> {
+pub(super) fn uniform(packets: &[Packet], count: usize) -> Vec<i64> {
     let shown = shown(packets);
     if shown.is_empty() {
         return shown;

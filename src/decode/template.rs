@@ -1,14 +1,14 @@
 //! Launch templates: GStreamer graphs as text, part of the executable so that it runs from any folder. Pure.
 
 /// Reads a file up to its coded frames.
-pub const READ_FILE: &str = include_str!("../../pipelines/read-file.launch");
+pub(super) const READ_FILE: &str = include_str!("../../pipelines/read-file.launch");
 /// The same for a file whose header had to be mended.
-pub const READ_MENDED: &str = include_str!("../../pipelines/read-mended.launch");
+pub(super) const READ_MENDED: &str = include_str!("../../pipelines/read-mended.launch");
 /// Coded frames to pictures.
-pub const DECODE: &str = include_str!("../../pipelines/decode.launch");
+pub(super) const DECODE: &str = include_str!("../../pipelines/decode.launch");
 
 /// The graph in a template: without its comments, `{name}` replaced by the value given for it.
-pub fn fill(template: &str, values: &[(&str, &str)]) -> String {
+pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let lines = template.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let graph = lines.collect::<Vec<_>>().join(" ");
     values.iter().fold(graph, |graph, (name, value)| graph.replace(&format!("{{{name}}}"), value))

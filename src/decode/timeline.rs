@@ -8,26 +8,26 @@ use super::plan::Packet;
 const USUAL_STEP: i64 = 40_000_000;
 /// Times outside of these no recording has: they count as not told. Both leave room for sums of a few times, and for
 /// frames before zero that an edit list has cut away.
-pub const EARLIEST: i64 = -1_000 * 3600 * 1_000_000_000;
-pub const LATEST: i64 = 250 * 365 * 24 * 3600 * 1_000_000_000;
+pub(super) const EARLIEST: i64 = -1_000 * 3600 * 1_000_000_000;
+pub(super) const LATEST: i64 = 250 * 365 * 24 * 3600 * 1_000_000_000;
 /// A key frame so far before what was already seen starts a new clock. Less is a matter of frame order.
 const BACKWARD_JUMP: i64 = 1_000_000_000;
 
 /// A coded frame as the container hands it over; times in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Stamp {
-    pub pts: Option<i64>,
-    pub dts: Option<i64>,
-    pub duration: Option<i64>,
-    pub key: bool,
-    pub shown: bool,
-    pub bytes: usize,
+pub(super) struct Stamp {
+    pub(super) pts: Option<i64>,
+    pub(super) dts: Option<i64>,
+    pub(super) duration: Option<i64>,
+    pub(super) key: bool,
+    pub(super) shown: bool,
+    pub(super) bytes: usize,
     /// False where the decoder will not tell which picture came of which frame.
-    pub in_order: bool,
+    pub(super) in_order: bool,
 }
 
 #[derive(Debug, Default)]
-pub struct Timeline {
+pub(super) struct Timeline {
     /// Added to what the container says.
     shift: i64,
     latest: Option<i64>,
@@ -40,11 +40,11 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    pub fn set_nominal(&mut self, step: Option<i64>) {
+    pub(super) fn set_nominal(&mut self, step: Option<i64>) {
         self.nominal = step.filter(|step| *step > 0 && *step <= LONGEST_GAP.as_nanos() as i64);
     }
 
-    pub fn place(&mut self, stamp: Stamp) -> Packet {
+    pub(super) fn place(&mut self, stamp: Stamp) -> Packet {
         let told = |time: Option<i64>| time.filter(|time| (EARLIEST..=LATEST).contains(time));
         let stamp = Stamp { pts: told(stamp.pts), dts: told(stamp.dts), ..stamp };
         let step = stamp.duration.filter(|d| *d > 0 && *d <= LONGEST_GAP.as_nanos() as i64).or(self.nominal);

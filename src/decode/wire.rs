@@ -51,7 +51,7 @@ pub enum Message {
 
 /// A [`Request`] as it travels: everything but the path, which is bytes.
 #[derive(Serialize, Deserialize)]
-struct Job {
+struct SentRequest {
     want: Want,
     sampling: Sampling,
     /// Its bits: as text it might come back as its neighbour, and the choice of frames with it.
@@ -62,7 +62,7 @@ struct Job {
 }
 
 mod kind {
-    pub(super) const JOB: u8 = 1;
+    pub(super) const REQUEST: u8 = 1;
     pub(super) const PROBE: u8 = 2;
     pub(super) const FRAME: u8 = 3;
     pub(super) const ALIVE: u8 = 4;
@@ -85,7 +85,7 @@ pub fn expect_greeting(from: &mut impl Read) -> io::Result<()> {
 pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
     match task {
         Task::Frames(request) => {
-            let job = Job {
+            let job = SentRequest {
                 want: request.want.clone(),
                 sampling: request.sampling,
                 tolerance: request.tolerance.to_bits(),
@@ -95,7 +95,7 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
             };
             let job = serde_json::to_vec(&job)?;
             let path = request.path.as_os_str().as_bytes();
-            write_parts(to, kind::JOB, &[&(job.len() as u32).to_le_bytes(), &job, path])
+            write_parts(to, kind::REQUEST, &[&(job.len() as u32).to_le_bytes(), &job, path])
         }
         Task::Survey(path) => write_parts(to, kind::SURVEY, &[path.as_os_str().as_bytes()]),
     }
@@ -104,10 +104,10 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
 pub fn read_task(from: &mut impl Read) -> io::Result<Task> {
     let (kind, body) = read_parts(from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     match kind {
-        kind::JOB => {
+        kind::REQUEST => {
             let mut rest = body.as_slice();
             let length = take_u32(&mut rest)? as usize;
-            let job: Job = serde_json::from_slice(take(&mut rest, length)?)?;
+            let job: SentRequest = serde_json::from_slice(take(&mut rest, length)?)?;
             Ok(Task::Frames(Request {
                 path: PathBuf::from(OsString::from_vec(rest.to_vec())),
                 want: job.want,
@@ -170,7 +170,7 @@ fn read_frame(body: &[u8]) -> io::Result<Frame> {
     let size = u64::from(width) * u64::from(height) * 3;
     let data = take(&mut rest, usize::try_from(size).map_err(|_| invalid("picture too large".into()))?)?.to_vec();
     let thumbnail = (!rest.is_empty()).then(|| Jpeg(rest.to_vec()));
-    Ok(Frame { pts, pixels: Rgb { width, height, data }, thumbnail })
+    Ok(Frame { pts, pixels: Rgb { width, height, data }.into(), thumbnail })
 }
 
 fn read_times(body: &[u8]) -> io::Result<Message> {
@@ -359,7 +359,7 @@ mod tests {
             let data = (0..width * height * 3).map(|i| (i as u8).wrapping_mul(seed)).collect();
             let frame = Frame {
                 pts: Duration::from_nanos(nanos),
-                pixels: Rgb { width, height, data },
+                pixels: Rgb { width, height, data }.into(),
                 thumbnail: thumbnail.map(Jpeg),
             };
             let mut pipe = Vec::new();
@@ -424,7 +424,7 @@ mod tests {
         let ends = |end| sent(&Message::End(Ok(Outcome { end, ..Outcome::default() })));
         let lasts = |duration| sent(&Message::Probe(Probe { duration: Some(duration), ..Probe::default() }));
         let shows = |pts| {
-            let pixels = Rgb { width: 0, height: 0, data: Vec::new() };
+            let pixels = Rgb { width: 0, height: 0, data: Vec::new() }.into();
             sent(&Message::Frame(Frame { pts, pixels, thumbnail: None }))
         };
         let lists = |times: &[u64], end| {

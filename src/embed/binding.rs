@@ -7,7 +7,7 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::session::{IoBinding, Session, SessionInputValue};
 use ort::value::{DynTensor, PrimitiveTensorElementType, Shape, Tensor, TensorElementType};
 
-use super::runtime::{Device, GpuSettings};
+use super::runtime::{Device, EmbedSettings};
 
 /// Where the buffers are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,15 +23,17 @@ pub(super) enum Memory {
 }
 
 impl Memory {
-    /// `fixed`: the session takes one number of rows only. None: no buffers of ours.
-    pub(super) fn of(device: Device, gpu: &GpuSettings, fixed: bool) -> Option<Self> {
+    /// `fixed`: the session takes one number of rows only. `None`: the session runs without buffers of ours.
+    pub(super) fn of(device: Device, settings: &EmbedSettings, fixed: bool) -> Option<Self> {
         match device {
-            Device::Cpu if !gpu.rehearse => None,
-            Device::Cpu if gpu.cuda_graphs && fixed => Some(Self::ResidentHost),
+            Device::Cpu if !settings.rehearse => None,
+            Device::Cpu if settings.cuda_graphs && fixed => Some(Self::ResidentHost),
             Device::Cpu => Some(Self::Host),
-            Device::Cuda(index) | Device::Tensorrt(index) if gpu.cuda_graphs && fixed => Some(Self::Resident(index)),
-            Device::Cuda(index) | Device::Tensorrt(index) if gpu.io_binding => Some(Self::Pinned(index)),
-            // Somewhere the rows have to be filled up.
+            Device::Cuda(index) | Device::Tensorrt(index) if settings.cuda_graphs && fixed => {
+                Some(Self::Resident(index))
+            }
+            Device::Cuda(index) | Device::Tensorrt(index) if settings.io_binding => Some(Self::Pinned(index)),
+            // The rows have to be filled up, which is done in a buffer.
             Device::Cuda(_) | Device::Tensorrt(_) => fixed.then_some(Self::Host),
         }
     }
@@ -62,7 +64,7 @@ fn allocator(session: &Session, device: AllocationDevice<'_>, index: u32, kind: 
 
 /// A session's buffers. They are made anew when the shapes change, from the session's own arena.
 pub(super) struct Bound {
-    /// Before the binding, which keeps the session and with it their arena.
+    /// Declared, and so dropped, before the binding: that keeps the session alive, and with it the arena of the buffers.
     buffers: Option<Buffers>,
     binding: IoBinding,
     memory: Memory,
@@ -122,7 +124,7 @@ impl Bound {
                 None => binding.bind_input(input.name.as_str(), &input.host)?,
             }
         }
-        // Copies to the device are made in its own time.
+        // Copies to the device may still be under way.
         binding.synchronize_inputs()?;
         // What it returns is `buffers.output` again; an output of another shape does not fit there and is an error.
         drop(session.run_binding(binding)?);
@@ -140,7 +142,7 @@ impl Bound {
         shapes: &[Shape],
         rows: usize,
     ) -> ort::Result<()> {
-        // The old ones first: both at once would take twice the memory.
+        // The old buffers go first: both at once would take twice the memory.
         self.binding.clear();
         self.buffers = None;
         let (host, device) = (self.memory.host(session, MemoryType::CPUInput)?, self.memory.device(session)?);
@@ -229,15 +231,15 @@ mod tests {
 
     #[test]
     fn the_memory_follows_the_device_and_the_settings() {
-        let gpu = GpuSettings::default();
-        let graphs = GpuSettings { cuda_graphs: true, ..gpu.clone() };
-        let unbound = GpuSettings { io_binding: false, ..gpu.clone() };
+        let plain = EmbedSettings::default();
+        let graphs = EmbedSettings { cuda_graphs: true, ..plain.clone() };
+        let unbound = EmbedSettings { io_binding: false, ..plain.clone() };
         assert_eq!(Memory::of(Device::Cpu, &graphs, false), None);
-        assert_eq!(Memory::of(Device::Cuda(1), &gpu, false), Some(Memory::Pinned(1)));
+        assert_eq!(Memory::of(Device::Cuda(1), &plain, false), Some(Memory::Pinned(1)));
         assert_eq!(Memory::of(Device::Cuda(1), &unbound, false), None);
         assert_eq!(Memory::of(Device::Cuda(1), &graphs, true), Some(Memory::Resident(1)));
         assert_eq!(Memory::of(Device::Cuda(1), &graphs, false), Some(Memory::Pinned(1)));
-        assert_eq!(Memory::of(Device::Tensorrt(0), &gpu, true), Some(Memory::Pinned(0)));
+        assert_eq!(Memory::of(Device::Tensorrt(0), &plain, true), Some(Memory::Pinned(0)));
         assert_eq!(Memory::of(Device::Tensorrt(0), &unbound, true), Some(Memory::Host));
     }
 }

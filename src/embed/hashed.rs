@@ -1,4 +1,4 @@
-//! Double of a model: same input, same vector; nothing else is meant by its vectors.
+//! Stands in for a model in tests: the same input gives the same vector, and vectors mean nothing else.
 
 use sha2::{Digest, Sha256};
 
@@ -66,7 +66,7 @@ mod tests {
     use crate::decode::Rgb;
 
     fn frame(second: u64, value: u8) -> Frame {
-        let pixels = Rgb { width: 1, height: 1, data: vec![value; 3] };
+        let pixels = Rgb { width: 1, height: 1, data: vec![value; 3] }.into();
         Frame { pts: Duration::from_secs(second), pixels, thumbnail: None }
     }
 

@@ -1,4 +1,4 @@
-//! Mean pooling, the head of bundles that bring none (CLIP4Clip's meanP).
+//! Mean pooling, for bundles without a head of their own (CLIP4Clip's meanP).
 
 use super::{EmbedError, Embedding, Feature, Head};
 use crate::window::Window;

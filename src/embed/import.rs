@@ -16,12 +16,12 @@ use serde_json::Value;
 use super::bundle::{Bundle, MANIFEST_FILE};
 use super::digest::sha256_of;
 
-use super::export::Preprocessing;
 use super::manifest::{
     FORMAT, FileEntry, GraphEntry, Graphs, Manifest, NAME_RULE, Padding, Similarity, SimilarityKind, Text, Topology,
     Video, is_name,
 };
 use super::onnx::{OnnxFrameEncoder, tensor};
+use super::preprocessing::Preprocessing;
 use super::runtime::{DeviceChoice, EmbedSettings, open_session};
 use super::text::{OnnxTextEncoder, TextTokenizer};
 use super::{BundleError, EmbedError};
@@ -36,7 +36,7 @@ const CONTEXT_LENGTH: usize = 77;
 const LOGIT_SCALE: f64 = 100.0;
 
 /// The precision of the graphs: exports hold several side by side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Variant {
     #[default]
     Float32,

@@ -1,27 +1,28 @@
 //! Model bundles and their ONNX Runtime sessions: frames, windows and texts to unit vectors, captions and scores.
 //!
-//! A model is data: [`manifest`] and [`bundle`] read and check it, [`import`] makes one of a usual ONNX export. The
-//! traits below are what a bundle becomes; [`onnx`], [`text`], [`captions`] and [`rerank`] implement them with sessions of
-//! [`runtime`], on a GPU through the buffers of `binding`; [`worker`] gives each session a thread behind a bounded queue,
-//! [`model`] is what the rest of the program holds, [`hashed`] is the double for tests.
+//! A model is data: [`bundle`] reads and checks it, `import` makes one of a usual ONNX export. The traits below are what
+//! a bundle becomes; `onnx`, [`text`], `captions` and `rerank` implement them with sessions of [`runtime`], on a GPU
+//! through the buffers of `binding`; [`worker`] gives each session a thread behind a bounded queue, [`model`] is what the
+//! rest of the program holds, [`hashed`] stands in for a model in tests.
 
 #[cfg(feature = "onnx")]
 mod binding;
 pub mod bundle;
+#[cfg(feature = "onnx")]
 pub mod captions;
 pub mod choice;
 mod digest;
-#[cfg(feature = "onnx")]
-mod export;
 pub mod hashed;
 pub mod head;
 #[cfg(feature = "onnx")]
 pub mod import;
-pub mod manifest;
 pub mod model;
 #[cfg(feature = "onnx")]
 pub mod onnx;
-pub mod rerank;
+#[cfg(feature = "onnx")]
+mod preprocessing;
+#[cfg(feature = "onnx")]
+mod rerank;
 pub mod runtime;
 pub mod scope;
 #[cfg(feature = "onnx")]
@@ -31,6 +32,8 @@ pub mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use bundle::manifest;
 
 use crate::decode::Frame;
 use crate::window::Window;
@@ -114,6 +117,9 @@ pub trait VideoEncoder: Send {
 pub trait Captioner: Send {
     fn caption(&mut self, windows: &[Window<Feature>]) -> Result<Vec<String>, EmbedError>;
 }
+
+/// Windows that a [`Reranker`] looks at together; what is computed together has a say in the last digits.
+pub const RERANK_BATCH: usize = 64;
 
 /// How well a text fits the frames of each window. Scores are comparable for one text only.
 pub trait Reranker: Send {

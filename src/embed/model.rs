@@ -1,16 +1,16 @@
 //! A bundle ready to use: its sessions behind their threads. Cheap to clone; the threads end with the last clone.
 //!
-//! Video and text are apart: indexing never delays a search.
+//! Video and text have threads of their own, so that indexing never delays a search.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::bundle::{Bundle, Check, verify_files};
+use super::bundle::{Bundle, Check, Outline, verify_files};
 use super::runtime::EmbedSettings;
 use super::text::TextTokenizer;
-use super::worker::{Stats, Worker};
+use super::worker::Worker;
 use super::{Captioner, EmbedError, Embedding, Feature, FrameEncoder, Head, Reranker, TextEncoder, VideoEncoder};
-use crate::decode::Frame;
+use crate::decode::{Frame, PixelSpec, Rgb};
 use crate::window::Window;
 
 /// Frames and windows to vectors.
@@ -38,19 +38,19 @@ impl VideoModel {
         match bundle.manifest().video.topology {
             Topology::FramesHead => {
                 let mut frames = OnnxFrameEncoder::open(bundle, settings)?;
-                frames.warm_up(settings.batch)?;
+                frames.warm_up(settings.batch_frames)?;
                 let head: Box<dyn Head> = match bundle.manifest().graphs.head {
                     Some(_) => Box::new(OnnxHead::open(bundle, settings)?),
                     None => Box::new(MeanHead),
                 };
                 let device = frames.device().to_string();
-                Self::of_frames(Box::new(frames), head, &device, settings.batch)
+                Self::of_frames(Box::new(frames), head, &device, settings.batch_frames)
             }
             Topology::Video => {
                 let mut encoder = OnnxVideoEncoder::open(bundle, settings)?;
-                encoder.warm_up(settings.batch)?;
+                encoder.warm_up(settings.batch_frames)?;
                 let device = encoder.device().to_string();
-                Self::of_windows(Box::new(encoder), &device, settings.batch)
+                Self::of_windows(Box::new(encoder), &device, settings.batch_frames)
             }
         }
     }
@@ -80,7 +80,7 @@ impl VideoModel {
     #[cfg(feature = "onnx")]
     pub fn with_captions(self, bundle: &Bundle, settings: &EmbedSettings, beams: usize) -> Result<Self, EmbedError> {
         let captioner = super::captions::OnnxCaptioner::open(bundle, settings, Some(beams))?;
-        self.captioned_by(Box::new(captioner), settings.batch)
+        self.captioned_by(Box::new(captioner), settings.batch_frames)
     }
 
     #[cfg(not(feature = "onnx"))]
@@ -138,14 +138,6 @@ impl VideoModel {
         };
         worker.run(windows).await
     }
-
-    /// Work of the image encoder: frames with topology `frames+head`, windows with `video`.
-    pub fn stats(&self) -> Stats {
-        match &self.stages {
-            Stages::FramesHead { frames, .. } => frames.stats(),
-            Stages::Video(worker) => worker.stats(),
-        }
-    }
 }
 
 /// Captions to vectors.
@@ -162,7 +154,7 @@ impl TextModel {
         let tokenizer = Arc::new(TextTokenizer::open(bundle)?);
         let encoder = super::text::OnnxTextEncoder::open(bundle, Arc::clone(&tokenizer), settings)?;
         let device = encoder.device().to_string();
-        let model = Self::of(Box::new(encoder), &device, settings.batch)?;
+        let model = Self::of(Box::new(encoder), &device, settings.batch_frames)?;
         Ok(Self { tokenizer: Some(tokenizer), ..model })
     }
 
@@ -188,10 +180,6 @@ impl TextModel {
     /// Whether the model sees only the beginning of this text.
     pub fn is_truncated(&self, text: &str) -> Result<bool, EmbedError> {
         self.tokenizer.as_ref().map_or(Ok(false), |tokenizer| tokenizer.is_truncated(text))
-    }
-
-    pub fn stats(&self) -> Stats {
-        self.worker.stats()
     }
 }
 
@@ -229,7 +217,7 @@ impl RerankModel {
 
 #[cfg(not(feature = "onnx"))]
 fn without_onnx() -> EmbedError {
-    EmbedError::Runtime("this clipseek is built without the feature `onnx`".to_owned())
+    EmbedError::Runtime("this clipseek was built without the feature \"onnx\": build it with that feature".to_owned())
 }
 
 /// Everything that can be said about the bundle in a folder: its files, and whether its graphs open and run.
@@ -259,6 +247,15 @@ pub fn verify(dir: &Path, settings: &EmbedSettings) -> Vec<Check> {
     checks
 }
 
+/// A frame of noise at its place in a window, for trials: a model may give a plain picture no direction.
+pub(crate) fn noise(bundle: &Outline, number: usize) -> Frame {
+    let PixelSpec { width, height, .. } = bundle.pixel_spec();
+    let bytes = width as usize * height as usize * 3;
+    let data = (0..bytes).map(|b| ((b + number).wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let pts = bundle.manifest().video.interval() * number as u32;
+    Frame { pts, pixels: Rgb { width, height, data }.into(), thumbnail: None }
+}
+
 #[cfg(feature = "onnx")]
 fn try_video(bundle: &Bundle, settings: &EmbedSettings) -> Result<String, EmbedError> {
     use std::time::Duration;
@@ -266,21 +263,8 @@ fn try_video(bundle: &Bundle, settings: &EmbedSettings) -> Result<String, EmbedE
     use super::head::MeanHead;
     use super::manifest::Topology;
     use super::onnx::{OnnxFrameEncoder, OnnxHead, OnnxVideoEncoder};
-    use crate::decode::Rgb;
 
-    // Noise, since a plain picture may be nothing to a model.
-    let spec = bundle.pixel_spec();
-    let bytes = spec.width as usize * spec.height as usize * 3;
-    let frame = |i: usize| Frame {
-        pts: bundle.manifest().video.interval() * i as u32,
-        pixels: Rgb {
-            width: spec.width,
-            height: spec.height,
-            data: (0..bytes).map(|b| ((b + i).wrapping_mul(2_654_435_761) >> 13) as u8).collect(),
-        },
-        thumbnail: None,
-    };
-    let frames: Vec<Frame> = (0..bundle.manifest().video.frames).map(frame).collect();
+    let frames: Vec<Frame> = (0..bundle.manifest().video.frames).map(|number| noise(bundle, number)).collect();
     let (start, end) = (Duration::ZERO, bundle.manifest().video.interval());
     let device = match bundle.manifest().video.topology {
         Topology::FramesHead => {
@@ -310,7 +294,7 @@ fn try_text(bundle: &Bundle, settings: &EmbedSettings) -> Result<String, EmbedEr
     Ok(format!("runs on {}", encoder.device()))
 }
 
-/// Waves of many lengths, as the features of one window.
+/// Made-up features of one window: sine waves, different for each frame.
 #[cfg(feature = "onnx")]
 fn some_features(bundle: &Bundle) -> Window<Feature> {
     let manifest = bundle.manifest();

@@ -40,7 +40,7 @@ pub(super) struct Graph {
     device: Device,
     output: String,
     dim: usize,
-    /// On a GPU.
+    /// The buffers it runs through on a GPU.
     bound: Option<Bound>,
 }
 
@@ -58,8 +58,8 @@ impl Graph {
         Self::of(opened, bundle, role, entry, (inputs, dim), settings, None)
     }
 
-    /// A graph that does the heavy work, of at most `settings.batch` rows at once and with nothing but them open in its
-    /// shapes: the kind that TensorRT builds an engine of, and whose kernels can be recorded.
+    /// A graph that does the heavy work: at most `settings.batch_frames` rows at once, and nothing but their number is left
+    /// open in its shapes. TensorRT can build an engine of such a graph, and its kernels can be recorded.
     pub(super) fn open_batched(
         bundle: &Bundle,
         role: &'static str,
@@ -68,9 +68,9 @@ impl Graph {
         dim: usize,
         settings: &EmbedSettings,
     ) -> Result<Self, EmbedError> {
-        let fixed = Fixed { role, input: &entry.input, rows: settings.batch, bundle: bundle.hash() };
+        let fixed = Fixed { role, input: &entry.input, rows: settings.batch_frames, bundle: bundle.hash() };
         let opened = open_fixed_session(&bundle.dir().join(&entry.file), fixed, settings)?;
-        let rows = fixes_rows(opened.1, &settings.gpu).then_some(settings.batch);
+        let rows = fixes_rows(opened.1, settings).then_some(settings.batch_frames);
         Self::of(opened, bundle, role, entry, (inputs, dim), settings, rows)
     }
 
@@ -90,7 +90,7 @@ impl Graph {
             dims: &[Dim::Free("batch"), Dim::Is(dim)],
         };
         check_ports(bundle, role, &entry.file, &session, inputs, &[output], rows)?;
-        let bound = Memory::of(device, &settings.gpu, rows.is_some())
+        let bound = Memory::of(device, settings, rows.is_some())
             .map(|memory| Bound::new(&session, memory, &entry.output, dim, rows))
             .transpose()
             .map_err(|e| EmbedError::Runtime(format!("{role} graph: {e}")))?;
@@ -162,7 +162,7 @@ fn compare(kind: &str, found: &[Outlet], expected: &[Port<'_>], rows: Option<usi
         };
         let element = outlet.dtype().tensor_type();
         let shape = outlet.dtype().tensor_shape().map_or(&[][..], |s| s);
-        // A shape of no dimensions is one the graph does not state; the run shows it.
+        // Without dimensions the graph does not state the shape: a wrong one shows when it runs.
         let fits = shape.is_empty()
             || (shape.len() == port.dims.len()
                 && shape.iter().zip(port.dims).enumerate().all(|(i, (s, d))| d.admits(*s) || is_rows(i, *s)));
@@ -234,7 +234,7 @@ impl OnnxFrameEncoder {
         let graph = Graph::open_batched(bundle, "frame", entry, &[input], manifest.feature_dim(), settings)?;
         Ok(Self {
             graph,
-            batch: settings.batch,
+            batch: settings.batch_frames,
             input: entry.input.clone(),
             normaliser: Normaliser::new(&manifest.pixels),
             buffer: Vec::new(),
@@ -245,8 +245,8 @@ impl OnnxFrameEncoder {
         self.graph.device()
     }
 
-    /// Runs the largest batch once. The runtime's memory grows to what the largest needs and every smaller one fits in;
-    /// grown step by step it would depend on the luck of a run.
+    /// Runs a batch of the largest size once, so that ONNX Runtime takes all the memory it will need at the start. Growing
+    /// with each larger batch it would end up with more, and how much would differ from run to run.
     pub fn warm_up(&mut self, batch: usize) -> Result<(), EmbedError> {
         let [colours, height, width] = self.normaliser.shape();
         let values = vec![0.0f32; batch * (colours * height * width) as usize];
@@ -360,7 +360,7 @@ impl FilledWindows {
         tensor(self.shape.map(|n| n as i64), &self.values)
     }
 
-    /// T.
+    /// T: frames per window.
     pub(super) fn frames(&self) -> usize {
         self.shape[1]
     }
@@ -397,14 +397,21 @@ impl OnnxVideoEncoder {
         let input = Port { name: &entry.input, element: TensorElementType::Float32, dims: &dims };
         let graph = Graph::open_batched(bundle, "video", entry, &[input], bundle.dim(), settings)?;
         let normaliser = Normaliser::new(&manifest.pixels);
-        Ok(Self { graph, batch: settings.batch, input: entry.input.clone(), frames, normaliser, buffer: Vec::new() })
+        Ok(Self {
+            graph,
+            batch: settings.batch_frames,
+            input: entry.input.clone(),
+            frames,
+            normaliser,
+            buffer: Vec::new(),
+        })
     }
 
     pub fn device(&self) -> Device {
         self.graph.device()
     }
 
-    /// As for frames.
+    /// As [`OnnxFrameEncoder::warm_up`].
     pub fn warm_up(&mut self, batch: usize) -> Result<(), EmbedError> {
         let [colours, height, width] = self.normaliser.shape();
         let shape = [batch as i64, self.frames as i64, colours, height, width];

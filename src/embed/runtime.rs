@@ -1,8 +1,9 @@
 //! Where sessions run: the settings, the choice of a device, and the ONNX Runtime library behind it.
 //!
-//! [`library`] finds and loads the shared library, [`session`] opens a graph on the device chosen, [`gpu`] says what a
-//! GPU needs and what of it is missing, [`placement`] which operators landed where, [`engines`] where TensorRT keeps what
-//! it builds. Asked for a GPU and not there is an error that names what is missing; `auto` says in the log what it chose.
+//! `library` finds and loads the shared library, `session` opens a graph on the device chosen, `gpu` says what a GPU needs
+//! and what of it is missing, `placement` which operators landed where, `engines` where TensorRT keeps what it builds,
+//! `info` what people are shown of all that. A GPU that was asked for and is not there is an error that names what is
+//! missing; `auto` says in the log what it chose.
 //!
 //! What was never run on a GPU, for want of one: everything behind a registered provider, which is the arena limits,
 //! pinned buffers, CUDA graphs, engines and the timing of all of them. What was: loading the library and all of CUDA's
@@ -12,6 +13,8 @@
 mod engines;
 #[cfg(feature = "onnx")]
 mod gpu;
+#[cfg(feature = "onnx")]
+mod info;
 #[cfg(feature = "onnx")]
 mod library;
 #[cfg(feature = "onnx")]
@@ -27,14 +30,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "onnx")]
-pub use self::gpu::GpuInfo;
-#[cfg(feature = "onnx")]
-pub use self::library::{RuntimeInfo, runtime_info};
+pub use self::info::{GpuInfo, RuntimeInfo, runtime_info};
 #[cfg(feature = "onnx")]
 pub(super) use self::session::{Fixed, fixes_rows, open_fixed_session, open_session};
 
 /// What the user asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceChoice {
     /// CUDA where it is there, else the processor. Never TensorRT, which builds for minutes before it starts.
@@ -76,51 +77,48 @@ impl fmt::Display for Device {
     }
 }
 
+/// Which model, and how its sessions are opened. The fields without `skip` are what a person can set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmbedSettings {
+    /// Name of a bundle, or its folder. Unset: the bundle the data folder was indexed with, else the shipped one. Only
+    /// for who chooses a bundle: a bundle that is opened is what it is.
+    pub name: Option<String>,
     pub device: DeviceChoice,
-    /// Processor threads of one session; 0: one per core.
-    pub threads: usize,
-    /// Most frames (or windows, or texts) that go through a graph at once.
-    pub batch: usize,
-    /// Without meaning on the processor.
-    pub gpu: GpuSettings,
+    /// Which GPU, in CUDA's order.
+    pub device_index: u32,
+    /// Most GPU memory of each session's arena, in mebibytes; unset: what the GPU has.
+    pub gpu_memory_mib: Option<u64>,
+    /// Most GPU memory that a TensorRT engine may use for scratch, in mebibytes; unset: what the GPU has.
+    pub tensorrt_workspace_mib: Option<u64>,
+    /// Inputs and outputs go through pinned memory that is kept.
+    pub io_binding: bool,
+    /// The image encoder's kernels are launched as one recorded graph; batches are filled up to one size.
+    pub cuda_graphs: bool,
+    /// Processor threads of one session; unset: one per core.
+    pub threads: Option<usize>,
+    /// Most frames (or windows, or texts) that go through a graph at once, over all media being indexed.
+    pub batch_frames: usize,
+    /// Where TensorRT keeps its engines; unset: it builds them anew at every start.
+    #[serde(skip)]
+    pub engines: Option<PathBuf>,
+    /// Goes a GPU's way on the processor: the same buffers, in ordinary memory. For tests.
+    #[serde(skip)]
+    pub rehearse: bool,
 }
 
 impl Default for EmbedSettings {
     fn default() -> Self {
-        Self { device: DeviceChoice::Auto, threads: 0, batch: 8, gpu: GpuSettings::default() }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GpuSettings {
-    /// In CUDA's order.
-    pub index: u32,
-    /// Most memory of each session's arena; none: what the GPU has.
-    pub memory_mib: Option<u64>,
-    /// Most scratch memory of a TensorRT engine; none: what the GPU has.
-    pub workspace_mib: Option<u64>,
-    /// Inputs and outputs go through pinned buffers that stay.
-    pub io_binding: bool,
-    /// The image encoder's kernels are launched as one recorded graph; batches are filled up to one size.
-    pub cuda_graphs: bool,
-    /// Where TensorRT keeps its engines; none: it builds them anew at every start.
-    pub engines: Option<PathBuf>,
-    /// Goes a GPU's way on the processor: the same buffers, in ordinary memory. For tests.
-    pub rehearse: bool,
-}
-
-impl Default for GpuSettings {
-    fn default() -> Self {
         Self {
-            index: 0,
-            memory_mib: None,
-            workspace_mib: None,
+            name: None,
+            device: DeviceChoice::Auto,
+            device_index: 0,
+            gpu_memory_mib: None,
+            tensorrt_workspace_mib: None,
             io_binding: true,
             cuda_graphs: false,
+            threads: None,
+            batch_frames: 8,
             engines: None,
             rehearse: false,
         }

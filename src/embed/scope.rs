@@ -40,11 +40,7 @@ impl Scope {
         (sum / features.len() as f64) as f32
     }
 
-    /// Whether these frames are outside of what the model was made for.
-    pub fn exceeds(&self, features: &[Feature]) -> bool {
-        self.distance(features) > self.max_distance
-    }
-
+    /// Footage with a larger mean distance is outside of what the model was made for.
     pub fn max_distance(&self) -> f32 {
         self.max_distance
     }
@@ -71,9 +67,8 @@ mod tests {
         assert_eq!(scope.distance(&[feature(&[1.0, 2.0])]), 0.0);
         assert_eq!(scope.distance(&[feature(&[2.0, 3.0])]), 2.5);
         assert_eq!(scope.distance(&[feature(&[1.0, 2.0]), feature(&[2.0, 3.0])]), 1.25);
-        assert!(!scope.exceeds(&[feature(&[2.0, 3.0])]));
-        assert!(scope.exceeds(&[feature(&[2.0, 3.1])]));
-        assert!(!scope.exceeds(&[]));
+        assert_eq!(scope.distance(&[]), 0.0);
+        assert_eq!(scope.max_distance(), 2.5);
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl TextTokenizer {
         // The manifest's rules replace those in the file. Cutting makes room for the end token.
         tokenizer.with_truncation(Some(TruncationParams { max_length, ..Default::default() })).map_err(failed)?;
         tokenizer.with_padding(None);
-        // Somebody who types `<|endoftext|>` means these letters, not the end of the text.
+        // In a query, `<|endoftext|>` stands for these characters and not for the end of the text.
         tokenizer.set_encode_special_tokens(true);
         Ok(Self { tokenizer, text: text.clone() })
     }
@@ -148,8 +148,8 @@ mod encoder {
             self.graph.device()
         }
 
-        /// Whether the graph takes every id that the tokenizer gives: another model's tokenizer shows here, not in the
-        /// middle of a search.
+        /// Whether the graph takes every id that the tokenizer gives, so that the tokenizer of another model is found out
+        /// when a bundle is checked and not in the middle of a search.
         pub fn check_vocabulary(&mut self, bundle: &Bundle) -> Result<(), EmbedError> {
             let largest = self.tokenizer.largest_id();
             let length = match self.tokenizer.text.padding {
@@ -173,7 +173,7 @@ mod encoder {
     }
 
     impl TextEncoder for OnnxTextEncoder {
-        /// The vectors of a text's templates are normalised, averaged, normalised.
+        /// A text is filled into each template; the vectors of these are normalised, averaged, and normalised again.
         fn encode(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EmbedError> {
             let mut prompts = Vec::new();
             for text in texts {

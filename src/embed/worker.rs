@@ -6,9 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,36 +19,15 @@ pub struct Worker<In, Out> {
     shared: Arc<Shared<In, Out>>,
 }
 
-/// Totals since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Stats {
-    /// Items that went through the session, and in how many batches.
-    pub items: u64,
-    pub batches: u64,
-    /// Time spent in the session.
-    pub busy: Duration,
-    /// Items in the queue now.
-    pub waiting: u64,
-}
-
-struct Job<In, Out> {
+struct Call<In, Out> {
     items: std::vec::IntoIter<In>,
     outputs: Vec<Out>,
     reply: oneshot::Sender<Result<Vec<Out>, EmbedError>>,
 }
 
 struct Shared<In, Out> {
-    jobs: Option<mpsc::Sender<Job<In, Out>>>,
+    calls: Option<mpsc::Sender<Call<In, Out>>>,
     thread: Option<JoinHandle<()>>,
-    counters: Arc<Counters>,
-}
-
-#[derive(Default)]
-struct Counters {
-    items: AtomicU64,
-    batches: AtomicU64,
-    busy_nanos: AtomicU64,
-    waiting: AtomicU64,
 }
 
 impl<In, Out> Clone for Worker<In, Out> {
@@ -65,37 +42,24 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
     where
         F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError> + Send + 'static,
     {
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let counters = Arc::new(Counters::default());
-        let mut thread =
-            Thread { queue, open: VecDeque::new(), batch: batch.max(1), counters: Arc::clone(&counters), run };
+        let (calls, queue) = mpsc::channel(QUEUE);
+        let mut thread = Thread { queue, open: VecDeque::new(), batch: batch.max(1), run };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || thread.work())
             .map_err(|e| EmbedError::Runtime(format!("cannot start the model's thread: {e}")))?;
-        Ok(Self { shared: Arc::new(Shared { jobs: Some(jobs), thread: Some(thread), counters }) })
+        Ok(Self { shared: Arc::new(Shared { calls: Some(calls), thread: Some(thread) }) })
     }
 
     pub async fn run(&self, items: Vec<In>) -> Result<Vec<Out>, EmbedError> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
-        let jobs = self.shared.jobs.as_ref().expect("taken only when dropped");
-        let place = jobs.reserve().await.map_err(|_| EmbedError::Closed)?;
-        self.shared.counters.waiting.fetch_add(items.len() as u64, Relaxed);
+        let calls = self.shared.calls.as_ref().expect("taken only when dropped");
+        let place = calls.reserve().await.map_err(|_| EmbedError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        place.send(Job { outputs: Vec::with_capacity(items.len()), items: items.into_iter(), reply });
+        place.send(Call { outputs: Vec::with_capacity(items.len()), items: items.into_iter(), reply });
         answer.await.map_err(|_| EmbedError::Closed)?
-    }
-
-    pub fn stats(&self) -> Stats {
-        let counters = &self.shared.counters;
-        Stats {
-            items: counters.items.load(Relaxed),
-            batches: counters.batches.load(Relaxed),
-            busy: Duration::from_nanos(counters.busy_nanos.load(Relaxed)),
-            waiting: counters.waiting.load(Relaxed),
-        }
     }
 }
 
@@ -103,7 +67,7 @@ impl<In, Out> Drop for Shared<In, Out> {
     /// Waits for the thread, at most one batch: a process that ends while a session still runs may crash in its
     /// native code.
     fn drop(&mut self) {
-        self.jobs = None;
+        self.calls = None;
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported by the panic hook, and to the callers as `Closed`.
             let _ = thread.join();
@@ -112,11 +76,10 @@ impl<In, Out> Drop for Shared<In, Out> {
 }
 
 struct Thread<In, Out, F> {
-    queue: mpsc::Receiver<Job<In, Out>>,
-    /// Jobs with items still to run, oldest first.
-    open: VecDeque<Job<In, Out>>,
+    queue: mpsc::Receiver<Call<In, Out>>,
+    /// Calls with items still to run, oldest first.
+    open: VecDeque<Call<In, Out>>,
     batch: usize,
-    counters: Arc<Counters>,
     run: F,
 }
 
@@ -125,49 +88,41 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
         loop {
             if self.open.is_empty() {
                 match self.queue.blocking_recv() {
-                    Some(job) => self.open.push_back(job),
+                    Some(call) => self.open.push_back(call),
                     None => return,
                 }
             }
-            while self.open.iter().map(|job| job.items.len()).sum::<usize>() < self.batch
-                && let Ok(job) = self.queue.try_recv()
+            while self.open.iter().map(|call| call.items.len()).sum::<usize>() < self.batch
+                && let Ok(call) = self.queue.try_recv()
             {
-                self.open.push_back(job);
+                self.open.push_back(call);
             }
-            let counters = &self.counters;
-            self.open.retain(|job| {
-                let wanted = !job.reply.is_closed();
-                if !wanted {
-                    counters.waiting.fetch_sub(job.items.len() as u64, Relaxed);
-                }
-                wanted
-            });
+            self.open.retain(|call| !call.reply.is_closed());
             self.run_batch();
         }
     }
 
-    /// One batch of the oldest items; jobs it completes are answered.
+    /// One batch of the oldest items; calls it completes are answered.
     fn run_batch(&mut self) {
         let mut items = Vec::with_capacity(self.batch);
         let mut shares = Vec::new();
-        for job in &mut self.open {
-            let share = job.items.len().min(self.batch - items.len());
+        for call in &mut self.open {
+            let share = call.items.len().min(self.batch - items.len());
             if share == 0 {
                 break;
             }
-            items.extend(job.items.by_ref().take(share));
+            items.extend(call.items.by_ref().take(share));
             shares.push(share);
         }
-        self.counters.waiting.fetch_sub(items.len() as u64, Relaxed);
-        let outcomes = match self.timed(&items) {
+        let outcomes = match self.outputs(&items) {
             Err(_) if shares.len() > 1 => {
-                // Whose items were it? Each job's alone, so that the others do not suffer.
+                // Some call's items cause the error. Each call's items are run alone, so that only that call fails.
                 let mut rest = &items[..];
                 let mut outcomes = Vec::new();
                 for share in &shares {
                     let (own, others) = rest.split_at(*share);
                     rest = others;
-                    outcomes.push(self.timed(own));
+                    outcomes.push(self.outputs(own));
                 }
                 outcomes
             }
@@ -177,43 +132,35 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
                 shares.iter().map(|share| Ok(outputs.by_ref().take(*share).collect())).collect()
             }
         };
-        let touched: Vec<Job<In, Out>> = self.open.drain(..shares.len()).collect();
-        for (mut job, outcome) in touched.into_iter().zip(outcomes).rev() {
+        let touched: Vec<Call<In, Out>> = self.open.drain(..shares.len()).collect();
+        for (mut call, outcome) in touched.into_iter().zip(outcomes).rev() {
             match outcome {
                 Ok(outputs) => {
-                    job.outputs.extend(outputs);
-                    if job.items.len() > 0 {
-                        self.open.push_front(job);
+                    call.outputs.extend(outputs);
+                    if call.items.len() > 0 {
+                        self.open.push_front(call);
                     } else {
                         // An error means that nobody waits any more.
-                        let _ = job.reply.send(Ok(job.outputs));
+                        let _ = call.reply.send(Ok(call.outputs));
                     }
                 }
                 Err(error) => {
-                    self.counters.waiting.fetch_sub(job.items.len() as u64, Relaxed);
-                    let _ = job.reply.send(Err(error));
+                    let _ = call.reply.send(Err(error));
                 }
             }
         }
     }
 
-    fn timed(&mut self, items: &[In]) -> Result<Vec<Out>, EmbedError> {
-        if items.is_empty() {
-            return Ok(Vec::new());
-        }
-        let started = Instant::now();
-        let outcome = (self.run)(items);
-        self.counters.busy_nanos.fetch_add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
-        self.counters.batches.fetch_add(1, Relaxed);
-        self.counters.items.fetch_add(items.len() as u64, Relaxed);
-        outcome
+    fn outputs(&mut self, items: &[In]) -> Result<Vec<Out>, EmbedError> {
+        // None are left where all callers have stopped waiting.
+        if items.is_empty() { Ok(Vec::new()) } else { (self.run)(items) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
@@ -233,7 +180,7 @@ mod tests {
         let seen = Arc::clone(&batches);
         let worker = Worker::start("doubler", batch, move |items: &[i32]| {
             let _ = start.send(());
-            // A closed gate stays open.
+            // An error means that the test has dropped `go`: from then on nothing waits.
             let _ = gate.recv();
             seen.lock().unwrap().push(items.to_vec());
             if items.contains(&13) {
@@ -244,9 +191,14 @@ mod tests {
         Doubler { worker: worker.unwrap(), batches, go, started }
     }
 
-    /// Waits until this many items are in the queue.
-    async fn queued(worker: &Worker<i32, i32>, items: u64) {
-        while worker.stats().waiting < items {
+    /// How many calls are in the queue.
+    fn waiting(worker: &Worker<i32, i32>) -> usize {
+        QUEUE - worker.shared.calls.as_ref().unwrap().capacity()
+    }
+
+    /// Waits until this many calls are in the queue.
+    async fn queued(worker: &Worker<i32, i32>, calls: usize) {
+        while waiting(worker) < calls {
             tokio::task::yield_now().await;
         }
     }
@@ -261,16 +213,14 @@ mod tests {
         let first = spawn(vec![1]);
         queued_or_started(&started).await;
         let second = spawn(vec![2, 3, 4]);
-        queued(&worker, 3).await;
+        queued(&worker, 1).await;
         let third = spawn(vec![5, 6, 7]);
-        queued(&worker, 6).await;
+        queued(&worker, 2).await;
         drop(go);
         assert_eq!(first.await.unwrap(), [2]);
         assert_eq!(second.await.unwrap(), [4, 6, 8]);
         assert_eq!(third.await.unwrap(), [10, 12, 14]);
         assert_eq!(*batches.lock().unwrap(), [vec![1], vec![2, 3, 4, 5], vec![6, 7]]);
-        let stats = worker.stats();
-        assert_eq!((stats.items, stats.batches, stats.waiting), (7, 3, 0));
     }
 
     async fn queued_or_started(started: &Receiver<()>) {
@@ -289,9 +239,9 @@ mod tests {
         let first = spawn(vec![0]);
         queued_or_started(&started).await;
         let good = spawn(vec![1, 2]);
-        queued(&worker, 2).await;
+        queued(&worker, 1).await;
         let bad = spawn(vec![13]);
-        queued(&worker, 3).await;
+        queued(&worker, 2).await;
         drop(go);
         assert_eq!(first.await.unwrap().unwrap(), [0]);
         assert_eq!(good.await.unwrap().unwrap(), [2, 4]);
@@ -310,13 +260,13 @@ mod tests {
             let worker = worker.clone();
             async move { worker.run(vec![9, 9]).await }
         });
-        queued(&worker, 5).await;
+        queued(&worker, 1).await;
         abandoned.abort();
         assert!(abandoned.await.unwrap_err().is_cancelled());
         drop(go);
         assert_eq!(first.await.unwrap().unwrap(), [2, 4, 6, 8, 10]);
         assert_eq!(*batches.lock().unwrap(), [vec![1, 2], vec![3, 4], vec![5]]);
-        assert_eq!(worker.stats().waiting, 0);
+        assert_eq!(waiting(&worker), 0);
         assert_eq!(worker.run(vec![]).await.unwrap(), Vec::<i32>::new());
     }
 

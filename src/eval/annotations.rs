@@ -10,14 +10,13 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::sampling::Span;
+use super::sampling::ClipSpan;
 
 /// A data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Set {
     /// MSR-VTT, 1000 pairs (JSFUSION test): MSRVTT_JSFUSION_test.csv
-    #[value(name = "msrvtt-1ka")]
     #[serde(rename = "msrvtt-1ka")]
     Msrvtt1ka,
     /// MSR-VTT, about 20 captions a video: MSRVTT_{test,val,train}.full.csv, MSRVTT_data.json
@@ -74,7 +73,7 @@ pub struct Item {
     pub captions: Vec<String>,
     /// Names under which the file may be found, the likeliest first; with or without extension.
     pub names: Vec<String>,
-    pub span: Option<Span>,
+    pub span: Option<ClipSpan>,
 }
 
 /// What a set's files say.
@@ -240,7 +239,7 @@ fn lsmdc(list: &Path) -> Result<Annotations, AnnotationError> {
         if row.is_empty() {
             continue;
         }
-        // Quotes mean nothing here, so this is no CSV.
+        // Quotes have no meaning in this file, so it is not read as CSV.
         let [id, _, _, _, _, sentence] = row.split('\t').collect::<Vec<_>>()[..] else {
             let problem = "six columns between tabs were expected: clip id, four times, sentence".to_owned();
             return Err(AnnotationError { path: list.to_owned(), line: Some(line), problem });
@@ -260,8 +259,8 @@ fn didemo(list: &Path, data: &Path) -> Result<Annotations, AnnotationError> {
     for Moment { description, video } in json::<Vec<Moment>>(data)? {
         paragraphs.entry(video).or_default().push(description);
     }
-    // The official loader reads half a minute.
-    let span = Some(Span { start_s: 0.0, end_s: 31.0 });
+    // The official loader looks at the first half minute only.
+    let span = Some(ClipSpan { start_s: 0.0, end_s: 31.0 });
     Ok(paragraphs_of(names(list)?.into_iter().map(|name| {
         let sentences = paragraphs.remove(&name);
         (vec![name], sentences, span)
@@ -277,7 +276,7 @@ fn activitynet(list: &Path, data: &Path) -> Result<Annotations, AnnotationError>
     let mut data: HashMap<String, Entry> = json(data)?;
     Ok(paragraphs_of(json::<Vec<String>>(list)?.into_iter().map(|id| {
         let entry = data.remove(&id);
-        let span = entry.as_ref().map(|entry| Span { start_s: 0.0, end_s: entry.duration.ceil() });
+        let span = entry.as_ref().map(|entry| ClipSpan { start_s: 0.0, end_s: entry.duration.ceil() });
         // The official loader drops the prefix; those who downloaded the videos often kept it.
         let names = id.strip_prefix("v_").map(str::to_owned).into_iter().chain([id.clone()]).collect();
         (names, entry.map(|entry| entry.sentences), span)
@@ -285,7 +284,7 @@ fn activitynet(list: &Path, data: &Path) -> Result<Annotations, AnnotationError>
 }
 
 /// All sentences of a video in one caption.
-fn paragraphs_of(videos: impl Iterator<Item = (Vec<String>, Option<Vec<String>>, Option<Span>)>) -> Annotations {
+fn paragraphs_of(videos: impl Iterator<Item = (Vec<String>, Option<Vec<String>>, Option<ClipSpan>)>) -> Annotations {
     let mut found = Annotations::default();
     for (names, sentences, span) in videos {
         match sentences.filter(|sentences| !sentences.is_empty()) {
@@ -340,9 +339,9 @@ fn own(
         })?;
         let span = match (line.start_s, line.end_s) {
             (None, None) => None,
-            (start, end) => Some(Span { start_s: start.unwrap_or(0.0), end_s: end.unwrap_or(f64::MAX) }),
+            (start, end) => Some(ClipSpan { start_s: start.unwrap_or(0.0), end_s: end.unwrap_or(f64::MAX) }),
         };
-        if let Some(Span { start_s, end_s }) = span
+        if let Some(ClipSpan { start_s, end_s }) = span
             && !(start_s >= 0.0 && start_s < end_s)
         {
             return Err(fail(format!("start_s is {start_s} and end_s is {end_s}: a part must end after it starts")));
@@ -413,10 +412,10 @@ mod tests {
     fn paragraphs() {
         let found = load(Set::Didemo, None, &fixture(Set::Didemo)).unwrap();
         assert_eq!(brief(&found)[0], row("tape.mp4", 1, "a yellow square and an orange star move apart a red circle"));
-        assert_eq!(found.items[0].span, Some(Span { start_s: 0.0, end_s: 31.0 }));
+        assert_eq!(found.items[0].span, Some(ClipSpan { start_s: 0.0, end_s: 31.0 }));
         let found = load(Set::Activitynet, None, &fixture(Set::Activitynet)).unwrap();
         assert_eq!(found.items[0].names, ["tape", "v_tape"]);
-        assert_eq!(found.items[0].span, Some(Span { start_s: 0.0, end_s: 157.0 }));
+        assert_eq!(found.items[0].span, Some(ClipSpan { start_s: 0.0, end_s: 157.0 }));
         assert_eq!(found.items[0].captions, ["a yellow square and an orange star move apart. a red circle"]);
         assert!(!found.many_captions && found.split == "val1");
     }
@@ -443,7 +442,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(brief(&found), [row("a.mp4", 2, "one"), row("a.mp4", 1, "part"), row("b/c", 2, "two")]);
-        assert_eq!(found.items[1].span, Some(Span { start_s: 1.0, end_s: 2.5 }));
+        assert_eq!(found.items[1].span, Some(ClipSpan { start_s: 1.0, end_s: 2.5 }));
         assert!(found.many_captions);
         let found = read(r#"[{"video": "a.mp4", "caption": "one"}]"#).unwrap();
         assert!(found.items.len() == 1 && !found.many_captions);

@@ -1,7 +1,7 @@
 //! Vectors kept from one run to the next, a file for each key, whole or not there at all.
 //!
 //! A file is a mark, the length of its head (u32), the head (JSON), the vectors (f32) and the SHA-256 of all before,
-//! little-endian. It is written beside its place and renamed; what is damaged all the same counts as not there.
+//! little-endian. It is written beside its place and renamed; a file that is damaged all the same counts as missing.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -112,7 +112,7 @@ impl Cache {
         Ok(media)
     }
 
-    /// Keeps what is known of files. Without it the next run has to read them again, no more.
+    /// Saves what is known of the files. Where that is lost, the next run reads the files again.
     pub fn save(&self) -> io::Result<()> {
         let mut contents = self.contents();
         if contents.changed {

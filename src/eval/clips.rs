@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Entry};
-use super::sampling::{Sampling, Span, frame_rate};
+use super::sampling::{ClipSpan, FrameSampling, frame_rate};
 use super::{EvalError, Vectors};
 use crate::decode::{self, DecodeError, Decoder, Frame, Request, Want};
 use crate::embed::bundle::Bundle;
@@ -19,23 +19,23 @@ use crate::embed::{EmbedError, Embedding, Feature};
 use crate::store::Features;
 use crate::window::Window;
 
-/// What stands for one column of the table of scores.
+/// A video, or the part of one, that captions are compared with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clip {
     pub path: PathBuf,
-    pub span: Option<Span>,
+    pub span: Option<ClipSpan>,
 }
 
 /// A clip's vector and how it came about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     pub vector: Embedding,
-    /// Of the frames at every place, where they are kept.
+    /// The features of the window's frames, in their order; empty unless they are kept.
     pub features: Features,
     /// Different frames that the vector stands for.
     pub frames: usize,
     pub damage: Vec<String>,
-    /// Nothing had to be decoded.
+    /// An earlier run had kept it: nothing had to be decoded.
     pub kept: bool,
 }
 
@@ -72,17 +72,17 @@ struct About {
     /// Which vector stands at each place of the window.
     places: Vec<usize>,
     times: Vec<Duration>,
-    /// Different frames; of a model that takes whole windows the vectors do not tell.
+    /// How many different frames there are. A model that takes whole windows gives one vector, which does not tell.
     frames: usize,
     damage: Vec<String>,
 }
 
-/// The parts that all clips pass through.
+/// Decoder, model and choice of frames: what turns a clip into its vector.
 pub struct Clips {
     decoder: Arc<dyn Decoder>,
     bundle: Arc<Bundle>,
     model: VideoModel,
-    sampling: Sampling,
+    sampling: FrameSampling,
     cache: Option<Arc<Cache>>,
     keeps_features: bool,
     /// All that the kept vectors depend on beside the clip.
@@ -94,11 +94,12 @@ impl Clips {
         decoder: Arc<dyn Decoder>,
         bundle: Arc<Bundle>,
         model: VideoModel,
-        sampling: Sampling,
+        sampling: FrameSampling,
         cache: Option<Arc<Cache>>,
     ) -> Self {
         let manifest = bundle.manifest();
-        // The head is not in it: another one works on the same frames. Versions decode and resize in their own ways.
+        // The head is left out, since another head can use the same features. The version is in it, since two versions
+        // may decode or resize differently.
         let key = json!({
             "clipseek": env!("CARGO_PKG_VERSION"),
             "frame": manifest.graphs.frame,
@@ -208,8 +209,8 @@ struct Chosen {
 fn choose(
     decoder: &dyn Decoder,
     path: &Path,
-    span: Option<Span>,
-    sampling: &Sampling,
+    span: Option<ClipSpan>,
+    sampling: &FrameSampling,
     pixels: decode::PixelSpec,
     stop: CancellationToken,
 ) -> Result<Chosen, ClipError> {
@@ -237,7 +238,7 @@ fn choose(
     let Some(last) = frames.len().checked_sub(1) else {
         return Err(ClipError::Clip("damaged: none of the wanted frames could be decoded".to_owned()));
     };
-    // In place of a frame that is lost stands the next.
+    // A frame that could not be decoded is replaced by the next one.
     let places = wanted.iter().map(|time| frames.partition_point(|frame| frame.pts < *time).min(last)).collect();
     Ok(Chosen { frames, places, damage })
 }

@@ -7,11 +7,11 @@ use tokio::runtime::Handle;
 
 use super::EvalError;
 use super::score::Scorer;
+use crate::embed::RERANK_BATCH;
 use crate::embed::model::RerankModel;
-use crate::embed::rerank::BATCH;
 use crate::store::Features;
 
-/// Works outside of the runtime's threads, which the model answers to.
+/// Blocks until the model answers, so it has to run on a thread outside of the tokio runtime.
 pub struct Cross {
     model: RerankModel,
     captions: Vec<String>,
@@ -34,15 +34,16 @@ impl Scorer for Cross {
         self.videos.len()
     }
 
-    /// A caption with a thousand videos takes seconds.
+    /// One, since scoring a caption against a thousand videos takes seconds.
     fn captions_at_once(&self) -> usize {
         1
     }
 
     fn score(&mut self, captions: Range<usize>, videos: Range<usize>, into: &mut [f32]) -> Result<(), EvalError> {
-        // Whole batches, whatever part of them is asked for: what is computed together has a say in the last digits.
-        let from = videos.start / BATCH * BATCH;
-        let to = videos.end.next_multiple_of(BATCH).min(self.videos.len());
+        // Always whole batches, even where a part of one is asked for: the last digits of a score depend on what is
+        // computed together with it.
+        let from = videos.start / RERANK_BATCH * RERANK_BATCH;
+        let to = videos.end.next_multiple_of(RERANK_BATCH).min(self.videos.len());
         for (row, caption) in into.chunks_mut(videos.len()).zip(&self.captions[captions]) {
             let scored = self.model.score(caption.clone(), self.videos[from..to].to_vec());
             let scores = self.runtime.block_on(scored)?;

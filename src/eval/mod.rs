@@ -2,9 +2,9 @@
 //!
 //! [`annotations`] reads the files of the public data sets, [`videos`] finds the footage, [`clips`] brings each video
 //! through decoder and model with the frames that [`sampling`] chooses, [`score`] ranks all captions against all videos
-//! block by block, by their vectors or by a cross head ([`cross`]), [`metrics`] makes the figures that papers report, and [`published`] holds theirs. What took time is
-//! kept ([`cache`]), so an interrupted run goes on and another head on the same frames takes seconds. [`run`] is the
-//! whole of it.
+//! block by block, by their vectors or by a cross head ([`cross`]), [`metrics`] makes the figures that papers report, and
+//! [`published`] holds theirs. What took time is kept ([`cache`]), so an interrupted run goes on where it was, and another
+//! head on the same frames takes seconds. [`run`] is the whole of it.
 
 pub mod annotations;
 pub mod cache;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use super::annotations::Set;
-use super::sampling::Rule;
+use super::sampling::FrameRule;
 
 /// How sure a figure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,9 +97,10 @@ pub fn rows(set: Set, split: &str) -> impl Iterator<Item = &'static Row> {
 
 /// The frames that a system looks at: by the name of its row, or by a bundle's summary, which begins with the system's
 /// name where `clipseek_models export` wrote it.
-pub fn rule_of(name: &str) -> Option<Rule> {
+pub fn rule_of(name: &str) -> Option<FrameRule> {
     let name = name.to_ascii_lowercase();
-    let systems = [("clip4clip", Rule::Clip4Clip), ("clip2video", Rule::Clip2Video), ("clip-vip", Rule::ClipVip)];
+    let systems =
+        [("clip4clip", FrameRule::Clip4Clip), ("clip2video", FrameRule::Clip2Video), ("clip-vip", FrameRule::ClipVip)];
     systems.into_iter().find(|(system, _)| name.starts_with(system)).map(|(_, rule)| rule)
 }
 
@@ -147,7 +148,7 @@ mod tests {
     fn an_exported_bundle_tells_its_system() {
         assert_eq!(name_of("CLIP4Clip seqTransf"), Some("clip4clip-seqTransf"));
         assert_eq!(name_of("CLIP2Video"), Some("clip2video"));
-        assert_eq!((name_of("CLIP-ViP"), rule_of("CLIP-ViP")), (None, Some(Rule::ClipVip)));
+        assert_eq!((name_of("CLIP-ViP"), rule_of("CLIP-ViP")), (None, Some(FrameRule::ClipVip)));
         assert_eq!((name_of("small model"), rule_of("small model")), (None, None));
     }
 }

@@ -1,7 +1,7 @@
 //! The whole of an evaluation: videos and captions to vectors, vectors to ranks.
 //!
 //! Videos go side by side, a few at a time; of each only its vector stays in memory. What cannot be used is left out of
-//! both sides and named in the [`Report`].
+//! both sides and named in the [`EvalReport`].
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::annotations::{Annotations, Item, Set};
@@ -17,18 +16,19 @@ use super::cache::{Cache, Entry};
 use super::clips::{Clip, ClipError, Clips, Encoded};
 use super::cross::Cross;
 use super::metrics::{Median, Scores, scores};
-use super::sampling::{Rule, Sampling};
+use super::sampling::{FrameRule, FrameSampling};
 use super::score::{Dot, Dsl, Ranking, Scorer, rank};
 use super::videos::Videos;
 use super::{EvalError, Vectors};
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
 use crate::embed::model::{RerankModel, TextModel};
+use crate::side_by_side::SideBySide;
 use crate::store::Features;
 
-/// Captions given to the text model, and kept, at once.
+/// So many captions go to the text model together, and are kept together.
 const CAPTIONS: usize = 256;
-/// What is known of files is kept after so many of them.
+/// What is known of the files is saved each time so many more of them are done.
 const SAVE_EVERY: usize = 500;
 
 /// The parts of an evaluation.
@@ -43,16 +43,16 @@ pub struct Eval {
     pub jobs: usize,
     /// Text to video once more with all queries at once, see [`Dsl`].
     pub dsl: bool,
-    pub observer: Arc<dyn Observer>,
+    pub observer: Arc<dyn EvalObserver>,
 }
 
 /// Told what happens, while it happens.
-pub trait Observer: Send + Sync {
-    fn event(&self, event: Event<'_>);
+pub trait EvalObserver: Send + Sync {
+    fn event(&self, event: EvalEvent<'_>);
 }
 
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum EvalEvent<'a> {
     Videos { done: usize, total: usize },
     Failed { path: &'a Path, reason: &'a str },
     Captions { done: usize, total: usize },
@@ -62,7 +62,7 @@ pub enum Event<'a> {
 /// What came of it. The figures are over `videos` and `captions`, which are those of `listed_videos` and
 /// `listed_captions` that could be used.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct EvalReport {
     pub listed_videos: usize,
     pub listed_captions: usize,
     /// Name of each video and number of its captions, in the order of the captions.
@@ -89,20 +89,20 @@ pub struct Report {
     pub dsl: Option<Scores>,
 }
 
-impl Report {
+impl EvalReport {
     /// Everything that was listed is in the figures.
     pub fn is_complete(&self) -> bool {
         self.videos.len() == self.listed_videos && self.captions.len() == self.listed_captions
     }
 }
 
-/// The frames of a set as the authors of a system looked at them. `frames`: as asked for, or theirs.
-pub fn sampling(set: Set, rule: Rule, frames: Option<usize>, bundle: &Bundle) -> Result<Sampling, EvalError> {
+/// Which frames the authors of a system looked at in this set. `frames`: how many per video; none: as many as they took.
+pub fn sampling(set: Set, rule: FrameRule, frames: Option<usize>, bundle: &Bundle) -> Result<FrameSampling, EvalError> {
     let video = &bundle.manifest().video;
     let theirs = match (rule, set) {
-        (Rule::Clip4Clip, Set::Didemo | Set::Activitynet) => 64,
-        (Rule::ClipVip, Set::Activitynet) => 32,
-        (Rule::Uniform, _) => video.frames,
+        (FrameRule::Clip4Clip, Set::Didemo | Set::Activitynet) => 64,
+        (FrameRule::ClipVip, Set::Activitynet) => 32,
+        (FrameRule::Uniform, _) => video.frames,
         _ => 12,
     };
     let most = match video.topology {
@@ -121,14 +121,14 @@ pub fn sampling(set: Set, rule: Rule, frames: Option<usize>, bundle: &Bundle) ->
         None => theirs.min(most),
     };
     let msrvtt = matches!(set, Set::Msrvtt1ka | Set::MsrvttFull);
-    let mut sampling = Sampling::new(rule, count);
-    if msrvtt && rule == Rule::Clip2Video {
+    let mut sampling = FrameSampling::new(rule, count);
+    if msrvtt && rule == FrameRule::Clip2Video {
         sampling.divisor = 2;
     }
-    if set == Set::Vatex && rule == Rule::Clip2Video {
+    if set == Set::Vatex && rule == FrameRule::Clip2Video {
         sampling.least = 6;
     }
-    if msrvtt && rule == Rule::ClipVip {
+    if msrvtt && rule == FrameRule::ClipVip {
         // Its authors encoded these videos anew.
         sampling.fps = Some(6.0);
     }
@@ -141,19 +141,19 @@ impl Eval {
         &self,
         annotations: Annotations,
         set: Set,
-        rule: Rule,
+        rule: FrameRule,
         videos: &Videos,
         stop: &CancellationToken,
-    ) -> Result<Report, EvalError> {
+    ) -> Result<EvalReport, EvalError> {
         let many = annotations.many_captions;
-        let mut report = Report {
+        let mut report = EvalReport {
             listed_videos: annotations.items.len() + annotations.without_caption.len(),
             listed_captions: annotations.items.iter().map(|item| item.captions.len()).sum(),
             without_caption: annotations.without_caption,
-            ..Report::default()
+            ..EvalReport::default()
         };
-        // Only CLIP4Clip's loader keeps to the times of these sets.
-        let spans = set == Set::Jsonl || rule == Rule::Clip4Clip;
+        // Of the official loaders only CLIP4Clip's looks at the part of the video that a set names.
+        let spans = set == Set::Jsonl || rule == FrameRule::Clip4Clip;
         let mut found: Vec<(Item, Clip)> = Vec::new();
         for item in annotations.items {
             match videos.find(&item.names) {
@@ -196,7 +196,7 @@ impl Eval {
         encoded: &Encoded,
         first: bool,
         columns: &mut Columns,
-        report: &mut Report,
+        report: &mut EvalReport,
     ) {
         let name = item.names.into_iter().next().unwrap_or_default();
         let listed = item.captions.len();
@@ -218,7 +218,7 @@ impl Eval {
         }
     }
 
-    /// Every clip once, whoever asks for it.
+    /// Encodes every clip, once where several items ask for the same one.
     async fn videos(
         &self,
         clips: impl Iterator<Item = &Clip>,
@@ -228,40 +228,31 @@ impl Eval {
         let mut encoded = HashMap::new();
         clips.retain(|clip| encoded.insert(key_of(clip), Err("not begun".to_owned())).is_none());
         let total = clips.len();
-        let mut queue = clips.into_iter();
-        let mut running = JoinSet::new();
+        let halt = stop.child_token();
+        let mut work = SideBySide::new(clips, self.jobs, |clip: &Clip| {
+            let (parts, clip, halt) = (Arc::clone(&self.clips), clip.clone(), halt.clone());
+            async move { parts.encode(&clip, &halt).await }
+        });
         let mut done = 0;
         let mut fatal = None;
-        let halt = stop.child_token();
-        loop {
-            while running.len() < self.jobs.max(1) && !halt.is_cancelled() {
-                let Some(clip) = queue.next() else { break };
-                let (parts, halt) = (Arc::clone(&self.clips), halt.clone());
-                running.spawn(async move {
-                    let wanted = clip.clone();
-                    let work = tokio::spawn(async move { parts.encode(&wanted, &halt).await });
-                    let panicked = |panic| Err(ClipError::Clip(format!("internal error: {panic}")));
-                    (work.await.unwrap_or_else(panicked), clip)
-                });
-            }
-            let Some(ended) = running.join_next().await else { break };
-            let Ok((result, clip)) = ended else { continue };
+        while let Some((clip, ended)) = work.next(&halt).await {
+            let result = ended.unwrap_or_else(|panic| Err(ClipError::Clip(format!("internal error: {panic}"))));
             done += 1;
             let result = match result {
                 Ok(one) => Ok(one),
                 Err(ClipError::Clip(reason)) => {
-                    self.observer.event(Event::Failed { path: &clip.path, reason: &reason });
+                    self.observer.event(EvalEvent::Failed { path: &clip.path, reason: &reason });
                     Err(reason)
                 }
                 Err(ClipError::Fatal(error)) => {
-                    // The first is what happened; the others follow from it.
+                    // The first error is the cause; later ones follow from stopping.
                     fatal.get_or_insert(error);
                     halt.cancel();
                     continue;
                 }
             };
             encoded.insert(key_of(&clip), result);
-            self.observer.event(Event::Videos { done, total });
+            self.observer.event(EvalEvent::Videos { done, total });
             if let Some(cache) = self.cache.as_ref().filter(|_| done % SAVE_EVERY == 0) {
                 cache.save().map_err(|error| EvalError::Disk { path: cache.dir().to_owned(), error })?;
             }
@@ -305,7 +296,7 @@ impl Eval {
             };
             entry.vectors.rows().for_each(|row| rows.push(row));
             let done = captions.len().min((number + 1) * CAPTIONS);
-            self.observer.event(Event::Captions { done, total: captions.len() });
+            self.observer.event(EvalEvent::Captions { done, total: captions.len() });
         }
         Ok(rows)
     }
@@ -329,7 +320,7 @@ impl Eval {
         rows: Vectors,
         columns: Columns,
         many: bool,
-        report: &mut Report,
+        report: &mut EvalReport,
         stop: CancellationToken,
     ) -> Result<(), EvalError> {
         let groups: Vec<usize> = report.videos.iter().map(|(_, captions)| *captions).collect();
@@ -337,7 +328,7 @@ impl Eval {
         let (total, dsl, observer) = (report.captions.len(), self.dsl, Arc::clone(&self.observer));
         let (ranking, dsl) = blocking(move || {
             let mut watch = |done| {
-                observer.event(Event::Ranked { done, total });
+                observer.event(EvalEvent::Ranked { done, total });
                 if stop.is_cancelled() { Err(EvalError::Stopped) } else { Ok(()) }
             };
             let mut scorer: Box<dyn Scorer> = match rerank {

@@ -20,15 +20,13 @@ use crate::linspace;
 const CLIP2VIDEO_FPS: f64 = 5.0;
 
 /// How frames are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rule {
+pub enum FrameRule {
     /// CLIP4Clip: the first frame of every second; spread evenly if there are too many
-    #[value(name = "clip4clip")]
     #[serde(rename = "clip4clip")]
     Clip4Clip,
     /// CLIP2Video: 5 frames a second, thinned evenly
-    #[value(name = "clip2video")]
     #[serde(rename = "clip2video")]
     Clip2Video,
     /// CLIP-ViP: always the same number, spread evenly over all frames, repeated where there are fewer
@@ -37,7 +35,7 @@ pub enum Rule {
     Uniform,
 }
 
-impl std::fmt::Display for Rule {
+impl std::fmt::Display for FrameRule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Clip4Clip => "clip4clip",
@@ -50,11 +48,11 @@ impl std::fmt::Display for Rule {
 
 /// A rule with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sampling {
-    pub rule: Rule,
-    /// Most frames of a video; with [`Rule::ClipVip`] exactly so many.
+pub struct FrameSampling {
+    pub rule: FrameRule,
+    /// Most frames of a video; with [`FrameRule::ClipVip`] exactly so many.
     pub frames: usize,
-    /// [`Rule::Clip2Video`] takes one of so many extracted frames.
+    /// [`FrameRule::Clip2Video`] takes one of so many extracted frames.
     pub divisor: usize,
     /// Frames are chosen as if the video had been encoded anew at this rate, in frames a second.
     pub fps: Option<f64>,
@@ -64,27 +62,33 @@ pub struct Sampling {
 
 /// A part of a video in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Span {
+pub struct ClipSpan {
     pub start_s: f64,
     pub end_s: f64,
 }
 
-impl Sampling {
+impl FrameSampling {
     /// The rule as its authors used it.
-    pub fn new(rule: Rule, frames: usize) -> Self {
-        let fps = (rule == Rule::Clip2Video).then_some(CLIP2VIDEO_FPS);
+    pub fn new(rule: FrameRule, frames: usize) -> Self {
+        let fps = (rule == FrameRule::Clip2Video).then_some(CLIP2VIDEO_FPS);
         Self { rule, frames, divisor: 1, fps, least: 1 }
     }
 
-    /// Numbers of the frames taken, in order; with [`Rule::ClipVip`] some may come more than once. `times`: when each
+    /// Numbers of the frames taken, in order; with [`FrameRule::ClipVip`] some may come more than once. `times`: when each
     /// frame is shown, from the start; `end`: when the last one ends; `rate`: what [`frame_rate`] makes of them.
-    pub fn pick(&self, times: &[Duration], end: Duration, rate: f64, span: Option<Span>) -> Result<Vec<usize>, String> {
+    pub fn pick(
+        &self,
+        times: &[Duration],
+        end: Duration,
+        rate: f64,
+        span: Option<ClipSpan>,
+    ) -> Result<Vec<usize>, String> {
         let mut frames: Vec<usize> = match self.fps {
             Some(fps) => at_rate(times, end, fps),
             None => (0..times.len()).collect(),
         };
-        if self.rule != Rule::Clip4Clip
-            && let Some(Span { start_s, end_s }) = span
+        if self.rule != FrameRule::Clip4Clip
+            && let Some(ClipSpan { start_s, end_s }) = span
         {
             frames.retain(|frame| (start_s..=end_s).contains(&times[*frame].as_secs_f64()));
         }
@@ -92,13 +96,13 @@ impl Sampling {
             return Err("there is no frame in this part of the video".to_owned());
         }
         let picks = match self.rule {
-            Rule::Clip4Clip => {
+            FrameRule::Clip4Clip => {
                 let whole = span.map(|span| (span.start_s.max(0.0) as usize, span.end_s.ceil().max(0.0) as usize));
                 clip4clip(frames.len(), self.fps.unwrap_or(rate), self.frames, whole)?
             }
-            Rule::Clip2Video => clip2video(frames.len(), self.divisor, self.frames),
-            Rule::ClipVip => linspace::indices(frames.len(), self.frames),
-            Rule::Uniform => linspace::indices(frames.len(), self.frames.min(frames.len())),
+            FrameRule::Clip2Video => clip2video(frames.len(), self.divisor, self.frames),
+            FrameRule::ClipVip => linspace::indices(frames.len(), self.frames),
+            FrameRule::Uniform => linspace::indices(frames.len(), self.frames.min(frames.len())),
         };
         if picks.is_empty() || frames.len() < self.least {
             return Err(format!("too short for the sampling {} ({} frames)", self.rule, frames.len()));
@@ -219,7 +223,8 @@ mod tests {
     fn clip_vip_is_that_of_the_official_loader() {
         for case in cases("clip_vip") {
             let times: Vec<Duration> = (0..number(&case, "frame_count")).map(|i| ms(40 * i as u64)).collect();
-            let found = Sampling::new(Rule::ClipVip, number(&case, "num_frames")).pick(&times, ms(0), 25.0, None);
+            let found =
+                FrameSampling::new(FrameRule::ClipVip, number(&case, "num_frames")).pick(&times, ms(0), 25.0, None);
             assert_eq!(found.unwrap(), list(&case, "selected"), "{case}");
         }
     }
@@ -270,17 +275,17 @@ mod tests {
     #[test]
     fn a_part_of_a_video() {
         let (times, end) = frames(100, 10.0);
-        let span = Some(Span { start_s: 2.0, end_s: 4.0 });
-        let pick = |rule| Sampling::new(rule, 3).pick(&times, end, 10.0, span).unwrap();
-        assert_eq!(pick(Rule::Uniform), [20, 30, 40]);
-        assert_eq!(pick(Rule::Clip4Clip), [20, 30, 40]);
-        assert_eq!(pick(Rule::ClipVip), [20, 30, 40]);
-        let beyond = Some(Span { start_s: 20.0, end_s: 30.0 });
-        assert!(Sampling::new(Rule::Uniform, 3).pick(&times, end, 10.0, beyond).is_err());
-        assert!(Sampling::new(Rule::Clip4Clip, 3).pick(&times, end, 10.0, beyond).is_err());
-        let short = Sampling { divisor: 2, ..Sampling::new(Rule::Clip2Video, 12) };
+        let span = Some(ClipSpan { start_s: 2.0, end_s: 4.0 });
+        let pick = |rule| FrameSampling::new(rule, 3).pick(&times, end, 10.0, span).unwrap();
+        assert_eq!(pick(FrameRule::Uniform), [20, 30, 40]);
+        assert_eq!(pick(FrameRule::Clip4Clip), [20, 30, 40]);
+        assert_eq!(pick(FrameRule::ClipVip), [20, 30, 40]);
+        let beyond = Some(ClipSpan { start_s: 20.0, end_s: 30.0 });
+        assert!(FrameSampling::new(FrameRule::Uniform, 3).pick(&times, end, 10.0, beyond).is_err());
+        assert!(FrameSampling::new(FrameRule::Clip4Clip, 3).pick(&times, end, 10.0, beyond).is_err());
+        let short = FrameSampling { divisor: 2, ..FrameSampling::new(FrameRule::Clip2Video, 12) };
         assert!(short.pick(&times[..2], ms(200), 10.0, None).unwrap_err().contains("too short"));
-        let five = Sampling { least: 6, ..Sampling::new(Rule::Clip2Video, 12) };
+        let five = FrameSampling { least: 6, ..FrameSampling::new(FrameRule::Clip2Video, 12) };
         assert!(five.pick(&times[..10], ms(1000), 10.0, None).is_err(), "five frames at 5 a second");
         assert!(five.pick(&times[..12], ms(1200), 10.0, None).is_ok());
     }

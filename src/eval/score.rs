@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use crate::eval::metrics::{Median, scores};
 
-    /// A matrix that is there.
+    /// Scores that are known beforehand.
     struct Given(Array2<f32>);
 
     impl Given {
@@ -381,7 +381,7 @@ mod tests {
     }
 
     proptest! {
-        /// Ties and ranks hang on it.
+        /// Otherwise ties and ranks would depend on the size of the blocks.
         #[test]
         fn a_pairs_score_does_not_depend_on_its_block(
             captions in 1usize..40, videos in 1usize..40, dim in 1usize..600, seed: u64, caption in 0usize..40, video in 0usize..40,

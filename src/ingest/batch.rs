@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Event, Ingest, IngestError, Report, WorkItem};
 use crate::decode::{Problem, Sampling};
 use crate::ledger::{Failure, FailureKind};
+use crate::side_by_side::SideBySide;
 use crate::source::Stat;
 
-/// After so many files in a row that the model did not take, it is not the files' fault.
+/// When the model has refused so many files in a row, the fault is taken to be the model's and the run ends.
 const MODEL_FAILURES_IN_A_ROW: u32 = 5;
 
 /// The sum of a run.
@@ -46,22 +46,17 @@ pub async fn run(ingest: &Arc<Ingest>, mut items: Vec<WorkItem>, jobs: usize, st
     // Stable: within one priority the order is that of the caller.
     items.sort_by_key(|item| std::cmp::Reverse(item.priority));
     let mut totals = Totals::default();
-    let mut queue = items.into_iter();
-    let mut running = JoinSet::new();
     // Ends with the run that was asked to stop, and by itself on an error that every file would meet.
     let halt = stop.child_token();
+    let mut media = SideBySide::new(items, jobs, |item: &WorkItem| {
+        let (ingest, item, stop) = (Arc::clone(ingest), item.clone(), halt.clone());
+        async move { ingest.item(&item, &stop).await }
+    });
     let mut model_failures = 0;
-    loop {
-        while running.len() < jobs && !halt.is_cancelled() {
-            let Some(item) = queue.next() else { break };
-            let (ingest, stop) = (Arc::clone(ingest), halt.clone());
-            running.spawn(async move {
-                let result = guarded(&ingest, &item, &stop).await;
-                (item, result)
-            });
-        }
-        let Some(ended) = running.join_next().await else { break };
-        let Ok((item, result)) = ended else { continue };
+    while let Some((item, ended)) = media.next(&halt).await {
+        // A panic ends the file that it happened in, not the run.
+        let result = ended
+            .unwrap_or_else(|panic| Err(IngestError::file(FailureKind::Internal, format!("internal error: {panic}"))));
         let error = match result {
             Ok(report) => {
                 ingest.observer.event(Event::Ended { path: &item.path, report: &report });
@@ -89,25 +84,16 @@ pub async fn run(ingest: &Arc<Ingest>, mut items: Vec<WorkItem>, jobs: usize, st
         totals.fatal.get_or_insert(error);
         halt.cancel();
     }
-    // What one medium could not settle because another was at it.
+    // Records of a medium that another task was at have been left: they are deleted now.
     if totals.fatal.is_none()
         && let Err(error) = ingest.archive.settle().await
     {
         totals.fatal = Some(error.into());
     }
-    totals.left += queue.count() as u64;
+    totals.left += media.left() as u64;
     totals.failed.sort_by(|a, b| a.0.cmp(&b.0));
     totals.with_problems.sort_by(|a, b| a.0.cmp(&b.0));
     totals
-}
-
-/// A panic is the fault of one file until it is shown to be more.
-async fn guarded(ingest: &Arc<Ingest>, item: &WorkItem, stop: &CancellationToken) -> Result<Report, IngestError> {
-    let work = tokio::spawn({
-        let (ingest, item, stop) = (Arc::clone(ingest), item.clone(), stop.clone());
-        async move { ingest.item(&item, &stop).await }
-    });
-    work.await.unwrap_or_else(|panic| Err(IngestError::file(FailureKind::Internal, format!("internal error: {panic}"))))
 }
 
 /// Remembers why a file failed, and lets go of what was written of it.

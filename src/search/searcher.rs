@@ -13,8 +13,7 @@ use super::place::{Placed, place};
 use super::rerank::rerank;
 use super::{Mode, SearchError, SearchRequest};
 use crate::archive::Archive;
-use crate::decode::Frame;
-use crate::decode::pixels::{Orientation, Picture, Shrinker};
+use crate::decode::{Frame, Orientation, Picture, Shrinker};
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
 use crate::embed::model::{RerankModel, TextModel, VideoModel};
@@ -195,7 +194,7 @@ impl Searcher {
             Ok(Shrinker::default().pixels(&picture, &spec))
         })
         .await?;
-        let frame = Frame { pts: Duration::ZERO, pixels, thumbnail: None };
+        let frame = Frame { pts: Duration::ZERO, pixels: pixels.into(), thumbnail: None };
         let model = self.sessions.video(&self.bundle).await?;
         let video = &self.bundle.manifest().video;
         let frames = vec![frame; video.frames];

@@ -504,7 +504,8 @@ fn what_holds_the_error_stream_open_is_not_waited_for() {
 fn times_that_cannot_be_are_an_error_of_the_process() {
     let world = World::new();
     let frame = |pts| {
-        wire::Message::Frame(Frame { pts, pixels: Rgb { width: 1, height: 1, data: vec![0; 3] }, thumbnail: None })
+        let pixels = Rgb { width: 1, height: 1, data: vec![0; 3] }.into();
+        wire::Message::Frame(Frame { pts, pixels, thumbnail: None })
     };
     let second = Duration::from_secs(1);
     let probe = || wire::Message::Probe(Probe::default());

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clipseek::decode::{self, ChildDecoder, Decoder, Interpolation, PixelSpec, Request, Resize, Want};
-use clipseek::eval::sampling::{Rule, Sampling, clip2video, clip4clip, frame_rate};
+use clipseek::eval::sampling::{FrameRule, FrameSampling, clip2video, clip4clip, frame_rate};
 use clipseek::linspace;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -342,8 +342,8 @@ fn assert_exact(path: &Path) -> decode::Survey {
     assert_eq!(survey.times, times, "{}", path.display());
     assert!(survey.end >= *survey.times.last().unwrap());
     let rate = frame_rate(&survey.times, survey.probe.frame_rate);
-    for rule in [Rule::Clip4Clip, Rule::Clip2Video, Rule::ClipVip, Rule::Uniform] {
-        let picks = Sampling::new(rule, 7).pick(&survey.times, survey.end, rate, None).unwrap();
+    for rule in [FrameRule::Clip4Clip, FrameRule::Clip2Video, FrameRule::ClipVip, FrameRule::Uniform] {
+        let picks = FrameSampling::new(rule, 7).pick(&survey.times, survey.end, rate, None).unwrap();
         let picks: BTreeSet<usize> = picks.into_iter().collect();
         let times = picks.iter().map(|pick| survey.times[*pick]).collect();
         let found = frames(&request(path, Want::At(times), decode::Sampling::Gop));

@@ -14,7 +14,7 @@ const BOUNDARIES: &[(&str, &[&str])] = &[
     ("ndarray::", &["eval/"]),
     (" csv::", &["eval/"]),
     ("serde_pickle::", &["eval/"]),
-    ("use clap::", &["cli/"]),
+    ("clap", &["cli/", "main.rs"]),
     ("indicatif::", &["cli/"]),
     ("use config::", &["config/"]),
     ("anyhow::", &["cli/", "parts.rs"]),

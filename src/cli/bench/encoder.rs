@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::super::End;
 use super::super::app::App;
 use super::own_cpu;
-use crate::decode::{Frame, Rgb};
+use crate::decode::Frame;
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
-use crate::embed::model::VideoModel;
+use crate::embed::model::{VideoModel, noise};
 use crate::window::Window;
 
 /// Calls that wait for the model at any time, so that it never waits for one.
@@ -40,7 +40,7 @@ pub(super) async fn run(app: &App, model: Option<&str>, seconds: f64) -> anyhow:
     let opening = Instant::now();
     let model = VideoModel::open(&bundle, &settings)?;
     let open_s = opening.elapsed().as_secs_f64();
-    let items = batch(&bundle, settings.batch);
+    let items = batch(&bundle, settings.batch_frames);
     // The first ones set up what a batch needs on the thread that runs it.
     for _ in 0..2 {
         encode(&model, &items).await?;
@@ -59,9 +59,9 @@ pub(super) async fn run(app: &App, model: Option<&str>, seconds: f64) -> anyhow:
     let rate = Rate {
         model: bundle.name().to_owned(),
         device: model.device().to_owned(),
-        batch_frames: settings.batch,
-        io_binding: settings.gpu.io_binding,
-        cuda_graphs: settings.gpu.cuda_graphs,
+        batch_frames: settings.batch_frames,
+        io_binding: settings.io_binding,
+        cuda_graphs: settings.cuda_graphs,
         open_s,
         frames,
         seconds: taken,
@@ -86,22 +86,11 @@ enum Items {
 }
 
 fn batch(bundle: &Bundle, size: usize) -> Items {
-    let spec = bundle.pixel_spec();
-    let bytes = spec.width as usize * spec.height as usize * 3;
-    let frame = |seed: usize| Frame {
-        pts: Duration::ZERO,
-        pixels: Rgb {
-            width: spec.width,
-            height: spec.height,
-            data: (0..bytes).map(|b| ((b + seed).wrapping_mul(2_654_435_761) >> 13) as u8).collect(),
-        },
-        thumbnail: None,
-    };
     let video = &bundle.manifest().video;
     match video.topology {
-        Topology::FramesHead => Items::Frames((0..size).map(frame).collect()),
+        Topology::FramesHead => Items::Frames((0..size).map(|number| noise(bundle, number)).collect()),
         Topology::Video => {
-            let items: Vec<Frame> = (0..video.frames).map(frame).collect();
+            let items: Vec<Frame> = (0..video.frames).map(|number| noise(bundle, number)).collect();
             Items::Windows(
                 (0..size)
                     .map(|_| Window { start: Duration::ZERO, end: video.interval(), items: items.clone() })

@@ -8,14 +8,13 @@
 use std::path::{Path, PathBuf};
 
 use ort::ep::{CUDA, ExecutionProvider, TensorRT};
-use ort::session::Session;
 use ort::util::preload_dylib;
 use tracing::debug;
 
 use super::Device;
-use super::library::Library;
 
-/// Without their version: it is that of the CUDA which ONNX Runtime was built for. Each after those it needs.
+/// File names without the version, which is that of the CUDA that ONNX Runtime was built for. Each library comes after
+/// those that it needs.
 const CUDA_LIBRARIES: &[&str] = &[
     "libcudart.so",
     "libcublasLt.so",
@@ -28,45 +27,8 @@ const CUDA_LIBRARIES: &[&str] = &[
 ];
 const TENSORRT_LIBRARIES: &[&str] = &["libnvinfer.so", "libnvinfer_plugin.so", "libnvonnxparser.so"];
 
-/// Where NVIDIA's driver tells about itself.
+/// The folder in which NVIDIA's driver describes itself.
 const DRIVER_FILES: &str = "/proc/driver/nvidia";
-
-/// What `doctor` shows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GpuInfo {
-    /// Whether sessions can be asked for on CUDA, and why not.
-    pub cuda: Result<(), String>,
-    pub tensorrt: Result<(), String>,
-    /// CUDA's and TensorRT's libraries beside ONNX Runtime.
-    pub libraries: Vec<PathBuf>,
-    pub driver: Option<String>,
-    /// Models of the GPUs that the driver knows.
-    pub gpus: Vec<String>,
-}
-
-pub(super) fn info(library: &Library) -> GpuInfo {
-    let (driver, gpus) = driver(Path::new(DRIVER_FILES));
-    let path = &library.path;
-    GpuInfo {
-        cuda: probe(library, Device::Cuda(0)),
-        tensorrt: probe(library, Device::Tensorrt(0)),
-        libraries: beside(path, CUDA_LIBRARIES).into_iter().chain(beside(path, TENSORRT_LIBRARIES)).collect(),
-        driver,
-        gpus,
-    }
-}
-
-/// Whether a session could be asked for on this device: loads the provider and all it needs. It looks for a GPU then, too.
-fn probe(library: &Library, device: Device) -> Result<(), String> {
-    prepare(&library.path, device)?;
-    let failed = |e: ort::Error| explain(&e.to_string());
-    let mut builder = Session::builder(&library.environment).map_err(failed)?;
-    match device {
-        Device::Tensorrt(_) => TensorRT::default().register(&mut builder).map_err(failed),
-        Device::Cuda(_) => CUDA::default().register(&mut builder).map_err(failed),
-        Device::Cpu => Ok(()),
-    }
-}
 
 pub(super) fn load_driver() -> Result<(), String> {
     preload_dylib("libcuda.so.1").map_err(|e| explain(&e.to_string()))
@@ -96,8 +58,13 @@ pub(super) fn prepare(library: &Path, device: Device) -> Result<(), String> {
     Ok(())
 }
 
+/// CUDA's and TensorRT's libraries in the folder of `library`.
+pub(super) fn libraries_beside(library: &Path) -> Vec<PathBuf> {
+    beside(library, &[CUDA_LIBRARIES, TENSORRT_LIBRARIES].concat())
+}
+
 /// The files of these libraries in the folder of `library`, in the order of the names.
-pub(super) fn beside(library: &Path, names: &[&str]) -> Vec<PathBuf> {
+fn beside(library: &Path, names: &[&str]) -> Vec<PathBuf> {
     let Some(dir) = library.parent().filter(|dir| !dir.as_os_str().is_empty()) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let mut files: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
@@ -126,7 +93,7 @@ fn loaded(maps: &str, names: &[&str]) -> Vec<PathBuf> {
     paths
 }
 
-/// An error of the loader, of ONNX Runtime or of CUDA without the places in its sources, and what to do about it.
+/// An error of the loader, of ONNX Runtime or of CUDA without the source locations in it, and what to do about it.
 pub(super) fn explain(problem: &str) -> String {
     let problem = problem.rfind("FAIL : ").map_or(problem, |at| &problem[at + "FAIL : ".len()..]);
     let problem = problem.rfind("CUDA failure").map_or(problem, |at| &problem[at..]);
@@ -172,20 +139,20 @@ fn remedy(problem: &str) -> Option<String> {
     remedies.iter().find(|(sign, _)| problem.contains(sign)).map(|(_, remedy)| (*remedy).to_owned())
 }
 
-/// The library that glibc's loader looked for in vain.
+/// The library that glibc's loader did not find.
 fn missing_library(problem: &str) -> Option<&str> {
     let before = &problem[..problem.find(": cannot open shared object file")?];
     let start = before.rfind(|c: char| c.is_whitespace() || "/\"'`".contains(c)).map_or(0, |at| at + 1);
     Some(&before[start..]).filter(|name| name.starts_with("lib"))
 }
 
-/// Models of the GPUs that the driver knows.
-pub(super) fn gpus() -> Vec<String> {
-    driver(Path::new(DRIVER_FILES)).1
+/// Version of the driver, and models of the GPUs that it knows.
+pub(super) fn driver() -> (Option<String>, Vec<String>) {
+    driver_in(Path::new(DRIVER_FILES))
 }
 
-/// Version of the driver and models of the GPUs, from the driver's files below `dir`.
-fn driver(dir: &Path) -> (Option<String>, Vec<String>) {
+/// The same from the driver's files below `dir`.
+fn driver_in(dir: &Path) -> (Option<String>, Vec<String>) {
     let version = std::fs::read_to_string(dir.join("version")).ok();
     let version = version.as_deref().and_then(|text| {
         let is_version = |word: &&str| word.contains('.') && word.split('.').all(|part| part.parse::<u32>().is_ok());
@@ -260,13 +227,13 @@ mod tests {
     #[test]
     fn driver_and_gpus_are_read_where_the_driver_shows_them() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(driver(dir.path()), (None, vec![]));
+        assert_eq!(driver_in(dir.path()), (None, vec![]));
         let version =
             "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11:16 UTC 2025\nGCC version: x\n";
         std::fs::write(dir.path().join("version"), version).unwrap();
         let gpu = dir.path().join("gpus/0000:01:00.0");
         std::fs::create_dir_all(&gpu).unwrap();
         std::fs::write(gpu.join("information"), "Model: \t\t NVIDIA L4\nIRQ:   \t\t 50\n").unwrap();
-        assert_eq!(driver(dir.path()), (Some("580.95.05".to_owned()), vec!["NVIDIA L4".to_owned()]));
+        assert_eq!(driver_in(dir.path()), (Some("580.95.05".to_owned()), vec!["NVIDIA L4".to_owned()]));
     }
 }

@@ -9,7 +9,6 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use tracing::info;
 
-use super::gpu::{self, GpuInfo};
 use crate::embed::EmbedError;
 
 const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -20,20 +19,6 @@ const REMEDY: &str =
 pub(super) struct Library {
     pub(super) environment: Environment,
     pub(super) path: PathBuf,
-}
-
-/// What `doctor` shows.
-#[derive(Clone, Debug)]
-pub struct RuntimeInfo {
-    pub path: PathBuf,
-    pub build: String,
-    pub gpu: GpuInfo,
-}
-
-pub fn runtime_info() -> Result<RuntimeInfo, EmbedError> {
-    let library = library()?;
-    let gpu = gpu::info(&library);
-    Ok(RuntimeInfo { path: library.path, build: ort::info().to_owned(), gpu })
 }
 
 /// One per process: ONNX Runtime allows no second one. A failure is not kept, so that the next try may succeed.
@@ -51,11 +36,11 @@ fn load() -> Result<Library, EmbedError> {
     let named = std::env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let path = match named.or_else(|| places.iter().find_map(|dir| library_in(dir))) {
         Some(path) => path,
-        // A bare name: the system's loader searches.
+        // With a name alone, the system's loader searches its own path.
         None => PathBuf::from("libonnxruntime.so"),
     };
     let environment = load_from(&path, &places)?;
-    // Its own chatter below warnings costs formatting for nothing.
+    // Formatting its messages below warnings, which nobody sees, would cost time.
     environment.set_log_level(LogLevel::Warning);
     info!(path = %path.display(), "ONNX Runtime loaded");
     Ok(Library { environment, path })
@@ -132,7 +117,7 @@ mod tests {
         assert!(text.contains(&path.display().to_string()) && text.contains("ORT_DYLIB_PATH"), "{text}");
     }
 
-    /// A stand-in that only says an old version; needs a C compiler.
+    /// A library that does nothing but tell an old version; needs a C compiler.
     #[test]
     fn old_library_is_named_with_its_version() {
         let dir = tempfile::tempdir().unwrap();

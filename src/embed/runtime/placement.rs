@@ -1,6 +1,6 @@
 //! Which operators of a session landed on which provider.
 //!
-//! ONNX Runtime gives what a GPU's provider does not take to the processor, without a word. Its own switch against that
+//! ONNX Runtime runs what a GPU's provider does not take on the processor and does not say so. Its own switch against that
 //! (`session.disable_cpu_ep_fallback`) refuses too much: it also counts the integer arithmetic on shapes, which the CUDA
 //! provider leaves to the processor on purpose. So the operators are asked for, and only those that do a network's work
 //! are a reason to refuse.

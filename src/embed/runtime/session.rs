@@ -14,7 +14,7 @@ use super::gpu;
 use super::library::{Library, failed, library};
 use super::onnx_file::OnnxFile;
 use super::placement::{Placement, RECORD};
-use super::{Device, DeviceChoice, EmbedSettings, GpuSettings};
+use super::{Device, DeviceChoice, EmbedSettings};
 use crate::embed::EmbedError;
 
 /// A graph that is always run with the same number of rows, fewer being filled up: what an engine or a recorded CUDA
@@ -47,17 +47,18 @@ fn open(graph: &Path, fixed: Option<Fixed<'_>>, settings: &EmbedSettings) -> Res
     let asked = settings.device;
     if asked == DeviceChoice::Cpu {
         let session = build(&library, graph, settings, Device::Cpu, fixed)?;
-        if settings.gpu.rehearse {
+        if settings.rehearse {
             let placement = Placement::of(&session).map_err(failed)?;
             info!(graph = %graph.display(), operators = %placement, "opened");
         }
         return Ok((session, Device::Cpu));
     }
     let device = match asked {
-        DeviceChoice::Tensorrt if fixed.is_some() => Device::Tensorrt(settings.gpu.index),
-        _ => Device::Cuda(settings.gpu.index),
+        DeviceChoice::Tensorrt if fixed.is_some() => Device::Tensorrt(settings.device_index),
+        _ => Device::Cuda(settings.device_index),
     };
-    // Without a driver there is no use in mapping gigabytes of libraries. Asked for a GPU by name, they are looked at first.
+    // With `auto` and no driver, gigabytes of libraries would be loaded in vain. Where a GPU is asked for by name, the
+    // libraries are checked first, since one of them may be what is missing.
     let driver = if asked == DeviceChoice::Auto { gpu::load_driver() } else { Ok(()) };
     let opened = driver
         .and_then(|()| gpu::prepare(&library.path, device))
@@ -72,7 +73,8 @@ fn open(graph: &Path, fixed: Option<Fixed<'_>>, settings: &EmbedSettings) -> Res
     }
 }
 
-/// To have no GPU is usual; to have ONNX Runtime for GPUs and run without one is not, and is said once.
+/// A machine without a GPU is usual. One that has ONNX Runtime for GPUs and does not use a GPU is not: that is a warning,
+/// given once.
 fn tell_fallback(problem: &str) {
     static TOLD: Once = Once::new();
     if CUDA::is_available().unwrap_or(false) {
@@ -100,7 +102,8 @@ fn open_on_gpu(
             graph.display(),
             left.join(", ")
         );
-        // Most of a graph on a GPU is better than none of it; asked for a GPU by name it has to be all.
+        // With `auto`, most of a graph on a GPU is better than none of it. Where a GPU is asked for by name, all of it has to
+        // run there.
         if settings.device != DeviceChoice::Auto {
             return Err(problem);
         }
@@ -118,63 +121,64 @@ fn build(
 ) -> Result<Session, EmbedError> {
     let wrong = |e: String| EmbedError::Runtime(format!("{}: {e}", graph.display()));
     let mut builder = builder(library, settings).map_err(failed)?;
-    let gpu = &settings.gpu;
-    if device != Device::Cpu || gpu.rehearse {
+    if device != Device::Cpu || settings.rehearse {
         builder = builder.with_config_entry(RECORD, "1").map_err(|e| wrong(e.to_string()))?;
     }
-    if let Some(fixed) = fixed.filter(|_| fixes_rows(device, gpu)) {
+    if let Some(fixed) = fixed.filter(|_| fixes_rows(device, settings)) {
         let facts = OnnxFile::read(graph).map_err(|e| wrong(e.to_string()))?;
         // A graph that does not name the dimension is compiled for the shape of its first run, which is the same.
         if let Some(name) = facts.first_dimension(fixed.input) {
             builder = builder.with_dimension_override(name, fixed.rows as i64).map_err(|e| wrong(e.to_string()))?;
         }
         if matches!(device, Device::Tensorrt(_)) {
-            // Once without options, for what the provider is linked to is loaded then, and the engines hang on it.
+            // Registered once without options, which loads the libraries that the provider is linked to: their versions
+            // are part of the engine's key.
             TensorRT::default().register(&mut self::builder(library, settings).map_err(failed)?).map_err(failed)?;
-            let provider = tensorrt(gpu, fixed, facts.float16)?;
+            let provider = tensorrt(settings, fixed, facts.float16)?;
             provider.register(&mut builder).map_err(failed)?;
         }
     }
     if device != Device::Cpu {
-        // Behind TensorRT it takes what TensorRT does not.
-        cuda(gpu, device).register(&mut builder).map_err(failed)?;
+        // With TensorRT, CUDA runs the operators that TensorRT does not take.
+        cuda(settings, device).register(&mut builder).map_err(failed)?;
     }
     builder.commit_from_file(graph).map_err(|e| wrong(e.to_string()))
 }
 
 /// Whether graphs that allow it are run with one number of rows only.
-pub(in crate::embed) fn fixes_rows(device: Device, gpu: &GpuSettings) -> bool {
+pub(in crate::embed) fn fixes_rows(device: Device, settings: &EmbedSettings) -> bool {
     match device {
-        Device::Cpu => gpu.rehearse && gpu.cuda_graphs,
-        Device::Cuda(_) => gpu.cuda_graphs,
+        Device::Cpu => settings.rehearse && settings.cuda_graphs,
+        Device::Cuda(_) => settings.cuda_graphs,
         Device::Tensorrt(_) => true,
     }
 }
 
-fn cuda(gpu: &GpuSettings, device: Device) -> CUDA {
+fn cuda(settings: &EmbedSettings, device: Device) -> CUDA {
     let mut provider = CUDA::default()
-        .with_device_id(gpu.index.cast_signed())
+        .with_device_id(settings.device_index.cast_signed())
         // Batches vary in size; an exhaustive search would run anew for each.
         .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
-        // Doubling would take up to twice what is needed, and past the limit it would fail early.
+        // An arena that doubles takes up to twice the memory that is needed, and fails when only the double is over the
+        // limit.
         .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
-    if let Some(bytes) = gpu.memory_mib.map(bytes) {
+    if let Some(bytes) = settings.gpu_memory_mib.map(bytes) {
         provider = provider.with_memory_limit(bytes);
     }
-    // Behind TensorRT there is nothing to record: its own recording wants the whole graph.
-    provider.with_cuda_graph(gpu.cuda_graphs && matches!(device, Device::Cuda(_)))
+    // With TensorRT nothing is recorded here: a recording needs the whole graph on CUDA.
+    provider.with_cuda_graph(settings.cuda_graphs && matches!(device, Device::Cuda(_)))
 }
 
-fn tensorrt(gpu: &GpuSettings, fixed: Fixed<'_>, float16: bool) -> Result<TensorRT, EmbedError> {
+fn tensorrt(settings: &EmbedSettings, fixed: Fixed<'_>, float16: bool) -> Result<TensorRT, EmbedError> {
     let mut provider = TensorRT::default()
-        .with_device_id(gpu.index.cast_signed())
-        // Half precision where the graph is in it, so that float32 stays what it says.
+        .with_device_id(settings.device_index.cast_signed())
+        // Half precision only for graphs that are stored in it: a float32 graph is computed in float32.
         .with_fp16(float16)
-        .with_cuda_graph(gpu.cuda_graphs);
-    if let Some(bytes) = gpu.workspace_mib.map(bytes) {
+        .with_cuda_graph(settings.cuda_graphs);
+    if let Some(bytes) = settings.tensorrt_workspace_mib.map(bytes) {
         provider = provider.with_max_workspace_size(bytes);
     }
-    let Some(engines) = &gpu.engines else { return Ok(provider) };
+    let Some(engines) = &settings.engines else { return Ok(provider) };
     let key = EngineKey {
         bundle: fixed.bundle,
         role: fixed.role,
@@ -182,14 +186,14 @@ fn tensorrt(gpu: &GpuSettings, fixed: Fixed<'_>, float16: bool) -> Result<Tensor
         float16,
         onnx_runtime: ort::info(),
         libraries: gpu::engine_libraries().iter().map(|path| identity(path)).collect(),
-        gpus: gpu::gpus(),
-        index: gpu.index,
+        gpus: gpu::driver().1,
+        index: settings.device_index,
     };
     let dir = key.open(engines).map_err(|e| {
         EmbedError::Runtime(format!("cannot write TensorRT's engines below {}: {e}", engines.display()))
     })?;
     if !has_engine(&dir) {
-        // Nothing else is seen of it while it lasts.
+        // Nothing else is shown while the engine is being built.
         warn!(
             "TensorRT builds an engine for the {} graph: this takes minutes, once (in {})",
             fixed.role,
@@ -209,10 +213,7 @@ fn bytes(mib: u64) -> usize {
 }
 
 fn builder(library: &Library, settings: &EmbedSettings) -> ort::Result<SessionBuilder> {
-    let threads = match settings.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
+    let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let builder = Session::builder(&library.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?

@@ -63,7 +63,7 @@ impl Decoder for BytesDecoder {
                 break;
             }
             if pts >= request.from {
-                let pixels = Rgb { width: 1, height: 1, data: vec![*byte, number as u8, 7] };
+                let pixels = Rgb { width: 1, height: 1, data: vec![*byte, number as u8, 7] }.into();
                 items.push(Item::Frame(Frame { pts, pixels, thumbnail: Some(clipseek::decode::Jpeg(vec![*byte; 5])) }));
             }
         }

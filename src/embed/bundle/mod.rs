@@ -1,11 +1,16 @@
 //! A bundle on disk: the manifest and files of a folder, checked; and the folders where bundles are looked for.
+//! Knows nothing of what runs the graphs.
+
+pub mod manifest;
+mod tables;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use manifest::Manifest;
+
 use super::BundleError;
 use super::digest::sha256_of;
-use super::manifest::Manifest;
 use super::scope::Scope;
 use crate::decode::PixelSpec;
 use crate::source::{file_uri, path_of_uri};
@@ -212,11 +217,11 @@ impl Bundles {
         Outline::read(&self.dir_of(name)?)
     }
 
-    /// Its folder, also where it is too damaged to be opened.
+    /// Its folder, also where the bundle is too damaged to be opened.
     pub fn dir_of(&self, name: &str) -> Result<PathBuf, BundleError> {
         let listed = self.list();
         let named = |l: &&Listed| l.manifest.as_ref().is_ok_and(|m| m.name == name);
-        // A broken manifest has no name: its folder's name tells which one was meant.
+        // A manifest that cannot be read has no name; then the folder's name counts.
         let broken = |l: &&Listed| l.manifest.is_err() && file_name(&l.dir) == name;
         if let Some(found) = listed.iter().find(named).or_else(|| listed.iter().find(broken)) {
             return Ok(found.dir.clone());

@@ -1,16 +1,14 @@
-//! The text of `bundle.toml`: its fields, what makes them consistent, and the hash of what they mean.
+//! The text of `bundle.toml`: its tables, what makes them consistent, and the hash of what they mean.
 //!
-//! Pure: reads no file. [`super::bundle`] compares it with what lies in the folder.
+//! Pure: reads no file. [`super`] compares it with what lies in the folder.
 
 use std::path::{Component, Path};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::captions::CaptionsEntry;
-use super::digest::sha256_of_values;
-use super::rerank::RerankEntry;
-use crate::decode::{Interpolation, PixelSpec, Resize};
+pub use super::tables::*;
+use crate::decode::PixelSpec;
+use crate::embed::digest::sha256_of_values;
 
 /// The only manifest format there is.
 pub const FORMAT: u32 = 1;
@@ -42,134 +40,10 @@ pub struct Manifest {
     pub captions: Option<CaptionsEntry>,
 }
 
-/// Present for a model that knows only part of the world.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScopeEntry {
-    pub summary: String,
-    /// JSON file, see [`super::scope`].
-    pub stats: String,
-    pub sha256: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Video {
-    pub topology: Topology,
-    /// Frames per window.
-    pub frames: usize,
-    /// Most frames of a window that the head can take; absent: any number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_frames: Option<usize>,
-    /// Length of a frame's feature where it is not that of the vectors (CLIP2Video joins two vectors into one).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub feature_dim: Option<usize>,
-    pub interval_s: f64,
-    /// Share of the interval by which a frame may be away from its place.
-    pub interval_tolerance: f64,
-    pub stride_frames: usize,
-}
-
-impl Video {
-    pub fn interval(&self) -> Duration {
-        Duration::from_secs_f64(self.interval_s)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Topology {
-    /// Each frame is encoded by itself; a small head makes the window's vector of the frames' features.
-    #[serde(rename = "frames+head")]
-    FramesHead,
-    /// One graph takes all frames of a window.
-    #[serde(rename = "video")]
-    Video,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pixels {
-    pub width: u32,
-    pub height: u32,
-    pub resize: Resize,
-    pub interpolation: Interpolation,
-    pub antialias: bool,
-    pub mean: [f64; 3],
-    pub std: [f64; 3],
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Text {
-    /// Most token ids of one text, start and end included.
-    pub context_length: usize,
-    pub padding: Padding,
-    pub pad_id: u32,
-    /// Each is filled with the query at `{}`; the vectors are averaged.
-    pub templates: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Padding {
-    /// To the longest text of the batch.
-    Longest,
-    /// Always to `context_length`.
-    MaxLength,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Similarity {
-    pub kind: SimilarityKind,
-    pub logit_scale: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SimilarityKind {
-    Cosine,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Graphs {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub frame: Option<GraphEntry>,
-    /// Absent with `frames+head`: mean pooling.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub head: Option<GraphEntry>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub video: Option<GraphEntry>,
-    pub text: GraphEntry,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GraphEntry {
-    pub file: String,
-    pub sha256: String,
-    pub input: String,
-    /// Heads must have one, text graphs may, image graphs have none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mask: Option<String>,
-    pub output: String,
-    /// Weights that the graph keeps outside of its file, under the name that it knows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weights: Option<FileEntry>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileEntry {
-    pub file: String,
-    pub sha256: String,
-}
-
 impl Manifest {
     /// Reads the text and checks that it is consistent; every inconsistency is in the message.
     pub fn parse(text: &str) -> Result<Self, String> {
-        // A later format may have keys this one does not know: the format is the better complaint.
+        // A later format may have keys that this one does not know; then the error should be about the format.
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string().trim_end().to_owned())?;
         if let Some(format) = table.get("format")
             && format.as_integer() != Some(i64::from(FORMAT))
@@ -345,10 +219,11 @@ impl Manifest {
     }
 }
 
-pub(super) const NAME_RULE: &str = "lower-case letters, digits, - and _ only, at most 64, a letter or digit first";
+pub(in crate::embed) const NAME_RULE: &str =
+    "lower-case letters, digits, - and _ only, at most 64, a letter or digit first";
 
 /// Names become folder and collection names.
-pub(super) fn is_name(name: &str) -> bool {
+pub(in crate::embed) fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
         && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
@@ -360,7 +235,10 @@ fn is_plain_path(file: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::decode::Interpolation;
 
     fn text() -> String {
         let hash = "0".repeat(64);

@@ -55,7 +55,7 @@ enum Size {
 
 fn size(config: &Value) -> Result<(u32, u32, Resize), String> {
     let size = read_size(&config["size"], true).ok_or_else(|| format!("size {} is not understood", config["size"]))?;
-    // Without the key: who names the shortest edge crops.
+    // Where `do_center_crop` is absent: those who give the shortest edge mean to crop.
     let crops = config["do_center_crop"].as_bool().unwrap_or(matches!(size, Size::ShortestEdge(_)));
     let crop = if crops {
         let crop = &config["crop_size"];

@@ -1,0 +1,20 @@
+//! Commands that this build leaves out: they take whatever is written behind them and say which feature they need.
+
+use std::ffi::OsString;
+
+use anyhow::bail;
+use clap::Args;
+
+use super::End;
+
+#[derive(Args)]
+pub(super) struct NotBuilt {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    ignored: Vec<OsString>,
+}
+
+impl NotBuilt {
+    pub(super) fn run(self, command: &str, feature: &str) -> anyhow::Result<End> {
+        bail!("{command}: this clipseek was built without the feature \"{feature}\": build it with that feature");
+    }
+}
