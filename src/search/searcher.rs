@@ -15,7 +15,7 @@ use super::{Mode, SearchError, SearchRequest};
 use crate::archive::Archive;
 use crate::decode::{Frame, Orientation, Picture, Shrinker};
 use crate::embed::bundle::Bundle;
-use crate::embed::manifest::Topology;
+use crate::embed::bundle::manifest::Topology;
 use crate::embed::model::{RerankModel, TextModel, VideoModel};
 use crate::embed::runtime::EmbedSettings;
 use crate::embed::{EmbedError, Embedding};
