@@ -19,6 +19,7 @@
 //! - [`hub`]: model files from a hub, resumable and checked.
 //! - [`store`]: records in, nearest records out: embedded Qdrant, a Qdrant server, exact in memory; a catalogue of the
 //!   collections in each.
+//! - [`config`]: typed settings: defaults < file < environment < flags.
 //! - [`ledger`]: SQLite on a thread of its own; what each path stands for in each collection, how far its records are,
 //!   why one failed.
 //! - [`thumbs`]: the pictures shown beside moments, one pack file per medium and collection.
@@ -28,7 +29,6 @@
 //! - [`ingest`]: one medium through every stage, many media side by side; resumes and switches.
 //! - [`search`]: what is wanted to moments: by vectors, by the words of captions, by both; a second look.
 //! - [`eval`]: retrieval measured on the public data sets, beside the published figures.
-//! - [`config`]: typed settings: defaults < file < environment < flags.
 //! - [`cli`]: the commands; the only place that speaks to the terminal.
 //!
 //! # What outlives a process

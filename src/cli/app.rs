@@ -170,7 +170,7 @@ impl App {
             dim: bundle.dim(),
             bundle: bundle.hash().to_owned(),
             owner: uuid::Uuid::nil(),
-            feature_dim: self.keeps_features(bundle).then(|| bundle.manifest().feature_dim()),
+            feature_dim: bundle.manifest().frame_feature_dim(),
         }
     }
 
@@ -184,11 +184,6 @@ impl App {
         archive.existing(&name).await?.with_context(|| {
             format!("the store has no collection {name}: `clipseek verify --repair` queues what was in it again")
         })
-    }
-
-    /// Whether frame features are kept: as the settings say, else where the bundle can re-rank.
-    fn keeps_features(&self, bundle: &Outline) -> bool {
-        self.settings.index.frame_features.unwrap_or(bundle.manifest().rerank.is_some())
     }
 
     pub(super) fn decoder(&self) -> anyhow::Result<ChildDecoder> {

@@ -14,14 +14,13 @@ use super::progress::Progress;
 use super::{End, text};
 use crate::archive::Archive;
 use crate::config::IndexSettings;
-use crate::config::plan::{BundleVideo, Plan};
 use crate::decode::Sampling;
 use crate::embed::EmbedError;
 use crate::embed::bundle::{Bundle, Outline};
-use crate::embed::manifest::Topology;
 use crate::embed::model::VideoModel;
 use crate::embed::runtime::EmbedSettings;
 use crate::ingest::batch::{self, Totals};
+use crate::ingest::plan::Plan;
 use crate::ingest::{Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
 use crate::ledger::{Failure, FailureKind, Said};
 use crate::source::path_of_uri;
@@ -245,18 +244,7 @@ fn local(argument: &Path) -> anyhow::Result<PathBuf> {
 }
 
 pub(super) fn plan(settings: &IndexSettings, bundle: &Outline) -> anyhow::Result<Plan> {
-    let video = &bundle.manifest().video;
-    let video = BundleVideo {
-        frames: video.frames,
-        max_frames: video.max_frames,
-        interval: video.interval(),
-        tolerance: video.interval_tolerance,
-        stride_frames: video.stride_frames,
-        per_frame: video.topology == Topology::FramesHead,
-        reranks: bundle.manifest().rerank.is_some(),
-        caption_beams: bundle.manifest().captions.as_ref().map(|captions| captions.beams),
-    };
-    Ok(Plan::new(settings, video)?)
+    Ok(Plan::new(settings, bundle.manifest())?)
 }
 
 /// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once (nothing confirmed is lost), as a signal

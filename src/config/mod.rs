@@ -1,7 +1,6 @@
 //! Typed settings: defaults < file < environment < flags. Unknown keys are refused; every key is in the annotated
 //! `pipelines/clipseek.example.toml`, which a test loads.
 
-pub mod plan;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -81,7 +80,7 @@ pub struct IndexSettings {
     pub captions: bool,
     /// Hypotheses kept per caption, 1 is greedy; unset: as the bundle says.
     pub caption_beams: Option<usize>,
-    /// Keep the frame features of every window in the store, as float16; unset: where the bundle can re-rank with them.
+    /// Keep the features of every frame in the store, as float16; unset: where the bundle's frames have features.
     pub frame_features: Option<bool>,
     /// Files decoded side by side; unset: two more than there are cores.
     pub jobs: Option<usize>,

@@ -101,10 +101,9 @@ suite! {
     fuses_both_lists_like_the_judge,
     brings_up_what_either_list_has,
     searches_ten_thousand_captions,
-    keeps_features_as_they_were,
-    replaces_and_removes_features,
+    keeps_frames_as_they_were,
+    replaces_and_removes_frames,
     refuses_features_that_do_not_fit,
-    adds_features_to_a_collection_without,
 }
 
 async fn adds_overwrites_and_gets(place: &dyn Place) {

@@ -161,11 +161,6 @@ pub(super) fn is_not_found(error: &QdrantError) -> bool {
     code_of(error) == Some(code::NOT_FOUND)
 }
 
-/// The server is too old for this request.
-pub(super) fn is_unimplemented(error: &QdrantError) -> bool {
-    code_of(error) == Some(code::UNIMPLEMENTED)
-}
-
 pub(super) fn is_there_already(error: &QdrantError) -> bool {
     // Older servers answer with a general code.
     code_of(error) == Some(code::ALREADY_EXISTS) || status_says(error, "already exists")
