@@ -36,8 +36,8 @@ use uuid::Uuid;
 pub use catalog::{Catalog, CollectionSpec, Found, IndexParams, MemoryCatalog};
 pub use error::StoreError;
 pub use record::{
-    Annotation, Features, Filter, Hit, KeptFrame, Key, Page, Payload, Plans, Query, RRF_K, Record, Selection, Stretch,
-    Tally, Wanted,
+    Annotation, Features, Filter, Hit, KeptFrame, Key, Page, Payload, Query, RRF_K, Record, Selection, Stretch, Tally,
+    Wanted,
 };
 
 use crate::embed::Feature;
@@ -181,7 +181,7 @@ fn payload_to_json(record: &Record) -> serde_json::Map<String, serde_json::Value
     }
     if !record.features.is_empty() {
         // No time is later than what fits a signed number (`decode::LATEST`).
-        let nanos = |feature: &Feature| i64::try_from(feature.pts.as_nanos()).unwrap_or(i64::MAX).into();
+        let nanos = |feature: &Feature| i64::try_from(feature.pts.as_nanos()).unwrap_or(i64::MAX);
         map.insert(field::FRAMES_NS.to_owned(), record.features.iter().map(nanos).collect());
     }
     map

@@ -114,41 +114,26 @@ pub struct Annotation {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
     pub media_id: MediaId,
-    pub plan: Plans,
+    /// `None`: of whatever plan.
+    pub plan: Option<String>,
     /// Only windows that start at or after this time.
     pub from: Option<Duration>,
     /// Only windows that start before this time.
     pub to: Option<Duration>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Plans {
-    #[default]
-    Any,
-    Only(String),
-    Except(String),
-}
-
 impl Selection {
     pub fn medium(media_id: MediaId) -> Self {
-        Self { media_id, plan: Plans::Any, from: None, to: None }
+        Self { media_id, plan: None, from: None, to: None }
     }
 
     pub fn plan(media_id: MediaId, plan: impl Into<String>) -> Self {
-        Self { plan: Plans::Only(plan.into()), ..Self::medium(media_id) }
-    }
-
-    pub fn except_plan(media_id: MediaId, plan: impl Into<String>) -> Self {
-        Self { plan: Plans::Except(plan.into()), ..Self::medium(media_id) }
+        Self { plan: Some(plan.into()), ..Self::medium(media_id) }
     }
 
     pub(super) fn holds(&self, payload: &Payload) -> bool {
         payload.media_id == self.media_id
-            && match &self.plan {
-                Plans::Any => true,
-                Plans::Only(plan) => payload.plan == *plan,
-                Plans::Except(plan) => payload.plan != *plan,
-            }
+            && self.plan.as_ref().is_none_or(|plan| payload.plan == *plan)
             && self.from.is_none_or(|from| payload.start >= from)
             && self.to.is_none_or(|to| payload.start < to)
     }

@@ -17,7 +17,7 @@ use super::failed;
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Features, Filter, Hit, IndexParams, KEY_FIELDS, KeptFrame, Key, OVERSAMPLING, Payload, Plans, Query, RRF_K, Record,
+    Features, Filter, Hit, IndexParams, KEY_FIELDS, KeptFrame, Key, OVERSAMPLING, Payload, Query, RRF_K, Record,
     Selection, StoreError, Stretch, Wanted, bm25, field, fields_from_json, kept_frames, key_from_json, payload_to_json,
     rounded, sort_frames, vector_name,
 };
@@ -273,11 +273,7 @@ pub(super) fn selection(selection: &Selection) -> EdgeFilter {
     let Selection { media_id, plan, from, to } = selection;
     let mut filter = of_media(*media_id);
     let must = filter.must.get_or_insert_default();
-    match plan {
-        Plans::Any => {}
-        Plans::Only(plan) => must.push(is(field::PLAN, plan.clone())),
-        Plans::Except(plan) => filter.must_not = Some(vec![is(field::PLAN, plan.clone())]),
-    }
+    must.extend(plan.iter().map(|plan| is(field::PLAN, plan.clone())));
     must.extend(range(field::START_S, from.map(|time| time.as_secs_f64()), to.map(|time| time.as_secs_f64())));
     filter
 }

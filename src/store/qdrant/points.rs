@@ -15,9 +15,8 @@ use uuid::Uuid;
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Filter, Hit, IndexParams, KeptFrame, Key, OVERSAMPLING, Payload, Plans, Query, RRF_K, Record, Selection,
-    StoreError, Stretch, Wanted, bm25, field, fields_from_json, kept_frames, key_from_json, payload_to_json, rounded,
-    vector_name,
+    Filter, Hit, IndexParams, KeptFrame, Key, OVERSAMPLING, Payload, Query, RRF_K, Record, Selection, StoreError,
+    Stretch, Wanted, bm25, field, fields_from_json, kept_frames, key_from_json, payload_to_json, rounded, vector_name,
 };
 
 use super::schema::UNNAMED;
@@ -157,12 +156,7 @@ pub(super) fn of_stretch(stretch: &Stretch) -> GrpcFilter {
 pub(super) fn selection(selection: &Selection) -> GrpcFilter {
     let Selection { media_id, plan, from, to } = selection;
     let mut filter = of_media(*media_id);
-    let is = |plan: &String| Condition::matches(field::PLAN, plan.clone());
-    match plan {
-        Plans::Any => {}
-        Plans::Only(plan) => filter.must.push(is(plan)),
-        Plans::Except(plan) => filter.must_not.push(is(plan)),
-    }
+    filter.must.extend(plan.iter().map(|plan| Condition::matches(field::PLAN, plan.clone())));
     filter.must.extend(range(field::START_S, from.map(|time| time.as_secs_f64()), to.map(|time| time.as_secs_f64())));
     filter
 }

@@ -1,7 +1,7 @@
 //! Which collections there are and whose, and which of their records are meant.
 
 use clipseek::embed::Feature;
-use clipseek::store::{KeptFrame, Plans, Stretch};
+use clipseek::store::{KeptFrame, Stretch};
 
 use super::*;
 
@@ -92,7 +92,7 @@ pub(super) async fn selects_by_plan_and_time(place: &dyn Place) {
     fill(&[store.as_ref(), &judge], &records).await;
     let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
     let times = [(None, None), (seconds(75.0), None), (None, seconds(90.0)), (seconds(63.0), seconds(64.6))];
-    let plans = [Plans::Any, Plans::Only("newer".into()), Plans::Except("newer".into()), Plans::Only("none".into())];
+    let plans = [None, Some("newer".to_owned()), Some("none".to_owned())];
     let mut counts = BTreeSet::new();
     for (plan, (from, to)) in plans.iter().flat_map(|plan| times.map(|times| (plan, times))) {
         let selection = Selection { media_id: medium(1), plan: plan.clone(), from, to };
