@@ -202,9 +202,10 @@ impl Archive {
         loop {
             let page = store.keys(Some(&of_medium), after, PAGE).await?;
             for key in page.items {
+                let mark = key.mark();
                 any = Some(key.id).filter(|_| key.plan == content.plan).or(any);
                 let (found, complete) = plans.entry(key.plan).or_default();
-                found.add(key.id);
+                found.add(mark);
                 *complete = complete.or(key.complete);
             }
             after = page.next;

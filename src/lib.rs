@@ -21,6 +21,7 @@
 //! - [`hub`]: model files from a hub, resumable and checked.
 //! - [`store`]: records in, nearest records out: embedded Qdrant, a Qdrant server, exact in memory; a catalogue of the
 //!   collections in each.
+//! - [`config`]: typed settings: defaults < file < environment < flags.
 //! - [`ledger`]: SQLite on a thread of its own; what each path stands for in each collection, how far its records are,
 //!   why one failed.
 //! - [`thumbs`]: the pictures shown beside moments, one pack file per medium and collection.
@@ -31,7 +32,6 @@
 //! - [`search`]: the one way to ask: a request becomes moments, by vectors, by the words of captions, by both, with a second
 //!   look; one searcher per collection, kept warm.
 //! - [`eval`]: retrieval measured on the public data sets, beside the published figures.
-//! - [`config`]: typed settings: defaults < file < environment < flags.
 //! - [`parts`]: settings become ledger, store, models, decoder, searchers, ingest: the one place where parts meet.
 //! - [`cli`]: the commands: they parse and print, nothing else; the only place that speaks to the terminal.
 //!

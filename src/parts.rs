@@ -11,7 +11,6 @@ use anyhow::{Context, bail};
 
 use crate::archive::Archive;
 use crate::clock::Clock;
-use crate::config::plan::Plan;
 use crate::config::{Settings, StoreKind};
 use crate::decode::ChildDecoder;
 use crate::embed::EmbedError;
@@ -19,6 +18,7 @@ use crate::embed::bundle::{Bundle, Bundles, Outline};
 use crate::embed::choice::Chosen;
 use crate::embed::model::VideoModel;
 use crate::embed::runtime::EmbedSettings;
+use crate::ingest::plan::Plan;
 use crate::ingest::{Event, Ingest, Lazy, Model, Observer, Options};
 use crate::ledger::Ledger;
 use crate::search::{Searchers, Warmth};
@@ -113,13 +113,8 @@ impl Parts {
             dim: bundle.dim(),
             bundle: bundle.hash().to_owned(),
             owner: uuid::Uuid::nil(),
-            feature_dim: self.keeps_features(bundle).then(|| bundle.manifest().feature_dim()),
+            feature_dim: bundle.manifest().frame_feature_dim(),
         }
-    }
-
-    /// Whether frame features are kept: as the settings say, else where the bundle can re-rank.
-    fn keeps_features(&self, bundle: &Outline) -> bool {
-        self.settings.index.frame_features.unwrap_or(bundle.manifest().rerank.is_some())
     }
 
     pub fn decoder(&self) -> anyhow::Result<ChildDecoder> {

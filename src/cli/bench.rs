@@ -16,18 +16,18 @@ use uuid::Uuid;
 use super::app::App;
 use super::{End, index, text};
 use crate::archive::Archive;
-use crate::config::plan::Plan;
-use crate::decode::{Decoder, Frame, Request, Sampling};
+use crate::decode::{Decoder, Frame, Sampling};
 use crate::embed::Feature;
 use crate::embed::bundle::Bundle;
 use crate::embed::manifest::Topology;
 use crate::embed::model::VideoModel;
 use crate::ingest::batch::{self, Totals};
+use crate::ingest::plan::Plan;
 use crate::ingest::{Event, Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
 use crate::ledger::{Ledger, Said};
 use crate::source::MediaId;
 use crate::source::walk::walk;
-use crate::store::{CollectionSpec, Payload, Record, StoreChoice, VectorStore};
+use crate::store::{Payload, Record, StoreChoice, VectorStore};
 use crate::thumbs::Thumbs;
 use crate::window::{Window, Windows};
 
@@ -134,15 +134,8 @@ fn decode(app: &App, bundle: &Bundle, plan: &Plan, files: &[PathBuf], bench: &mu
     let decoder = app.decoder()?;
     let (mut sample, mut cpu) = (Vec::new(), 0.0);
     for path in files {
-        let request = Request {
-            path: path.clone(),
-            want: plan.want.clone(),
-            sampling: plan.sampling,
-            tolerance: plan.tolerance,
-            from: Duration::ZERO,
-            pixels: bundle.pixel_spec(),
-            thumbnail_px: Some(app.settings.index.thumbnail_px),
-        };
+        let thumbnail_px = app.settings.index.thumbnail_px;
+        let request = plan.request(path.clone(), Duration::ZERO, bundle.manifest(), thumbnail_px);
         let mut frames = match decoder.open(&request, CancellationToken::new()) {
             Ok(frames) => frames,
             Err(error) => {
@@ -298,13 +291,13 @@ async fn whole(
         let ledger = Ledger::open(&dir.join("ledger.sqlite")).await?;
         Ok(Archive::new(ledger, Thumbs::open(dir.join("thumbs"))?, catalog))
     };
-    let spec = CollectionSpec {
-        feature_dim: plan.features.then(|| bundle.manifest().feature_dim()),
-        ..app.collection(&bundle)
-    };
+    let spec = app.collection(&bundle);
     let alone = archive("alone").await?.collection(spec.clone()).await?;
     let feature: Arc<[f32]> = (0..bundle.manifest().feature_dim()).map(|d| (d as f32).sin()).collect();
-    let kept = vec![feature; if plan.features { plan.frames } else { 0 }];
+    // Each frame is kept once: those of one stride by each window.
+    let interval = bench.footage_s / bench.frames as f64;
+    let per_window = plan.stride().map_or(plan.frames as f64, |stride| stride.as_secs_f64() / interval);
+    let kept = vec![feature; if plan.features { per_window.round() as usize } else { 0 }];
     let (cost, bytes_per_window) = store_alone(&alone, &dir.path().join("alone/store"), &vectors, &kept).await?;
     let windows_per_second = plan.stride().map_or(1.0 / bench.footage_s, |stride| 1.0 / stride.as_secs_f64());
     bench.stages.push(Stage { name: "store", core_s_per_s: cost * windows_per_second });
@@ -370,7 +363,14 @@ async fn store_alone(
             plan: "v1 w2 s1 f8 auto".to_owned(),
             complete: None,
         },
-        features: features.to_vec(),
+        features: features
+            .iter()
+            .enumerate()
+            .map(|(n, values)| Feature {
+                pts: Duration::from_secs(number as u64) + Duration::from_millis(n as u64),
+                values: Arc::clone(values),
+            })
+            .collect(),
     };
     let fill = async |numbers: std::ops::Range<usize>| -> anyhow::Result<u64> {
         for start in numbers.clone().step_by(256) {

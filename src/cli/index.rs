@@ -12,11 +12,10 @@ use super::app::App;
 use super::progress::ProgressBars;
 use super::{End, text};
 use crate::config::IndexSettings;
-use crate::config::plan::{BundleVideo, Plan};
 use crate::decode::Sampling;
 use crate::embed::bundle::Outline;
-use crate::embed::manifest::Topology;
 use crate::ingest::batch::{self, Totals};
+use crate::ingest::plan::Plan;
 use crate::ingest::{Observer, Priority, WorkItem};
 use crate::ledger::{Failure, FailureKind, Said};
 use crate::secret::redacted;
@@ -186,18 +185,7 @@ fn local(argument: &Path) -> anyhow::Result<PathBuf> {
 }
 
 pub(super) fn plan(settings: &IndexSettings, bundle: &Outline) -> anyhow::Result<Plan> {
-    let video = &bundle.manifest().video;
-    let video = BundleVideo {
-        frames: video.frames,
-        max_frames: video.max_frames,
-        interval: video.interval(),
-        tolerance: video.interval_tolerance,
-        stride_frames: video.stride_frames,
-        per_frame: video.topology == Topology::FramesHead,
-        reranks: bundle.manifest().rerank.is_some(),
-        caption_beams: bundle.manifest().captions.as_ref().map(|captions| captions.beams),
-    };
-    Ok(Plan::new(settings, video)?)
+    Ok(Plan::new(settings, bundle.manifest())?)
 }
 
 /// Ctrl-C and SIGTERM, with a word about what they do.

@@ -1,7 +1,6 @@
 //! Typed settings: defaults < file < environment < flags. Unknown keys are refused; every key is in the annotated
 //! `pipelines/clipseek.example.toml`, which a test loads.
 
-pub mod plan;
 mod search;
 mod validate;
 
@@ -49,7 +48,7 @@ pub struct IndexSettings {
     pub captions: bool,
     /// Hypotheses kept per caption, 1 is greedy; unset: as the bundle says.
     pub caption_beams: Option<usize>,
-    /// Keep the frame features of every window in the store, as float16; unset: where the bundle can re-rank with them.
+    /// Keep the features of every frame in the store, as float16; unset: where the bundle's frames have features.
     pub frame_features: Option<bool>,
     /// Files decoded side by side; unset: two more than there are cores.
     pub jobs: Option<usize>,
@@ -285,7 +284,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(settings.data_dir, Path::new("/0123"));
-        assert_eq!((settings.model.device, settings.model.batch_frames), (DeviceChoice::Cpu, 16));
+        assert_eq!((settings.model.device, settings.model.batch_frames), (crate::embed::runtime::DeviceChoice::Cpu, 16));
         let index = settings.index;
         assert_eq!((index.window_secs, index.stride_secs, index.jobs), (Some(2.0), Some(0.5), Some(3)));
         assert_eq!((index.captions, index.frame_features), (false, Some(true)));

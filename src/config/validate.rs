@@ -3,7 +3,7 @@
 use super::{ConfigError, Settings, StoreKind, StoreSettings};
 use crate::embed::runtime::{DeviceChoice, EmbedSettings};
 
-/// See [`super::plan::LEAST_STEP`].
+/// See [`crate::ingest::plan::LEAST_STEP`].
 const LEAST_SECS: f64 = 0.001;
 /// Four months: longer than anybody waits, and far from what a [`std::time::Duration`] cannot hold.
 const MOST_SECS: f64 = 1e7;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::IngestError;
-use crate::config::plan::Plan;
+use super::kept::Held;
+use super::plan::Plan;
 use crate::decode::{Frame, Problem, ProblemKind};
 use crate::embed::bundle::{Bundle, Outline};
 use crate::embed::manifest::Topology;
 use crate::embed::model::VideoModel;
 use crate::embed::scope::Scope;
 use crate::embed::{EmbedError, Embedding, Feature};
-use crate::window::{Span, Window, Windows};
+use crate::window::{Span, Window, Windows, thin};
 
 /// An open model, and what it was made for.
 #[derive(Clone)]
@@ -31,13 +32,16 @@ pub(super) struct Embedded {
     pub(super) window: Window<()>,
     pub(super) vector: Embedding,
     pub(super) caption: Option<String>,
-    /// Empty where the plan keeps none.
-    pub(super) features: Vec<Arc<[f32]>>,
+    /// Those of its frames whose features its record keeps; none where the plan keeps none.
+    pub(super) features: Vec<Feature>,
 }
 
 pub(super) struct Embedder {
     model: Model,
     windows: Cut,
+    held: Held,
+    /// Frames of a window that the model is shown at the most.
+    most: usize,
     keeps_features: bool,
     /// Sum and number of the distances from what the model knows.
     distance: (f64, u64),
@@ -52,10 +56,12 @@ enum Cut {
 impl Embedder {
     pub(super) fn new(bundle: &Outline, model: Model, plan: &Plan, resume_at: u64) -> Self {
         let windows = match bundle.manifest().video.topology {
-            Topology::FramesHead => Cut::Features(Windows::new(plan.span, plan.frames, resume_at)),
+            // With all their frames: those that the model is not shown are kept too.
+            Topology::FramesHead => Cut::Features(Windows::new(plan.span, usize::MAX, resume_at)),
             Topology::Video => Cut::Frames(Windows::new(plan.span, plan.frames, resume_at)),
         };
-        Self { model, windows, keeps_features: plan.features, distance: (0.0, 0) }
+        let (held, most) = (Held::default(), plan.frames);
+        Self { model, windows, held, most, keeps_features: plan.features, distance: (0.0, 0) }
     }
 
     pub(super) fn from(&self) -> Duration {
@@ -68,18 +74,19 @@ impl Embedder {
     /// Number and start of the window at which another run would go on.
     pub(super) fn resume_at(&self) -> (u64, Duration) {
         match &self.windows {
-            Cut::Features(windows) => (windows.resume_at(), windows.resume_from()),
-            Cut::Frames(windows) => (windows.resume_at(), windows.resume_from()),
+            Cut::Features(windows) => windows.resume_with(self.held.start()),
+            Cut::Frames(windows) => windows.resume_with(self.held.start()),
         }
     }
 
+    /// Takes the next frames; gives the windows that are to be stored as soon as it is known what they keep.
     pub(super) async fn push(
         &mut self,
         frames: Vec<Frame>,
         problems: &mut Vec<Problem>,
     ) -> Result<Vec<Embedded>, IngestError> {
-        let model = &self.model.video;
-        match &mut self.windows {
+        let (model, most, keep) = (&self.model.video, self.most, self.keeps_features);
+        let (stored, coming) = match &mut self.windows {
             Cut::Features(windows) => {
                 let features = model.features(frames).await.map_err(|error| IngestError::refused(&error))?;
                 if let Some(scope) = &self.model.scope {
@@ -87,13 +94,14 @@ impl Embedder {
                     self.distance.1 += features.len() as u64;
                 }
                 let full = features.into_iter().flat_map(|feature| windows.push(feature.pts, feature)).collect();
-                pool(model, full, self.keeps_features, problems).await
+                (pool(model, full, most, keep, problems).await?, windows.resume_from())
             }
             Cut::Frames(windows) => {
                 let full = frames.into_iter().flat_map(|frame| windows.push(frame.pts, frame)).collect();
-                encode(model, full, problems).await
+                (encode(model, full, problems).await?, windows.resume_from())
             }
-        }
+        };
+        Ok(self.held.next(stored, coming))
     }
 
     /// The windows that are left, of a medium that ends at `end`.
@@ -102,17 +110,18 @@ impl Embedder {
         end: Duration,
         problems: &mut Vec<Problem>,
     ) -> Result<Vec<Embedded>, IngestError> {
-        let model = &self.model.video;
-        match &mut self.windows {
+        let (model, most, keep) = (&self.model.video, self.most, self.keeps_features);
+        let stored = match &mut self.windows {
             Cut::Features(windows) => {
                 let rest = std::mem::replace(windows, Windows::new(Span::Whole, 1, 0)).finish(end);
-                pool(model, rest, self.keeps_features, problems).await
+                pool(model, rest, most, keep, problems).await?
             }
             Cut::Frames(windows) => {
                 let rest = std::mem::replace(windows, Windows::new(Span::Whole, 1, 0)).finish(end);
-                encode(model, rest, problems).await
+                encode(model, rest, problems).await?
             }
-        }
+        };
+        Ok(self.held.finish(stored))
     }
 
     pub(super) fn out_of_scope(&self) -> bool {
@@ -125,21 +134,25 @@ impl Embedder {
 async fn pool(
     model: &VideoModel,
     windows: Vec<Window<Feature>>,
+    most: usize,
     keep: bool,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<Embedded>, IngestError> {
-    let (windows, vectors) = vectors(windows, |windows| model.pool(windows), problems).await?;
+    let shown = |windows: Vec<Window<Feature>>| -> Vec<Window<Feature>> {
+        windows.into_iter().map(|window| Window { items: thin(window.items, most), ..window }).collect()
+    };
+    let (windows, vectors) = vectors(windows, |windows| model.pool(shown(windows)), problems).await?;
     if windows.is_empty() {
         return Ok(Vec::new());
     }
-    let captions = model.captions(windows.clone()).await.map_err(|error| IngestError::refused(&error))?;
+    let captions = model.captions(shown(windows.clone())).await.map_err(|error| IngestError::refused(&error))?;
     let mut captions = captions.map(Vec::into_iter);
     let embedded = |(Window { start, end, items }, vector): (Window<Feature>, Embedding)| Embedded {
         window: Window { start, end, items: Vec::new() },
         vector,
         // An empty caption says nothing.
         caption: captions.as_mut().and_then(|captions| captions.next()).filter(|caption| !caption.is_empty()),
-        features: if keep { items.into_iter().map(|feature| feature.values).collect() } else { Vec::new() },
+        features: if keep { items } else { Vec::new() },
     };
     Ok(windows.into_iter().zip(vectors).map(embedded).collect())
 }
@@ -185,8 +198,12 @@ where
                 vectors.extend(one);
             }
             Err(error @ EmbedError::NoDirection { .. }) => {
-                problems
-                    .push(Problem::new(ProblemKind::NoDirection, error.to_string()).between(window.start, window.end));
+                let problem = Problem::new(ProblemKind::NoDirection, error.to_string());
+                let problem = problem.between(window.start, window.end);
+                // A run that was resumed may have been told of it before.
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
             }
             Err(error) => return Err(IngestError::refused(&error)),
         }

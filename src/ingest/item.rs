@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::plan::Plan;
+use super::plan::Plan;
 use crate::ledger::Said;
 
 /// One file to be indexed. Whoever finds it (a run of `index`, a watched folder) says how.

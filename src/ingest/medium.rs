@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, Timelike};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::embedder::{Embedded, Embedder};
 use super::{Event, Indexed, Ingest, IngestError, Report, WorkItem, blocking};
-use crate::decode::{Decoded, Frame, Outcome, Probe, Problem, Queue, Request};
+use crate::decode::{Decoded, Frame, Outcome, Probe, Problem, Queue};
 use crate::ledger::{FailureKind, MediaRow, Owned, Progress, ProgressState, Writing};
 use crate::points;
 use crate::source::Stat;
@@ -32,15 +31,8 @@ pub(super) async fn index(
     stop: &CancellationToken,
 ) -> Result<Report, IngestError> {
     let mut medium = Medium::open(ingest, item, stat, content, begun).await?;
-    let request = Request {
-        path: item.path.clone(),
-        want: item.plan.want.clone(),
-        sampling: item.plan.sampling,
-        tolerance: item.plan.tolerance,
-        from: medium.embedder.from(),
-        pixels: ingest.bundle.pixel_spec(),
-        thumbnail_px: Some(ingest.options.thumbnail_px),
-    };
+    let (from, thumbnail_px) = (medium.embedder.from(), ingest.options.thumbnail_px);
+    let request = item.plan.request(item.path.clone(), from, ingest.bundle.manifest(), thumbnail_px);
     let mut decoded = Queue::start(Arc::clone(&ingest.decoder), request, stop, FRAMES_IN_FLIGHT);
     loop {
         let mut frames = Vec::new();
@@ -151,7 +143,7 @@ impl<'a> Medium<'a> {
     fn keep(&mut self, embedded: Vec<Embedded>) {
         for embedded in embedded {
             let record = self.record(embedded);
-            self.tally.add(record.payload.start, record.id);
+            self.tally.add(record.payload.start, record.mark());
             self.pending.push(record);
         }
     }
@@ -245,22 +237,22 @@ impl<'a> Medium<'a> {
     }
 }
 
-/// Counts records although a resumed run gives the last ones again: those before the window where it would resume are
-/// settled.
+/// Counts records although a resumed run may give the last ones again, such as all of those whose medium is cut only where
+/// it has gaps: those before the window where it would resume are settled.
 struct RunningTally {
     settled: Tally,
-    recent: VecDeque<(Duration, Uuid)>,
+    recent: VecDeque<(Duration, u128)>,
 }
 
 impl RunningTally {
-    fn add(&mut self, start: Duration, id: Uuid) {
-        self.recent.push_back((start, id));
+    fn add(&mut self, start: Duration, mark: u128) {
+        self.recent.push_back((start, mark));
     }
 
     /// Of all windows that start before this time.
     fn before(&mut self, time: Duration) -> Tally {
         while self.recent.front().is_some_and(|(start, _)| *start < time) {
-            self.settled.extend(self.recent.pop_front().map(|(_, id)| id));
+            self.settled.extend(self.recent.pop_front().map(|(_, mark)| mark));
         }
         self.settled
     }

@@ -4,14 +4,16 @@
 //! a flush of the store ([`crate::archive`] has the order). Stopping keeps what is done; the next run goes on from the
 //! last checkpoint. Store and model are opened when the first file needs them: a run with nothing to do opens neither.
 //!
-//! [`batch`] runs many work items ([`item`]) side by side; `medium` is one of them on its way, `embedder` its frames
-//! becoming vectors.
+//! [`batch`] runs many work items ([`item`]) side by side, each by a [`plan`]; `medium` is one of them on its way,
+//! `embedder` its frames becoming vectors, `kept` says which record keeps which frames.
 
 pub mod batch;
 mod embedder;
 mod error;
 pub mod item;
+mod kept;
 mod medium;
+pub mod plan;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;

@@ -3,10 +3,13 @@
 use super::moments::{self, Heights, Moment};
 use super::{SearchError, Shelf};
 use crate::embed::model::RerankModel;
-use crate::store::Query;
+use crate::ingest::plan::Plan;
+use crate::store::{Features, Hit, KeptFrame, Query, StoreError, Stretch, VectorStore};
+use crate::window::thin;
 
-/// At most `limit` moments of the windows that `query` finds, in the order of `model`, whose scores they have. Each
-/// candidate needs its frame features in the store.
+/// At most `limit` moments of the windows that `query` finds, in the order of `model`, whose scores they have. The store
+/// has to keep the frames of each candidate; the newest window of a medium that is not indexed to its end yet is judged by
+/// those of its frames that are there.
 pub async fn rerank(
     shelf: &Shelf<'_>,
     query: Query,
@@ -15,8 +18,7 @@ pub async fn rerank(
     limit: usize,
 ) -> Result<Vec<Moment>, SearchError> {
     let mut hits = shelf.find(query).await?;
-    let ids: Vec<_> = hits.iter().map(|hit| hit.id).collect();
-    let features = shelf.store.features(&ids).await?;
+    let features = frames_of(shelf.store, &hits).await?;
     let without = features.iter().filter(|features| features.is_empty()).count();
     if without > 0 {
         return Err(SearchError::NoFeatures { without, of: hits.len() });
@@ -26,4 +28,110 @@ pub async fn rerank(
         hit.score = score;
     }
     Ok(moments::merge(&hits, &[Heights::above_median(&hits)], limit))
+}
+
+/// What the model was shown of each window when it was indexed.
+async fn frames_of(store: &dyn VectorStore, hits: &[Hit]) -> Result<Vec<Features>, StoreError> {
+    let stretch = |hit: &Hit| {
+        let payload = &hit.payload;
+        Stretch::new(payload.media_id, payload.plan.clone(), payload.start, payload.end)
+    };
+    let stretches: Vec<Stretch> = hits.iter().map(stretch).collect();
+    let found = store.frames(&stretches).await?;
+    Ok(hits.iter().zip(found).map(|(hit, frames)| shown(hit, frames)).collect())
+}
+
+/// Of the frames from the start to the end of a window, those that the model was shown. A frame right at the end is the
+/// window's only if its record keeps it, as the last one of a medium does.
+fn shown(hit: &Hit, frames: Vec<KeptFrame>) -> Features {
+    let in_window = |frame: &KeptFrame| frame.feature.pts < hit.payload.end || frame.record == hit.id;
+    let rows = frames.into_iter().filter(in_window).map(|frame| frame.feature.values).collect();
+    thin(rows, Plan::frames_of(&hit.payload.plan).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::embed::{Embedding, Feature};
+    use crate::source::MediaId;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{CollectionSpec, Payload, Record};
+    use crate::window::{Span, Window, Windows};
+
+    const PLAN: &str = "v1 w2 s0.7 f4 auto features";
+    /// Frames that the model is shown of a window, in that plan.
+    const MOST: usize = 4;
+
+    /// Indexes times, and gives the windows as the model was shown them.
+    async fn indexed(store: &MemoryStore, span: Span, times: &[u64], end: u64) -> Vec<(Hit, Vec<f32>)> {
+        let ms = Duration::from_millis;
+        let mut windows = Windows::new(span, MOST, 0);
+        let mut shown: Vec<Window<u64>> = times.iter().flat_map(|time| windows.push(ms(*time), *time)).collect();
+        shown.extend(windows.finish(ms(end)));
+        // Of two with one start the second has a frame right at the end too.
+        shown.reverse();
+        shown.dedup_by_key(|window| window.start);
+        shown.reverse();
+        // A number that float16 has.
+        let value = |time: &u64| times.iter().position(|other| other == time).unwrap() as f32;
+        let payload = |window: &Window<u64>| Payload {
+            media_id: MediaId(Uuid::from_u128(1)),
+            source: None,
+            label: None,
+            tags: Vec::new(),
+            start: window.start,
+            end: window.end,
+            wall_ms: None,
+            minute_of_day: None,
+            caption: None,
+            plan: PLAN.to_owned(),
+            complete: None,
+        };
+        let vector = || Embedding::new(vec![1.0]).unwrap();
+        let mut records: Vec<Record> =
+            shown.iter().map(|window| Record::new("bundle", vector(), payload(window), Vec::new())).collect();
+        for time in times {
+            let keeps = |record: &&mut Record| record.payload.start <= ms(*time);
+            let record = records.iter_mut().filter(keeps).next_back().unwrap();
+            record.features.push(Feature { pts: ms(*time), values: Arc::from([value(time)]) });
+        }
+        store.upsert(&records).await.unwrap();
+        let hit = |record: &Record| Hit { id: record.id, score: 0.0, payload: record.payload.clone() };
+        let values = |window: &Window<u64>| window.items.iter().map(value).collect();
+        records.iter().map(hit).zip(shown.iter().map(values)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_window_is_judged_by_the_frames_that_the_model_was_shown() {
+        let (length, stride) = (Duration::from_millis(2000), Duration::from_millis(700));
+        let regular: Vec<u64> = (0..40).map(|n| n * 250).collect();
+        let uneven: Vec<u64> =
+            (0..40).map(|n| n * n * 7 % 9000).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        for times in [&regular, &uneven] {
+            let last = times[times.len() - 1];
+            for span in [Span::Sliding { length, stride }, Span::Sliding { length, stride: length }, Span::Whole] {
+                // A last frame right at the end is in the last window, and in no other that ends there.
+                for end in [last, last + 1, last + 250] {
+                    let store = MemoryStore::new(&CollectionSpec {
+                        name: "a".into(),
+                        dim: 1,
+                        bundle: "bundle".into(),
+                        owner: Uuid::nil(),
+                        feature_dim: Some(1),
+                    });
+                    let (hits, expected): (Vec<Hit>, Vec<Vec<f32>>) =
+                        indexed(&store, span, times, end).await.into_iter().unzip();
+                    let found = frames_of(&store, &hits).await.unwrap();
+                    let found: Vec<Vec<f32>> =
+                        found.iter().map(|rows| rows.iter().map(|row| row[0]).collect()).collect();
+                    assert_eq!(found, expected, "{span:?} {end}");
+                }
+            }
+        }
+    }
 }

@@ -22,8 +22,8 @@ pub struct CollectionSpec {
     pub bundle: String,
     /// Id of the ledger that knows the media in it.
     pub owner: Uuid,
-    /// Length of the frame features kept with each record; absent: none are added. Given for a collection that was
-    /// made without, they are kept from then on.
+    /// Length of a frame's feature; `None`: the bundle's frames have none. A collection has room for them from the start,
+    /// whether they are kept or not.
     pub feature_dim: Option<usize>,
 }
 
@@ -99,7 +99,7 @@ pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
 }
 
 impl CollectionSpec {
-    /// Whether this bundle and owner may use what is there; `found.feature_dim` is not looked at.
+    /// Whether this bundle and owner may use what is there.
     pub(super) fn accept(&self, found: &CollectionSpec) -> Result<(), StoreError> {
         let collection = || self.name.clone();
         if found.bundle != self.bundle {
@@ -107,6 +107,15 @@ impl CollectionSpec {
         }
         if found.dim != self.dim {
             return Err(StoreError::Dimension { collection: collection(), expected: found.dim, actual: self.dim });
+        }
+        match (found.feature_dim, self.feature_dim) {
+            (expected, actual) if expected == actual => {}
+            // The same bundle without room for what its frames give.
+            (None, _) => return Err(StoreError::Outdated { place: format!("collection {}", self.name) }),
+            (Some(expected), actual) => {
+                let actual = actual.unwrap_or(0);
+                return Err(StoreError::FeatureDimension { collection: collection(), expected, actual });
+            }
         }
         self.accept_owner(found.owner)
     }
@@ -116,15 +125,6 @@ impl CollectionSpec {
             return Err(StoreError::OtherOwner { collection: self.name.clone(), owner });
         }
         Ok(())
-    }
-
-    pub(super) fn accept_feature_dim(&self, found: usize) -> Result<(), StoreError> {
-        match self.feature_dim {
-            Some(actual) if actual != found => {
-                Err(StoreError::FeatureDimension { collection: self.name.clone(), expected: found, actual })
-            }
-            _ => Ok(()),
-        }
     }
 
     pub(super) fn check_records(&self, records: &[Record]) -> Result<(), StoreError> {
@@ -143,13 +143,16 @@ impl CollectionSpec {
         let Some(expected) = self.feature_dim else {
             return Err(StoreError::Other(format!("record {id} has frame features, its collection keeps none")));
         };
-        for row in &record.features {
-            if row.len() != expected {
-                let (collection, actual) = (self.name.clone(), row.len());
+        for feature in &record.features {
+            if feature.values.len() != expected {
+                let (collection, actual) = (self.name.clone(), feature.values.len());
                 return Err(StoreError::FeatureDimension { collection, expected, actual });
             }
-            if let Some(value) = row.iter().find(|value| !f16::from_f32(**value).is_finite()) {
-                return Err(StoreError::Other(format!("record {id}: frame feature {value} is no number of 16 bits")));
+            if let Some(value) = feature.values.iter().find(|value| !f16::from_f32(**value).is_finite()) {
+                return Err(StoreError::Other(format!(
+                    "record {id}: frame feature {value} is no number of 16 bits: index without frame features \
+                     (index.frame_features = false)"
+                )));
             }
         }
         Ok(())

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Annotation, CollectionSpec, Features, Filter, Hit, Key, Page, Payload, Query, RRF_K, Record, Selection, StoreError,
-    VectorStore, Wanted, bm25, rounded, sort_hits,
+    Annotation, CollectionSpec, Filter, Hit, KeptFrame, Key, Page, Payload, Query, RRF_K, Record, Selection,
+    StoreError, Stretch, VectorStore, Wanted, bm25, rounded, sort_frames, sort_hits,
 };
-use crate::embed::Embedding;
+use crate::embed::{Embedding, Feature};
 use crate::source::MediaId;
 
 type Records = BTreeMap<Uuid, Record>;
@@ -30,12 +30,7 @@ impl MemoryStore {
     /// Opens the same records again, as a folder or a server would be.
     pub fn reopen(&self, collection: &CollectionSpec) -> Result<Self, StoreError> {
         collection.accept(&self.collection)?;
-        let kept = self.collection.feature_dim;
-        if let Some(kept) = kept {
-            collection.accept_feature_dim(kept)?;
-        }
-        let collection = CollectionSpec { feature_dim: collection.feature_dim.or(kept), ..collection.clone() };
-        Ok(Self { collection, records: self.records.clone() })
+        Ok(Self { collection: collection.clone(), records: self.records.clone() })
     }
 
     pub(super) fn collection(&self) -> &CollectionSpec {
@@ -60,8 +55,9 @@ impl VectorStore for MemoryStore {
     async fn upsert(&self, records: &[Record]) -> Result<(), StoreError> {
         self.collection.check_records(records)?;
         let stored = |record: &Record| {
-            let features = rounded(&record.features).into_iter().map(Arc::from).collect();
-            (record.id, Record { features, ..record.clone() })
+            let rows = rounded(&record.features).into_iter().map(Arc::from);
+            let features = record.frame_times().into_iter().zip(rows).map(|(pts, values)| Feature { pts, values });
+            (record.id, Record { features: features.collect(), ..record.clone() })
         };
         self.write().extend(records.iter().map(stored));
         Ok(())
@@ -120,7 +116,7 @@ impl VectorStore for MemoryStore {
     ) -> Result<Page<Key>, StoreError> {
         let key = |record: &Record| {
             let Payload { media_id, ref plan, complete, .. } = record.payload;
-            Key { id: record.id, media_id, plan: plan.clone(), complete }
+            Key { id: record.id, media_id, plan: plan.clone(), complete, frames: record.frame_times() }
         };
         Ok(page(&self.read(), selection, after, limit, key, |key| key.id))
     }
@@ -129,9 +125,25 @@ impl VectorStore for MemoryStore {
         Ok(self.read().get(&id).map(without_features))
     }
 
-    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Features>, StoreError> {
+    async fn frames(&self, stretches: &[Stretch]) -> Result<Vec<Vec<KeptFrame>>, StoreError> {
         let records = self.read();
-        Ok(ids.iter().map(|id| records.get(id).map(|record| record.features.clone()).unwrap_or_default()).collect())
+        let frames = |stretch: &Stretch| {
+            let of = Selection::plan(stretch.media_id, stretch.plan.clone());
+            let kept = |record: &Record| {
+                let id = record.id;
+                record.features.clone().into_iter().map(move |feature| KeptFrame { record: id, feature })
+            };
+            let of_plan = records.values().filter(|record| of.holds(&record.payload)).flat_map(kept);
+            let mut frames: Vec<KeptFrame> = of_plan.filter(|frame| stretch.holds(frame.feature.pts)).collect();
+            sort_frames(&mut frames);
+            frames
+        };
+        Ok(stretches.iter().map(frames).collect())
+    }
+
+    async fn with_frames(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {
+        let held = |record: &&Record| selection.is_none_or(|selection| selection.holds(&record.payload));
+        Ok(self.read().values().filter(held).filter(|record| !record.features.is_empty()).count() as u64)
     }
 
     async fn count(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {

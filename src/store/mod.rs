@@ -3,7 +3,16 @@
 //!
 //! A [`Catalog`] holds the collections of one store. A collection ([`CollectionSpec`]) holds the vectors of one bundle and
 //! belongs to one ledger: opening it refuses any other. Beside its vector a record may have a caption, which is found by
-//! its words ([`bm25`]), and the features of its frames, which are only kept and given back.
+//! its words ([`bm25`]), and the features of some of its frames, which are only kept and given back.
+//!
+//! # Frame features
+//!
+//! Windows overlap, but each frame is kept once, by one of the records whose windows it lies in (`ingest::kept` says by
+//! which). So the frames of a window, or of any stretch of time, may be spread over several records, and
+//! [`VectorStore::frames`] asks for them by medium, plan and time. A record keeps a float16 matrix (a multi-vector
+//! without a graph) with a row per frame, and beside it in the payload the frames' times in whole nanoseconds, so that
+//! they come back exactly. These times are indexed: a stretch is found without looking at other records. They are not
+//! part of [`Payload`]: neither a search nor an export shows them.
 
 mod bm25;
 mod catalog;
@@ -17,6 +26,8 @@ mod record;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+use std::time::Duration;
 
 use async_trait::async_trait;
 use half::f16;
@@ -25,9 +36,11 @@ use uuid::Uuid;
 pub use catalog::{Catalog, CollectionSpec, Found, IndexParams, MemoryCatalog};
 pub use error::StoreError;
 pub use record::{
-    Annotation, Features, Filter, Hit, Key, Page, Payload, Plans, Query, RRF_K, Record, Selection, Tally, Wanted,
+    Annotation, Features, Filter, Hit, KeptFrame, Key, Page, Payload, Query, RRF_K, Record, Selection, Stretch, Tally,
+    Wanted,
 };
 
+use crate::embed::Feature;
 use crate::secret::{Secret, SecretUrl};
 use crate::source::MediaId;
 
@@ -86,8 +99,10 @@ pub trait VectorStore: Send + Sync {
     ) -> Result<Page<Key>, StoreError>;
     /// The record with this id, with its vector.
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError>;
-    /// The frame features of these records, in their order; empty where none are kept or there is no such record.
-    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Features>, StoreError>;
+    /// The frames that are kept of these stretches, one list for each, in the order of time; no vector is compared.
+    async fn frames(&self, stretches: &[Stretch]) -> Result<Vec<Vec<KeptFrame>>, StoreError>;
+    /// Records that have features of at least one frame, in all or of a selection.
+    async fn with_frames(&self, selection: Option<&Selection>) -> Result<u64, StoreError>;
     /// Records in all, or of a selection.
     async fn count(&self, selection: Option<&Selection>) -> Result<u64, StoreError>;
     /// Records whose captions have words.
@@ -127,6 +142,8 @@ mod field {
     /// The distinct words of the caption. Words of our own, not the engine's full-text index: its cutting differs by
     /// language and by how the server was built, and a filter must let through what the search finds.
     pub(super) const CAPTION_WORDS: &str = "caption_words";
+    /// Times of the frames whose features the record keeps, in the order of the rows.
+    pub(super) const FRAMES_NS: &str = "frames_ns";
 }
 
 /// The vectors of a record beside the unnamed one that it is searched by.
@@ -139,7 +156,7 @@ mod vector_name {
 }
 
 /// A segment of the engines grows to a size that is measured by its largest vectors and each segment has a graph of its
-/// own to be searched, so with frame features (12 KB for 12 frames of 512) the usual limit would give many small graphs.
+/// own to be searched, so with frame features (6 KB for 6 frames of 512) the usual limit would give many small graphs.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 const SEGMENT_KB_WITH_FEATURES: usize = 4 << 20;
 
@@ -148,21 +165,60 @@ const SEGMENT_KB_WITH_FEATURES: usize = 4 << 20;
 const OVERSAMPLING: f64 = 2.0;
 
 /// As they are stored, so that every store gives back the same.
-fn rounded(features: &[Arc<[f32]>]) -> Vec<Vec<f32>> {
+fn rounded(features: &[Feature]) -> Vec<Vec<f32>> {
     let round = |value: &f32| f16::from_f32(*value).to_f32();
-    features.iter().map(|row| row.iter().map(round).collect()).collect()
+    features.iter().map(|feature| feature.values.iter().map(round).collect()).collect()
 }
 
+/// Everything of a record but its vectors.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
-fn payload_to_json(payload: &Payload) -> serde_json::Map<String, serde_json::Value> {
-    let mut map = match serde_json::to_value(payload) {
+fn payload_to_json(record: &Record) -> serde_json::Map<String, serde_json::Value> {
+    let mut map = match serde_json::to_value(&record.payload) {
         Ok(serde_json::Value::Object(map)) => map,
         other => unreachable!("a payload is an object of plain fields, not {other:?}"),
     };
-    if let Some(caption) = &payload.caption {
+    if let Some(caption) = &record.payload.caption {
         map.insert(field::CAPTION_WORDS.to_owned(), bm25::distinct_words(caption).into_iter().collect());
     }
+    if !record.features.is_empty() {
+        // No time is later than what fits a signed number (`decode::LATEST`).
+        let nanos = |feature: &Feature| i64::try_from(feature.pts.as_nanos()).unwrap_or(i64::MAX);
+        map.insert(field::FRAMES_NS.to_owned(), record.features.iter().map(nanos).collect());
+    }
     map
+}
+
+/// The frames of one stored record that lie in a stretch, from its payload and the rows of its features.
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+fn kept_frames(
+    record: Uuid,
+    map: serde_json::Map<String, serde_json::Value>,
+    rows: Features,
+    stretch: &Stretch,
+) -> Result<Vec<KeptFrame>, StoreError> {
+    let Times { frames_ns } = fields_from_json(map)?;
+    if frames_ns.len() != rows.len() {
+        return Err(StoreError::Other(format!(
+            "record {record} has features of {} frames and times of {}: `clipseek verify --repair` has its file indexed \
+             again",
+            rows.len(),
+            frames_ns.len()
+        )));
+    }
+    let frames = frames_ns.into_iter().map(Duration::from_nanos).zip(rows);
+    let frames = frames.filter(|(time, _)| stretch.holds(*time));
+    Ok(frames.map(|(pts, values)| KeptFrame { record, feature: Feature { pts, values } }).collect())
+}
+
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+#[derive(serde::Deserialize)]
+struct Times {
+    #[serde(default)]
+    frames_ns: Vec<u64>,
+}
+
+fn sort_frames(frames: &mut [KeptFrame]) {
+    frames.sort_by_key(|frame| frame.feature.pts);
 }
 
 #[cfg(any(feature = "edge", feature = "qdrant"))]
@@ -175,7 +231,7 @@ fn fields_from_json<T: serde::de::DeserializeOwned>(
 
 /// What of a payload makes a [`Key`].
 #[cfg(any(feature = "edge", feature = "qdrant"))]
-const KEY_FIELDS: [&str; 3] = [field::MEDIA_ID, field::PLAN, "complete"];
+const KEY_FIELDS: [&str; 4] = [field::MEDIA_ID, field::PLAN, "complete", field::FRAMES_NS];
 
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 fn key_from_json(id: Uuid, map: serde_json::Map<String, serde_json::Value>) -> Result<Key, StoreError> {
@@ -184,9 +240,12 @@ fn key_from_json(id: Uuid, map: serde_json::Map<String, serde_json::Value>) -> R
         media_id: MediaId,
         plan: String,
         complete: Option<Tally>,
+        #[serde(default)]
+        frames_ns: Vec<u64>,
     }
-    let Fields { media_id, plan, complete } = fields_from_json(map)?;
-    Ok(Key { id, media_id, plan, complete })
+    let Fields { media_id, plan, complete, frames_ns } = fields_from_json(map)?;
+    let frames = frames_ns.into_iter().map(Duration::from_nanos).collect();
+    Ok(Key { id, media_id, plan, complete, frames })
 }
 
 #[cfg(any(feature = "edge", feature = "qdrant"))]

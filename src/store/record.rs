@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::bm25;
-use crate::embed::Embedding;
+use crate::embed::{Embedding, Feature};
 use crate::source::MediaId;
 
-/// A row per frame, in time order, not normalised.
+/// What a model is shown of a window: a row per frame, in the order of time, not normalised.
 pub type Features = Vec<Arc<[f32]>>;
 
 /// One window in the store.
@@ -19,19 +19,39 @@ pub struct Record {
     pub id: Uuid,
     pub vector: Embedding,
     pub payload: Payload,
-    /// Of the window's frames; empty where the collection keeps none. Rounded to float16 by the store, which gives them
-    /// back by [`VectorStore::features`](super::VectorStore::features) only: they are large.
-    pub features: Features,
+    /// Of those frames of the window that this record keeps, in the order of their time. Each frame is kept by one of the
+    /// records whose windows it lies in, so this may be a part of the window's, or empty. Rounded to float16 by the store,
+    /// which gives them back by [`VectorStore::frames`](super::VectorStore::frames) only: they are large.
+    pub features: Vec<Feature>,
 }
 
 impl Record {
     /// The id follows from content, window, plan and bundle: it is the same in every data folder, and a replay
     /// overwrites.
-    pub fn new(bundle: &str, vector: Embedding, payload: Payload, features: Features) -> Self {
+    pub fn new(bundle: &str, vector: Embedding, payload: Payload, features: Vec<Feature>) -> Self {
         let (start, end) = (payload.start.as_nanos(), payload.end.as_nanos());
         let name = format!("{start}/{end}/{}/{bundle}", payload.plan);
         Self { id: Uuid::new_v5(&payload.media_id.0, name.as_bytes()), vector, payload, features }
     }
+
+    /// Times of the frames that it keeps.
+    pub fn frame_times(&self) -> Vec<Duration> {
+        self.features.iter().map(|feature| feature.pts).collect()
+    }
+
+    /// What a [`Tally`] counts of it.
+    pub fn mark(&self) -> u128 {
+        mark(self.id, &self.frame_times())
+    }
+}
+
+/// Which record it is and of which frames it keeps the features: without frames just its id.
+fn mark(id: Uuid, frames: &[Duration]) -> u128 {
+    if frames.is_empty() {
+        return id.as_u128();
+    }
+    let times: Vec<u8> = frames.iter().flat_map(|time| time.as_nanos().to_le_bytes()).collect();
+    Uuid::new_v5(&id, &times).as_u128()
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,8 +81,8 @@ pub struct Payload {
     pub complete: Option<Tally>,
 }
 
-/// How many records, and a digest of which: the sum of their ids as numbers of 128 bits, whatever their order. Each
-/// record counts once.
+/// How many records, and a digest of which and of the frames that they keep: the sum of their marks ([`Record::mark`])
+/// as numbers of 128 bits, whatever their order. Each record counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     pub windows: u64,
@@ -71,15 +91,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn add(&mut self, id: Uuid) {
+    pub fn add(&mut self, mark: u128) {
         self.windows += 1;
-        self.ids = self.ids.wrapping_add(id.as_u128());
+        self.ids = self.ids.wrapping_add(mark);
     }
 }
 
-impl Extend<Uuid> for Tally {
-    fn extend<T: IntoIterator<Item = Uuid>>(&mut self, ids: T) {
-        ids.into_iter().for_each(|id| self.add(id));
+impl Extend<u128> for Tally {
+    fn extend<T: IntoIterator<Item = u128>>(&mut self, marks: T) {
+        marks.into_iter().for_each(|mark| self.add(mark));
     }
 }
 
@@ -94,41 +114,26 @@ pub struct Annotation {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
     pub media_id: MediaId,
-    pub plan: Plans,
+    /// `None`: of whatever plan.
+    pub plan: Option<String>,
     /// Only windows that start at or after this time.
     pub from: Option<Duration>,
     /// Only windows that start before this time.
     pub to: Option<Duration>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Plans {
-    #[default]
-    Any,
-    Only(String),
-    Except(String),
-}
-
 impl Selection {
     pub fn medium(media_id: MediaId) -> Self {
-        Self { media_id, plan: Plans::Any, from: None, to: None }
+        Self { media_id, plan: None, from: None, to: None }
     }
 
     pub fn plan(media_id: MediaId, plan: impl Into<String>) -> Self {
-        Self { plan: Plans::Only(plan.into()), ..Self::medium(media_id) }
-    }
-
-    pub fn except_plan(media_id: MediaId, plan: impl Into<String>) -> Self {
-        Self { plan: Plans::Except(plan.into()), ..Self::medium(media_id) }
+        Self { plan: Some(plan.into()), ..Self::medium(media_id) }
     }
 
     pub(super) fn holds(&self, payload: &Payload) -> bool {
         payload.media_id == self.media_id
-            && match &self.plan {
-                Plans::Any => true,
-                Plans::Only(plan) => payload.plan == *plan,
-                Plans::Except(plan) => payload.plan != *plan,
-            }
+            && self.plan.as_ref().is_none_or(|plan| payload.plan == *plan)
             && self.from.is_none_or(|from| payload.start >= from)
             && self.to.is_none_or(|to| payload.start < to)
     }
@@ -142,6 +147,49 @@ pub struct Key {
     pub plan: String,
     /// See [`Payload::complete`].
     pub complete: Option<Tally>,
+    /// Times of the frames that it keeps the features of, in their order.
+    pub frames: Vec<Duration>,
+}
+
+impl Key {
+    /// What a [`Tally`] counts of its record.
+    pub fn mark(&self) -> u128 {
+        mark(self.id, &self.frames)
+    }
+}
+
+/// A stretch of one medium whose frames are wanted: `from <= time <= to`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stretch {
+    pub media_id: MediaId,
+    pub plan: String,
+    pub from: Duration,
+    pub to: Duration,
+}
+
+impl Stretch {
+    pub fn new(media_id: MediaId, plan: impl Into<String>, from: Duration, to: Duration) -> Self {
+        Self { media_id, plan: plan.into(), from, to }
+    }
+
+    pub(super) fn holds(&self, time: Duration) -> bool {
+        (self.from..=self.to).contains(&time)
+    }
+
+    /// Bounds in nanoseconds for engines that compare in float64, which has not all of them: a bit too wide.
+    #[cfg(any(feature = "edge", feature = "qdrant"))]
+    pub(super) fn bounds_ns(&self) -> (f64, f64) {
+        ((self.from.as_nanos() as f64).next_down(), (self.to.as_nanos() as f64).next_up())
+    }
+}
+
+/// A frame as the store keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptFrame {
+    /// The record that keeps it.
+    pub record: Uuid,
+    /// Its time is exact, its values are those of float16.
+    pub feature: Feature,
 }
 
 /// A page of a scan in the order of ids.
@@ -241,5 +289,32 @@ mod hexadecimal {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
         let text = String::deserialize(deserializer)?;
         u128::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_tells_records_from_records_with_other_frames() {
+        let id = Uuid::from_u128(7);
+        let times = |times: &[u64]| times.iter().copied().map(Duration::from_nanos).collect::<Vec<_>>();
+        assert_eq!(mark(id, &[]), 7);
+        let marks =
+            [times(&[]), times(&[0]), times(&[1]), times(&[0, 1]), times(&[1, 0])].map(|times| mark(id, &times));
+        for (n, one) in marks.iter().enumerate() {
+            assert!(!marks[..n].contains(one), "{n}");
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_a_stretch_take_in_both_ends() {
+        for nanos in [0, 1, 1 << 53, (1 << 53) + 1, i64::MAX as u64] {
+            let time = Duration::from_nanos(nanos);
+            let (from, to) = Stretch::new(MediaId(Uuid::nil()), "", time, time).bounds_ns();
+            // As an engine does that compares whole numbers.
+            assert!(from as i64 <= nanos as i64 && to as i64 >= nanos as i64, "{nanos}");
+        }
     }
 }

@@ -5,8 +5,9 @@
 //! | a collection that the ledger uses belongs to it | `other_owner` | takes it over |
 //! | a collection that the ledger uses is there | `no_collection` | queues its media again |
 //! | every record belongs to a medium, collection and plan that the ledger knows | `unknown_plan` | deletes the records of that plan |
-//! | a finished medium has all of its records and no others | `records_differ` | deletes them and queues the medium again¹ |
+//! | a finished medium has all of its records and no others, each with the times of the frames that it keeps | `records_differ` | deletes them and queues the medium again¹ |
 //! | of an unfinished medium the store has what the ledger calls confirmed | `records_lost` | deletes them and queues the medium again¹ |
+//! | of the frames whose times a record has, the features are there | `frames_lost` | deletes the medium's records and queues it again² |
 //! | a path or an interrupted run stands for all records | `nobodys_records` | deletes them |
 //! | what is leaving has left, what was said is said everywhere | `unsettled` | goes on where it was interrupted |
 //! | a path that is indexed has records claimed for it | `no_records` | forgets the path, so that it is indexed again |
@@ -14,14 +15,17 @@
 //! | pictures belong to records that are there or on their way | `stray_pictures` | deletes them |
 //!
 //! ¹ Where no file of the medium is left, nothing could be made again: what is there is kept, and the ledger takes note of
-//! it.
+//! it. ² Where no file is left: writes the records anew without frames, so that they are found as before but for a second
+//! look.
 //!
 //! Records of media that the ledger does not know at all are no difference: a ledger that was lost leaves them, and they
 //! are taken up when their file is indexed again. They are counted ([`Summary::unknown`]), hidden from searches, and
 //! removed by `media remove --unknown` alone. A path that has vanished is no difference either.
 //!
-//! Records are read once, in the order of their ids; what is held of them grows with the number of media (about a
-//! hundred bytes each), not of records.
+//! Records are read once, in the order of their ids, and without vectors; what is held of them grows with the number of
+//! media (about a hundred bytes each), not of records. Whether features are there is asked of the store as a number: of
+//! each medium only where the number for all of the collection is wrong. That each frame is kept, and once, follows from
+//! the tally, which counts the times of frames with the records that keep them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +35,7 @@ use serde::Serialize;
 use crate::archive::{Archive, ArchiveError};
 use crate::ledger::{Claim, LedgerError, Owned, Progress, ProgressState};
 use crate::source::MediaId;
-use crate::store::{Selection, StoreError, Tally, VectorStore};
+use crate::store::{Record, Selection, StoreError, Tally, VectorStore};
 use crate::thumbs::{self, Found};
 
 /// Rows or records looked at in one go.
@@ -45,6 +49,7 @@ pub enum DifferenceKind {
     UnknownPlan,
     RecordsDiffer,
     RecordsLost,
+    FramesLost,
     NobodysRecords,
     Unsettled,
     NoRecords,
@@ -141,11 +146,18 @@ struct Run<'a> {
 /// Records by medium and plan; plans are few, so each is kept once.
 struct Tallies {
     plans: Vec<String>,
-    counts: HashMap<(MediaId, u32), Tally>,
+    counts: HashMap<(MediaId, u32), Counted>,
+}
+
+#[derive(Default)]
+struct Counted {
+    tally: Tally,
+    /// Records with times of frames.
+    with_frames: u64,
 }
 
 impl Tallies {
-    fn take(&mut self, content: &Owned) -> Tally {
+    fn take(&mut self, content: &Owned) -> Counted {
         let plan = self.plans.iter().position(|plan| *plan == content.plan);
         plan.and_then(|plan| self.counts.remove(&(content.media_id, plan as u32))).unwrap_or_default()
     }
@@ -157,6 +169,7 @@ async fn tally(store: &dyn VectorStore) -> Result<Tallies, StoreError> {
     loop {
         let page = store.keys(None, after, PAGE).await?;
         for key in page.items {
+            let mark = key.mark();
             let plan = match tallies.plans.iter().position(|plan| *plan == key.plan) {
                 Some(plan) => plan,
                 None => {
@@ -164,11 +177,28 @@ async fn tally(store: &dyn VectorStore) -> Result<Tallies, StoreError> {
                     tallies.plans.len() - 1
                 }
             };
-            tallies.counts.entry((key.media_id, plan as u32)).or_default().add(key.id);
+            let counted = tallies.counts.entry((key.media_id, plan as u32)).or_default();
+            counted.tally.add(mark);
+            counted.with_frames += u64::from(!key.frames.is_empty());
         }
         after = page.next;
         if after.is_none() {
             return Ok(tallies);
+        }
+    }
+}
+
+/// Writes these records anew, without frames.
+async fn without_frames(store: &dyn VectorStore, selection: &Selection) -> Result<Tally, StoreError> {
+    let (mut tally, mut after) = (Tally::default(), None);
+    loop {
+        let page = store.scan(Some(selection), after, PAGE).await?;
+        store.upsert(&page.items).await?;
+        tally.extend(page.items.iter().map(Record::mark));
+        after = page.next;
+        if after.is_none() {
+            store.flush().await?;
+            return Ok(tally);
         }
     }
 }
@@ -265,7 +295,12 @@ impl Run<'_> {
             Some(store) => tally(store.as_ref()).await?,
             None => Tallies { plans: Vec::new(), counts: HashMap::new() },
         };
-        self.summary.records += tallies.counts.values().map(|tally| tally.windows).sum::<u64>();
+        self.summary.records += tallies.counts.values().map(|counted| counted.tally.windows).sum::<u64>();
+        let with_frames = tallies.counts.values().map(|counted| counted.with_frames).sum::<u64>();
+        let lost_frames = match &store {
+            Some(store) => store.with_frames(None).await? != with_frames,
+            None => false,
+        };
         let mut after =
             Owned { media_id: MediaId(uuid::Uuid::nil()), collection: name.to_owned(), plan: String::new() };
         let mut is_said = store.is_some();
@@ -284,7 +319,7 @@ impl Run<'_> {
                 }
                 let found = tallies.take(&claim.content);
                 after = claim.content.clone();
-                self.claim(store.as_deref(), claim, found).await?;
+                self.claim(store.as_deref(), claim, found, lost_frames).await?;
             }
             if count < PAGE {
                 return self.unclaimed(name, store.as_deref(), tallies).await;
@@ -292,8 +327,16 @@ impl Run<'_> {
         }
     }
 
-    async fn claim(&mut self, store: Option<&dyn VectorStore>, claim: Claim, found: Tally) -> Result<(), ArchiveError> {
+    /// `lost_frames`: some medium of the collection has lost frames.
+    async fn claim(
+        &mut self,
+        store: Option<&dyn VectorStore>,
+        claim: Claim,
+        found: Counted,
+        lost_frames: bool,
+    ) -> Result<(), ArchiveError> {
         let Claim { content, progress, is_wanted } = claim;
+        let Counted { tally: found, with_frames } = found;
         let collection = content.collection.clone();
         if !is_wanted {
             let detail = format!("no path stands for {} records of plan {:?}", found.windows, content.plan);
@@ -303,17 +346,26 @@ impl Run<'_> {
             }
             return Ok(());
         }
+        let of_plan = Selection::plan(content.media_id, &content.plan);
+        let featured = match store.filter(|_| lost_frames) {
+            Some(store) => store.with_frames(Some(&of_plan)).await?,
+            None => with_frames,
+        };
         let (kind, detail) = match progress.state {
             ProgressState::Leaving => return Ok(()),
             ProgressState::Done if found != progress.tally => {
                 let (has, wants) = (found.windows, progress.tally.windows);
-                let others = if has == wants { ", some of them others" } else { "" };
+                let others = if has == wants { ", some of them others or with other frames" } else { "" };
                 (DifferenceKind::RecordsDiffer, format!("the store has {has} records of {wants}{others}"))
             }
             ProgressState::Writing if found.windows < progress.tally.windows => {
                 let (has, wants) = (found.windows, progress.tally.windows);
                 (DifferenceKind::RecordsLost, format!("the store has {has} records of at least {wants}"))
             }
+            _ if featured != with_frames => (
+                DifferenceKind::FramesLost,
+                format!("{featured} of {with_frames} records have the features of their frames"),
+            ),
             ProgressState::Writing => return Ok(()),
             ProgressState::Done => match self.pictures(&content, progress.last_picture) {
                 Some(detail) => (DifferenceKind::PicturesShort, detail),
@@ -325,12 +377,16 @@ impl Run<'_> {
             return Ok(());
         }
         if !self.is_anywhere(&content).await? {
+            let found = match store.filter(|_| kind == DifferenceKind::FramesLost) {
+                Some(store) => without_frames(store, &of_plan).await?,
+                None => found,
+            };
             let last_picture = self.archive.thumbs.last(&thumbs::Key::of(&content)).unwrap_or(None);
             return Ok(self.archive.ledger.keep_as_found(content, found, last_picture).await?);
         }
         if let Some(store) = store
             && kind != DifferenceKind::PicturesShort
-            && store.delete(&Selection::plan(content.media_id, &content.plan)).await? > 0
+            && store.delete(&of_plan).await? > 0
         {
             store.flush().await?;
         }
@@ -367,7 +423,7 @@ impl Run<'_> {
     ) -> Result<(), ArchiveError> {
         let Tallies { plans, counts } = tallies;
         let mut removed = 0;
-        for ((media_id, plan), tally) in counts {
+        for ((media_id, plan), Counted { tally, .. }) in counts {
             if !self.archive.ledger.knows(media_id, name).await? {
                 self.summary.unknown += tally.windows;
                 continue;

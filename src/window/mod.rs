@@ -3,7 +3,7 @@
 //!
 //! Windows lie at `k · stride`, each `length` long. The last one is moved back so that it ends with the medium and is
 //! as long as the others; a medium shorter than one window is one window. Items (frame features) are shared by all
-//! windows that hold them.
+//! windows that hold them. Of a window with more items than the model takes it is shown some, evenly spread ([`thin`]).
 //!
 //! No window spans a gap of more than [`LONGEST_GAP`]: there the time stamps are broken, which the decoder tells as a
 //! problem of the medium. The grid goes on behind it, and nothing here takes longer because of it.
@@ -13,6 +13,15 @@ use std::time::Duration;
 
 use crate::decode::LONGEST_GAP;
 use crate::linspace;
+
+/// What the model is shown of a window: `most` of its items, spread evenly over them, or all where there are no more.
+/// Whoever shows a model the same window later has to thin it in the same way.
+pub fn thin<T: Clone>(items: Vec<T>, most: usize) -> Vec<T> {
+    if items.len() <= most {
+        return items;
+    }
+    linspace::indices(items.len(), most).into_iter().map(|i| items[i].clone()).collect()
+}
 
 /// The span one vector stands for, with what lies in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,9 +95,22 @@ impl<T: Clone> Windows<T> {
         self.next.saturating_sub(1).max(self.first)
     }
 
-    /// Start of the window at which a run resumes.
+    /// Start of the window at which a run resumes. No window that is still to come begins before this, the last one of
+    /// the medium included.
     pub fn resume_from(&self) -> Duration {
         self.start_of(self.resume_at())
+    }
+
+    /// Number and start of the window at which a run resumes that has to give the one again that begins at `held`.
+    pub fn resume_with(&self, held: Option<Duration>) -> (u64, Duration) {
+        let number = match (held, self.span) {
+            (None, _) => self.resume_at(),
+            (Some(_), Span::Whole) => 0,
+            (Some(start), Span::Sliding { stride, .. }) => {
+                u64::try_from(start.as_nanos() / stride.as_nanos()).unwrap_or(u64::MAX)
+            }
+        };
+        (number, self.start_of(number))
     }
 
     /// Takes the next item and gives the windows that it completes. Items must come in the order of their time.
@@ -167,8 +189,7 @@ impl<T: Clone> Windows<T> {
         if items.is_empty() {
             return None;
         }
-        let kept = linspace::indices(items.len(), items.len().min(self.max_items));
-        let items = kept.into_iter().map(|i| items[i].clone()).collect();
+        let items = thin(items, self.max_items).into_iter().cloned().collect();
         Some(Window { start, end, items })
     }
 }
@@ -238,6 +259,13 @@ mod tests {
             assert!(windows.push(ms(time), time).is_empty());
         }
         assert_eq!(windows.finish(ms(5)), [Window { start: ms(0), end: ms(5), items: vec![0, 2, 4] }]);
+    }
+
+    #[test]
+    fn few_items_are_shown_as_they_are() {
+        assert_eq!(thin(vec![1, 2, 3], 3), [1, 2, 3]);
+        assert_eq!(thin(vec![1, 2, 3, 4, 5], 3), [1, 3, 5]);
+        assert_eq!(thin(vec![1, 2, 3, 4], 1), [1]);
     }
 
     #[test]

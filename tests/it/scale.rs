@@ -10,20 +10,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clipseek::config::Settings;
-use clipseek::embed::Embedding;
 use clipseek::embed::bundle::Outline;
+use clipseek::embed::{Embedding, Feature};
 use clipseek::ledger::Ledger;
 use clipseek::parts::Parts;
 use clipseek::search::SearchRequest;
 use clipseek::source::{MediaId, Stat};
-use clipseek::store::{CollectionSpec, IndexParams, Payload, Record, StoreChoice, Tally, catalog};
+use clipseek::store::{
+    CollectionSpec, IndexParams, Payload, Record, StoreChoice, Stretch, Tally, VectorStore, catalog,
+};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::support::{World, text};
 
 /// The plan of a run without flags with the shipped model.
-const PLAN: &str = "v1 w2 s1 f8 auto";
+const PLAN: &str = "v1 w2 s1 f8 auto features";
+/// Frames a second with it.
+const RATE: u64 = 4;
 const FILES: usize = 1000;
 
 fn size(name: &str, standard: usize) -> usize {
@@ -151,7 +155,7 @@ async fn filled(world: &World, records: usize) {
         dim: bundle.dim(),
         bundle: bundle.hash().to_owned(),
         owner,
-        feature_dim: None,
+        feature_dim: bundle.manifest().frame_feature_dim(),
     };
     let choice = StoreChoice::Edge { dir: world.data().join("store") };
     let store = catalog(&choice, "", IndexParams::default()).unwrap().open(&spec).await.unwrap();
@@ -163,7 +167,7 @@ async fn filled(world: &World, records: usize) {
             let mut tally = Tally::default();
             for window in 0..WINDOWS_PER_MEDIUM as u64 {
                 let record = record(&bundle, media_id, window);
-                tally.add(record.id);
+                tally.add(record.mark());
                 batch.push(record);
             }
             let path = PathBuf::from(format!("/archive/{number:07}.mp4"));
@@ -230,9 +234,21 @@ async fn a_warm_searcher_beside_a_new_process() {
     );
 }
 
+fn values(seed: u64, dim: usize) -> impl Iterator<Item = f32> {
+    (0..dim as u64).map(move |n| ((seed * 7919 + n * 104_729) % 1009) as f32 - 504.0)
+}
+
+/// The frames from the start of this window on, whose features are kept.
+fn frames(window: u64, count: u64, dim: usize) -> Vec<Feature> {
+    let frame = |n| Feature {
+        pts: Duration::from_secs(window) + Duration::from_secs(n) / RATE as u32,
+        values: values(window * RATE + n, dim).collect(),
+    };
+    (0..count).map(frame).collect()
+}
+
 fn record(bundle: &Outline, media_id: MediaId, window: u64) -> Record {
-    let seed = media_id.0.as_u128() as u64 * 31 + window;
-    let vector = (0..bundle.dim() as u64).map(|n| ((seed * 7919 + n * 104_729) % 1009) as f32 - 504.0).collect();
+    let vector = values(media_id.0.as_u128() as u64 * 31 + window, bundle.dim()).collect();
     let payload = Payload {
         media_id,
         source: None,
@@ -246,7 +262,90 @@ fn record(bundle: &Outline, media_id: MediaId, window: u64) -> Record {
         plan: PLAN.to_owned(),
         complete: None,
     };
-    Record::new(bundle.hash(), Embedding::new(vector).unwrap(), payload, Vec::new())
+    let features = frames(window, RATE, bundle.manifest().feature_dim());
+    Record::new(bundle.hash(), Embedding::new(vector).unwrap(), payload, features)
+}
+
+fn folder_bytes(dir: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(dir).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// Media of an hour each, with so many frames kept by each window, in a folder of their own.
+async fn hours(dir: &Path, records: usize, kept: u64, dim: usize) -> std::sync::Arc<dyn VectorStore> {
+    let bundle = shapes();
+    let spec = CollectionSpec {
+        name: "hours".to_owned(),
+        dim: bundle.dim(),
+        bundle: bundle.hash().to_owned(),
+        owner: Uuid::nil(),
+        feature_dim: Some(dim),
+    };
+    let choice = StoreChoice::Edge { dir: dir.to_owned() };
+    let store = catalog(&choice, "", IndexParams::default()).unwrap().open(&spec).await.unwrap();
+    let all: Vec<usize> = (0..records).collect();
+    for some in all.chunks(1000) {
+        let record = |number: &usize| {
+            let (media, window) = (*number / 3600, *number as u64 % 3600);
+            let record = record(&bundle, MediaId(Uuid::from_u128(media as u128)), window);
+            Record { features: frames(window, kept, dim), ..record }
+        };
+        store.upsert(&some.iter().map(record).collect::<Vec<_>>()).await.unwrap();
+    }
+    store.flush().await.unwrap();
+    store.optimize().await.unwrap();
+    store
+}
+
+#[tokio::test]
+async fn frames_of_moments_are_found_without_a_look_at_all_records() {
+    const MOMENTS: usize = 100;
+    let records = size("CLIPSEEK_SCALE_WINDOWS", 5000);
+    let dir = tempfile::tempdir().unwrap();
+    let dim = shapes().manifest().feature_dim();
+    let store = hours(dir.path(), records, RATE, dim).await;
+    let stretch = |number: usize| {
+        let number = number * 7919 % records;
+        let (media, from) =
+            (MediaId(Uuid::from_u128(number as u128 / 3600)), Duration::from_secs(number as u64 % 3600));
+        Stretch::new(media, PLAN, from, from + Duration::from_millis(1999))
+    };
+    let stretches: Vec<Stretch> = (0..MOMENTS).map(stretch).collect();
+    for what in ["at first", "again"] {
+        let started = Instant::now();
+        let found = store.frames(&stretches).await.unwrap();
+        println!("frames of {MOMENTS} moments among {records} windows, {what}: {:.1?}", started.elapsed());
+        for (stretch, found) in stretches.iter().zip(found) {
+            let times: Vec<Duration> = found.into_iter().map(|frame| frame.feature.pts).collect();
+            let all: Vec<Duration> =
+                (0..2 * RATE as u32).map(|n| stretch.from + Duration::from_secs(n.into()) / RATE as u32).collect();
+            // Behind the last window of a medium there are none.
+            assert!(times == all || times == all[..RATE as usize], "{times:?} of {stretch:?}");
+        }
+    }
+}
+
+/// `CLIPSEEK_SCALE_DISK=1`, as it writes a gigabyte.
+#[tokio::test]
+async fn disk_per_hour_of_footage() {
+    if size("CLIPSEEK_SCALE_DISK", 0) == 0 {
+        return;
+    }
+    const WINDOWS: usize = 4 * 3600;
+    for dim in [shapes().manifest().feature_dim(), 512] {
+        for (kept, what) in [(0, "without frames"), (RATE, "each frame once"), (2 * RATE, "all frames of each window")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let store = hours(dir.path(), WINDOWS, kept, dim).await;
+            drop(store);
+            let log = folder_bytes(&dir.path().join("hours/shard/wal"));
+            let bytes = folder_bytes(dir.path()) - log;
+            println!(
+                "{what}, {RATE} a second of {dim}: {:.2} MB an hour",
+                bytes as f64 / 1e6 / (WINDOWS / 3600) as f64
+            );
+        }
+    }
 }
 
 /// The list of missing files is long: it has to be read while it is written.

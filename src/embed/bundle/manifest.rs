@@ -81,6 +81,11 @@ impl Manifest {
         self.video.feature_dim.unwrap_or(self.dim)
     }
 
+    /// The same where there are such features to be kept: a graph that takes whole windows gives none.
+    pub fn frame_feature_dim(&self) -> Option<usize> {
+        (self.video.topology == Topology::FramesHead).then(|| self.feature_dim())
+    }
+
     pub fn pixel_spec(&self) -> PixelSpec {
         let Pixels { width, height, resize, interpolation, antialias, .. } = self.pixels;
         PixelSpec { width, height, resize, interpolation, antialias }

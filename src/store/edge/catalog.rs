@@ -8,9 +8,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::EdgeStore;
-use super::folder::{Folder, io_failed};
+use super::folder::Folder;
 use super::stored::Stored;
+use super::{EdgeStore, io_failed};
 use crate::store::catalog::check_name;
 use crate::store::{Catalog, CollectionSpec, Found, IndexParams, StoreError, VectorStore};
 

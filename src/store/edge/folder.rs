@@ -8,7 +8,6 @@
 //!   unindexed      how many records were written since the graph was built
 //!   shard/         the engine's files, and collection.json: whose vectors they are
 //!   shard.new/     a shard being made; renamed when complete
-//!   shard.old/     the one that it replaces, while that lasts
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -20,7 +19,7 @@ use qdrant_edge::{EdgeConfig, EdgeShard};
 use uuid::Uuid;
 
 use super::stored::Stored;
-use super::{check_free_space, failed, guarded, journal, repair, schema};
+use super::{check_free_space, corrupt, failed, guarded, io_failed, journal, repair, schema};
 use crate::store::{CollectionSpec, IndexParams, StoreError};
 
 pub(super) struct Folder {
@@ -35,7 +34,6 @@ pub(super) struct Opened {
     pub(super) shard: EdgeShard,
     /// What the shard is opened with, now and again.
     pub(super) config: EdgeConfig,
-    /// With what the collection keeps already.
     pub(super) collection: CollectionSpec,
     /// Records that were written since the graph was built.
     pub(super) unindexed: u64,
@@ -61,35 +59,20 @@ impl Folder {
         wanted: &CollectionSpec,
         index: &IndexParams,
     ) -> Result<Opened, StoreError> {
-        self.undo_replacing()?;
         if !self.shard().exists() {
             // The engine maps its files: where the disk is full it is killed, not told.
             check_free_space(&self.path)?;
             drop(self.make(namespace, wanted, index)?);
             self.rename(&self.new_shard(), &self.shard())?;
         }
-        let mut collection = self.accept(wanted)?;
-        let (mut shard, mut config, changed) = self.load_configured(&collection, index)?;
+        let collection = self.accept(wanted)?;
+        let (shard, config, changed) = self.load_configured(&collection, index)?;
         if self.unclean().exists() {
             guarded(|| repair::remove_duplicates(&shard)).map_err(|error| self.corrupt(&error.to_string()))?;
             self.replay(&shard)?;
         }
         fs::write(self.unclean(), "").map_err(|error| io_failed(&self.path, &error))?;
-        let mut unindexed = self.unindexed();
-        let adds_features = collection.feature_dim.is_none() && wanted.feature_dim.is_some();
-        if adds_features {
-            collection.feature_dim = wanted.feature_dim;
-            self.copy(&shard, namespace, &collection, index)?;
-            guarded(|| {
-                drop(shard);
-                Ok(())
-            })?;
-            self.replace()?;
-            (shard, config, _) = self.load_configured(&collection, index)?;
-        }
-        if changed || adds_features {
-            unindexed = shard.info().points_count as u64;
-        }
+        let unindexed = if changed { shard.info().points_count as u64 } else { self.unindexed() };
         Ok(Opened { folder: self, shard, config, collection, unindexed })
     }
 
@@ -98,9 +81,6 @@ impl Folder {
         let stored = self.stored()?;
         let found = stored.spec(&wanted.name);
         wanted.accept(&CollectionSpec { owner: wanted.owner, ..found.clone() })?;
-        if let Some(kept) = found.feature_dim {
-            wanted.accept_feature_dim(kept)?;
-        }
         if found.owner != wanted.owner {
             self.set_owner(stored, wanted.owner)?;
         }
@@ -108,7 +88,6 @@ impl Folder {
     }
 
     pub(super) fn adopt(&self, owner: Uuid) -> Result<(), StoreError> {
-        self.undo_replacing()?;
         let stored = self.stored()?;
         if stored.owner == owner { Ok(()) } else { self.set_owner(stored, owner) }
     }
@@ -121,7 +100,6 @@ impl Folder {
     /// With all that is in it. A crash within leaves a folder without a shard, which is none.
     pub(super) fn remove(self) -> Result<(), StoreError> {
         let remove = || -> io::Result<()> {
-            remove_folder(&self.old_shard())?;
             remove_folder(&self.new_shard())?;
             if self.shard().exists() {
                 fs::rename(self.shard(), self.new_shard())?;
@@ -235,13 +213,8 @@ impl Folder {
         Ok(logs)
     }
 
-    /// A new shard that nothing is in, beside the one that there may be.
-    pub(super) fn make(
-        &self,
-        namespace: &str,
-        spec: &CollectionSpec,
-        index: &IndexParams,
-    ) -> Result<EdgeShard, StoreError> {
+    /// A new shard that nothing is in, which is the folder's when it has been renamed.
+    fn make(&self, namespace: &str, spec: &CollectionSpec, index: &IndexParams) -> Result<EdgeShard, StoreError> {
         let stored = Stored::new(namespace, spec);
         let new = self.new_shard();
         let make = || -> io::Result<()> {
@@ -257,7 +230,7 @@ impl Folder {
         })
     }
 
-    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
         fs::rename(from, to)
             .and_then(|()| File::open(&self.path)?.sync_all())
             .map_err(|error| io_failed(&self.path, &error))
@@ -284,12 +257,8 @@ impl Folder {
         self.path.join("shard")
     }
 
-    pub(super) fn new_shard(&self) -> PathBuf {
+    fn new_shard(&self) -> PathBuf {
         self.path.join("shard.new")
-    }
-
-    pub(super) fn old_shard(&self) -> PathBuf {
-        self.path.join("shard.old")
     }
 
     fn unclean(&self) -> PathBuf {
@@ -302,15 +271,6 @@ impl Folder {
 
     pub(super) fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")
-    }
-}
-
-pub(super) fn corrupt(folder: &Path, problem: &str) -> StoreError {
-    StoreError::Corrupt {
-        path: folder.display().to_string(),
-        problem: format!(
-            "{problem}; put back a backup of this folder, or remove it and index again (the videos are untouched)"
-        ),
     }
 }
 
@@ -330,17 +290,9 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
+fn remove_folder(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-pub(super) fn io_failed(path: &Path, error: &io::Error) -> StoreError {
-    let (place, problem) = (path.display().to_string(), error.to_string());
-    if error.kind() == io::ErrorKind::StorageFull {
-        return StoreError::DiskFull { place, problem };
-    }
-    StoreError::Other(format!("{place}: {problem}"))
 }

@@ -15,11 +15,10 @@
 //! 300 MB of the engine's log; all of it is mapped from disk, so that the process itself holds about 0.15 GB per
 //! million records and the page cache what is searched. On one busy core 17 000 records a second go in, and a flush
 //! takes 80 to 200 ms whether it confirms one record or thousands: flush per medium, not per window. A caption of nine
-//! words adds 0.4 KB to a record; frame features add 2 bytes a value (12 frames of 512: 12.3 KB), the same again and a
+//! words adds 0.4 KB to a record; frame features add 2 bytes a value (1 KB for each frame of 512), the same again and a
 //! half to the log.
 
 mod catalog;
-mod features;
 mod folder;
 mod journal;
 mod points;
@@ -29,7 +28,6 @@ mod shard;
 mod stored;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -45,7 +43,7 @@ pub use self::catalog::EdgeCatalog;
 use self::folder::Opened;
 use self::shard::Shard;
 use super::{
-    Annotation, CollectionSpec, Features, Hit, IndexParams, Key, Page, Query, Record, Selection, StoreError,
+    Annotation, CollectionSpec, Hit, IndexParams, KeptFrame, Key, Page, Query, Record, Selection, StoreError, Stretch,
     VectorStore, Wanted, annotation_to_json, sort_hits,
 };
 use crate::source::MediaId;
@@ -240,20 +238,17 @@ impl VectorStore for EdgeStore {
         .await
     }
 
-    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Features>, StoreError> {
+    async fn frames(&self, stretches: &[Stretch]) -> Result<Vec<Vec<KeptFrame>>, StoreError> {
         if self.collection.feature_dim.is_none() {
-            return Ok(vec![Vec::new(); ids.len()]);
+            return Ok(vec![Vec::new(); stretches.len()]);
         }
-        let points: Vec<PointId> = ids.iter().copied().map(PointId::Uuid).collect();
-        let (payload, vector) = (WithPayloadInterface::Bool(false), points::only_features());
-        let found = self
-            .read(move |engine| {
-                let found = engine.retrieve(&points, Some(payload), Some(vector)).map_err(failed)?;
-                found.into_iter().map(|record| Ok((points::uuid(&record.id)?, points::features(record)))).collect()
-            })
-            .await
-            .map(|found: HashMap<Uuid, Features>| found)?;
-        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
+        let stretches = stretches.to_vec();
+        self.read(move |engine| stretches.iter().map(|stretch| points::frames(engine, stretch)).collect()).await
+    }
+
+    async fn with_frames(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {
+        let filter = points::with_frames(selection);
+        self.read(|engine| points::count(engine, Some(filter))).await
     }
 
     async fn count(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {
@@ -300,8 +295,9 @@ impl VectorStore for EdgeStore {
 
 /// As many as may go to one operation.
 fn batches(records: &[Record]) -> impl Iterator<Item = &[Record]> {
-    let values =
-        |record: &Record| record.vector.as_slice().len() + record.features.iter().map(|r| r.len()).sum::<usize>();
+    let values = |record: &Record| {
+        record.vector.as_slice().len() + record.features.iter().map(|feature| feature.values.len()).sum::<usize>()
+    };
     let most = records.iter().map(values).max().unwrap_or(1).max(1);
     records.chunks((BATCH_VALUES / most).clamp(1, BATCH))
 }
@@ -320,6 +316,23 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 fn failed(error: qdrant_edge::OperationError) -> StoreError {
     StoreError::Other(error.to_string())
+}
+
+fn corrupt(folder: &Path, problem: &str) -> StoreError {
+    StoreError::Corrupt {
+        path: folder.display().to_string(),
+        problem: format!(
+            "{problem}; put back a backup of this folder, or remove it and index again (the videos are untouched)"
+        ),
+    }
+}
+
+fn io_failed(path: &Path, error: &io::Error) -> StoreError {
+    let (place, problem) = (path.display().to_string(), error.to_string());
+    if error.kind() == io::ErrorKind::StorageFull {
+        return StoreError::DiskFull { place, problem };
+    }
+    StoreError::Other(format!("{place}: {problem}"))
 }
 
 fn closed() -> StoreError {

@@ -17,9 +17,13 @@ use super::failed;
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Features, Filter, Hit, IndexParams, KEY_FIELDS, Key, OVERSAMPLING, Payload, Plans, Query, RRF_K, Record, Selection,
-    StoreError, Wanted, bm25, field, fields_from_json, key_from_json, payload_to_json, rounded, vector_name,
+    Features, Filter, Hit, IndexParams, KEY_FIELDS, KeptFrame, Key, OVERSAMPLING, Payload, Query, RRF_K, Record,
+    Selection, StoreError, Stretch, Wanted, bm25, field, fields_from_json, kept_frames, key_from_json, payload_to_json,
+    rounded, sort_frames, vector_name,
 };
+
+/// Records that are read at once where their frames are wanted.
+const RECORDS_AT_ONCE: usize = 256;
 
 pub(super) fn key(name: &str) -> JsonPath {
     name.parse().expect("a plain field name is a path")
@@ -29,7 +33,7 @@ pub(super) fn point(record: &Record) -> PointStructPersisted {
     PointStructPersisted {
         id: PointId::Uuid(record.id),
         vector: vectors(record),
-        payload: Some(EdgePayload(payload_to_json(&record.payload))),
+        payload: Some(EdgePayload(payload_to_json(record))),
     }
 }
 
@@ -59,17 +63,39 @@ pub(super) fn only_vector() -> WithVector {
     WithVector::Selector(vec![DEFAULT_VECTOR_NAME.to_owned()])
 }
 
-pub(super) fn only_features() -> WithVector {
-    WithVector::Selector(vec![vector_name::FEATURES.to_owned()])
-}
-
-pub(super) fn features(found: EdgeRecord) -> Features {
-    match found.vector {
+/// A row per frame.
+fn features(found: Option<VectorStructInternal>) -> Features {
+    match found {
         Some(VectorStructInternal::Named(mut named)) => match named.remove(vector_name::FEATURES) {
             Some(VectorInternal::MultiDense(rows)) => rows.flattened_vectors.chunks(rows.dim).map(Arc::from).collect(),
             _ => Vec::new(),
         },
         _ => Vec::new(),
+    }
+}
+
+/// In the order of time.
+pub(super) fn frames(engine: &EdgeShard, stretch: &Stretch) -> Result<Vec<KeptFrame>, StoreError> {
+    let (mut frames, mut from) = (Vec::new(), None);
+    loop {
+        let request = ScrollRequest {
+            offset: from,
+            limit: Some(RECORDS_AT_ONCE),
+            filter: Some(of_stretch(stretch)),
+            with_payload: Some(WithPayloadInterface::Fields(vec![key(field::FRAMES_NS)])),
+            with_vector: WithVector::Selector(vec![vector_name::FEATURES.to_owned()]),
+            order_by: None,
+        };
+        let (found, more) = engine.scroll(request).map_err(failed)?;
+        for record in found {
+            let id = uuid(&record.id)?;
+            frames.extend(kept_frames(id, fields(id, record.payload)?.0, features(record.vector), stretch)?);
+        }
+        from = more;
+        if from.is_none() {
+            sort_frames(&mut frames);
+            return Ok(frames);
+        }
     }
 }
 
@@ -112,7 +138,7 @@ pub(super) fn copy(found: EdgeRecord) -> Option<PointStructPersisted> {
     Some(PointStructPersisted { id: found.id, vector, payload: found.payload })
 }
 
-pub(super) fn uuid(id: &PointId) -> Result<Uuid, StoreError> {
+fn uuid(id: &PointId) -> Result<Uuid, StoreError> {
     match id {
         PointId::Uuid(id) => Ok(*id),
         PointId::NumId(id) => Err(StoreError::Other(format!("record {id} was not written by clipseek"))),
@@ -227,15 +253,27 @@ pub(super) fn with_caption() -> EdgeFilter {
     EdgeFilter::new_must(Condition::HasVector(HasVectorCondition { has_vector }))
 }
 
+pub(super) fn with_frames(selection: Option<&Selection>) -> EdgeFilter {
+    let mut filter = selection.map(self::selection).unwrap_or_default();
+    let has_vector = vector_name::FEATURES.to_owned();
+    filter.must.get_or_insert_default().push(Condition::HasVector(HasVectorCondition { has_vector }));
+    filter
+}
+
+fn of_stretch(stretch: &Stretch) -> EdgeFilter {
+    let mut filter = selection(&Selection::plan(stretch.media_id, stretch.plan.clone()));
+    let (from, to) = stretch.bounds_ns();
+    let range = Range { gte: Some(OrderedFloat(from)), lte: Some(OrderedFloat(to)), gt: None, lt: None };
+    let range = Condition::Field(FieldCondition::new_range(key(field::FRAMES_NS), range));
+    filter.must.get_or_insert_default().push(range);
+    filter
+}
+
 pub(super) fn selection(selection: &Selection) -> EdgeFilter {
     let Selection { media_id, plan, from, to } = selection;
     let mut filter = of_media(*media_id);
     let must = filter.must.get_or_insert_default();
-    match plan {
-        Plans::Any => {}
-        Plans::Only(plan) => must.push(is(field::PLAN, plan.clone())),
-        Plans::Except(plan) => filter.must_not = Some(vec![is(field::PLAN, plan.clone())]),
-    }
+    must.extend(plan.iter().map(|plan| is(field::PLAN, plan.clone())));
     must.extend(range(field::START_S, from.map(|time| time.as_secs_f64()), to.map(|time| time.as_secs_f64())));
     filter
 }

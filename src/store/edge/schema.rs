@@ -75,6 +75,7 @@ pub(super) fn create_indexes(shard: &EdgeShard) -> Result<(), StoreError> {
         (field::MINUTE_OF_DAY, range()),
         (field::PLAN, keyword()),
         (field::CAPTION_WORDS, keyword()),
+        (field::FRAMES_NS, range()),
     ];
     for (name, params) in indexes {
         let field_schema = Some(PayloadFieldSchema::FieldParams(params));

@@ -9,9 +9,9 @@ use qdrant_edge::{
     SetPayloadOp, UpdateOperation,
 };
 
-use super::folder::{Folder, Opened, io_failed};
+use super::folder::{Folder, Opened};
 use super::journal::Journal;
-use super::{check_free_space, closed, failed, guarded, points};
+use super::{check_free_space, closed, failed, guarded, io_failed, points};
 use crate::store::StoreError;
 
 /// Files of the engine's log (32 MiB each) after which they are worth closing and opening the shard.

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::folder::corrupt;
+use super::corrupt;
 use crate::store::catalog::{FORMAT, check_format};
 use crate::store::{CollectionSpec, Found, StoreError};
 
@@ -31,8 +31,10 @@ impl Stored {
 
     /// Of the collection in this folder; `None`: there is none.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>, StoreError> {
-        let shards = ["shard", "shard.old"].map(|shard| folder.join(shard));
-        let Some(shard) = shards.iter().find(|shard| shard.exists()) else { return Ok(None) };
+        let shard = folder.join("shard");
+        if !shard.exists() {
+            return Ok(None);
+        }
         let file = shard.join(COLLECTION_FILE);
         let broken = |error: &dyn std::fmt::Display| corrupt(folder, &format!("{}: {error}", file.display()));
         let text = fs::read(&file).map_err(|error| broken(&error))?;

@@ -8,7 +8,6 @@ mod points;
 mod retry;
 mod schema;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,16 +24,16 @@ use self::retry::Server;
 use self::schema::Stored;
 use super::catalog::check_name;
 use super::{
-    Annotation, Catalog, CollectionSpec, Features, Found, Hit, IndexParams, KEY_FIELDS, Key, Page, Query, Record,
-    Selection, StoreError, VectorStore, Wanted, annotation_to_json, sort_hits,
+    Annotation, Catalog, CollectionSpec, Found, Hit, IndexParams, KEY_FIELDS, KeptFrame, Key, Page, Query, Record,
+    Selection, StoreError, Stretch, VectorStore, Wanted, annotation_to_json, field, sort_frames, sort_hits,
 };
 use crate::secret::{Secret, SecretUrl};
 use crate::source::MediaId;
 
 /// Aim for requests of about a megabyte: a server refuses more than 32.
 const REQUEST_BYTES: usize = 1 << 20;
-/// Records whose features are asked for in one request: an answer may be large too.
-const FEATURES_AT_ONCE: usize = 64;
+/// Records whose frames are asked for in one request: an answer may be large too.
+const WITH_FRAMES_AT_ONCE: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -110,7 +109,7 @@ impl Catalog for QdrantCatalog {
     }
 
     async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
-        let mut store = self.store(collection.clone())?;
+        let store = self.store(collection.clone())?;
         let info = match store.info().await? {
             Some(info) => info,
             None => store.create(&self.namespace).await?,
@@ -159,11 +158,10 @@ struct QdrantStore {
 
 impl QdrantStore {
     /// Refuses another bundle's or owner's; brings the collection to what is configured.
-    async fn prepare(&mut self, info: &CollectionInfo) -> Result<(), StoreError> {
+    async fn prepare(&self, info: &CollectionInfo) -> Result<(), StoreError> {
         self.accept(info)?;
         self.create_indexes(info).await?;
-        self.apply_index_params(info).await?;
-        self.keep_features(info).await
+        self.apply_index_params(info).await
     }
 
     /// `None`: there is no such collection.
@@ -188,18 +186,39 @@ impl QdrantStore {
     async fn scroll(
         &self,
         request: ScrollPointsBuilder,
-        selection: Option<&Selection>,
+        filter: Option<GrpcFilter>,
         after: Option<Uuid>,
         limit: usize,
     ) -> Result<ScrollResponse, StoreError> {
         let mut request = request.limit(u32::try_from(limit.max(1)).unwrap_or(u32::MAX)).build();
-        request.filter = selection.map(points::selection);
+        request.filter = filter;
         request.offset = match after.map(|after| after.as_u128().checked_add(1)) {
             Some(None) => return Ok(ScrollResponse::default()),
             Some(Some(next)) => Some(Uuid::from_u128(next).to_string().into()),
             None => None,
         };
         self.server.call(|| self.client.scroll(request.clone())).await
+    }
+
+    /// In the order of time.
+    async fn frames_of(&self, stretch: &Stretch) -> Result<Vec<KeptFrame>, StoreError> {
+        let (mut frames, mut after) = (Vec::new(), None);
+        loop {
+            let request = ScrollPointsBuilder::new(&self.name)
+                .with_payload(PayloadIncludeSelector::new(vec![field::FRAMES_NS.to_owned()]))
+                .with_vectors(points::only_features());
+            let filter = Some(points::of_stretch(stretch));
+            let answer = self.scroll(request, filter, after, WITH_FRAMES_AT_ONCE).await?;
+            let last = answer.result.last().map(|found| points::uuid(found.id.clone())).transpose()?;
+            for found in answer.result {
+                frames.extend(points::frames(found, stretch)?);
+            }
+            after = answer.next_page_offset.and(last);
+            if after.is_none() {
+                sort_frames(&mut frames);
+                return Ok(frames);
+            }
+        }
     }
 
     fn place(&self) -> String {
@@ -219,7 +238,8 @@ impl QdrantStore {
 impl VectorStore for QdrantStore {
     async fn upsert(&self, records: &[Record]) -> Result<(), StoreError> {
         self.collection.check_records(records)?;
-        let values = |record: &Record| record.features.iter().map(|row| row.len()).sum::<usize>() + self.collection.dim;
+        let dim = self.collection.dim;
+        let values = |record: &Record| record.features.iter().map(|frame| frame.values.len()).sum::<usize>() + dim;
         let bytes_each = 4 * records.iter().map(values).max().unwrap_or(0) + 512;
         for batch in records.chunks((REQUEST_BYTES / bytes_each).clamp(1, 1000)) {
             let points = batch.iter().map(points::point).collect::<Vec<_>>();
@@ -267,7 +287,7 @@ impl VectorStore for QdrantStore {
         limit: usize,
     ) -> Result<Page<Record>, StoreError> {
         let request = ScrollPointsBuilder::new(&self.name).with_payload(true).with_vectors(points::only_vector());
-        let answer = self.scroll(request, selection, after, limit).await?;
+        let answer = self.scroll(request, selection.map(points::selection), after, limit).await?;
         let items = answer.result.into_iter().map(points::record).collect::<Result<Vec<_>, _>>()?;
         let next = answer.next_page_offset.and(items.last().map(|record| record.id));
         Ok(Page { items, next })
@@ -282,7 +302,7 @@ impl VectorStore for QdrantStore {
         let request = ScrollPointsBuilder::new(&self.name)
             .with_payload(PayloadIncludeSelector::new(KEY_FIELDS.map(str::to_owned).to_vec()))
             .with_vectors(false);
-        let answer = self.scroll(request, selection, after, limit).await?;
+        let answer = self.scroll(request, selection.map(points::selection), after, limit).await?;
         let items = answer.result.into_iter().map(points::key_of).collect::<Result<Vec<_>, _>>()?;
         let next = answer.next_page_offset.and(items.last().map(|key| key.id));
         Ok(Page { items, next })
@@ -297,24 +317,22 @@ impl VectorStore for QdrantStore {
         answer.result.into_iter().next().map(points::record).transpose()
     }
 
-    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Features>, StoreError> {
+    async fn frames(&self, stretches: &[Stretch]) -> Result<Vec<Vec<KeptFrame>>, StoreError> {
         if self.collection.feature_dim.is_none() {
-            return Ok(vec![Vec::new(); ids.len()]);
+            return Ok(vec![Vec::new(); stretches.len()]);
         }
-        let mut found = HashMap::new();
-        for part in ids.chunks(FEATURES_AT_ONCE) {
-            let points: Vec<_> = part.iter().map(|id| id.to_string().into()).collect();
-            let request = GetPointsBuilder::new(&self.name, points)
-                .with_payload(false)
-                .with_vectors(points::only_features())
-                .build();
-            let answer = self.server.call(|| self.client.get_points(request.clone())).await?;
-            for record in answer.result {
-                let (id, features) = points::features(record)?;
-                found.insert(id, features);
-            }
+        let mut all = Vec::new();
+        for stretch in stretches {
+            all.push(self.frames_of(stretch).await?);
         }
-        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
+        Ok(all)
+    }
+
+    async fn with_frames(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {
+        if self.collection.feature_dim.is_none() {
+            return Ok(0);
+        }
+        self.count_where(Some(points::with_frames(selection))).await
     }
 
     async fn count(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {

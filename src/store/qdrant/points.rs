@@ -15,14 +15,14 @@ use uuid::Uuid;
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Features, Filter, Hit, IndexParams, Key, OVERSAMPLING, Payload, Plans, Query, RRF_K, Record, Selection, StoreError,
-    Wanted, bm25, field, fields_from_json, key_from_json, payload_to_json, rounded, vector_name,
+    Filter, Hit, IndexParams, KeptFrame, Key, OVERSAMPLING, Payload, Query, RRF_K, Record, Selection, StoreError,
+    Stretch, Wanted, bm25, field, fields_from_json, kept_frames, key_from_json, payload_to_json, rounded, vector_name,
 };
 
 use super::schema::UNNAMED;
 
 pub(super) fn point(record: &Record) -> PointStruct {
-    let payload = GrpcPayload::from(payload_to_json(&record.payload));
+    let payload = GrpcPayload::from(payload_to_json(record));
     PointStruct::new(record.id.to_string(), vectors(record), payload)
 }
 
@@ -49,12 +49,13 @@ pub(super) fn only_features() -> VectorsSelector {
     VectorsSelector { names: vec![vector_name::FEATURES.to_owned()] }
 }
 
-pub(super) fn features(found: RetrievedPoint) -> Result<(Uuid, Features), StoreError> {
+/// Those frames of a record that lie in the stretch.
+pub(super) fn frames(found: RetrievedPoint, stretch: &Stretch) -> Result<Vec<KeptFrame>, StoreError> {
     let rows = match found.vectors.and_then(|vectors| vectors.get_vector_by_name(vector_name::FEATURES)) {
         Some(Vector::MultiDense(rows)) => rows.vectors.into_iter().map(|row| Arc::from(row.data)).collect(),
         _ => Vec::new(),
     };
-    Ok((uuid(found.id)?, rows))
+    kept_frames(uuid(found.id)?, GrpcPayload::from(found.payload).into(), rows, stretch)
 }
 
 pub(super) fn record(found: RetrievedPoint) -> Result<Record, StoreError> {
@@ -78,7 +79,7 @@ fn payload(fields: HashMap<String, Value>) -> Result<Payload, StoreError> {
     fields_from_json(GrpcPayload::from(fields).into())
 }
 
-fn uuid(id: Option<PointId>) -> Result<Uuid, StoreError> {
+pub(super) fn uuid(id: Option<PointId>) -> Result<Uuid, StoreError> {
     let id = match id.and_then(|id| id.point_id_options) {
         Some(PointIdOptions::Uuid(id)) => id,
         Some(PointIdOptions::Num(id)) => id.to_string(),
@@ -139,15 +140,23 @@ pub(super) fn with_caption() -> GrpcFilter {
     GrpcFilter::must([Condition::has_vector(vector_name::CAPTION)])
 }
 
+pub(super) fn with_frames(selection: Option<&Selection>) -> GrpcFilter {
+    let mut filter = selection.map(self::selection).unwrap_or_default();
+    filter.must.push(Condition::has_vector(vector_name::FEATURES));
+    filter
+}
+
+pub(super) fn of_stretch(stretch: &Stretch) -> GrpcFilter {
+    let mut filter = selection(&Selection::plan(stretch.media_id, stretch.plan.clone()));
+    let (from, to) = stretch.bounds_ns();
+    filter.must.push(Condition::range(field::FRAMES_NS, Range { gte: Some(from), lte: Some(to), ..Range::default() }));
+    filter
+}
+
 pub(super) fn selection(selection: &Selection) -> GrpcFilter {
     let Selection { media_id, plan, from, to } = selection;
     let mut filter = of_media(*media_id);
-    let is = |plan: &String| Condition::matches(field::PLAN, plan.clone());
-    match plan {
-        Plans::Any => {}
-        Plans::Only(plan) => filter.must.push(is(plan)),
-        Plans::Except(plan) => filter.must_not.push(is(plan)),
-    }
+    filter.must.extend(plan.iter().map(|plan| Condition::matches(field::PLAN, plan.clone())));
     filter.must.extend(range(field::START_S, from.map(|time| time.as_secs_f64()), to.map(|time| time.as_secs_f64())));
     filter
 }

@@ -33,7 +33,6 @@ mod code {
     pub(super) const PERMISSION_DENIED: i32 = 7;
     pub(super) const RESOURCE_EXHAUSTED: i32 = 8;
     pub(super) const ABORTED: i32 = 10;
-    pub(super) const UNIMPLEMENTED: i32 = 12;
     pub(super) const INTERNAL: i32 = 13; // also: could not connect
     pub(super) const UNAVAILABLE: i32 = 14;
     pub(super) const UNAUTHENTICATED: i32 = 16;
@@ -153,11 +152,6 @@ fn is_transient(error: &QdrantError) -> bool {
 
 pub(super) fn is_not_found(error: &QdrantError) -> bool {
     code_of(error) == Some(code::NOT_FOUND)
-}
-
-/// The server is too old for this request.
-pub(super) fn is_unimplemented(error: &QdrantError) -> bool {
-    code_of(error) == Some(code::UNIMPLEMENTED)
 }
 
 pub(super) fn is_there_already(error: &QdrantError) -> bool {

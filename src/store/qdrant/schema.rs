@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use qdrant_client::qdrant::{
-    CollectionInfo, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder, CreateVectorNameRequestBuilder,
-    Datatype, DenseVectorCreationConfigBuilder, Disabled, Distance, FieldType, HnswConfigDiff, HnswConfigDiffBuilder,
-    IntegerIndexParamsBuilder, KeywordIndexParamsBuilder, Modifier, MultiVectorComparator, MultiVectorConfigBuilder,
-    OptimizersConfigDiffBuilder, QuantizationType, ScalarQuantization, ScalarQuantizationBuilder,
-    SparseIndexConfigBuilder, SparseVectorParamsBuilder, SparseVectorsConfigBuilder, UpdateCollectionBuilder,
-    UuidIndexParamsBuilder, VectorParams, VectorParamsBuilder, VectorParamsDiff, VectorParamsDiffBuilder,
-    VectorParamsDiffMap, VectorsConfigBuilder, payload_index_params::IndexParams as FieldParams,
-    quantization_config_diff, vectors_config::Config, vectors_config_diff,
+    CollectionInfo, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder, Datatype, Disabled, Distance,
+    FieldType, HnswConfigDiff, HnswConfigDiffBuilder, IntegerIndexParamsBuilder, KeywordIndexParamsBuilder, Modifier,
+    MultiVectorComparator, MultiVectorConfigBuilder, OptimizersConfigDiffBuilder, QuantizationType, ScalarQuantization,
+    ScalarQuantizationBuilder, SparseIndexConfigBuilder, SparseVectorParamsBuilder, SparseVectorsConfigBuilder,
+    UpdateCollectionBuilder, UuidIndexParamsBuilder, VectorParams, VectorParamsBuilder, VectorParamsDiff,
+    VectorParamsDiffBuilder, VectorParamsDiffMap, VectorsConfigBuilder,
+    payload_index_params::IndexParams as FieldParams, quantization_config_diff, vectors_config::Config,
+    vectors_config_diff,
 };
 use uuid::Uuid;
 
@@ -168,6 +168,7 @@ impl QdrantStore {
             (field::MINUTE_OF_DAY, FieldType::Integer, range()),
             (field::PLAN, FieldType::Keyword, keyword()),
             (field::CAPTION_WORDS, FieldType::Keyword, keyword()),
+            (field::FRAMES_NS, FieldType::Integer, range()),
         ];
         for (name, kind, params) in indexes {
             if info.payload_schema.contains_key(name) {
@@ -180,42 +181,6 @@ impl QdrantStore {
             self.server.call(|| self.client.create_field_index(request.clone())).await?;
         }
         Ok(())
-    }
-
-    /// Where frame features are wanted: adds their vector to a collection that was made without.
-    pub(super) async fn keep_features(&mut self, info: &CollectionInfo) -> Result<(), StoreError> {
-        if let Some(found) = vector_params(info, vector_name::FEATURES) {
-            let found = found.size as usize;
-            self.collection.accept_feature_dim(found)?;
-            self.collection.feature_dim = Some(found);
-            return Ok(());
-        }
-        let Some(dim) = self.collection.feature_dim else { return Ok(()) };
-        let features = DenseVectorCreationConfigBuilder::new(dim as u64, Distance::Dot)
-            .multivector_config(max_sim())
-            .datatype(Datatype::Float16);
-        let request =
-            CreateVectorNameRequestBuilder::new(&self.name, vector_name::FEATURES, features).wait(true).build();
-        let add = || async {
-            match self.client.create_vector_name(request.clone()).await {
-                Err(error) if retry::is_unimplemented(&error) => Ok(false),
-                answer => answer.map(|_| true),
-            }
-        };
-        if !self.server.call(add).await? {
-            return Err(self.other(&format!(
-                "cannot add frame features to the collection {}: Qdrant 1.18 or later is needed for that, or remove the \
-                 collection and index again",
-                self.name
-            )));
-        }
-        // What cannot be said while adding it.
-        let features = VectorParamsDiffBuilder::default().on_disk(true).hnsw_config(no_graph()).build();
-        let request = UpdateCollectionBuilder::new(&self.name)
-            .vectors_config(changed(vector_name::FEATURES, features))
-            .optimizers_config(large_segments())
-            .build();
-        self.server.call(|| self.client.update_collection(request.clone())).await.map(drop)
     }
 }
 

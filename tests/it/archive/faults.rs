@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clipseek::source::MediaId;
 use clipseek::store::{
-    Annotation, Catalog, CollectionSpec, Features, Found, Hit, Key, MemoryCatalog, Page, Query, Record, Selection,
-    StoreError, VectorStore,
+    Annotation, Catalog, CollectionSpec, Found, Hit, KeptFrame, Key, MemoryCatalog, Page, Query, Record, Selection,
+    StoreError, Stretch, VectorStore,
 };
 use uuid::Uuid;
 
@@ -77,6 +78,32 @@ struct Disk {
     writes: Mutex<BTreeMap<String, Vec<Write>>>,
     specs: Mutex<BTreeMap<String, CollectionSpec>>,
     calls: Mutex<Calls>,
+    /// A medium whose records have lost the features of their frames, until they are written again.
+    without_frames: Mutex<Option<MediaId>>,
+}
+
+/// Everything in a collection, with the frames.
+async fn copy(store: &dyn VectorStore) -> Vec<Record> {
+    let (mut records, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.scan(None, after, 1000).await.unwrap();
+        records.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for Record { payload, .. } in &records {
+        let all = Stretch::new(payload.media_id, payload.plan.clone(), Duration::ZERO, Duration::MAX);
+        if !stretches.contains(&all) {
+            stretches.push(all);
+        }
+    }
+    for KeptFrame { record, feature } in store.frames(&stretches).await.unwrap().into_iter().flatten() {
+        records.iter_mut().find(|other| other.id == record).unwrap().features.push(feature);
+    }
+    records
 }
 
 #[derive(Clone, Default)]
@@ -101,6 +128,11 @@ impl FaultyCatalog {
         *lock(&self.0.calls) = Calls::default();
     }
 
+    /// The records of this medium lose the features of their frames, as a damaged segment might.
+    pub(crate) fn lose_frames(&self, media: MediaId) {
+        *lock(&self.0.without_frames) = Some(media);
+    }
+
     /// The process dies: of what was not flushed, the writes whose bit is set in `kept` happen to be on disk.
     pub(crate) async fn die(&self, kept: u64) -> Self {
         let writes = std::mem::take(&mut *lock(&self.0.writes));
@@ -113,16 +145,7 @@ impl FaultyCatalog {
                     apply(flushed.as_ref(), write).await;
                 }
             }
-            let mut all = Vec::new();
-            let mut after = None;
-            loop {
-                let page = flushed.scan(None, after, 1000).await.unwrap();
-                all.extend(page.items);
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
+            let all = copy(flushed.as_ref()).await;
             next.0.now.open(&spec).await.unwrap().upsert(&all).await.unwrap();
             next.0.flushed.open(&spec).await.unwrap().upsert(&all).await.unwrap();
         }
@@ -198,6 +221,7 @@ impl VectorStore for FaultyStore {
     async fn upsert(&self, records: &[Record]) -> Result<(), StoreError> {
         self.call()?;
         self.write(Write::Upsert(records.to_vec())).await;
+        lock(&self.disk.without_frames).take_if(|lost| records.iter().any(|record| record.payload.media_id == *lost));
         self.now.upsert(records).await
     }
 
@@ -239,8 +263,19 @@ impl VectorStore for FaultyStore {
         self.now.get(id).await
     }
 
-    async fn features(&self, ids: &[Uuid]) -> Result<Vec<Features>, StoreError> {
-        self.now.features(ids).await
+    async fn frames(&self, stretches: &[Stretch]) -> Result<Vec<Vec<KeptFrame>>, StoreError> {
+        self.now.frames(stretches).await
+    }
+
+    async fn with_frames(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {
+        let lost = *lock(&self.disk.without_frames);
+        let without = match (lost, selection) {
+            (None, _) => 0,
+            (Some(lost), Some(selection)) if selection.media_id != lost => 0,
+            (Some(lost), None) => self.now.with_frames(Some(&Selection::medium(lost))).await?,
+            (Some(_), Some(selection)) => self.now.with_frames(Some(selection)).await?,
+        };
+        Ok(self.now.with_frames(selection).await? - without)
     }
 
     async fn count(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {

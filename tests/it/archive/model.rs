@@ -11,7 +11,7 @@ use clipseek::store::Catalog;
 use clipseek::verify::DifferenceKind;
 
 use super::footage::DAMAGED;
-use super::world::{BUNDLES, Run, World, content, visible};
+use super::world::{BUNDLES, Run, World, content, frames, visible};
 
 /// What a path stands for in one collection.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,11 +105,14 @@ impl Model {
         let archive = world.archive(Arc::clone(catalog)).await;
         for bundle in 0..BUNDLES {
             let collection = world.spec(bundle).name;
+            let store = archive.existing(&collection).await.unwrap();
             let mut wanted = BTreeMap::new();
             for ((id, of), plan) in &self.plans {
                 if *of == bundle {
-                    let tally = world.expected(bundle, *plan, &self.bytes[id]).await;
-                    wanted.insert((*id, world.plan(bundle, *plan).key()), tally);
+                    let (tally, all) = world.expected(bundle, *plan, &self.bytes[id]).await;
+                    let plan = world.plan(bundle, *plan).key();
+                    assert_eq!(frames(store.as_deref().unwrap(), *id, &plan).await, all, "frames of {id}");
+                    wanted.insert((*id, plan), tally);
                 }
             }
             assert_eq!(visible(&archive, &collection).await, wanted, "records shown in {collection}");

@@ -13,12 +13,14 @@ use clipseek::embed::{EmbedError, Feature, FrameEncoder};
 use clipseek::ingest::{Ingest, Lazy, Model, Priority, WorkItem, batch};
 use clipseek::ledger::{FailureKind, FileState, Owned, Said};
 use clipseek::source::MediaId;
+use clipseek::store::Selection;
 use clipseek::thumbs;
+use clipseek::verify::{DifferenceKind, Repair};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::FaultyCatalog;
 use super::footage::{BytesDecoder, Mishap};
-use super::world::{Run, World, content, visible};
+use super::world::{Run, World, content, frames, visible};
 
 /// A world with one archive that stays open, and a store without faults.
 struct Scene {
@@ -38,6 +40,12 @@ impl Scene {
     async fn shown(&self, bundle: usize) -> Vec<(MediaId, String)> {
         let archive = self.world.archive(Arc::new(self.catalog.clone())).await;
         visible(&archive, &self.world.spec(bundle).name).await.into_keys().collect()
+    }
+
+    /// Kinds of what differs.
+    async fn differences(&self, repair: Option<&dyn Repair>) -> Vec<DifferenceKind> {
+        let (differences, _) = self.world.verify(Arc::new(self.catalog.clone()), repair).await;
+        differences.into_iter().map(|difference| difference.kind).collect()
     }
 
     async fn is_clean(&self) {
@@ -257,4 +265,84 @@ async fn a_batch_that_the_device_refuses_fails_its_file_and_many_in_a_row_end_th
     assert!(fatal.contains("files in a row failed in the model") && fatal.contains("refused"), "{fatal}");
     assert!(totals.failed.len() < 12 && totals.left > 0);
     scene.is_clean().await;
+}
+
+struct Everything;
+
+impl Repair for Everything {
+    fn takes_over(&self, _: &str) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_check_finds_that_times_of_frames_are_missing_and_has_them_made_again() {
+    let scene = Scene::new();
+    for path in 0..2 {
+        scene.world.write(&scene.world.path(path), &[7 + path as u8; 30]);
+    }
+    scene.index(&Run::default()).await;
+    let collection = scene.world.spec(0).name;
+    let archive = scene.world.archive(Arc::new(scene.catalog.clone())).await;
+    let store = archive.existing(&collection).await.unwrap().unwrap();
+    // What is scanned has no frames.
+    let record = store.scan(None, None, 1).await.unwrap().items.remove(0);
+    assert!(!store.keys(None, None, 1).await.unwrap().items[0].frames.is_empty());
+    store.upsert(&[record]).await.unwrap();
+    store.flush().await.unwrap();
+    drop((store, archive));
+    assert_eq!(scene.differences(None).await, [DifferenceKind::RecordsDiffer]);
+    assert_eq!(scene.differences(Some(&Everything)).await, [DifferenceKind::RecordsDiffer]);
+    scene.is_clean().await;
+    assert_eq!(scene.index(&Run::default()).await.indexed, 1, "it was queued again");
+    scene.is_clean().await;
+}
+
+#[tokio::test]
+async fn a_check_finds_that_features_of_frames_are_missing_and_has_them_made_again() {
+    let scene = Scene::new();
+    for path in 0..2 {
+        scene.world.write(&scene.world.path(path), &[7 + path as u8; 30]);
+    }
+    scene.index(&Run::default()).await;
+    let (path, plan) = (scene.world.path(1), scene.world.plan(0, 0).key());
+    let lost = content(&path);
+    scene.catalog.lose_frames(lost);
+    assert_eq!(scene.differences(None).await, [DifferenceKind::FramesLost]);
+    assert_eq!(scene.differences(Some(&Everything)).await, [DifferenceKind::FramesLost]);
+    assert_eq!(scene.index(&Run::default()).await.indexed, 1, "it was queued again");
+    scene.is_clean().await;
+
+    // Where its file is gone, the windows are kept.
+    let before = scene.shown(0).await;
+    std::fs::remove_file(path).unwrap();
+    scene.catalog.lose_frames(lost);
+    assert_eq!(scene.differences(Some(&Everything)).await, [DifferenceKind::FramesLost]);
+    scene.is_clean().await;
+    assert_eq!(scene.shown(0).await, before);
+    let archive = scene.world.archive(Arc::new(scene.catalog.clone())).await;
+    let store = archive.existing(&scene.world.spec(0).name).await.unwrap().unwrap();
+    assert_eq!(frames(store.as_ref(), lost, &plan).await, []);
+    assert_eq!(
+        store.with_frames(None).await.unwrap(),
+        store.with_frames(Some(&Selection::medium(content(&scene.world.path(0))))).await.unwrap()
+    );
+}
+
+/// Windows that the model gave no direction are not stored; those beside them keep what frames they have of them.
+#[tokio::test]
+async fn a_window_without_direction_takes_no_frames_with_it() {
+    let scene = Scene::new();
+    let path = scene.world.path(0);
+    // Five windows of four frames each, half overlapping; that of the zeros alone has no direction.
+    scene.world.write(&path, &[5, 5, 5, 5, 0, 0, 0, 0, 6, 6, 6, 6]);
+    let totals = with_a_moody_model(&scene).await;
+    assert_eq!((totals.indexed, totals.windows), (1, 4), "{totals:?}");
+    let archive = scene.world.archive(Arc::new(scene.catalog.clone())).await;
+    let store = archive.existing(&scene.world.spec(0).name).await.unwrap().unwrap();
+    let kept = frames(store.as_ref(), content(&path), &scene.world.plan(0, 0).key()).await;
+    let times: Vec<u128> = kept.iter().map(|frame| frame.feature.pts.as_millis()).collect();
+    assert_eq!(times, (0..12).map(|number| number * 250).collect::<Vec<_>>());
+    let first_values: Vec<f32> = kept.iter().map(|frame| frame.feature.values[0]).collect();
+    assert_eq!(first_values, [5.0, 5.0, 5.0, 5.0, 0.0, 0.0, 0.0, 0.0, 6.0, 6.0, 6.0, 6.0]);
 }

@@ -8,15 +8,15 @@ use std::time::{Duration, SystemTime};
 
 use clipseek::archive::{Archive, ArchiveError};
 use clipseek::config::IndexSettings;
-use clipseek::config::plan::{BundleVideo, Plan};
 use clipseek::decode::Sampling;
 use clipseek::embed::bundle::Outline;
 use clipseek::embed::hashed::Hashed;
 use clipseek::ingest::batch::{self, Totals};
+use clipseek::ingest::plan::Plan;
 use clipseek::ingest::{Event, Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
 use clipseek::ledger::{Ledger, Said};
 use clipseek::source::{self, MediaId};
-use clipseek::store::{Catalog, CollectionSpec, MemoryCatalog, Tally};
+use clipseek::store::{Catalog, CollectionSpec, KeptFrame, Key, MemoryCatalog, Stretch, Tally, VectorStore};
 use clipseek::thumbs::Thumbs;
 use clipseek::verify::{Difference, Repair, Summary, verify};
 use tokio_util::sync::CancellationToken;
@@ -39,8 +39,11 @@ pub(crate) struct Run {
     pub(crate) panic_at: Option<u32>,
 }
 
+/// What there is of a content under one plan: its records, and its frames in the order of time.
+pub(crate) type Content = (Tally, Vec<KeptFrame>);
+
 /// By bundle, plan and content.
-type Expected = BTreeMap<(usize, usize, Vec<u8>), Tally>;
+type Expected = BTreeMap<(usize, usize, Vec<u8>), Content>;
 
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
@@ -98,21 +101,10 @@ impl World {
     }
 
     pub(crate) fn plan(&self, bundle: usize, plan: usize) -> Arc<Plan> {
-        let video = &self.bundles[bundle].manifest().video;
-        let video = BundleVideo {
-            frames: video.frames,
-            max_frames: video.max_frames,
-            interval: video.interval(),
-            tolerance: 0.2,
-            stride_frames: video.stride_frames,
-            per_frame: true,
-            reranks: false,
-            caption_beams: None,
-        };
         // The same windows: only the plan's name tells their records apart.
         let sampling = [Sampling::Auto, Sampling::Gop][plan];
         let settings = IndexSettings { frames: Some(4), stride_frames: Some(2), sampling, ..IndexSettings::default() };
-        Arc::new(Plan::new(&settings, video).unwrap())
+        Arc::new(Plan::new(&settings, self.bundles[bundle].manifest()).unwrap())
     }
 
     pub(crate) fn spec(&self, bundle: usize) -> CollectionSpec {
@@ -122,7 +114,7 @@ impl World {
             dim: bundle.dim(),
             bundle: bundle.hash().to_owned(),
             owner: uuid::Uuid::nil(),
-            feature_dim: None,
+            feature_dim: bundle.manifest().frame_feature_dim(),
         }
     }
 
@@ -190,11 +182,11 @@ impl World {
         }
     }
 
-    /// The records that an undisturbed run makes of this content.
-    pub(crate) async fn expected(&self, bundle: usize, plan: usize, bytes: &[u8]) -> Tally {
+    /// What an undisturbed run makes of this content.
+    pub(crate) async fn expected(&self, bundle: usize, plan: usize, bytes: &[u8]) -> Content {
         let key = (bundle, plan, bytes.to_vec());
-        if let Some(tally) = self.expected.lock().unwrap().get(&key) {
-            return *tally;
+        if let Some(content) = self.expected.lock().unwrap().get(&key) {
+            return content.clone();
         }
         let room = tempfile::tempdir().unwrap();
         let path = room.path().join("x.mp4");
@@ -204,15 +196,25 @@ impl World {
         let thumbs = Thumbs::open(room.path().join("thumbs")).unwrap();
         let archive = Arc::new(Archive::new(ledger, thumbs, Arc::new(catalog)));
         let ingest = self.ingest(&archive, &Run { bundle, plan, ..Run::default() });
-        let item = WorkItem { path, said: Said::default(), plan: self.plan(bundle, plan), priority: Priority::Asked };
+        let (id, of_plan) = (content(&path), self.plan(bundle, plan));
+        let item = WorkItem { path, said: Said::default(), plan: Arc::clone(&of_plan), priority: Priority::Asked };
         let totals = batch::run(&Arc::new(ingest), vec![item], 1, &CancellationToken::new()).await;
         assert_eq!((totals.indexed, totals.failed.len()), (1, 0), "{totals:?}");
         let mut tally = Tally::default();
         let store = archive.existing(&self.spec(bundle).name).await.unwrap().unwrap();
-        tally.extend(store.keys(None, None, 100_000).await.unwrap().items.into_iter().map(|key| key.id));
+        let keys = store.keys(None, None, 100_000).await.unwrap().items;
+        tally.extend(keys.iter().map(Key::mark));
         assert!(tally.windows > 0);
-        self.expected.lock().unwrap().insert(key, tally);
-        tally
+        // Every byte is a frame, and each is there once.
+        let interval = self.bundles[bundle].manifest().video.interval();
+        let all: Vec<Duration> = (0..bytes.len() as u32).map(|number| interval * number).collect();
+        let mut kept: Vec<Duration> = keys.into_iter().flat_map(|key| key.frames).collect();
+        kept.sort();
+        assert_eq!(kept, all);
+        let frames = frames(store.as_ref(), id, &of_plan.key()).await;
+        assert_eq!(frames.iter().map(|frame| frame.feature.pts).collect::<Vec<_>>(), all);
+        self.expected.lock().unwrap().insert(key, (tally, frames.clone()));
+        (tally, frames)
     }
 
     /// Differences between ledger, store and pictures.
@@ -228,12 +230,19 @@ impl World {
     }
 }
 
+/// All that are kept of a content.
+pub(crate) async fn frames(store: &dyn VectorStore, media: MediaId, plan: &str) -> Vec<KeptFrame> {
+    let all = Stretch::new(media, plan, Duration::ZERO, Duration::MAX);
+    store.frames(&[all]).await.unwrap().remove(0)
+}
+
 /// Content and plan of what searches show in a collection, with all its records.
 pub(crate) async fn visible(archive: &Archive, collection: &str) -> BTreeMap<(MediaId, String), Tally> {
     let mut shown: BTreeMap<(MediaId, String), Tally> = BTreeMap::new();
     let Some(store) = archive.existing(collection).await.unwrap() else { return shown };
     for key in store.keys(None, None, 1_000_000).await.unwrap().items {
-        shown.entry((key.media_id, key.plan)).or_default().add(key.id);
+        let mark = key.mark();
+        shown.entry((key.media_id, key.plan)).or_default().add(mark);
     }
     let all: Vec<_> = shown.keys().cloned().collect();
     let hidden: BTreeSet<_> = archive.ledger.hidden(collection, all).await.unwrap().into_iter().collect();

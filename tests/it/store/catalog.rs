@@ -1,6 +1,7 @@
 //! Which collections there are and whose, and which of their records are meant.
 
-use clipseek::store::Plans;
+use clipseek::embed::Feature;
+use clipseek::store::{KeptFrame, Stretch};
 
 use super::*;
 
@@ -69,12 +70,14 @@ pub(super) async fn opens_what_is_there_without_its_model(place: &dyn Place) {
     let collection = CollectionSpec { feature_dim: Some(4), ..spec("unknown", 8) };
     assert!(catalog.open_existing(&collection.name, collection.owner).await.unwrap().is_none());
     let mut records: Vec<Record> = (0..30).map(|n| record(n, n / 10, 8)).collect();
-    records[3].features = vec![vec![0.5; 4].into()];
+    records[3].features = vec![Feature { pts: Duration::from_nanos(5), values: vec![0.5; 4].into() }];
     catalog.open(&collection).await.unwrap().upsert(&records).await.unwrap();
     let store = catalog.open_existing(&collection.name, collection.owner).await.unwrap().unwrap();
     assert_eq!(store.delete(&Selection::medium(medium(1))).await.unwrap(), 10);
     assert_eq!(scan_all(store.as_ref(), None, 7).await.len(), 20);
-    assert_eq!(store.features(&[records[3].id]).await.unwrap(), [records[3].features.clone()]);
+    let kept = KeptFrame { record: records[3].id, feature: records[3].features[0].clone() };
+    let stretch = Stretch::new(medium(0), records[3].payload.plan.clone(), Duration::ZERO, Duration::MAX);
+    assert_eq!(store.frames(&[stretch]).await.unwrap(), [[kept]]);
     let refused = store.search(&query(1, 9, 3)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Dimension { expected: 8, actual: 9, .. }), "{refused}");
 }
@@ -89,7 +92,7 @@ pub(super) async fn selects_by_plan_and_time(place: &dyn Place) {
     fill(&[store.as_ref(), &judge], &records).await;
     let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
     let times = [(None, None), (seconds(75.0), None), (None, seconds(90.0)), (seconds(63.0), seconds(64.6))];
-    let plans = [Plans::Any, Plans::Only("newer".into()), Plans::Except("newer".into()), Plans::Only("none".into())];
+    let plans = [None, Some("newer".to_owned()), Some("none".to_owned())];
     let mut counts = BTreeSet::new();
     for (plan, (from, to)) in plans.iter().flat_map(|plan| times.map(|times| (plan, times))) {
         let selection = Selection { media_id: medium(1), plan: plan.clone(), from, to };
@@ -117,7 +120,7 @@ pub(super) async fn tells_whose_records_there_are(place: &dyn Place) {
         record.payload.plan = "newer".into();
     }
     let mut tally = Tally::default();
-    tally.extend(records.iter().map(|record| record.id));
+    tally.extend(records.iter().map(Record::mark));
     assert!(tally.ids > u128::from(u64::MAX), "a sum of long ids");
     records[7].payload.complete = Some(tally);
     records[7].payload.source = Some("gate".into());
@@ -126,7 +129,7 @@ pub(super) async fn tells_whose_records_there_are(place: &dyn Place) {
         .iter()
         .map(|Record { id, payload, .. }| {
             let Payload { media_id, plan, complete, .. } = payload.clone();
-            Key { id: *id, media_id, plan, complete }
+            Key { id: *id, media_id, plan, complete, frames: Vec::new() }
         })
         .collect();
     expected.sort_by_key(|key| key.id);

@@ -227,53 +227,6 @@ async fn what_is_open_is_not_dropped() {
     assert_eq!(store.count(None).await.unwrap(), 1);
 }
 
-/// Killed at each point of putting the copy that keeps features in the place of the shard that does not.
-#[tokio::test]
-async fn adding_features_may_be_cut_short() {
-    let place = InFolder::new();
-    let collection = spec("copied", 8);
-    let store = place.open(&collection).await.unwrap();
-    let mut records: Vec<Record> = (0..500).map(|n| record(n, n / 100, 8)).collect();
-    store.upsert(&records).await.unwrap();
-    drop(store);
-    let root = place.0.path().join("clipseek_copied");
-    let before = tempfile::tempdir().unwrap();
-    copy_folder(&root, before.path());
-    let keeping = CollectionSpec { feature_dim: Some(24), ..collection.clone() };
-    drop(place.open(&keeping).await.unwrap());
-    let after = tempfile::tempdir().unwrap();
-    copy_folder(&root, after.path());
-
-    for state in ["copying", "between the renames", "before the last removal"] {
-        fs::remove_dir_all(&root).unwrap();
-        copy_folder(before.path(), &root);
-        match state {
-            "copying" => fs::create_dir_all(root.join("shard.new/segments")).unwrap(),
-            "between the renames" => {
-                fs::rename(root.join("shard"), root.join("shard.old")).unwrap();
-                copy_folder(&after.path().join("shard"), &root.join("shard.new"));
-            }
-            _ => {
-                fs::rename(root.join("shard"), root.join("shard.old")).unwrap();
-                copy_folder(&after.path().join("shard"), &root.join("shard"));
-            }
-        }
-        let listed = place.catalog("", IndexParams::default()).list().await.unwrap();
-        assert_eq!(listed.len(), 1, "{state}");
-        let store = place.open(&keeping).await.unwrap();
-        assert_eq!(store.count(None).await.unwrap(), 500, "{state}");
-        for record in &mut records[..10] {
-            record.features = vec![vec![1.0; 24].into()];
-        }
-        store.upsert(&records[..10]).await.unwrap();
-        drop(store);
-        let store = place.open(&collection).await.unwrap();
-        assert_eq!(store.features(&[records[3].id]).await.unwrap()[0], records[3].features, "{state}");
-        assert_same(&store.get(records[400].id).await.unwrap().unwrap(), &records[400]);
-        assert!(!root.join("shard.old").exists() && !root.join("shard.new").exists(), "{state}");
-    }
-}
-
 #[tokio::test]
 async fn knows_how_much_no_graph_holds() {
     let place = InFolder::new();

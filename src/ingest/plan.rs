@@ -1,9 +1,11 @@
 //! What settings and bundle come to: which frames are taken of a file and how they are cut.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ConfigError, IndexSettings};
-use crate::decode::{LONGEST_GAP, Sampling, Want};
+use crate::config::{ConfigError, IndexSettings};
+use crate::decode::{LONGEST_GAP, Request, Sampling, Want};
+use crate::embed::manifest::Manifest;
 use crate::window::Span;
 
 /// Raised whenever the same file would give other times or windows than before: what was indexed until then counts as
@@ -14,22 +16,6 @@ const VERSION: u32 = 1;
 /// step could be rounded to none at all.
 pub const LEAST_STEP: Duration = Duration::from_millis(1);
 
-/// The numbers of a bundle's manifest that a plan is made of.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BundleVideo {
-    pub frames: usize,
-    pub max_frames: Option<usize>,
-    pub interval: Duration,
-    pub tolerance: f64,
-    pub stride_frames: usize,
-    /// Frames are encoded one by one.
-    pub per_frame: bool,
-    /// Compares texts with frame features.
-    pub reranks: bool,
-    /// Writes captions, with this many beams.
-    pub caption_beams: Option<usize>,
-}
-
 /// How every file of a run is sampled and cut.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -39,16 +25,17 @@ pub struct Plan {
     pub want: Want,
     pub sampling: Sampling,
     pub tolerance: f64,
-    /// Keep the frame features of each window.
+    /// Keep the features of the frames.
     pub features: bool,
     /// Write captions, with this many beams.
     pub caption_beams: Option<usize>,
 }
 
 impl Plan {
-    pub fn new(settings: &IndexSettings, bundle: BundleVideo) -> Result<Self, ConfigError> {
-        let frames = settings.frames.unwrap_or(bundle.frames);
-        if let Some(most) = bundle.max_frames.filter(|most| frames > *most) {
+    pub fn new(settings: &IndexSettings, manifest: &Manifest) -> Result<Self, ConfigError> {
+        let video = &manifest.video;
+        let frames = settings.frames.unwrap_or(video.frames);
+        if let Some(most) = video.max_frames.filter(|most| frames > *most) {
             return Err(ConfigError::Invalid(vec![format!(
                 "{frames} frames per window were asked for, this model takes at most {most}"
             )]));
@@ -59,13 +46,13 @@ impl Plan {
         } else {
             let length = match settings.window_secs {
                 Some(secs) => seconds("window", secs)?,
-                None => bundle.interval * frames as u32,
+                None => video.interval() * frames as u32,
             };
             let interval = length / frames as u32;
             let stride = match (settings.stride_secs, settings.stride_frames) {
                 (Some(secs), _) => seconds("stride", secs)?,
                 (None, Some(count)) => interval * count as u32,
-                (None, None) => length.mul_f64(bundle.stride_frames as f64 / bundle.frames as f64),
+                (None, None) => length.mul_f64(video.stride_frames as f64 / video.frames as f64),
             };
             if length > LONGEST_GAP {
                 return Err(ConfigError::Invalid(vec![format!(
@@ -96,14 +83,15 @@ impl Plan {
                     length.as_secs_f64()
                 )]));
             }
-            (Span::Sliding { length, stride }, Want::Every(interval), bundle.tolerance)
+            (Span::Sliding { length, stride }, Want::Every(interval), video.interval_tolerance)
         };
-        let features = settings.frame_features.unwrap_or(bundle.reranks);
-        if features && !bundle.per_frame {
+        let per_frame = manifest.frame_feature_dim().is_some();
+        let features = settings.frame_features.unwrap_or(per_frame);
+        if features && !per_frame {
             let problem = "index.frame_features: this model takes whole windows, its frames have no features";
             return Err(ConfigError::Invalid(vec![problem.to_owned()]));
         }
-        let beams = bundle.caption_beams.map(|beams| settings.caption_beams.unwrap_or(beams));
+        let beams = manifest.captions.as_ref().map(|captions| settings.caption_beams.unwrap_or(captions.beams));
         let caption_beams = beams.filter(|_| settings.captions);
         Ok(Self { span, frames, want, sampling: settings.sampling, tolerance, features, caption_beams })
     }
@@ -126,6 +114,24 @@ impl Plan {
         key
     }
 
+    /// [`Plan::frames`] of the plan that has this key; `None`: no plan has.
+    pub fn frames_of(key: &str) -> Option<usize> {
+        key.split(' ').find_map(|word| word.strip_prefix('f')?.parse().ok())
+    }
+
+    /// What the decoder is asked for of one file, from the time `from` on.
+    pub fn request(&self, path: PathBuf, from: Duration, manifest: &Manifest, thumbnail_px: u32) -> Request {
+        Request {
+            path,
+            want: self.want.clone(),
+            sampling: self.sampling,
+            tolerance: self.tolerance,
+            from,
+            pixels: manifest.pixel_spec(),
+            thumbnail_px: Some(thumbnail_px),
+        }
+    }
+
     /// Time from one window to the next; none where the file is one window.
     pub fn stride(&self) -> Option<Duration> {
         match self.span {
@@ -144,59 +150,87 @@ fn seconds(what: &str, secs: f64) -> Result<Duration, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embed::manifest::Topology;
 
-    const BUNDLE: BundleVideo = BundleVideo {
-        frames: 8,
-        max_frames: Some(32),
-        interval: Duration::from_millis(250),
-        tolerance: 0.2,
-        stride_frames: 4,
-        per_frame: true,
-        reranks: false,
-        caption_beams: None,
-    };
+    /// 8 frames a window at 4 a second, every second window, frames one by one.
+    fn manifest() -> Manifest {
+        Manifest::parse(include_str!("../../models/bundles/shapes/bundle.toml")).unwrap()
+    }
+
+    fn with(change: impl Fn(&mut Manifest)) -> Manifest {
+        let mut manifest = manifest();
+        change(&mut manifest);
+        manifest
+    }
 
     fn key(settings: IndexSettings) -> String {
-        Plan::new(&settings, BUNDLE).unwrap().key()
+        Plan::new(&settings, &manifest()).unwrap().key()
     }
 
     #[test]
     fn the_bundle_decides_what_nobody_says() {
         let default = IndexSettings::default();
-        assert_eq!(key(default.clone()), "v1 w2 s1 f8 auto");
-        assert_eq!(key(IndexSettings { frames: Some(16), ..default.clone() }), "v1 w4 s2 f16 auto");
-        assert_eq!(key(IndexSettings { window_secs: Some(8.0), ..default.clone() }), "v1 w8 s4 f8 auto");
-        assert_eq!(key(IndexSettings { stride_frames: Some(8), ..default.clone() }), "v1 w2 s2 f8 auto");
-        assert_eq!(key(IndexSettings { window_whole: true, ..default }), "v1 whole f8 auto");
+        assert_eq!(key(default.clone()), "v1 w2 s1 f8 auto features");
+        assert_eq!(key(IndexSettings { frames: Some(16), ..default.clone() }), "v1 w4 s2 f16 auto features");
+        assert_eq!(key(IndexSettings { window_secs: Some(8.0), ..default.clone() }), "v1 w8 s4 f8 auto features");
+        assert_eq!(key(IndexSettings { stride_frames: Some(8), ..default.clone() }), "v1 w2 s2 f8 auto features");
+        assert_eq!(key(IndexSettings { window_whole: true, ..default }), "v1 whole f8 auto features");
     }
 
     #[test]
-    fn features_and_captions_are_part_of_the_plan() {
-        let key = |settings, bundle| Plan::new(&settings, bundle).map(|plan| plan.key());
+    fn features_are_kept_where_frames_have_them_unless_somebody_says_no() {
+        let key = |settings, manifest| Plan::new(&settings, &manifest).map(|plan| plan.key());
         let default = IndexSettings::default();
-        let able = BundleVideo { reranks: true, caption_beams: Some(5), ..BUNDLE };
-        assert_eq!(key(default.clone(), able).unwrap(), "v1 w2 s1 f8 auto features captions5");
-        let less = IndexSettings { captions: false, frame_features: Some(false), ..default.clone() };
-        assert_eq!(key(less, able).unwrap(), "v1 w2 s1 f8 auto");
-        let greedy = IndexSettings { caption_beams: Some(1), ..default.clone() };
-        assert_eq!(key(greedy.clone(), able).unwrap(), "v1 w2 s1 f8 auto features captions1");
-        assert_eq!(key(greedy, BUNDLE).unwrap(), "v1 w2 s1 f8 auto", "a model without a decoder writes no captions");
+        let without = IndexSettings { frame_features: Some(false), ..default.clone() };
+        assert_eq!(key(without.clone(), manifest()).unwrap(), "v1 w2 s1 f8 auto");
+        let whole = || with(|manifest| manifest.video.topology = Topology::Video);
+        assert_eq!(key(default.clone(), whole()).unwrap(), "v1 w2 s1 f8 auto");
+        assert_eq!(key(without, whole()).unwrap(), "v1 w2 s1 f8 auto");
         let wanted = IndexSettings { frame_features: Some(true), ..default };
-        assert_eq!(key(wanted.clone(), BUNDLE).unwrap(), "v1 w2 s1 f8 auto features");
-        let error = key(wanted, BundleVideo { per_frame: false, ..BUNDLE }).unwrap_err().to_string();
+        assert_eq!(key(wanted.clone(), manifest()).unwrap(), "v1 w2 s1 f8 auto features");
+        let error = key(wanted, whole()).unwrap_err().to_string();
         assert!(error.contains("whole windows"), "{error}");
     }
 
     #[test]
+    fn captions_are_part_of_the_plan() {
+        let captions = include_str!("../../tests/fixtures/systems/clip4clip-captions/bundle.toml");
+        let captions = Manifest::parse(captions).unwrap();
+        let key = |settings| Plan::new(&settings, &captions).unwrap().key();
+        let beams = captions.captions.as_ref().unwrap().beams;
+        let default = IndexSettings::default();
+        assert!(key(default.clone()).ends_with(&format!(" features captions{beams}")));
+        assert!(key(IndexSettings { caption_beams: Some(1), ..default.clone() }).ends_with(" captions1"));
+        assert!(key(IndexSettings { captions: false, ..default.clone() }).ends_with(" features"));
+        let greedy = IndexSettings { caption_beams: Some(1), ..default };
+        let key = Plan::new(&greedy, &manifest()).unwrap().key();
+        assert!(!key.contains("captions"), "a model without a decoder writes no captions");
+    }
+
+    #[test]
+    fn a_key_tells_how_many_frames_a_window_has() {
+        for settings in [
+            IndexSettings::default(),
+            IndexSettings { frames: Some(16), frame_features: Some(false), ..IndexSettings::default() },
+            IndexSettings { window_whole: true, ..IndexSettings::default() },
+        ] {
+            let plan = Plan::new(&settings, &manifest()).unwrap();
+            assert_eq!(Plan::frames_of(&plan.key()), Some(plan.frames));
+        }
+        assert_eq!(Plan::frames_of("v1 features"), None);
+    }
+
+    #[test]
     fn frames_spread_over_a_whole_file_are_exact() {
-        let tolerance = |settings| Plan::new(&settings, BUNDLE).unwrap().tolerance;
-        assert_eq!(tolerance(IndexSettings::default()), BUNDLE.tolerance);
+        let tolerance = |settings| Plan::new(&settings, &manifest()).unwrap().tolerance;
+        assert_eq!(tolerance(IndexSettings::default()), manifest().video.interval_tolerance);
         assert_eq!(tolerance(IndexSettings { window_whole: true, ..IndexSettings::default() }), 0.0);
     }
 
     #[test]
     fn more_frames_than_the_model_takes_are_refused() {
-        let plan = |frames| Plan::new(&IndexSettings { frames: Some(frames), ..IndexSettings::default() }, BUNDLE);
+        let limited = with(|manifest| manifest.video.max_frames = Some(32));
+        let plan = |frames| Plan::new(&IndexSettings { frames: Some(frames), ..IndexSettings::default() }, &limited);
         assert!(plan(32).is_ok());
         let error = plan(33).unwrap_err().to_string();
         assert!(error.contains("33 frames") && error.contains("at most 32"), "{error}");
@@ -205,39 +239,39 @@ mod tests {
     #[test]
     fn a_window_longer_than_a_day_is_refused() {
         let settings = |secs| IndexSettings { window_secs: Some(secs), ..IndexSettings::default() };
-        assert!(Plan::new(&settings(86_400.0), BUNDLE).is_ok());
-        let error = Plan::new(&settings(86_401.0), BUNDLE).unwrap_err().to_string();
+        assert!(Plan::new(&settings(86_400.0), &manifest()).is_ok());
+        let error = Plan::new(&settings(86_401.0), &manifest()).unwrap_err().to_string();
         assert!(error.contains("longer than a day"), "{error}");
     }
 
     #[test]
     fn steps_that_would_be_rounded_to_nothing_are_refused() {
-        let plan = |settings: IndexSettings, bundle| Plan::new(&settings, bundle).map_err(|error| error.to_string());
-        let default = IndexSettings::default();
+        let plan = |settings: IndexSettings| Plan::new(&settings, &manifest()).map_err(|error| error.to_string());
         let window = |secs| IndexSettings { window_secs: Some(secs), ..IndexSettings::default() };
         let stride = |secs| IndexSettings { stride_secs: Some(secs), ..IndexSettings::default() };
-        assert!(plan(window(0.008), BUNDLE).is_ok());
-        assert!(plan(stride(0.001), BUNDLE).is_ok());
+        assert!(plan(window(0.008)).is_ok());
+        assert!(plan(stride(0.001)).is_ok());
         for secs in [0.0079, 1e-12, 0.0] {
-            let error = plan(window(secs), BUNDLE).unwrap_err();
+            let error = plan(window(secs)).unwrap_err();
             assert!(error.contains("8 frames") && error.contains("0.001 s: make the window longer"), "{error}");
         }
         for secs in [0.0009, 1e-12, 0.0] {
-            let error = plan(stride(secs), BUNDLE).unwrap_err();
+            let error = plan(stride(secs)).unwrap_err();
             assert!(error.contains("shorter than the least, 0.001 s"), "{error}");
         }
         for secs in [f64::NAN, -1.0, f64::INFINITY, 1e300] {
-            assert!(plan(window(secs), BUNDLE).unwrap_err().contains("is no length of time"));
-            assert!(plan(stride(secs), BUNDLE).unwrap_err().contains("is no length of time"));
+            assert!(plan(window(secs)).unwrap_err().contains("is no length of time"));
+            assert!(plan(stride(secs)).unwrap_err().contains("is no length of time"));
         }
-        let fast = BundleVideo { interval: Duration::from_nanos(1), ..BUNDLE };
-        assert!(plan(default, fast).unwrap_err().contains("8 frames"));
+        let fast = with(|manifest| manifest.video.interval_s = 1e-9);
+        let error = Plan::new(&IndexSettings::default(), &fast).unwrap_err().to_string();
+        assert!(error.contains("8 frames"), "{error}");
     }
 
     #[test]
     fn a_stride_longer_than_the_window_is_refused() {
         let settings = IndexSettings { stride_secs: Some(3.0), ..IndexSettings::default() };
-        let error = Plan::new(&settings, BUNDLE).unwrap_err().to_string();
+        let error = Plan::new(&settings, &manifest()).unwrap_err().to_string();
         assert!(error.contains("longer than the window"), "{error}");
     }
 }
