@@ -45,7 +45,7 @@ fn a_reader_that_leaves_changes_no_other_exit_code() {
     let world = indexed();
     let empty = World::new();
     let code = |world: &World, arguments: &[&str]| world.command(arguments).stdout(nobody()).status().unwrap().code();
-    assert_eq!(code(&empty, &["media", "list"]), Some(1), "nothing is indexed there");
+    assert_eq!(code(&empty, &["search", "a circle"]), Some(1), "nothing is indexed there");
     assert_eq!(code(&world, &["index", "nowhere.mp4"]), Some(2));
 }
 
