@@ -190,6 +190,7 @@ impl Parts {
             store,
             model,
             options,
+            clock: Clock::real(),
             observer,
         })
     }

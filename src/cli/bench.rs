@@ -15,20 +15,21 @@ use uuid::Uuid;
 
 use super::app::App;
 use super::{End, index, text};
-use crate::archive::Archive;
+use crate::config::{Settings, StoreKind, StoreSettings};
 use crate::decode::{Decoder, Frame, Sampling};
 use crate::embed::Feature;
 use crate::embed::bundle::Bundle;
+use crate::embed::choice::Chosen;
 use crate::embed::manifest::Topology;
 use crate::embed::model::VideoModel;
 use crate::ingest::batch::{self, Totals};
 use crate::ingest::plan::Plan;
-use crate::ingest::{Event, Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
-use crate::ledger::{Ledger, Said};
+use crate::ingest::{Event, Observer, Priority, WorkItem};
+use crate::ledger::Said;
+use crate::parts::Parts;
 use crate::source::MediaId;
 use crate::source::walk::walk;
-use crate::store::{Payload, Record, StoreChoice, VectorStore};
-use crate::thumbs::Thumbs;
+use crate::store::{Payload, Record, VectorStore};
 use crate::window::{Window, Windows};
 
 /// Frames kept from the decoder to measure the model with.
@@ -283,46 +284,31 @@ async fn whole(
     bench: &mut Bench,
 ) -> anyhow::Result<()> {
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let archive = async |name: &str| -> anyhow::Result<Archive> {
-        let dir = dir.path().join(name);
-        std::fs::create_dir(&dir)?;
-        let choice = StoreChoice::Edge { dir: dir.join("store") };
-        let catalog = crate::store::catalog(&choice, "", app.settings.store.index_params())?;
-        let ledger = Ledger::open(&dir.join("ledger.sqlite")).await?;
-        Ok(Archive::new(ledger, Thumbs::open(dir.join("thumbs"))?, catalog))
+    let parts = |name: &str| {
+        let store = StoreSettings { kind: StoreKind::Edge, url: None, api_key: None, ..app.settings.store.clone() };
+        Parts { settings: Settings { data_dir: dir.path().join(name), store, ..app.settings.clone() } }
     };
-    let spec = app.collection(&bundle);
-    let alone = archive("alone").await?.collection(spec.clone()).await?;
+    let apart = parts("alone");
+    let alone = apart.archive(apart.ledger().await?)?.collection(apart.collection(&bundle)).await?;
     let feature: Arc<[f32]> = (0..bundle.manifest().feature_dim()).map(|d| (d as f32).sin()).collect();
     // Each frame is kept once: those of one stride by each window.
     let interval = bench.footage_s / bench.frames as f64;
     let per_window = plan.stride().map_or(plan.frames as f64, |stride| stride.as_secs_f64() / interval);
     let kept = vec![feature; if plan.features { per_window.round() as usize } else { 0 }];
-    let (cost, bytes_per_window) = store_alone(&alone, &dir.path().join("alone/store"), &vectors, &kept).await?;
+    let (cost, bytes_per_window) = store_alone(&alone, &apart.settings.store_dir(), &vectors, &kept).await?;
     let windows_per_second = plan.stride().map_or(1.0 / bench.footage_s, |stride| 1.0 / stride.as_secs_f64());
     bench.stages.push(Stage { name: "store", core_s_per_s: cost * windows_per_second });
     let sum: f64 = bench.stages.iter().map(|stage| stage.core_s_per_s).sum();
     bench.bound_h_per_h = bench.cores as f64 / sum;
 
-    let archive = archive("whole").await?;
-    let thumbs_dir = archive.thumbs.dir().to_path_buf();
-    let store = archive.collection(spec).await?;
-    let options = Options {
-        thumbnail_px: app.settings.index.thumbnail_px,
-        thumbnail_spacing: Duration::from_secs_f64(app.settings.index.thumbnail_secs),
-        checkpoint_every: Duration::from_secs_f64(app.settings.index.checkpoint_secs),
-    };
-    let model = Model::new(model, &bundle);
-    let ingest = Ingest {
-        archive: Arc::new(archive),
-        decoder: Arc::new(app.decoder()?),
-        bundle: Arc::new((*bundle).clone()),
-        store: Lazy::new(move || std::future::ready(Ok(Arc::clone(&store)))),
-        model: Lazy::new(move || std::future::ready(Ok(model.clone()))),
-        options,
-        observer: Arc::new(Silent),
-    };
+    // A run opens its own.
+    drop(model);
+    let parts = parts("whole");
+    let archive = Arc::new(parts.archive(parts.ledger().await?)?);
+    let chosen = Chosen { name: bundle.name().to_owned(), outline: (*bundle).clone(), passed_over: Vec::new() };
     let plan = Arc::new(plan);
+    let ingest = parts.ingest(&archive, chosen, &plan, Arc::new(Silent))?;
+    (ingest.store.get().await?, ingest.model.get().await?);
     let item = |path| WorkItem { path, said: Said::default(), plan: Arc::clone(&plan), priority: Priority::Asked };
     let items = files.into_iter().map(item).collect();
     let started = Instant::now();
@@ -336,7 +322,7 @@ async fn whole(
     bench.whole_h_per_h = Some(rate);
     bench.whole_over_bound = Some(rate / bench.bound_h_per_h);
     bench.store_bytes_per_h = Some(bytes_per_window * totals.windows as f64 * 3600.0 / footage);
-    bench.thumbnail_bytes_per_h = Some(folder_bytes(&thumbs_dir) as f64 * 3600.0 / footage);
+    bench.thumbnail_bytes_per_h = Some(folder_bytes(&parts.settings.thumbs_dir()) as f64 * 3600.0 / footage);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Local, Timelike};
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,8 @@ struct Medium<'a> {
     problems: Vec<Problem>,
     frames: u64,
     reached: Duration,
-    saved: Instant,
+    /// When the clock of the run showed it.
+    saved: Duration,
 }
 
 impl<'a> Medium<'a> {
@@ -107,7 +108,7 @@ impl<'a> Medium<'a> {
             tally: RunningTally { settled: progress.tally, recent: VecDeque::new() },
             problems: progress.problems,
             frames: 0,
-            saved: Instant::now(),
+            saved: ingest.clock.passed(),
         })
     }
 
@@ -134,7 +135,7 @@ impl<'a> Medium<'a> {
         }
         self.reached = last;
         self.ingest.observer.event(Event::Advanced { path: &self.item.path, pts: last, frames: count });
-        if self.saved.elapsed() >= self.ingest.options.checkpoint_every {
+        if self.ingest.clock.passed().saturating_sub(self.saved) >= self.ingest.options.checkpoint_every {
             self.checkpoint().await?;
         }
         Ok(())
@@ -187,7 +188,7 @@ impl<'a> Medium<'a> {
         let tally = self.tally.before(from);
         let ledger = &self.ingest.archive.ledger;
         ledger.checkpoint(self.content.clone(), resume_at, tally, self.problems.clone()).await?;
-        self.saved = Instant::now();
+        self.saved = self.ingest.clock.passed();
         Ok(())
     }
 

@@ -28,6 +28,7 @@ pub use error::IngestError;
 pub use item::{Priority, WorkItem};
 
 use crate::archive::Archive;
+use crate::clock::Clock;
 use crate::decode::{Decoder, Probe, Problem, Sampling};
 use crate::embed::bundle::Outline;
 use crate::ledger::{Began, Owned};
@@ -42,6 +43,7 @@ pub struct Ingest {
     pub store: Lazy<Arc<dyn VectorStore>>,
     pub model: Lazy<Model>,
     pub options: Options,
+    pub clock: Clock,
     pub observer: Arc<dyn Observer>,
 }
 

@@ -13,6 +13,7 @@ use clipseek::embed::bundle::Outline;
 use clipseek::embed::hashed::Hashed;
 use clipseek::ingest::batch::{self, Totals};
 use clipseek::ingest::plan::Plan;
+use clipseek::clock::Clock;
 use clipseek::ingest::{Event, Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
 use clipseek::ledger::{Ledger, Said};
 use clipseek::source::{self, MediaId};
@@ -178,6 +179,7 @@ impl World {
                 thumbnail_spacing: Duration::from_secs(1),
                 checkpoint_every: Duration::ZERO,
             },
+            clock: Clock::real(),
             observer: Arc::new(Disturber::default()),
         }
     }
