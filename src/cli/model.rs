@@ -1,5 +1,6 @@
 //! `clipseek model`: bundles there are, and how new ones come in.
 
+#[cfg(feature = "onnx")]
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};

@@ -82,7 +82,6 @@ impl Orientation {
 }
 
 /// Width and height as shown with square pixels.
-#[cfg(feature = "gst")]
 pub(super) fn shown_size(coded: (u32, u32), pixel_aspect: (u32, u32), orientation: Orientation) -> (u32, u32) {
     let (n, d) = (u64::from(pixel_aspect.0.max(1)), u64::from(pixel_aspect.1.max(1)));
     let width = ((u64::from(coded.0) * n + d / 2) / d).clamp(1, u64::from(u32::MAX)) as u32;

@@ -24,6 +24,7 @@ pub(super) fn sha256_of(path: &Path) -> io::Result<(String, u64)> {
     }
 }
 
+#[cfg(feature = "onnx")]
 pub(super) fn sha256_of_text(text: &str) -> String {
     let mut hasher = Sha256::new();
     hasher.update(text.as_bytes());

@@ -129,6 +129,7 @@ fn a_single_pixel_and_a_single_line_have_a_size_too() {
     }
 }
 
+#[cfg(feature = "gst")]
 #[test]
 fn the_second_field_is_interpolated() {
     let mut data = vec![10, 10, 99, 99, 20, 20, 99, 99];
