@@ -97,7 +97,7 @@ mod tests {
             shown.iter().map(|window| Record::new("bundle", vector(), payload(window), Vec::new())).collect();
         for time in times {
             let keeps = |record: &&mut Record| record.payload.start <= ms(*time);
-            let record = records.iter_mut().filter(keeps).next_back().unwrap();
+            let record = records.iter_mut().rfind(keeps).unwrap();
             record.features.push(Feature { pts: ms(*time), values: Arc::from([value(time)]) });
         }
         store.upsert(&records).await.unwrap();

@@ -21,7 +21,7 @@ async fn captioned() -> (World, Vec<Value>) {
         dim: bundle.dim(),
         bundle: bundle.hash().to_owned(),
         owner: uuid::Uuid::nil(), // an embedded collection takes any owner
-        feature_dim: None,
+        feature_dim: bundle.manifest().frame_feature_dim(),
     };
     let choice = StoreChoice::Edge { dir: world.data().join("store") };
     let store = clipseek::store::catalog(&choice, "", IndexParams::default()).unwrap().open(&spec).await.unwrap();

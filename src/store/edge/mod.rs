@@ -247,6 +247,9 @@ impl VectorStore for EdgeStore {
     }
 
     async fn with_frames(&self, selection: Option<&Selection>) -> Result<u64, StoreError> {
+        if self.collection.feature_dim.is_none() {
+            return Ok(0);
+        }
         let filter = points::with_frames(selection);
         self.read(|engine| points::count(engine, Some(filter))).await
     }
