@@ -174,7 +174,8 @@ impl Parts {
         let (bundle, embed, plan, told) =
             (Arc::clone(&outline), self.embed_settings(), Arc::clone(plan), Arc::clone(&observer));
         let model = Lazy::new(move || {
-            let (bundle, embed, plan, told) = (Arc::clone(&bundle), embed.clone(), Arc::clone(&plan), Arc::clone(&told));
+            let (bundle, embed, plan, told) =
+                (Arc::clone(&bundle), embed.clone(), Arc::clone(&plan), Arc::clone(&told));
             async move {
                 let name = bundle.name().to_owned();
                 let opened = tokio::task::spawn_blocking(move || open_model(&bundle, &embed, &plan));

@@ -148,8 +148,7 @@ fn request(args: &SearchArgs) -> anyhow::Result<SearchRequest> {
 }
 
 fn show(app: &App, args: &SearchArgs, moments: Vec<Placed>) -> anyhow::Result<End> {
-    let mut moments: Vec<Shown> =
-        moments.into_iter().map(|placed| Shown { placed, thumbnail: None }).collect();
+    let mut moments: Vec<Shown> = moments.into_iter().map(|placed| Shown { placed, thumbnail: None }).collect();
     if let Some(dir) = &args.thumbnails {
         write_thumbnails(app, dir, &mut moments)?;
     }

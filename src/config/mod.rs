@@ -284,7 +284,10 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(settings.data_dir, Path::new("/0123"));
-        assert_eq!((settings.model.device, settings.model.batch_frames), (crate::embed::runtime::DeviceChoice::Cpu, 16));
+        assert_eq!(
+            (settings.model.device, settings.model.batch_frames),
+            (crate::embed::runtime::DeviceChoice::Cpu, 16)
+        );
         let index = settings.index;
         assert_eq!((index.window_secs, index.stride_secs, index.jobs), (Some(2.0), Some(0.5), Some(3)));
         assert_eq!((index.captions, index.frame_features), (false, Some(true)));

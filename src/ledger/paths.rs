@@ -54,7 +54,9 @@ impl Ledger {
             let literals = glob.literals();
             candidates(db, &trigrams(literals.iter().map(String::as_str)), |path| {
                 if glob.matches(&path) {
-                    for found in shown.query_map(params![path.as_os_str().as_bytes(), collection], |row| row.get::<_, Option<_>>(0))? {
+                    for found in shown
+                        .query_map(params![path.as_os_str().as_bytes(), collection], |row| row.get::<_, Option<_>>(0))?
+                    {
                         media.extend(found?.map(MediaId));
                     }
                 }

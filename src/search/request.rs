@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn json_becomes_what_flags_become() {
-        let json = r#"{"text": "a dog", "not": ["rain"], "after": "1970-01-01T00:00:01Z", "mode": "hybrid", "limit": 3}"#;
+        let json =
+            r#"{"text": "a dog", "not": ["rain"], "after": "1970-01-01T00:00:01Z", "mode": "hybrid", "limit": 3}"#;
         let asked: SearchRequest = serde_json::from_str(json).unwrap();
         let expected = SearchRequest {
             not: vec!["rain".into()],

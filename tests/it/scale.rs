@@ -212,8 +212,7 @@ async fn a_warm_searcher_beside_a_new_process() {
     let (in_processes, with_path) = (process(&[]), process(&["--path", "0001234.*"]));
     let searchers = parts.searchers(archive);
     let ask = async |text: String, path: Option<&str>| {
-        let request =
-            SearchRequest { text: Some(text), path: path.map(str::to_owned), ..SearchRequest::default() };
+        let request = SearchRequest { text: Some(text), path: path.map(str::to_owned), ..SearchRequest::default() };
         assert!(!searchers.answer(request).await.unwrap().moments.is_empty());
     };
     ask("to begin with".to_owned(), None).await;

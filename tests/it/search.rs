@@ -36,16 +36,19 @@ async fn a_question_has_one_answer_however_it_is_asked() {
     let like = world.windows()[3].clone();
     let asked: [(&[&str], SearchRequest); 4] = [
         (&["a red ball"], question("a red ball")),
-        (&["a red ball", "--path", "*.mp4", "--limit", "3", "--label", "yard"], SearchRequest {
-            path: Some("*.mp4".to_owned()),
-            limit: 3,
-            label: Some("yard".to_owned()),
-            ..question("a red ball")
-        }),
-        (&["a red ball", "--not", "a blue square"], SearchRequest {
-            not: vec!["a blue square".to_owned()],
-            ..question("a red ball")
-        }),
+        (
+            &["a red ball", "--path", "*.mp4", "--limit", "3", "--label", "yard"],
+            SearchRequest {
+                path: Some("*.mp4".to_owned()),
+                limit: 3,
+                label: Some("yard".to_owned()),
+                ..question("a red ball")
+            },
+        ),
+        (
+            &["a red ball", "--not", "a blue square"],
+            SearchRequest { not: vec!["a blue square".to_owned()], ..question("a red ball") },
+        ),
         (&["--like", &like], SearchRequest { like: Some(like.parse().unwrap()), ..SearchRequest::default() }),
     ];
     // Twice, since the second time everything is warm.
@@ -67,7 +70,8 @@ async fn a_question_has_one_answer_however_it_is_asked() {
 fn is_open(world: &World, collection: &str) -> bool {
     let folder = world.data().join("store").join(collection);
     let held = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    let open =
+        std::fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
     held.contains(text(&folder)) || open.into_iter().any(|file| file.starts_with(&folder))
 }
 

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use clipseek::archive::{Archive, ArchiveError};
+use clipseek::clock::Clock;
 use clipseek::config::IndexSettings;
 use clipseek::decode::Sampling;
 use clipseek::embed::bundle::Outline;
 use clipseek::embed::hashed::Hashed;
 use clipseek::ingest::batch::{self, Totals};
 use clipseek::ingest::plan::Plan;
-use clipseek::clock::Clock;
 use clipseek::ingest::{Event, Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
 use clipseek::ledger::{Ledger, Said};
 use clipseek::source::{self, MediaId};
