@@ -39,7 +39,7 @@ lint: packages ## Formatting and lints, with each feature left out
 	cargo clippy --release --locked --all-targets -- -D warnings
 	@set -e; for kept in $(feature_sets); do \
 	    echo "Features: $$kept"; \
-	    cargo clippy --release --locked --all-targets --no-default-features --features "$$kept" -- -D warnings; \
+	    cargo clippy --release --locked --lib --bins --no-default-features --features "$$kept" -- -D warnings; \
 	done
 
 # Python for the tests of models/: no PyTorch in it.

@@ -43,7 +43,7 @@ pub(super) struct IndexArgs {
     pub(super) exact: bool,
     /// Length of a window, or the whole file as one
     #[arg(long, value_name = "SECONDS|whole")]
-    pub(super) window: Option<Window>,
+    pub(super) window: Option<WindowLength>,
     /// From one window to the next
     #[arg(long, value_name = "SECONDS")]
     pub(super) stride: Option<f64>,
@@ -60,12 +60,12 @@ pub(super) struct IndexArgs {
 
 /// `--window`
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Window {
+pub(super) enum WindowLength {
     Whole,
     Secs(f64),
 }
 
-impl std::str::FromStr for Window {
+impl std::str::FromStr for WindowLength {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -82,11 +82,11 @@ impl IndexArgs {
     pub(super) fn apply(&self, app: &mut App) -> anyhow::Result<()> {
         let index = &mut app.parts.settings.index;
         match self.window {
-            Some(Window::Whole) => {
+            Some(WindowLength::Whole) => {
                 index.window_whole = true;
                 (index.window_secs, index.stride_secs, index.stride_frames) = (None, None, None);
             }
-            Some(Window::Secs(seconds)) => {
+            Some(WindowLength::Secs(seconds)) => {
                 index.window_whole = false;
                 index.window_secs = Some(seconds);
             }

@@ -183,8 +183,8 @@ impl VectorStore for EdgeStore {
         let Some(request) = points::search(query, &self.index) else { return Ok(Vec::new()) };
         self.read(|engine| {
             let found = match request {
-                points::Request::One(request) => engine.search(request),
-                points::Request::Fused(request) => engine.query(request),
+                points::Asked::One(request) => engine.search(request),
+                points::Asked::Fused(request) => engine.query(request),
             };
             let found = found.map_err(failed)?;
             let mut hits = found.into_iter().map(points::hit).collect::<Result<Vec<_>, _>>()?;

@@ -146,14 +146,14 @@ fn uuid(id: &PointId) -> Result<Uuid, StoreError> {
 }
 
 /// What the engine is asked.
-pub(super) enum Request {
+pub(super) enum Asked {
     One(SearchRequest),
     /// The way for everything; for one list it is slower by a seventh.
     Fused(QueryRequest),
 }
 
 /// `None`: nothing can be found.
-pub(super) fn search(query: &Query, index: &IndexParams) -> Option<Request> {
+pub(super) fn search(query: &Query, index: &IndexParams) -> Option<Asked> {
     let lists = match &query.wanted {
         Wanted::Vector(vector) => [Some(nearest(vector)), None],
         Wanted::Text(text) => [by_caption(text), None],
@@ -172,8 +172,8 @@ pub(super) fn search(query: &Query, index: &IndexParams) -> Option<Request> {
         score_threshold: None,
     });
     match query.wanted {
-        Wanted::Hybrid(..) => Some(Request::Fused(fused(lists, query.limit))),
-        _ => lists.next().map(Request::One),
+        Wanted::Hybrid(..) => Some(Asked::Fused(fused(lists, query.limit))),
+        _ => lists.next().map(Asked::One),
     }
 }
 
