@@ -1,7 +1,7 @@
 //! Nearest windows, windows whose captions have the words, or both, under filters → moments.
 
 use super::SearchError;
-use super::moments::{self, Heights, Moment};
+use super::moments::{self, ScoredList, Moment};
 use crate::ledger::Ledger;
 use crate::store::{Filter, Hit, Query, VectorStore, Wanted};
 
@@ -49,12 +49,12 @@ pub async fn search(
         let find = async |wanted: Wanted| shelf.find(Query { wanted, limit: candidates, filter: filter.clone() }).await;
         let hits: Vec<Hit> = find(wanted.clone()).await?;
         moments = match wanted {
-            Wanted::Vector(_) => moments::merge(&hits, &[Heights::above_median(&hits)], limit),
-            Wanted::Text(_) => moments::merge(&hits, &[Heights::above_zero(&hits)], limit),
+            Wanted::Vector(_) => moments::merge(&hits, &[ScoredList::with_median_floor(&hits)], limit),
+            Wanted::Text(_) => moments::merge(&hits, &[ScoredList::with_zero_floor(&hits)], limit),
             Wanted::Hybrid(vector, text) => {
                 let near = find(Wanted::Vector(vector.clone())).await?;
                 let said = find(Wanted::Text(text.clone())).await?;
-                moments::merge(&hits, &[Heights::above_median(&near), Heights::above_zero(&said)], limit)
+                moments::merge(&hits, &[ScoredList::with_median_floor(&near), ScoredList::with_zero_floor(&said)], limit)
             }
         };
         let exhausted = hits.len() < candidates;

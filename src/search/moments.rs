@@ -4,10 +4,10 @@
 //! the last one and score at least half way between the peak and a floor (full width at half maximum). Other windows
 //! that overlap a moment are suppressed, so a moment is shown once.
 //!
-//! Heights are those of the lists that found the peak ([`Heights`]), each for itself: of cosine similarities, which have
-//! no natural zero, the floor is the median of the candidates; of BM25 it is 0, what a caption without any of the words
-//! scores. Scores that fuse lists only say what comes first: they are made of ranks, which tell nothing of how much
-//! better one window answers than its neighbour.
+//! Scores are compared within each list that found the peak ([`ScoredList`]). Cosine similarities have no natural zero, so
+//! their floor is the median of the candidates; that of BM25 is 0, the score of a caption without any of the words. Scores
+//! that fuse lists only say what comes first: they are made of ranks, which do not tell how much better one window answers
+//! than its neighbour.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -33,31 +33,31 @@ pub struct Moment {
     pub payload: Payload,
 }
 
-/// One list of windows whose scores can be compared as heights.
-pub struct Heights<'a> {
+/// One list of windows whose scores can be compared, and the score from which on one says anything.
+pub struct ScoredList<'a> {
     hits: &'a [Hit],
     floor: f32,
 }
 
-impl<'a> Heights<'a> {
-    pub fn above_median(hits: &'a [Hit]) -> Self {
+impl<'a> ScoredList<'a> {
+    pub fn with_median_floor(hits: &'a [Hit]) -> Self {
         let mut scores: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
         scores.sort_by(|a, b| b.total_cmp(a));
         Self { hits, floor: scores.get(scores.len() / 2).copied().unwrap_or(0.0) }
     }
 
-    pub fn above_zero(hits: &'a [Hit]) -> Self {
+    pub fn with_zero_floor(hits: &'a [Hit]) -> Self {
         Self { hits, floor: 0.0 }
     }
 }
 
 /// At most `limit` moments, best first, from candidates in any order. Takes O(n log n) for n windows of which none
 /// overlaps more than a few others, as those of one plan do.
-pub fn merge(candidates: &[Hit], heights: &[Heights<'_>], limit: usize) -> Vec<Moment> {
+pub fn merge(candidates: &[Hit], lists: &[ScoredList<'_>], limit: usize) -> Vec<Moment> {
     let mut hits: Vec<&Hit> = candidates.iter().collect();
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
-    let height_of: Vec<HashMap<Uuid, f32>> = heights.iter().map(heights_by_id).collect();
-    let windows = windows_by_medium(heights);
+    let score_of: Vec<HashMap<Uuid, f32>> = lists.iter().map(scores_by_id).collect();
+    let windows = windows_by_medium(lists);
     let mut taken: HashMap<MediaId, Taken> = HashMap::new();
     let mut moments: Vec<Moment> = Vec::new();
     for peak in hits {
@@ -68,7 +68,7 @@ pub fn merge(candidates: &[Hit], heights: &[Heights<'_>], limit: usize) -> Vec<M
         if taken.overlaps(&peak.payload) {
             continue;
         }
-        let floors = least_heights(heights, &height_of, peak.id);
+        let floors = least_scores(lists, &score_of, peak.id);
         let bounds = taken.around(peak.payload.start);
         let windows = windows.get(&peak.payload.media_id).map_or(&[][..], Vec::as_slice);
         let (start, end) = grow(&peak.payload, windows, &floors, bounds);
@@ -85,7 +85,7 @@ pub fn merge(candidates: &[Hit], heights: &[Heights<'_>], limit: usize) -> Vec<M
     moments
 }
 
-fn heights_by_id(list: &Heights<'_>) -> HashMap<Uuid, f32> {
+fn scores_by_id(list: &ScoredList<'_>) -> HashMap<Uuid, f32> {
     list.hits.iter().map(|hit| (hit.id, hit.score)).collect()
 }
 
@@ -94,18 +94,18 @@ struct Listed {
     start: Duration,
     end: Duration,
     list: usize,
-    height: f32,
+    score: f32,
     /// The latest end of this window and all before it in the order of starts.
     latest_end: Duration,
 }
 
 /// The windows of all lists, those of each medium in the order of their starts.
-fn windows_by_medium(heights: &[Heights<'_>]) -> HashMap<MediaId, Vec<Listed>> {
+fn windows_by_medium(lists: &[ScoredList<'_>]) -> HashMap<MediaId, Vec<Listed>> {
     let mut media: HashMap<MediaId, Vec<Listed>> = HashMap::new();
-    for (list, heights) in heights.iter().enumerate() {
-        for hit in heights.hits {
+    for (list, scored) in lists.iter().enumerate() {
+        for hit in scored.hits {
             let Payload { media_id, start, end, .. } = hit.payload;
-            let listed = Listed { start, end, list, height: hit.score, latest_end: end };
+            let listed = Listed { start, end, list, score: hit.score, latest_end: end };
             media.entry(media_id).or_default().push(listed);
         }
     }
@@ -120,14 +120,14 @@ fn windows_by_medium(heights: &[Heights<'_>]) -> HashMap<MediaId, Vec<Listed>> {
     media
 }
 
-/// How high a window must be in each list to belong to this peak; `None` where the list has nothing to say.
-fn least_heights(heights: &[Heights<'_>], height_of: &[HashMap<Uuid, f32>], peak: Uuid) -> Vec<Option<f32>> {
-    let heights = || heights.iter().zip(height_of).map(|(list, of)| (list.floor, of.get(&peak).copied()));
+/// The least score of a window in each list with which it belongs to this peak; `None` where the list has nothing to say.
+fn least_scores(lists: &[ScoredList<'_>], score_of: &[HashMap<Uuid, f32>], peak: Uuid) -> Vec<Option<f32>> {
+    let lists = || lists.iter().zip(score_of).map(|(list, of)| (list.floor, of.get(&peak).copied()));
     // Where one list has found it, another in which it does not stand out has nothing to say.
-    let stands_out = |(floor, height): (f32, Option<f32>)| height.is_some_and(|height| height > floor);
-    let by_any = heights().any(stands_out);
-    let lists = heights().map(|list| if !by_any || stands_out(list) { list } else { (list.0, None) });
-    lists.map(|(floor, height)| height.map(|height| floor + (height - floor) / 2.0)).collect()
+    let stands_out = |(floor, score): (f32, Option<f32>)| score.is_some_and(|score| score > floor);
+    let by_any = lists().any(stands_out);
+    let lists = lists().map(|list| if !by_any || stands_out(list) { list } else { (list.0, None) });
+    lists.map(|(floor, score)| score.map(|score| floor + (score - floor) / 2.0)).collect()
 }
 
 /// The span of the peak and of everything that reaches it, up to the moments that are there already.
@@ -138,7 +138,7 @@ fn grow(
     (earliest, latest): (Option<Duration>, Option<Duration>),
 ) -> (Duration, Duration) {
     let (mut start, mut end) = (peak.start, peak.end);
-    let good = |window: &&Listed| floors[window.list].is_some_and(|floor| window.height >= floor);
+    let good = |window: &&Listed| floors[window.list].is_some_and(|floor| window.score >= floor);
     let behind = windows.partition_point(|window| window.start < peak.start);
     for window in windows[..behind].iter().rev() {
         // Nothing further back reaches the span, or what does makes it no longer than it may be.
@@ -206,7 +206,7 @@ mod tests {
     }
 
     fn by_cosine(hits: &[Hit], limit: usize) -> Vec<Moment> {
-        merge(hits, &[Heights::above_median(hits)], limit)
+        merge(hits, &[ScoredList::with_median_floor(hits)], limit)
     }
 
     fn spans(moments: &[Moment]) -> Vec<(u64, u64)> {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_above_half_height_are_one_moment() {
+    fn neighbours_above_half_the_peak_are_one_moment() {
         let scores = [0.1, 0.1, 0.7, 0.9, 0.8, 0.1, 0.1, 0.1, 0.6, 0.1];
         let hits: Vec<Hit> = scores.iter().zip(0..).map(|(score, start)| hit(1, start, *score)).collect();
         let moments = by_cosine(&hits, 2);
@@ -245,7 +245,7 @@ mod tests {
         // Nearly all answer well: above their median only the two best would be left.
         let scores = [1.9, 4.1, 4.0, 4.2, 4.1, 4.0, 1.9];
         let hits: Vec<Hit> = scores.iter().zip(0..).map(|(score, start)| hit(1, start, *score)).collect();
-        let moments = merge(&hits, &[Heights::above_zero(&hits)], 5);
+        let moments = merge(&hits, &[ScoredList::with_zero_floor(&hits)], 5);
         assert_eq!(spans(&moments), [(1, 7)], "the others overlap it");
     }
 
@@ -265,7 +265,7 @@ mod tests {
         };
         let fused: Vec<Hit> =
             near.iter().map(|hit| Hit { score: rank(&near, hit.id) + rank(&said, hit.id), ..hit.clone() }).collect();
-        let moments = merge(&fused, &[Heights::above_median(&near), Heights::above_zero(&said)], 2);
+        let moments = merge(&fused, &[ScoredList::with_median_floor(&near), ScoredList::with_zero_floor(&said)], 2);
         assert_eq!(spans(&moments), [(9, 12), (4, 7)]);
     }
 
@@ -273,7 +273,7 @@ mod tests {
     mod defined {
         use super::super::*;
 
-        pub(super) fn merge(candidates: &[Hit], heights: &[Heights<'_>], limit: usize) -> Vec<Moment> {
+        pub(super) fn merge(candidates: &[Hit], lists: &[ScoredList<'_>], limit: usize) -> Vec<Moment> {
             let mut hits: Vec<&Hit> = candidates.iter().collect();
             hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
             let mut moments: Vec<Moment> = Vec::new();
@@ -287,9 +287,9 @@ mod tests {
                 }
                 let taken: Vec<(Duration, Duration)> =
                     moments.iter().filter(|m| m.payload.media_id == media).map(|m| (m.start, m.end)).collect();
-                let stands_out = |list: &Heights<'_>| of(list, peak).is_some_and(|height| height > list.floor);
-                let by_any = heights.iter().any(stands_out);
-                let lists = heights.iter().filter(|list| !by_any || stands_out(list));
+                let stands_out = |list: &ScoredList<'_>| of(list, peak).is_some_and(|score| score > list.floor);
+                let by_any = lists.iter().any(stands_out);
+                let lists = lists.iter().filter(|list| !by_any || stands_out(list));
                 let around: Vec<_> = lists.flat_map(|list| around(list, peak)).collect();
                 let (start, end) = grow(peak, &around, &taken);
                 moments.push(Moment {
@@ -304,14 +304,14 @@ mod tests {
             moments
         }
 
-        fn of(list: &Heights<'_>, peak: &Hit) -> Option<f32> {
+        fn of(list: &ScoredList<'_>, peak: &Hit) -> Option<f32> {
             list.hits.iter().find(|hit| hit.id == peak.id).map(|hit| hit.score)
         }
 
         /// Spans of the peak's medium that are at least half as high as it; none where it is not in this list.
-        fn around(list: &Heights<'_>, peak: &Hit) -> Vec<(Duration, Duration)> {
-            let Some(height) = of(list, peak) else { return Vec::new() };
-            let (media, half) = (peak.payload.media_id, list.floor + (height - list.floor) / 2.0);
+        fn around(list: &ScoredList<'_>, peak: &Hit) -> Vec<(Duration, Duration)> {
+            let Some(score) = of(list, peak) else { return Vec::new() };
+            let (media, half) = (peak.payload.media_id, list.floor + (score - list.floor) / 2.0);
             let good = list.hits.iter().filter(|hit| hit.payload.media_id == media && hit.score >= half);
             good.map(|hit| (hit.payload.start, hit.payload.end)).collect()
         }
@@ -351,8 +351,8 @@ mod tests {
         let window = (0u128..2, 0u64..40, 0u64..9, 0i32..12, prop::option::of(0i32..12), any::<bool>());
         prop::collection::vec(window, 0..60).prop_map(|windows| {
             let (mut near, mut said) = (Vec::new(), Vec::new());
-            for (number, (media, start, length, height, words, listed)) in (0..).zip(windows) {
-                let mut hit = hit(media, start, height as f32 / 7.0);
+            for (number, (media, start, length, score, words, listed)) in (0..).zip(windows) {
+                let mut hit = hit(media, start, score as f32 / 7.0);
                 hit.id = Uuid::from_u128(number);
                 hit.payload.end = Duration::from_secs(start + length);
                 said.extend(words.map(|score| Hit { score: score as f32, ..hit.clone() }));
@@ -383,12 +383,12 @@ mod tests {
         fn moments_are_those_of_the_definition((near, said) in lists(), limit in 0usize..30) {
             let fused: Vec<Hit> = near.iter().chain(&said).map(|hit| (hit.id, hit)).collect::<BTreeMap<_, _>>()
                 .into_values().cloned().collect();
-            for (candidates, heights) in [
-                (&near, vec![Heights::above_median(&near)]),
-                (&said, vec![Heights::above_zero(&said)]),
-                (&fused, vec![Heights::above_median(&near), Heights::above_zero(&said)]),
+            for (candidates, lists) in [
+                (&near, vec![ScoredList::with_median_floor(&near)]),
+                (&said, vec![ScoredList::with_zero_floor(&said)]),
+                (&fused, vec![ScoredList::with_median_floor(&near), ScoredList::with_zero_floor(&said)]),
             ] {
-                prop_assert_eq!(merge(candidates, &heights, limit), defined::merge(candidates, &heights, limit));
+                prop_assert_eq!(merge(candidates, &lists, limit), defined::merge(candidates, &lists, limit));
             }
         }
 

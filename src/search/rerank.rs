@@ -1,6 +1,6 @@
 //! The second look: the best candidates judged by a model that reads the text and their frames together.
 
-use super::moments::{self, Heights, Moment};
+use super::moments::{self, ScoredList, Moment};
 use super::{SearchError, Shelf};
 use crate::embed::model::RerankModel;
 use crate::ingest::plan::Plan;
@@ -27,7 +27,7 @@ pub async fn rerank(
     for (hit, score) in hits.iter_mut().zip(scores) {
         hit.score = score;
     }
-    Ok(moments::merge(&hits, &[Heights::above_median(&hits)], limit))
+    Ok(moments::merge(&hits, &[ScoredList::with_median_floor(&hits)], limit))
 }
 
 /// What the model was shown of each window when it was indexed.
