@@ -113,8 +113,12 @@ struct Shown {
 }
 
 pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
-    let request = request(&args)?;
+    let mut request = request(&args);
+    // Before a file is read for nothing.
     request.check()?;
+    if let Some(file) = &args.image {
+        request.picture = Some(std::fs::read(file).with_context(|| format!("--image {}", file.display()))?);
+    }
     let Some(archive) = app.existing_archive().await? else {
         app.say(format_args!("nothing is indexed in {} yet: clipseek index PATH", app.settings.data_dir.display()));
         return show(app, &args, Vec::new());
@@ -126,11 +130,11 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
     show(app, &args, answer.moments)
 }
 
-fn request(args: &SearchArgs) -> anyhow::Result<SearchRequest> {
-    let read = |file: &PathBuf| std::fs::read(file).with_context(|| format!("--image {}", file.display()));
-    Ok(SearchRequest {
+/// What the flags ask; the picture is still to be read.
+fn request(args: &SearchArgs) -> SearchRequest {
+    SearchRequest {
         text: args.query.clone(),
-        picture: args.image.as_ref().map(read).transpose()?,
+        picture: args.image.as_ref().map(|_| Vec::new()),
         like: args.like,
         not: args.not.clone(),
         mode: args.mode.into(),
@@ -144,7 +148,7 @@ fn request(args: &SearchArgs) -> anyhow::Result<SearchRequest> {
         before: args.before,
         caption: args.caption.clone(),
         model: args.model.clone(),
-    })
+    }
 }
 
 fn show(app: &App, args: &SearchArgs, moments: Vec<Placed>) -> anyhow::Result<End> {

@@ -1,7 +1,7 @@
 //! Nearest windows, windows whose captions have the words, or both, under filters → moments.
 
 use super::SearchError;
-use super::moments::{self, ScoredList, Moment};
+use super::moments::{self, Moment, ScoredList};
 use crate::ledger::Ledger;
 use crate::store::{Filter, Hit, Query, VectorStore, Wanted};
 
@@ -54,7 +54,11 @@ pub async fn search(
             Wanted::Hybrid(vector, text) => {
                 let near = find(Wanted::Vector(vector.clone())).await?;
                 let said = find(Wanted::Text(text.clone())).await?;
-                moments::merge(&hits, &[ScoredList::with_median_floor(&near), ScoredList::with_zero_floor(&said)], limit)
+                moments::merge(
+                    &hits,
+                    &[ScoredList::with_median_floor(&near), ScoredList::with_zero_floor(&said)],
+                    limit,
+                )
             }
         };
         let exhausted = hits.len() < candidates;

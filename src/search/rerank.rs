@@ -1,6 +1,6 @@
 //! The second look: the best candidates judged by a model that reads the text and their frames together.
 
-use super::moments::{self, ScoredList, Moment};
+use super::moments::{self, Moment, ScoredList};
 use super::{SearchError, Shelf};
 use crate::embed::model::RerankModel;
 use crate::ingest::plan::Plan;

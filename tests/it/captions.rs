@@ -105,9 +105,9 @@ fn what_captions_cannot_answer_is_said() {
         (&["a circle", "--caption", "red"], "writes no captions"),
         (&["a circle", "--caption", "the"], "no word to look for"),
         (&["the", "--mode", "text"], "no word to look for"),
-        (&["a circle", "--mode", "text", "--not", "a square"], "--mode vector or hybrid"),
-        (&["--like", like, "--mode", "text"], "give it a TEXT"),
-        (&["--image", "x.jpg", "--mode", "hybrid"], "give it a TEXT"),
+        (&["a circle", "--mode", "text", "--not", "a square"], "use mode vector or hybrid"),
+        (&["--like", like, "--mode", "text"], "give it a text"),
+        (&["--image", "x.jpg", "--mode", "hybrid"], "give it a text"),
         (&["a circle", "--mode", "both"], "possible values: vector, text, hybrid"),
     ] {
         let ran = world.run(&[&["search"], arguments].concat());
