@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clipseek::decode::{
     ChildDecoder, DecodeError, Decoded, Decoder, Frame, Interpolation, Outcome, PixelSpec, Probe, Problem, ProblemKind,
-    Queue, Request, Resize, Rgb, Sampling, Want, wire,
+    Queue, Request, Resize, Rgb, Sampling, Want, Zero, wire,
 };
 use clipseek::window::{Span, Windows};
 use gstreamer as gst;
@@ -49,6 +49,7 @@ fn request(path: &Path, sampling: Sampling, interval: f64) -> Request {
     Request {
         path: path.to_path_buf(),
         want: Want::Every(Duration::from_secs_f64(interval)),
+        zero: Zero::Medium,
         sampling,
         tolerance: 0.25,
         from: Duration::ZERO,
