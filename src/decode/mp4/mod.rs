@@ -34,8 +34,6 @@ const USUAL_SCALE: u32 = 1000;
 const TIME_SCALE: u32 = 90_000;
 /// The longest that one frame lasts in the new header: its times have to fit into 64 bits.
 const LONGEST_FRAME: u64 = 600 * TIME_SCALE as u64;
-/// Room behind the last frame, so that nothing is cut off by rounding.
-const ROOM: u64 = 10 * TIME_SCALE as u64;
 /// The share by which an axis of the display matrix may lean and still count as straight.
 const LEANING: f64 = 0.05;
 /// From this difference on, a matrix that scales width and height differently is meant to.
@@ -380,13 +378,14 @@ fn sample_sizes(sizes: impl ExactSizeIterator<Item = u32>) -> Vec<u8> {
     boxed(b"stsz", &content)
 }
 
-/// Version 1, which has room for long durations.
+/// Version 1, which has room for long durations. The movie lasts twice as long as its track: GStreamer ends at a key frame
+/// behind its end, and leaves out a track that is much shorter.
 fn movie_header(created: u64, duration: u64) -> Vec<u8> {
     let mut new = vec![0; 112];
     new[0] = 1;
     new[4..12].copy_from_slice(&created.to_be_bytes());
     new[20..24].copy_from_slice(&TIME_SCALE.to_be_bytes());
-    new[24..32].copy_from_slice(&(duration + ROOM).to_be_bytes());
+    new[24..32].copy_from_slice(&(2 * duration).to_be_bytes());
     for (at, value) in [(32, 0x0001_0000_u32), (36, 0x0100_0000), (108, 2)] {
         new[at..at + 4].copy_from_slice(&value.to_be_bytes());
     }
@@ -438,3 +437,6 @@ fn media_box(media: &[u8], duration: u64, table: &[u8]) -> Vec<u8> {
     let boxes = [boxed(b"mdhd", &header), boxed(b"hdlr", &handler), boxed(b"minf", &info)];
     boxed(b"mdia", &boxes.concat())
 }
+
+#[cfg(test)]
+mod tests;
