@@ -52,8 +52,10 @@ pub(super) struct Gate<T> {
     next_key: Option<usize>,
     own_leading: usize,
     own_leading_kept: usize,
-    /// Time of the first shown frame; all decisions are relative to it.
-    base: Option<i64>,
+    /// All decisions are relative to this; where it is not given, to the first shown frame.
+    zero: Option<i64>,
+    /// Time of the first shown frame.
+    first: Option<i64>,
     previous_key: Option<i64>,
     served_to: i64,
     exact_to: i64,
@@ -81,7 +83,8 @@ impl<T> Gate<T> {
             next_key: None,
             own_leading: 0,
             own_leading_kept: 0,
-            base: None,
+            zero: None,
+            first: None,
             previous_key: None,
             served_to: NEVER,
             exact_to: NEVER,
@@ -97,9 +100,14 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Time of the first shown frame, once known: from the first release on.
+    /// Counts times from this one, if it is given, instead of from the first shown frame.
+    pub(super) fn counting_from(self, zero: Option<i64>) -> Self {
+        Self { zero, ..self }
+    }
+
+    /// Where times are counted from, known from the first release on.
     pub(super) fn base(&self) -> Option<i64> {
-        self.base
+        self.zero.or(self.first)
     }
 
     pub(super) fn push(&mut self, packet: Packet, payload: T) -> Option<Release<T>> {
@@ -163,7 +171,7 @@ impl<T> Gate<T> {
     pub(super) fn report(&self, outcome: &mut Outcome) {
         outcome.packets = self.packets;
         outcome.packets_decoded = self.decoded;
-        let base = self.base.unwrap_or(0);
+        let base = self.base().unwrap_or(0);
         let from_base = |time: i64| Duration::from_nanos(u64::try_from(time - base).unwrap_or(0));
         outcome.end = self.end.map_or(Duration::ZERO, from_base);
         let gap = |(start, end): &(i64, i64)| {
@@ -171,7 +179,7 @@ impl<T> Gate<T> {
             Problem::new(ProblemKind::TimeGap, detail).between(from_base(*start), from_base(*end))
         };
         // What lies before the first frame that can be shown is no part of the medium.
-        outcome.problems.extend(self.gaps.iter().filter(|(_, end)| *end > base).map(gap));
+        outcome.problems.extend(self.gaps.iter().filter(|(_, end)| self.first.is_some_and(|first| *end > first)).map(gap));
         outcome.sampling = Some(match self.rule.sampling {
             Sampling::Auto if self.deltas_decoded == 0 => Sampling::Keyframes,
             Sampling::Auto if self.decoded as f64 > NEARLY_ALL * self.packets as f64 => Sampling::All,
@@ -230,17 +238,17 @@ impl<T> Gate<T> {
         if count == 0 {
             return None;
         }
-        if self.base.is_none() && !self.continued && self.own_leading == 0 {
+        if self.first.is_none() && !self.continued && self.own_leading == 0 {
             // Nothing was shown before, so frames shown before the first key frame cannot be decoded.
             let key = self.held[0].0.pts;
             self.own_leading = self.held[1..count].iter().take_while(|(packet, _)| packet.pts < key).count();
         }
         let own_leading = self.own_leading.min(count - 1);
-        if self.base.is_none() {
+        if self.first.is_none() {
             let own = self.held[..count].iter().enumerate().filter(|(i, _)| *i == 0 || *i > own_leading);
-            self.base = own.map(|(_, (packet, _))| packet).filter(|p| p.shown).map(|p| p.pts).min();
+            self.first = own.map(|(_, (packet, _))| packet).filter(|p| p.shown).map(|p| p.pts).min();
         }
-        let base = self.base.unwrap_or(0);
+        let base = self.base().unwrap_or(0);
         let relative = |(packet, _): &(Packet, Option<T>)| Packet { pts: packet.pts - base, ..*packet };
         let packets: Vec<Packet> = self.held[..count].iter().map(relative).collect();
         let behind: Vec<Packet> = self.held[count..].iter().map(relative).collect();
@@ -287,7 +295,7 @@ impl<T> Gate<T> {
         if !self.continued && packets[0].shown {
             self.previous_key = Some(packets[0].pts);
         }
-        if let (None, Some(end), Some(base)) = (packets[packets.len() - 1].duration, self.end, self.base) {
+        if let (None, Some(end), Some(base)) = (packets[packets.len() - 1].duration, self.end, self.base()) {
             // The last frame lasts as long as the others do.
             let last = packets.iter().filter(|p| p.shown).map(|p| p.pts).max();
             self.end = Some(last.map_or(end, |last| end.max(last + base + decision.step)));

@@ -12,9 +12,9 @@ use super::gate::{Gate, Released};
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
 use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
-use super::plan::{Packet, Rule, Targets, end, shown, uniform};
+use super::plan::{Packet, Rule, Targets, end, first_shown, shown, uniform};
 use super::wire::Message;
-use super::{DecodeError, Frame, Outcome, Probe, Problem, ProblemKind, Request, Sampling, Want};
+use super::{DecodeError, Frame, Outcome, Probe, Problem, ProblemKind, Request, Sampling, Want, Zero};
 
 /// A broken decoder or file is not worth more tries.
 const MOST_DECODERS: usize = 2;
@@ -40,50 +40,23 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
     openable(&request.path)?;
     init()?;
     let mut job = Job { request, listener, frames: AtomicU64::new(0), probe_sent: false };
-    if Mended::lacks_duration(&request.path).unwrap_or(false)
-        && let Some(mended) = mended(&request.path)
-    {
-        let counted = job.read(&Source::Mended(Arc::new(mended)));
-        if counted.is_ok() || job.frame_count() > 0 {
-            return counted;
+    if let Some(mended) = mended(&request.path) {
+        let result = job.read(&Source::Mended(Arc::new(mended)));
+        if result.is_ok() || job.frame_count() > 0 || matches!(result, Err(DecodeError::Stopped)) {
+            return result;
         }
     }
-    let plain = job.read(&Source::File(request.path.clone()));
-    let hopeless = match &plain {
-        Ok(_) => false,
-        Err(DecodeError::Damaged(_) | DecodeError::NotVideo(_) | DecodeError::NoVideoTrack(_)) => {
-            job.frame_count() == 0
-        }
-        Err(_) => false,
-    };
-    if hopeless && let Some(mended) = mended(&request.path) {
-        let again = job.read(&Source::Mended(Arc::new(mended)));
-        if let Ok(mut outcome) = again {
-            let repaired = "the header of the file is damaged and was read with repairs";
-            outcome.problems.insert(0, Problem::new(ProblemKind::HeaderRepaired, repaired));
-            return Ok(outcome);
-        }
-    }
-    plain
+    job.read(&Source::File(request.path.clone()))
 }
 
 /// Lists the times of all frames, from the same source that [`run`] would read.
 pub(super) fn survey(path: &Path, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
     openable(path)?;
     init()?;
-    let plain = || packets(&Source::File(path.to_path_buf()), listener);
-    let repaired = || mended(path).map(|mended| packets(&Source::Mended(Arc::new(mended)), listener));
-    let any = |found: &(Probe, Vec<Packet>)| !found.1.is_empty();
-    let first = match Mended::lacks_duration(path).unwrap_or(false).then(repaired) {
-        Some(Some(Ok(found))) if any(&found) => Ok(found),
-        _ => plain(),
-    };
-    let (probe, packets) = match first {
-        Ok(found) if any(&found) => found,
-        hopeless => match repaired() {
-            Some(Ok(found)) => found,
-            _ => hopeless?,
-        },
+    let repaired = mended(path).map(|mended| packets(&Source::Mended(Arc::new(mended)), listener));
+    let Coding { probe, packets, .. } = match repaired {
+        Some(Ok(found)) if !found.packets.is_empty() => found,
+        _ => packets(&Source::File(path.to_path_buf()), listener)?,
     };
     let duration = |nanos: i64| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
     let times = shown(&packets);
@@ -102,15 +75,22 @@ fn openable(path: &Path) -> Result<(), DecodeError> {
     std::fs::File::open(path).map_err(DecodeError::Unreadable).map(drop)
 }
 
-/// All coded frames of the file, without decoding any.
-fn packets(source: &Source, listener: &dyn Listener) -> Result<(Probe, Vec<Packet>), DecodeError> {
+/// All coded frames of a file, none of them decoded.
+struct Coding {
+    probe: Probe,
+    packets: Vec<Packet>,
+    /// As [`Reader::zero`].
+    zero: Option<i64>,
+}
+
+fn packets(source: &Source, listener: &dyn Listener) -> Result<Coding, DecodeError> {
     let mut reader = Reader::open(source)?;
     let mut packets = Vec::new();
     while let Some((packet, _)) = reader.next()? {
         packets.push(packet);
         listener.progress(packets.len() as u64);
     }
-    Ok((reader.probe().clone(), packets))
+    Ok(Coding { probe: reader.probe().clone(), packets, zero: reader.zero() })
 }
 
 fn mended(path: &Path) -> Option<Mended> {
@@ -187,14 +167,20 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// Where times are counted from; `None`: from the first frame shown.
+    fn zero(&self, of_medium: Option<i64>) -> Option<i64> {
+        of_medium.filter(|_| self.request.zero == Zero::Medium)
+    }
+
     fn rule(&self, source: &Source) -> Result<Rule, DecodeError> {
         let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX / 8);
         let from = nanos(self.request.from);
         let targets = match self.request.want {
             Want::Every(interval) => Targets::Grid { interval: nanos(interval).max(1), from },
             Want::Uniform(count) => {
-                let (_, packets) = packets(source, self.listener)?;
-                let mut times = uniform(&packets, count);
+                let Coding { packets, zero, .. } = packets(source, self.listener)?;
+                let late = self.zero(zero).map_or(0, |zero| first_shown(&packets).unwrap_or(zero) - zero);
+                let mut times: Vec<i64> = uniform(&packets, count).iter().map(|time| time + late).collect();
                 times.retain(|time| *time >= from);
                 Targets::Times(times)
             }
@@ -213,7 +199,7 @@ impl Job<'_> {
         let slack = (rule.targets.spacing() / 2).min(1_000_000_000);
         let mut taken = Taken { orientation: reader.orientation(), shrinker: Shrinker::default(), latest: None };
         let mut feed =
-            Feed { gate: Gate::new(rule), wanted: 0, waiting: VecDeque::new(), need_key: false, ended: false };
+            Feed { gate: Gate::new(rule).counting_from(self.zero(reader.zero())), wanted: 0, waiting: VecDeque::new(), need_key: false, ended: false };
         let base = AtomicI64::new(0);
         let (mut still_wanted, mut lost) = (Vec::new(), Vec::new());
         let (mut broken, mut barren) = (None, 0);
@@ -345,8 +331,9 @@ impl Job<'_> {
 
     /// What was not read as it should have been, one problem for each cause.
     fn problems(&self, reader: &Reader, gone: Gone, end: Duration) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let promised = reader.probe().duration.filter(|promised| *promised > end);
+        let mut problems = reader.problems().to_vec();
+        let told = problems.len();
+        let promised = reader.promised().filter(|promised| *promised > end);
         let unread = |kind, detail: String| match promised {
             Some(promised) => Problem::new(kind, detail).between(end, promised),
             None => Problem::new(kind, detail),
@@ -360,7 +347,7 @@ impl Job<'_> {
             problems.push(unread(ProblemKind::Unreadable, detail));
         }
         // Both of the above end early as well.
-        if problems.is_empty() && promised.is_some_and(|promised| promised > 2 * end + LONGER_SOUND) {
+        if problems.len() == told && promised.is_some_and(|promised| promised > 2 * end + LONGER_SOUND) {
             problems.push(unread(ProblemKind::EndsEarly, "the file promises more video than there is".into()));
         }
         if let Some(problem) = gone.broken {

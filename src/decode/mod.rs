@@ -3,7 +3,7 @@
 //! Decoding is not trusted: [`ChildDecoder`] runs it in a process per file. There (`child`, `job`) two GStreamer graphs
 //! (`gst`, from the launch templates in `template`) stand on either side of the `gate`: one reads coded frames, the other
 //! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
-//! (`pixels`) and written to a pipe ([`wire`]). `timeline` repairs time stamps, `mp4` headers. What could not be read as it
+//! (`pixels`) and written to a pipe ([`wire`]). `timeline` repairs time stamps; `mp4` reads headers of its own. What could not be read as it
 //! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
 //! sees only this file's types.
 
@@ -58,7 +58,7 @@ pub const LONGEST_GAP: Duration = Duration::from_secs(24 * 3600);
 /// One sampled picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// Presentation time from the start of the medium (its first frame is at or near zero).
+    /// Presentation time, counted as the request says ([`Zero`]).
     pub pts: Duration,
     /// The picture at the size the bundle asks for, resized and cropped. Shared by the copies of a frame, since every
     /// window that holds it has one.
@@ -83,12 +83,25 @@ pub struct Jpeg(pub Vec<u8>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Want {
-    /// One frame per interval, on the grid `k · interval` from the start of the medium.
+    /// One frame per interval, on the grid `k · interval` from [`Request::zero`] on.
     Every(Duration),
     /// This many frames spread evenly over the whole medium: frame index `trunc(linspace(0, last, n))`.
     Uniform(usize),
-    /// The frames shown at exactly these times, ascending, as a [`Survey`] lists them.
+    /// The frames shown at exactly these times, ascending, as a [`Survey`] lists them where they are counted from the first
+    /// frame.
     At(Vec<Duration>),
+}
+
+/// Where times are counted from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Zero {
+    /// Where the medium starts, as a player shows it: a video that begins five seconds after its sound has its first frame
+    /// at five seconds.
+    #[default]
+    Medium,
+    /// The first frame shown, as a [`Survey`] counts.
+    FirstFrame,
 }
 
 /// Which coded frames are decoded to get them.
@@ -153,6 +166,8 @@ pub enum Interpolation {
 pub struct Request {
     pub path: PathBuf,
     pub want: Want,
+    /// What the times in `want` and `from`, and those of the frames, are counted from.
+    pub zero: Zero,
     pub sampling: Sampling,
     /// Share of the interval by which a frame taken by [`Sampling::Auto`] may be away from its place on the grid.
     pub tolerance: f64,
@@ -235,7 +250,7 @@ pub trait Frames: Iterator<Item = Result<Frame, DecodeError>> + Send {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Survey {
     pub probe: Probe,
-    /// One per frame, ascending, from the start of the medium; frames said to be shown at one time count once.
+    /// One per frame, ascending, from the first frame; frames said to be shown at one time count once.
     pub times: Vec<Duration>,
     /// End of the last frame.
     pub end: Duration,

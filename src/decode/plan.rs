@@ -8,7 +8,7 @@
 //! A decision depends on the times of the coded frames alone, never on what was decoded before. Hence a job that starts
 //! in the middle gives exactly the frames that a job from the start gives there.
 //!
-//! Times are nanoseconds from the first shown frame. Ranges `(after, upto]` are half open.
+//! Times are nanoseconds from where the job counts from (see [`super::Zero`]). Ranges `(after, upto]` are half open.
 
 use super::{LONGEST_GAP, Sampling};
 use crate::linspace;
@@ -243,6 +243,17 @@ fn step(ascending: &[i64]) -> i64 {
 
 /// Times of all shown frames, from the first of them; each time once.
 pub(super) fn shown(packets: &[Packet]) -> Vec<i64> {
+    let shown = shown_at(packets);
+    let base = shown.first().copied().unwrap_or(0);
+    shown.iter().map(|time| time - base).collect()
+}
+
+/// Time of the first shown frame.
+pub(super) fn first_shown(packets: &[Packet]) -> Option<i64> {
+    shown_at(packets).first().copied()
+}
+
+fn shown_at(packets: &[Packet]) -> Vec<i64> {
     let start = packets.iter().position(|p| p.key).unwrap_or(0);
     let Some(first) = packets.get(start) else { return Vec::new() };
     let leading = packets[start + 1..].iter().take_while(|p| p.pts < first.pts).count();
@@ -250,8 +261,7 @@ pub(super) fn shown(packets: &[Packet]) -> Vec<i64> {
     let mut shown: Vec<i64> = std::iter::once(first).chain(rest).filter(|p| p.shown).map(|p| p.pts).collect();
     shown.sort_unstable();
     shown.dedup();
-    let base = shown.first().copied().unwrap_or(0);
-    shown.iter().map(|time| time - base).collect()
+    shown
 }
 
 /// End of the last shown frame, from the first of them; where no frame says how long it lasts, it lasts as long as they

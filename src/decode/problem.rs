@@ -20,6 +20,8 @@ pub struct Problem {
 pub enum ProblemKind {
     /// The header was damaged and was read with repairs.
     HeaderRepaired,
+    /// The edit list of an MP4 or MOV file asks for something that was not done.
+    EditList,
     /// Bytes are missing at the end of the file.
     CutShort,
     /// Video was found up to a time well before the end that the container promises.

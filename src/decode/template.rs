@@ -2,7 +2,7 @@
 
 /// Reads a file up to its coded frames.
 pub(super) const READ_FILE: &str = include_str!("../../pipelines/read-file.launch");
-/// The same for a file whose header had to be mended.
+/// The same for a file with a header of our own.
 pub(super) const READ_MENDED: &str = include_str!("../../pipelines/read-mended.launch");
 /// Coded frames to pictures.
 pub(super) const DECODE: &str = include_str!("../../pipelines/decode.launch");

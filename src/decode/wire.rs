@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, Frame, Jpeg, LATEST, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want};
+use super::{DecodeError, Frame, Jpeg, LATEST, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want, Zero};
 
 /// First on either pipe; the last byte is the version of everything below.
-const GREETING: [u8; 4] = *b"csd\x03";
+const GREETING: [u8; 4] = *b"csd\x04";
 /// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
 const LONGEST: usize = 64 << 20;
 /// Header of a frame: time, width, height.
@@ -53,6 +53,7 @@ pub enum Message {
 #[derive(Serialize, Deserialize)]
 struct SentRequest {
     want: Want,
+    zero: Zero,
     sampling: Sampling,
     /// Its bits: as text it might come back as its neighbour, and the choice of frames with it.
     tolerance: u64,
@@ -87,6 +88,7 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
         Task::Frames(request) => {
             let job = SentRequest {
                 want: request.want.clone(),
+                zero: request.zero,
                 sampling: request.sampling,
                 tolerance: request.tolerance.to_bits(),
                 from: request.from,
@@ -111,6 +113,7 @@ pub fn read_task(from: &mut impl Read) -> io::Result<Task> {
             Ok(Task::Frames(Request {
                 path: PathBuf::from(OsString::from_vec(rest.to_vec())),
                 want: job.want,
+                zero: job.zero,
                 sampling: job.sampling,
                 tolerance: f64::from_bits(job.tolerance),
                 from: job.from,
@@ -312,6 +315,7 @@ mod tests {
                     1 => Want::Every(Duration::from_nanos(nanos)),
                     _ => Want::At(times.into_iter().map(Duration::from_nanos).collect()),
                 },
+                zero: if uniform { Zero::FirstFrame } else { Zero::Medium },
                 sampling: Sampling::Gop,
                 tolerance,
                 from: Duration::from_nanos(from),

@@ -223,6 +223,7 @@ fn choose(
     let request = Request {
         path: path.to_owned(),
         want: Want::At(times),
+        zero: decode::Zero::FirstFrame,
         sampling: decode::Sampling::Gop,
         tolerance: 0.0,
         from: Duration::ZERO,

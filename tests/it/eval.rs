@@ -323,8 +323,16 @@ fn pixels() -> PixelSpec {
 }
 
 fn request(path: &Path, want: Want, sampling: decode::Sampling) -> Request {
-    let (from, thumbnail_px) = (Duration::ZERO, None);
-    Request { path: path.to_owned(), want, sampling, tolerance: 0.0, from, pixels: pixels(), thumbnail_px }
+    Request {
+        path: path.to_owned(),
+        want,
+        zero: decode::Zero::FirstFrame,
+        sampling,
+        tolerance: 0.0,
+        from: Duration::ZERO,
+        pixels: pixels(),
+        thumbnail_px: None,
+    }
 }
 
 fn frames(request: &Request) -> Vec<decode::Frame> {

@@ -1,4 +1,4 @@
-//! Feeds a file whose header was mended in memory to a graph.
+//! Feeds a file whose header was written anew in memory to a graph.
 
 use std::sync::{Arc, Mutex};
 

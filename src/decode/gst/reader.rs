@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -12,7 +13,7 @@ use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
-use super::super::{DecodeError, Probe, template};
+use super::super::{DecodeError, Probe, Problem, template};
 use super::decoders::remedy;
 use super::mended::serve;
 use super::{element, facts, launch, lock, reported_error};
@@ -77,6 +78,9 @@ pub(in crate::decode) struct Reader {
     first: Option<(Packet, Coded)>,
     probe: Probe,
     orientation: Orientation,
+    /// Where a header of our own tells the frames apart, and which of them comes next.
+    mended: Option<Arc<Mended>>,
+    next_number: usize,
     /// The first error reported.
     problem: Option<gst::glib::Error>,
     /// The error says that the file is no medium.
@@ -122,6 +126,11 @@ impl Reader {
             first: None,
             probe: Probe::default(),
             orientation: Orientation::default(),
+            mended: match source {
+                Source::File(_) => None,
+                Source::Mended(mended) => Some(mended.clone()),
+            },
+            next_number: 0,
             problem: None,
             hopeless: false,
         };
@@ -144,6 +153,24 @@ impl Reader {
 
     pub(in crate::decode) fn orientation(&self) -> Orientation {
         self.orientation
+    }
+
+    /// When the medium starts, where that is known: its first frame may be later.
+    pub(in crate::decode) fn zero(&self) -> Option<i64> {
+        self.mended.as_ref().map(|_| 0)
+    }
+
+    /// Where the video should end.
+    pub(in crate::decode) fn promised(&self) -> Option<Duration> {
+        match &self.mended {
+            Some(mended) => Some(Duration::from_nanos(u64::try_from(mended.film().end).unwrap_or(0))),
+            None => self.probe.duration,
+        }
+    }
+
+    /// What the header of the file asks for and does not get.
+    pub(in crate::decode) fn problems(&self) -> &[Problem] {
+        self.mended.as_ref().map_or(&[], |mended| &mended.film().problems)
     }
 
     /// Description of the codec of the first frame.
@@ -213,6 +240,20 @@ impl Reader {
             return None;
         }
         let key = !delta && self.is_clean_start(&buffer);
+        if let Some(mended) = &self.mended {
+            let film = mended.film();
+            let number = buffer.pts().map_or(self.next_number, |pts| film.number(pts.nseconds()));
+            self.next_number = number + 1;
+            let packet = film.frame(number).map(|frame| Packet {
+                pts: frame.pts,
+                duration: Some(frame.duration).filter(|duration| *duration > 0),
+                key,
+                shown: frame.shown,
+                bytes: buffer.size(),
+                in_order: !self.shuffles,
+            })?;
+            return Some((packet, Coded { buffer, caps }));
+        }
         let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
         let (pts, shown) = place(buffer.pts(), segment);
         let (dts, _) = place(buffer.dts(), segment);
@@ -263,9 +304,14 @@ impl Reader {
 
     fn learn(&mut self, first: &Coded) {
         let container = lock(&self.found).container.clone();
-        let duration = self.pipeline.query_duration::<gst::ClockTime>();
+        let film = self.mended.as_ref().map(|mended| mended.film());
+        let duration = match film {
+            Some(film) => u64::try_from(film.duration).ok().map(gst::ClockTime::from_nseconds),
+            None => self.pipeline.query_duration::<gst::ClockTime>(),
+        };
+        let orientation = film.map(|film| film.orientation);
         let pad = self.sink.static_pad("sink").expect("a sink has a sink pad");
-        (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration);
+        (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration, orientation);
     }
 
     /// Why there is no coded frame.
