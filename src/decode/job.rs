@@ -13,6 +13,7 @@ use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, 
 use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
 use super::plan::{Packet, Rule, Targets, end, shown, uniform};
+use super::tracks::Tracks;
 use super::wire::Message;
 use super::{DecodeError, Frame, Outcome, Probe, Problem, ProblemKind, Request, Sampling, Want};
 
@@ -39,7 +40,8 @@ pub(super) trait Listener: Sync {
 pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
     openable(&request.path)?;
     init()?;
-    let mut job = Job { request, listener, frames: AtomicU64::new(0), probe_sent: false };
+    let tracks = Tracks::read(&request.path, request.track)?;
+    let mut job = Job { request, tracks, listener, frames: AtomicU64::new(0), probe_sent: false };
     if Mended::lacks_duration(&request.path).unwrap_or(false)
         && let Some(mended) = mended(&request.path)
     {
@@ -71,8 +73,9 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
 pub(super) fn survey(path: &Path, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
     openable(path)?;
     init()?;
-    let plain = || packets(&Source::File(path.to_path_buf()), listener);
-    let repaired = || mended(path).map(|mended| packets(&Source::Mended(Arc::new(mended)), listener));
+    let tracks = Tracks::read(path, None)?;
+    let plain = || packets(&Source::File(path.to_path_buf()), &tracks, listener);
+    let repaired = || mended(path).map(|mended| packets(&Source::Mended(Arc::new(mended)), &tracks, listener));
     let any = |found: &(Probe, Vec<Packet>)| !found.1.is_empty();
     let first = match Mended::lacks_duration(path).unwrap_or(false).then(repaired) {
         Some(Some(Ok(found))) if any(&found) => Ok(found),
@@ -103,8 +106,12 @@ fn openable(path: &Path) -> Result<(), DecodeError> {
 }
 
 /// All coded frames of the file, without decoding any.
-fn packets(source: &Source, listener: &dyn Listener) -> Result<(Probe, Vec<Packet>), DecodeError> {
-    let mut reader = Reader::open(source)?;
+fn packets(
+    source: &Source,
+    tracks: &Tracks,
+    listener: &dyn Listener,
+) -> Result<(Probe, Vec<Packet>), DecodeError> {
+    let mut reader = Reader::open(source, tracks)?;
     let mut packets = Vec::new();
     while let Some((packet, _)) = reader.next()? {
         packets.push(packet);
@@ -119,6 +126,7 @@ fn mended(path: &Path) -> Option<Mended> {
 
 struct Job<'a> {
     request: &'a Request,
+    tracks: Tracks,
     listener: &'a dyn Listener,
     frames: AtomicU64,
     probe_sent: bool,
@@ -164,13 +172,16 @@ impl Job<'_> {
     /// Reads the file, with another decoder if the best one gives nothing.
     fn read(&mut self, source: &Source) -> Result<Outcome, DecodeError> {
         let rule = self.rule(source)?;
-        let mut reader = Reader::open(source)?;
+        let mut reader = Reader::open(source, &self.tracks)?;
         let decoders = decoders_for(reader.codec().ok_or_else(|| DecodeError::Damaged("no frame".into()))?)?;
         self.tell_probe(reader.probe())?;
+        if !self.request.decode {
+            return self.look(&mut reader, rule);
+        }
         let mut result = Err(DecodeError::Stopped);
         for (number, decoder) in decoders.iter().take(MOST_DECODERS).enumerate() {
             if number > 0 {
-                reader = Reader::open(source)?;
+                reader = Reader::open(source, &self.tracks)?;
             }
             result = self.decode(&mut reader, decoder, rule.clone());
             if self.frame_count() > 0 || !matches!(result, Err(DecodeError::Damaged(_) | DecodeError::Setup(_))) {
@@ -178,6 +189,23 @@ impl Job<'_> {
             }
         }
         result
+    }
+
+    /// What the gate would let through, without decoding it.
+    fn look(&self, reader: &mut Reader, rule: Rule) -> Result<Outcome, DecodeError> {
+        let mut gate = Gate::new(rule);
+        let mut seen = 0;
+        while let Some((packet, _)) = reader.next()? {
+            gate.push(packet, ());
+            seen += 1;
+            self.listener.progress(seen);
+        }
+        gate.finish();
+        let mut outcome = Outcome::default();
+        gate.report(&mut outcome);
+        let gone = Gone { broken: None, wanted: 0, lost: Vec::new(), base: gate.base().unwrap_or(0) };
+        outcome.problems.extend(self.problems(reader, gone, outcome.end));
+        Ok(outcome)
     }
 
     fn tell_probe(&mut self, probe: &Probe) -> Result<(), DecodeError> {
@@ -193,7 +221,7 @@ impl Job<'_> {
         let targets = match self.request.want {
             Want::Every(interval) => Targets::Grid { interval: nanos(interval).max(1), from },
             Want::Uniform(count) => {
-                let (_, packets) = packets(source, self.listener)?;
+                let (_, packets) = packets(source, &self.tracks, self.listener)?;
                 let mut times = uniform(&packets, count);
                 times.retain(|time| *time >= from);
                 Targets::Times(times)

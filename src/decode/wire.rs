@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{DecodeError, Frame, Jpeg, LATEST, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want};
 
 /// First on either pipe; the last byte is the version of everything below.
-const GREETING: [u8; 4] = *b"csd\x03";
+const GREETING: [u8; 4] = *b"csd\x04";
 /// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
 const LONGEST: usize = 64 << 20;
 /// Header of a frame: time, width, height.
@@ -52,6 +52,8 @@ pub enum Message {
 /// A [`Request`] as it travels: everything but the path, which is bytes.
 #[derive(Serialize, Deserialize)]
 struct SentRequest {
+    track: Option<u32>,
+    decode: bool,
     want: Want,
     sampling: Sampling,
     /// Its bits: as text it might come back as its neighbour, and the choice of frames with it.
@@ -86,6 +88,8 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
     match task {
         Task::Frames(request) => {
             let job = SentRequest {
+                track: request.track,
+                decode: request.decode,
                 want: request.want.clone(),
                 sampling: request.sampling,
                 tolerance: request.tolerance.to_bits(),
@@ -110,6 +114,8 @@ pub fn read_task(from: &mut impl Read) -> io::Result<Task> {
             let job: SentRequest = serde_json::from_slice(take(&mut rest, length)?)?;
             Ok(Task::Frames(Request {
                 path: PathBuf::from(OsString::from_vec(rest.to_vec())),
+                track: job.track,
+                decode: job.decode,
                 want: job.want,
                 sampling: job.sampling,
                 tolerance: f64::from_bits(job.tolerance),
@@ -307,6 +313,8 @@ mod tests {
         ) {
             let request = Request {
                 path: PathBuf::from(OsString::from_vec(path)),
+                track: thumbnail_px,
+                decode: uniform,
                 want: match kind {
                     0 => Want::Uniform(count),
                     1 => Want::Every(Duration::from_nanos(nanos)),
@@ -402,6 +410,7 @@ mod tests {
             DecodeError::Unreadable(io::Error::other("odd")),
             DecodeError::NotVideo(text()),
             DecodeError::NoVideoTrack(text()),
+            DecodeError::NoSuchTrack { asked: 3, there: text() },
             DecodeError::NoDecoder { codec: "video/x-odd".into(), remedy: text() },
             DecodeError::Damaged(text()),
             DecodeError::Crashed(text()),

@@ -11,14 +11,15 @@ use super::super::{LATEST, Probe};
 /// WebM files written on the fly say less than this.
 const NO_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(1);
 
-/// Orientation and probe of the track that arrives at this pad.
+/// Orientation and probe of the track that arrives at this pad. `turned`: what the header says where the demuxer does not.
 pub(super) fn read(
     pad: &gst::Pad,
     caps: &gst::CapsRef,
     container: Option<&str>,
     duration: Option<gst::ClockTime>,
+    turned: Option<Orientation>,
 ) -> (Probe, Orientation) {
-    let mut orientation = Orientation::default();
+    let mut orientation = turned.unwrap_or_default();
     let mut recorded_at_ms = None;
     let mut container_name = None;
     pad.sticky_events_foreach(|event| {
@@ -56,8 +57,9 @@ pub(super) fn read(
             .map(|d| Duration::from_nanos(d.nseconds()))
             .filter(|d| *d <= LATEST),
         frame_rate: frame_rate.map(|f| f64::from(f.numer()) / f64::from(f.denom())),
-        orientation: orientation.in_words(),
+        orientation,
         recorded_at_ms,
+        tracks: Vec::new(),
     };
     (probe, orientation)
 }
