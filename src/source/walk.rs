@@ -172,7 +172,7 @@ fn starts_like_video(head: &[u8]) -> bool {
 
 /// Packets of 188 bytes, alone, with a time before each, or with a checksum behind it.
 fn is_transport_stream(head: &[u8]) -> bool {
-    let fits = |(first, stride)| (0..4).all(|n| head.get(first + n * stride) == Some(&0x47));
+    let fits = |(first, stride): (usize, usize)| (0..4).all(|n| head.get(first + n * stride) == Some(&0x47));
     [(0, 188), (4, 192), (0, 204)].into_iter().any(fits)
 }
 
