@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::bundle::{Bundle, MANIFEST_FILE};
 use super::digest::sha256_of;
@@ -185,9 +185,9 @@ impl Export {
             return Err(format!("{} in {}", problems.join(", "), dir.display()));
         }
         let read = if immich { Preprocessing::read_open_clip } else { Preprocessing::read };
-        let preprocessing = read(&json(&preprocessor)?).map_err(|e| format!("{preprocessor_name}: {e}"))?;
+        let preprocessing = read(&read_json(&preprocessor)?).map_err(|e| format!("{preprocessor_name}: {e}"))?;
         let optional = |name: &str| match dir.join(name) {
-            path if path.is_file() => json(&path),
+            path if path.is_file() => read_json(&path),
             _ => Ok(Value::Null),
         };
         Ok(Self {
@@ -205,6 +205,9 @@ impl Export {
 
     fn copy_to(&self, dir: &Path) -> std::io::Result<()> {
         copy(&self.tokenizer, &dir.join(TOKENIZER))?;
+        if self.config["text_cfg"]["tokenizer_kwargs"]["clean"] == "canonicalize" {
+            canonicalize(&dir.join(TOKENIZER))?;
+        }
         for graph in [&self.vision, &self.text] {
             let to = dir.join(&graph.place);
             if let Some(folder) = to.parent() {
@@ -222,7 +225,7 @@ impl Export {
         let pixels = self.preprocessing.pixels();
         let image = [3, i64::from(pixels.height), i64::from(pixels.width)];
         let (mut vision, image_dim) = probe_vision(dir, &self.vision.place, image)?;
-        let tokenizer = json(&dir.join(TOKENIZER)).map_err(problem)?;
+        let tokenizer = read_json(&dir.join(TOKENIZER)).map_err(problem)?;
         let mut text = self.text_settings(&tokenizer);
         let (mut text_graph, text_dim, length) = probe_text(dir, &self.text.place, &text)?;
         for (entry, graph) in [(&mut vision, &self.vision), (&mut text_graph, &self.text)] {
@@ -302,6 +305,23 @@ impl Export {
     }
 }
 
+/// Makes a tokenizer clean texts as open_clip does for models of SigLIP's kind, which were trained on such texts: lower
+/// case, no punctuation, single spaces.
+fn canonicalize(tokenizer: &Path) -> std::io::Result<()> {
+    let mut value: Value = serde_json::from_slice(&std::fs::read(tokenizer)?)?;
+    let replace = |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    let mut steps = vec![
+        replace(json!({"String": "_"}), " "),
+        replace(json!({"Regex": r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^`{|}~]"##}), ""),
+        json!({"type": "Lowercase"}),
+        replace(json!({"Regex": r"\s+"}), " "),
+        json!({"type": "Strip", "strip_left": true, "strip_right": true}),
+    ];
+    steps.extend(Some(value["normalizer"].take()).filter(|own| !own.is_null()));
+    value["normalizer"] = json!({"type": "Sequence", "normalizers": steps});
+    std::fs::write(tokenizer, serde_json::to_vec(&value)?)
+}
+
 /// Where a graph's weights lie, if they are not in its own file.
 fn weights_of(graph: &Path) -> Option<PathBuf> {
     ["_data", ".data"].into_iter().find_map(|ending| {
@@ -337,7 +357,7 @@ fn licence(dir: &Path) -> String {
     named("license_name:").or_else(|| named("license:")).unwrap_or_else(|| "unknown".to_owned())
 }
 
-fn json(path: &Path) -> Result<Value, String> {
+fn read_json(path: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
 }
