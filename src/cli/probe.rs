@@ -168,7 +168,8 @@ impl Found {
         if let Some(outcome) = outcome {
             let length = text::span(probe.duration.unwrap_or(outcome.end));
             let keys = text::count(outcome.key_frames, "key frame");
-            let apart = spacing(outcome).map_or_else(String::new, |apart| format!(", every {:.3} s", apart.as_secs_f64()));
+            let apart =
+                spacing(outcome).map_or_else(String::new, |apart| format!(", every {:.3} s", apart.as_secs_f64()));
             line("length", &format!("{length}, {}, {keys}{apart}", text::count(outcome.packets, "frame")));
             let every = match interval {
                 EVERY_FRAME => "every frame".to_owned(),

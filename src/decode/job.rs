@@ -106,11 +106,7 @@ fn openable(path: &Path) -> Result<(), DecodeError> {
 }
 
 /// All coded frames of the file, without decoding any.
-fn packets(
-    source: &Source,
-    tracks: &Tracks,
-    listener: &dyn Listener,
-) -> Result<(Probe, Vec<Packet>), DecodeError> {
+fn packets(source: &Source, tracks: &Tracks, listener: &dyn Listener) -> Result<(Probe, Vec<Packet>), DecodeError> {
     let mut reader = Reader::open(source, tracks)?;
     let mut packets = Vec::new();
     while let Some((packet, _)) = reader.next()? {

@@ -13,7 +13,7 @@ use tokenizers::Tokenizer;
 use self::beam::{Row, Rules, search};
 use super::bundle::Bundle;
 use super::manifest::CaptionsEntry;
-use super::onnx::{Dim, FilledWindows, Port, Leeway, check_ports, tensor};
+use super::onnx::{Dim, FilledWindows, Leeway, Port, check_ports, tensor};
 use super::runtime::{Device, EmbedSettings, open_session};
 use super::{Captioner, EmbedError, Feature};
 use crate::window::Window;

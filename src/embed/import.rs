@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 use super::bundle::{Bundle, MANIFEST_FILE};
 use super::digest::sha256_of;
 
+use super::element::{cast, converts, floats};
 use super::manifest::{
     FORMAT, FileEntry, GraphEntry, Graphs, Manifest, NAME_RULE, Padding, Similarity, SimilarityKind, Text, Topology,
     Video, is_name,
 };
-use super::element::{cast, converts, floats};
 use super::onnx::{OnnxFrameEncoder, tensor};
 use super::preprocessing::Preprocessing;
 use super::runtime::{DeviceChoice, EmbedSettings, open_session};
@@ -173,9 +173,9 @@ impl Export {
                 let names = variant.suffixes().iter().map(|suffix| format!("{folder}/model{suffix}.onnx"));
                 Source { path: find(&names.collect::<Vec<_>>()), place: format!("{folder}/model.onnx") }
             }),
-            false => GRAPHS.map(|graph| {
-                Source { path: find(&graph_places(graph, variant)), place: format!("{graph}.onnx") }
-            }),
+            false => {
+                GRAPHS.map(|graph| Source { path: find(&graph_places(graph, variant)), place: format!("{graph}.onnx") })
+            }
         };
         let texts = if immich { format!("{TEXTUAL}/") } else { String::new() };
         let tokenizer = find(&[format!("{texts}{TOKENIZER}")]);
@@ -388,10 +388,7 @@ fn probe_vision(dir: &Path, file: &str, image: [i64; 3]) -> Result<(GraphEntry, 
     let values = vec![0.0f32; (colours * height * width) as usize];
     let picture = tensor([1, colours, height, width], &values)?;
     let dim = run(&mut session, file, vec![(input.as_str(), picture)], &output)?;
-    Ok((
-        GraphEntry { file: file.to_owned(), sha256: hash(dir, file)?, input, mask: None, output, weights: None },
-        dim,
-    ))
+    Ok((GraphEntry { file: file.to_owned(), sha256: hash(dir, file)?, input, mask: None, output, weights: None }, dim))
 }
 
 /// Runs one word through: the graph's entry, how many numbers come out, and the length if only one is taken.

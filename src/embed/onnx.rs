@@ -104,9 +104,10 @@ impl Graph {
             );
         }
         // The buffers hold 32-bit results.
-        let is_narrow = session.outputs().iter().any(|o| {
-            o.name() == entry.output && o.dtype().tensor_type() == Some(TensorElementType::Float16)
-        });
+        let is_narrow = session
+            .outputs()
+            .iter()
+            .any(|o| o.name() == entry.output && o.dtype().tensor_type() == Some(TensorElementType::Float16));
         if is_narrow && rows.is_some() {
             let problem = format!(
                 "{role} graph: it gives 16-bit floats, which neither TensorRT nor recorded CUDA graphs are used with: \
@@ -142,10 +143,13 @@ impl Graph {
         let element = |name: &str| self.session.inputs().iter().find(|i| i.name() == name)?.dtype().tensor_type();
         let mut taken = Vec::with_capacity(inputs.len());
         for (name, value) in inputs {
-            taken.push((name, match element(name) {
-                Some(element) => cast(value, element).map_err(failed)?,
-                None => value,
-            }));
+            taken.push((
+                name,
+                match element(name) {
+                    Some(element) => cast(value, element).map_err(failed)?,
+                    None => value,
+                },
+            ));
         }
         if !self.single || rows <= 1 {
             return self.run_once(taken, rows);
@@ -232,9 +236,8 @@ fn compare(kind: &str, found: &[Outlet], expected: &[Port<'_>], leeway: Leeway) 
         let fits = shape.is_empty()
             || (shape.len() == port.dims.len()
                 && shape.iter().zip(port.dims).enumerate().all(|(i, (s, d))| d.admits(*s) || is_rows(i, *s)));
-        let is_element = element.is_some_and(|element| {
-            element == port.element || leeway.narrow && converts(port.element, element)
-        });
+        let is_element =
+            element.is_some_and(|element| element == port.element || leeway.narrow && converts(port.element, element));
         if !is_element || !fits {
             let expected = port.dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
             let (name, ty) = (port.name, port.element);

@@ -22,13 +22,14 @@ pub struct Found {
 /// Endings of names that video files have.
 const VIDEO: &[&str] = &[
     "264", "265", "3g2", "3gp", "3gpp", "asf", "avc", "avi", "dav", "divx", "dv", "f4v", "flv", "gif", "h264", "h265",
-    "hevc", "insv", "ivf", "lrv", "m1v", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mjpg", "mkv", "mod", "mov", "mp4", "mpe",
-    "mpeg", "mpg", "mts", "mxf", "nut", "obu", "ogm", "ogv", "qt", "rm", "rmvb", "tod", "trp", "tp", "ts", "vob", "vro",
-    "webm", "wmv", "wtv", "y4m",
+    "hevc", "insv", "ivf", "lrv", "m1v", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mjpg", "mkv", "mod", "mov", "mp4",
+    "mpe", "mpeg", "mpg", "mts", "mxf", "nut", "obu", "ogm", "ogv", "qt", "rm", "rmvb", "tod", "trp", "tp", "ts",
+    "vob", "vro", "webm", "wmv", "wtv", "y4m",
 ];
 /// Those of them that other files have too, such as programs in TypeScript and the modules of Go: these are no video
 /// where they hold text.
-const AMBIGUOUS: &[&str] = &["264", "265", "avc", "dav", "m2t", "mod", "mts", "obu", "qt", "rm", "tod", "tp", "trp", "ts"];
+const AMBIGUOUS: &[&str] =
+    &["264", "265", "avc", "dav", "m2t", "mod", "mts", "obu", "qt", "rm", "tod", "tp", "trp", "ts"];
 /// So much of a file tells whether it is text.
 const LOOKED_AT: usize = 4096;
 

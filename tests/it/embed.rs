@@ -431,7 +431,8 @@ async fn exports_with_narrow_numbers_or_single_rows_give_what_the_usual_form_giv
 #[test]
 fn texts_are_cleaned_where_an_immich_export_was_trained_on_clean_ones() {
     let (export, to) = (immich_export("vision-wide.onnx", "text-wide.onnx"), tempfile::tempdir().unwrap());
-    let config = r#"{"embed_dim": 6, "text_cfg": {"context_length": 9, "tokenizer_kwargs": {"clean": "canonicalize"}}}"#;
+    let config =
+        r#"{"embed_dim": 6, "text_cfg": {"context_length": 9, "tokenizer_kwargs": {"clean": "canonicalize"}}}"#;
     std::fs::write(export.path().join("config.json"), config).unwrap();
     let bundle = import(export.path(), "clean", to.path(), Variant::Float32).unwrap();
     let tokenizer = TextTokenizer::open(&bundle).unwrap();

@@ -325,17 +325,7 @@ fn pixels() -> PixelSpec {
 fn request(path: &Path, want: Want, sampling: decode::Sampling) -> Request {
     let (from, thumbnail_px) = (Duration::ZERO, None);
     let path = path.to_owned();
-    Request {
-        path,
-        track: None,
-        decode: true,
-        want,
-        sampling,
-        tolerance: 0.0,
-        from,
-        pixels: pixels(),
-        thumbnail_px,
-    }
+    Request { path, track: None, decode: true, want, sampling, tolerance: 0.0, from, pixels: pixels(), thumbnail_px }
 }
 
 fn frames(request: &Request) -> Vec<decode::Frame> {

@@ -52,7 +52,8 @@ fn a_file_is_described_and_a_bad_one_stops_nothing() {
     assert_eq!((&file["path"], &file["error"]), (&json!(text(&good)), &Value::Null));
     assert_eq!((&file["width"], &file["height"], &file["frames"]), (&json!(64), &json!(64), &json!(25)));
     assert_eq!(file["orientation"], json!({"rotate": 0, "mirror": false}));
-    assert_eq!((&file["key_frames"], &file["key_frame_spacing_s"]), (&json!(3), &json!(1.0 / 3.0)));
+    assert_eq!(file["key_frames"], json!(3));
+    assert!((file["key_frame_spacing_s"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-6, "{file}");
     let track = &file["tracks"][0];
     assert_eq!((&track["id"], &track["kind"], &track["codec"]), (&json!(1), &json!("video"), &json!("h264")));
     assert_eq!(track["taken"], json!(true));

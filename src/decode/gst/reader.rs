@@ -311,7 +311,10 @@ impl Reader {
         let videos = tracks.iter().filter(|track| track.kind == TrackKind::Video);
         let videos: Vec<String> = videos.map(|track| track.id.to_string()).collect();
         match self.tracks.wanted {
-            Some(asked) if !videos.is_empty() => DecodeError::NoSuchTrack { asked, there: videos.join(", ") },
+            // Numbers are those of the graph only where the header was not understood.
+            Some(asked) if !videos.is_empty() && self.tracks.all.is_empty() => {
+                DecodeError::NoSuchTrack { asked, there: videos.join(", ") }
+            }
             _ => {
                 let found: Vec<String> = tracks.iter().map(|track| format!("{} {}", track.kind, track.codec)).collect();
                 DecodeError::NoVideoTrack(found.join(", "))
@@ -344,11 +347,7 @@ fn connect_tracks(
             // A demuxer that keeps the numbers to itself has been given a single track.
             (Some(wanted), false) => container_id(pad).is_none_or(|id| id == wanted),
         };
-        let taken = kind == TrackKind::Video
-            && !still
-            && is_wanted
-            && !target.is_linked()
-            && pad.link(&target).is_ok();
+        let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
         found.connected |= taken;
         found.tracks.push(Track { id: index, kind, codec: codec_name(&name), taken, ..Track::default() });
         drop(found);

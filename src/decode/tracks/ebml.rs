@@ -40,8 +40,10 @@ pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
             TRACKS if size <= LONGEST => {
                 let mut tracks = vec![0; size as usize];
                 file.read_exact_at(&mut tracks, body).ok()?;
-                let entries: Vec<Entry> =
-                    children(&tracks).filter(|(id, _)| *id == TRACK_ENTRY).filter_map(|(_, body)| entry(body)).collect();
+                let entries: Vec<Entry> = children(&tracks)
+                    .filter(|(id, _)| *id == TRACK_ENTRY)
+                    .filter_map(|(_, body)| entry(body))
+                    .collect();
                 return (!entries.is_empty()).then_some(entries);
             }
             _ if size == UNKNOWN => return None,

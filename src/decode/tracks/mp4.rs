@@ -35,7 +35,8 @@ pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
 fn of_header(moov: &[u8]) -> Vec<Entry> {
     let tracks: Vec<&[u8]> = children(moov).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).collect();
     // Tracks that only hold the pictures of another one's chapters.
-    let chapters: Vec<u32> = tracks.iter().filter_map(|track| child(track, &[b"tref", b"chap"])).flat_map(ids).collect();
+    let chapters: Vec<u32> =
+        tracks.iter().filter_map(|track| child(track, &[b"tref", b"chap"])).flat_map(ids).collect();
     let mut entries: Vec<Entry> = tracks.iter().filter_map(|track| entry(track, &chapters)).collect();
     let is_video = |entry: &Entry| entry.track.kind == TrackKind::Video;
     // A lone JPEG or PNG beside a video is its cover.
@@ -134,7 +135,8 @@ mod tests {
 
     #[test]
     fn ids_kinds_sizes_and_flags_are_read() {
-        let entries = of_header(&[track(1, 1, b"soun", b"mp4a", 9, &[]), track(2, 0, b"vide", b"avc1", 9, &[])].concat());
+        let entries =
+            of_header(&[track(1, 1, b"soun", b"mp4a", 9, &[]), track(2, 0, b"vide", b"avc1", 9, &[])].concat());
         let (sound, video) = (&entries[0].track, &entries[1].track);
         assert_eq!((sound.id, sound.kind, sound.default, sound.width), (1, TrackKind::Sound, true, None));
         assert_eq!((video.id, video.kind, video.default), (2, TrackKind::Video, false));

@@ -179,8 +179,7 @@ mod tests {
     fn two_programs() -> Vec<Vec<u8>> {
         let programs = section(0, 9, &[0, 0, 0xe0, 16, 0, 1, 0xe1, 0, 0, 2, 0xe2, 0]);
         let radio = section(2, 1, &[0xe1, 1, 0xf0, 0, 0x0f, 0xe1, 1, 0xf0, 0]);
-        let television =
-            section(2, 2, &[0xe2, 1, 0xf0, 0, 0x06, 0xe2, 2, 0xf0, 2, 0x6a, 0, 0x1b, 0xe2, 1, 0xf0, 0]);
+        let television = section(2, 2, &[0xe2, 1, 0xf0, 0, 0x06, 0xe2, 2, 0xf0, 2, 0x6a, 0, 0x1b, 0xe2, 1, 0xf0, 0]);
         vec![packet(0x200, &television), packet(0, &programs), packet(0x100, &radio), packet(0x200, &television)]
     }
 
@@ -192,11 +191,14 @@ mod tests {
             .map(|Entry { track, .. }| (track.program, track.id, track.kind, track.codec))
             .collect();
         let of = |program, id, kind, codec: &str| (Some(program), id, kind, codec.to_owned());
-        assert_eq!(found, [
-            of(1, 0x101, TrackKind::Sound, "aac"),
-            of(2, 0x202, TrackKind::Sound, "ac3"),
-            of(2, 0x201, TrackKind::Video, "h264"),
-        ]);
+        assert_eq!(
+            found,
+            [
+                of(1, 0x101, TrackKind::Sound, "aac"),
+                of(2, 0x202, TrackKind::Sound, "ac3"),
+                of(2, 0x201, TrackKind::Video, "h264"),
+            ]
+        );
     }
 
     #[test]
