@@ -120,8 +120,8 @@ impl Recipe {
         let h264 = Codec::H264 { b_frames: draw.of(&[0, 2, 3]), pyramid: draw.once_in(2), open: draw.once_in(3) };
         let plain = Codec::H264 { b_frames: 0, pyramid: false, open: false };
         let codec = match container {
-            Mp4 => draw.of(&[h264, h264, h264, Codec::Hevc, Codec::Mpeg4]),
-            Mov => draw.of(&[h264, h264, Codec::Mpeg4, Codec::Mjpeg]),
+            Mp4 => draw.of(&[h264, h264, h264, Codec::Hevc]),
+            Mov => draw.of(&[h264, h264, Codec::Mjpeg]),
             Mkv => draw.of(&[h264, h264, Codec::Hevc, Codec::Vp9, Codec::Mpeg4]),
             Ts => draw.of(&[h264, h264, Codec::Hevc, Codec::Mpeg2]),
             WebM => draw.of(&[Codec::Vp8, Codec::Vp9]),
@@ -189,7 +189,7 @@ impl Recipe {
             Codec::Vp8 => format!("vp8enc deadline=1 keyframe-max-dist={group}"),
             Codec::Vp9 => format!("vp9enc deadline=1 cpu-used=8 keyframe-max-dist={group}"),
             Codec::Mpeg2 => "mpeg2enc ! mpegvideoparse".to_owned(),
-            Codec::Mpeg4 => format!("avenc_mpeg4 bitrate=2000000 gop-size={group} ! mpeg4videoparse"),
+            Codec::Mpeg4 => format!("avenc_mpeg4 bitrate=2000000 gop-size={group}"),
             Codec::Mjpeg => "jpegenc".to_owned(),
         };
         let mux = match self.container {

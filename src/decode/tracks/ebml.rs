@@ -70,7 +70,8 @@ fn entry(body: &[u8]) -> Option<Entry> {
             }
             0x88 => entry.track.default = unsigned(value) != 0,
             0xb9 => enabled = unsigned(value) != 0,
-            0x86 => entry.track.codec = codec_name(&String::from_utf8_lossy(value)),
+            // Texts may be filled up with zeros.
+            0x86 => entry.track.codec = codec_name(String::from_utf8_lossy(value).trim_end_matches('\0')),
             VIDEO => {
                 for (id, value) in children(value) {
                     match id {
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn numbers_kinds_sizes_and_flags_are_read() {
         let size = element(VIDEO, &[element(0xb0, &[1, 64]), element(0xba, &[240])].concat());
-        let other = [element(0x88, &[0]), element(0x86, b"V_VP9"), size].concat();
+        let other = [element(0x88, &[0]), element(0x86, b"V_VP9\0"), size].concat();
         let tracks = read_back(&[track(3, 2, &[]), track(7, 1, &other), track(8, 1, &element(0xb9, &[0]))]).unwrap();
         assert_eq!((tracks[0].track.id, tracks[0].track.kind, tracks[0].track.default), (3, TrackKind::Sound, true));
         let video = &tracks[1].track;
