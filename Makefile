@@ -54,9 +54,10 @@ test-models: packages ## Tests of the training package, with PyTorch (several gi
 	@$(cargo_target)/python-torch/bin/python -m pip install -q --disable-pip-version-check pytest './models[families,compare]'
 	cd models && $(abspath $(cargo_target))/python-torch/bin/python -m pytest -q
 
-soak: build ## Long tests of what outlives a process: 20 000 operations, 300 kills, a million records (about two hours)
+soak: build ## Long tests of what outlives a process: 20 000 operations, 300 kills, a million records, 1500 awkward files (more than two hours)
 	CLIPSEEK_MODEL_OPERATIONS=20000 CLIPSEEK_KILLS=300 CLIPSEEK_SCALE_MEDIA=100000 CLIPSEEK_SCALE_RECORDS=1000000 \
-	    cargo test --release --locked --test it -- --nocapture --test-threads 2 archive:: kill:: scale::
+	    CLIPSEEK_AWKWARD_FILES=1500 \
+	    cargo test --release --locked --test it -- --nocapture --test-threads 2 archive:: awkward:: kill:: scale::
 
 bench: build ## The figures of the README, side by side on this machine
 	@CLIPSEEK=$(clipseek) tests/peers/bench.sh

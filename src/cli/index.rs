@@ -50,6 +50,9 @@ pub(super) struct IndexArgs {
     /// Frames per window
     #[arg(long, value_name = "N")]
     pub(super) frames: Option<usize>,
+    /// The video track to take, by the number that `clipseek probe` lists
+    #[arg(long, value_name = "N")]
+    pub(super) track: Option<u32>,
     /// A name for what is indexed, such as "garage"
     #[arg(long)]
     pub(super) label: Option<String>,
@@ -110,7 +113,7 @@ pub(super) async fn run(mut app: App, args: IndexArgs) -> anyhow::Result<End> {
     let mut found = walk(&paths);
     let said = Said { label: args.label, tags: args.tags };
     let files = std::mem::take(&mut found.files).into_iter().map(|path| (path, said.clone())).collect();
-    index(&app, args.model.as_deref(), files, found, said).await
+    index(&app, args.model.as_deref(), args.track, files, found, said).await
 }
 
 /// Indexes files, each with what is said of it; also what `media retry` does. `found` are those that are not tried,
@@ -118,6 +121,7 @@ pub(super) async fn run(mut app: App, args: IndexArgs) -> anyhow::Result<End> {
 pub(super) async fn index(
     app: &App,
     model: Option<&str>,
+    track: Option<u32>,
     files: Vec<(PathBuf, Said)>,
     found: Found,
     said_of_unreadable: Said,
@@ -125,7 +129,7 @@ pub(super) async fn index(
     let _lock = app.lock()?;
     let ledger = app.ledger().await?;
     let chosen = app.chosen(model, Some(&ledger)).await?;
-    let plan = Arc::new(plan(&app.settings.index, &chosen.outline)?);
+    let plan = Arc::new(Plan { track, ..plan(&app.settings.index, &chosen.outline)? });
     for (path, reason) in &found.unreadable {
         app.say(format_args!("failed: {}: {reason}", text::path(path)));
     }
@@ -174,7 +178,7 @@ async fn optimize(app: &App, store: &dyn VectorStore, shutdown: &Shutdown) -> an
 }
 
 /// The path that an argument means; `file://` URIs, as searches print them, are paths too.
-fn local(argument: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn local(argument: &Path) -> anyhow::Result<PathBuf> {
     match argument.to_str() {
         Some(uri) if uri.starts_with("file://") => {
             path_of_uri(uri).with_context(|| format!("{}: not the URI of a file on this machine", redacted(uri)))

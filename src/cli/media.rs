@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::app::App;
 use super::export::{self, ExportArgs};
+use super::probe::track_in_words;
 use super::{End, index, text};
+use crate::decode::TrackKind;
 use crate::ledger::{FileRow, FileState, Ledger, Owned, Progress, ProgressState, Said};
 use crate::source::MediaId;
 use crate::source::walk::Found;
@@ -222,6 +224,10 @@ async fn show(app: &App, medium: &str) -> anyhow::Result<End> {
     if let Some(probe) = &row.probe {
         let length = probe.duration.map_or_else(|| "unknown length".to_owned(), text::span);
         println!("video       {} {}×{}, {length}", probe.codec, probe.width, probe.height);
+        let others = probe.tracks.iter().filter(|track| track.kind == TrackKind::Video && !track.taken);
+        for track in others {
+            println!("not taken   track {} (`index --track {}` takes it)", track_in_words(track), track.id);
+        }
     }
     for (collection, progress, pictures) in &collections {
         let how = match progress.state {
@@ -333,5 +339,5 @@ async fn retry(app: &App, args: &RetryArgs) -> anyhow::Result<End> {
         return Ok(End::Nothing);
     }
     let found = Found { unreadable: gone, ..Found::default() };
-    index::index(app, args.model.as_deref(), files, found, Said::default()).await
+    index::index(app, args.model.as_deref(), None, files, found, Said::default()).await
 }

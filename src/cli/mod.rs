@@ -19,6 +19,7 @@ mod media;
 mod model;
 #[cfg(not(all(feature = "eval", feature = "onnx")))]
 mod not_built;
+mod probe;
 mod progress;
 #[cfg(feature = "onnx")]
 mod pull;
@@ -78,6 +79,8 @@ enum Command {
     Media(media::MediaArgs),
     /// Models: list, info, verify, import
     Model(model::ModelArgs),
+    /// What is in a file: container, tracks, and the frames that would be sampled
+    Probe(probe::ProbeArgs),
     /// Measure each stage on your own files
     Bench(bench::BenchArgs),
     /// Measure a model on videos with captions, beside published figures
@@ -149,6 +152,7 @@ async fn run(cli: Cli) -> anyhow::Result<End> {
         Command::Search(args) => search::run(&app, args).await,
         Command::Media(args) => media::run(app, args).await,
         Command::Model(args) => model::run(&app, args).await,
+        Command::Probe(args) => probe::run(&app, args).await,
         Command::Bench(args) => bench::run(&app, args).await,
         #[cfg(feature = "eval")]
         Command::Eval(args) => eval::run(&app, args).await,

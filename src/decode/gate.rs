@@ -68,6 +68,7 @@ pub(super) struct Gate<T> {
     /// From the latest frame before to the first behind, see [`LONGEST_GAP`].
     gaps: Vec<(i64, i64)>,
     packets: u64,
+    key_frames: u64,
     decoded: u64,
     deltas_decoded: u64,
 }
@@ -95,6 +96,7 @@ impl<T> Gate<T> {
             latest: None,
             gaps: Vec::new(),
             packets: 0,
+            key_frames: 0,
             decoded: 0,
             deltas_decoded: 0,
         }
@@ -112,6 +114,7 @@ impl<T> Gate<T> {
 
     pub(super) fn push(&mut self, packet: Packet, payload: T) -> Option<Release<T>> {
         self.packets += 1;
+        self.key_frames += u64::from(packet.key);
         if packet.shown {
             let end = packet.pts + packet.duration.unwrap_or(0);
             self.end = Some(self.end.map_or(end, |known| known.max(end)));
@@ -170,6 +173,7 @@ impl<T> Gate<T> {
     /// Fills in what the gate knows of how the job went.
     pub(super) fn report(&self, outcome: &mut Outcome) {
         outcome.packets = self.packets;
+        outcome.key_frames = self.key_frames;
         outcome.packets_decoded = self.decoded;
         let base = self.base().unwrap_or(0);
         let from_base = |time: i64| Duration::from_nanos(u64::try_from(time - base).unwrap_or(0));

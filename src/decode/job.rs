@@ -13,6 +13,7 @@ use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, 
 use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
 use super::plan::{Packet, Rule, Targets, end, first_shown, shown, uniform};
+use super::tracks::Tracks;
 use super::wire::Message;
 use super::{DecodeError, Frame, Outcome, Probe, Problem, ProblemKind, Request, Sampling, Want, Zero};
 
@@ -39,8 +40,10 @@ pub(super) trait Listener: Sync {
 pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
     openable(&request.path)?;
     init()?;
-    let mut job = Job { request, listener, frames: AtomicU64::new(0), probe_sent: false };
-    if let Some(mended) = mended(&request.path) {
+    let tracks = Tracks::read(&request.path, request.track)?;
+    let mended = mended(&request.path, &tracks);
+    let mut job = Job { request, tracks, listener, frames: AtomicU64::new(0), probe_sent: false };
+    if let Some(mended) = mended {
         let result = job.read(&Source::Mended(Arc::new(mended)));
         if result.is_ok() || job.frame_count() > 0 || matches!(result, Err(DecodeError::Stopped)) {
             return result;
@@ -53,10 +56,11 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
 pub(super) fn survey(path: &Path, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
     openable(path)?;
     init()?;
-    let repaired = mended(path).map(|mended| packets(&Source::Mended(Arc::new(mended)), listener));
+    let tracks = Tracks::read(path, None)?;
+    let repaired = mended(path, &tracks).map(|mended| packets(&Source::Mended(Arc::new(mended)), &tracks, listener));
     let Coding { probe, packets, .. } = match repaired {
         Some(Ok(found)) if !found.packets.is_empty() => found,
-        _ => packets(&Source::File(path.to_path_buf()), listener)?,
+        _ => packets(&Source::File(path.to_path_buf()), &tracks, listener)?,
     };
     let duration = |nanos: i64| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
     let times = shown(&packets);
@@ -83,8 +87,8 @@ struct Coding {
     zero: Option<i64>,
 }
 
-fn packets(source: &Source, listener: &dyn Listener) -> Result<Coding, DecodeError> {
-    let mut reader = Reader::open(source)?;
+fn packets(source: &Source, tracks: &Tracks, listener: &dyn Listener) -> Result<Coding, DecodeError> {
+    let mut reader = Reader::open(source, tracks)?;
     let mut packets = Vec::new();
     while let Some((packet, _)) = reader.next()? {
         packets.push(packet);
@@ -93,12 +97,13 @@ fn packets(source: &Source, listener: &dyn Listener) -> Result<Coding, DecodeErr
     Ok(Coding { probe: reader.probe().clone(), packets, zero: reader.zero() })
 }
 
-fn mended(path: &Path) -> Option<Mended> {
-    Mended::open(path).ok().flatten()
+fn mended(path: &Path, tracks: &Tracks) -> Option<Mended> {
+    Mended::open(path, tracks.wanted).ok().flatten()
 }
 
 struct Job<'a> {
     request: &'a Request,
+    tracks: Tracks,
     listener: &'a dyn Listener,
     frames: AtomicU64,
     probe_sent: bool,
@@ -144,13 +149,16 @@ impl Job<'_> {
     /// Reads the file, with another decoder if the best one gives nothing.
     fn read(&mut self, source: &Source) -> Result<Outcome, DecodeError> {
         let rule = self.rule(source)?;
-        let mut reader = Reader::open(source)?;
+        let mut reader = Reader::open(source, &self.tracks)?;
         let decoders = decoders_for(reader.codec().ok_or_else(|| DecodeError::Damaged("no frame".into()))?)?;
         self.tell_probe(reader.probe())?;
+        if !self.request.decode {
+            return self.look(&mut reader, rule);
+        }
         let mut result = Err(DecodeError::Stopped);
         for (number, decoder) in decoders.iter().take(MOST_DECODERS).enumerate() {
             if number > 0 {
-                reader = Reader::open(source)?;
+                reader = Reader::open(source, &self.tracks)?;
             }
             result = self.decode(&mut reader, decoder, rule.clone());
             if self.frame_count() > 0 || !matches!(result, Err(DecodeError::Damaged(_) | DecodeError::Setup(_))) {
@@ -158,6 +166,23 @@ impl Job<'_> {
             }
         }
         result
+    }
+
+    /// What the gate would let through, without decoding it.
+    fn look(&self, reader: &mut Reader, rule: Rule) -> Result<Outcome, DecodeError> {
+        let mut gate = Gate::new(rule).counting_from(self.zero(reader.zero()));
+        let mut seen = 0;
+        while let Some((packet, _)) = reader.next()? {
+            gate.push(packet, ());
+            seen += 1;
+            self.listener.progress(seen);
+        }
+        gate.finish();
+        let mut outcome = Outcome::default();
+        gate.report(&mut outcome);
+        let gone = Gone { broken: None, wanted: 0, lost: Vec::new(), base: gate.base().unwrap_or(0) };
+        outcome.problems.extend(self.problems(reader, gone, outcome.end));
+        Ok(outcome)
     }
 
     fn tell_probe(&mut self, probe: &Probe) -> Result<(), DecodeError> {
@@ -178,7 +203,7 @@ impl Job<'_> {
         let targets = match self.request.want {
             Want::Every(interval) => Targets::Grid { interval: nanos(interval).max(1), from },
             Want::Uniform(count) => {
-                let Coding { packets, zero, .. } = packets(source, self.listener)?;
+                let Coding { packets, zero, .. } = packets(source, &self.tracks, self.listener)?;
                 let late = self.zero(zero).map_or(0, |zero| first_shown(&packets).unwrap_or(zero) - zero);
                 let mut times: Vec<i64> = uniform(&packets, count).iter().map(|time| time + late).collect();
                 times.retain(|time| *time >= from);

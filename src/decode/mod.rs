@@ -3,7 +3,8 @@
 //! Decoding is not trusted: [`ChildDecoder`] runs it in a process per file. There (`child`, `job`) two GStreamer graphs
 //! (`gst`, from the launch templates in `template`) stand on either side of the `gate`: one reads coded frames, the other
 //! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
-//! (`pixels`) and written to a pipe ([`wire`]). `timeline` repairs time stamps; `mp4` reads headers of its own. What could not be read as it
+//! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `mp4` reads
+//! headers of its own. What could not be read as it
 //! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
 //! sees only this file's types.
 
@@ -35,6 +36,8 @@ mod plan;
 mod template;
 #[cfg(feature = "gst")]
 mod timeline;
+#[cfg(feature = "gst")]
+mod tracks;
 
 #[cfg(feature = "gst")]
 pub use gst::{Inventory, inventory};
@@ -165,6 +168,10 @@ pub enum Interpolation {
 #[derive(Clone, Debug)]
 pub struct Request {
     pub path: PathBuf,
+    /// The video track to take, by its [`Track::id`]; `None`: the default one, else the largest.
+    pub track: Option<u32>,
+    /// False: no picture is decoded and no frame handed on; the outcome tells what would have been decoded.
+    pub decode: bool,
     pub want: Want,
     /// What the times in `want` and `from`, and those of the frames, are counted from.
     pub zero: Zero,
@@ -189,10 +196,51 @@ pub struct Probe {
     pub height: u32,
     pub duration: Option<Duration>,
     pub frame_rate: Option<f64>,
-    /// Clockwise turn in degrees that the container asks for; mirroring as text, such as `90 mirrored`.
-    pub orientation: Option<String>,
+    /// How the container wants it to be turned.
+    pub orientation: Orientation,
     /// When the recording began, Unix milliseconds, where the container says so.
     pub recorded_at_ms: Option<i64>,
+    /// All tracks that were found.
+    #[serde(default)]
+    pub tracks: Vec<Track>,
+}
+
+/// One track of a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    /// The container's own number for it (track_ID, TrackNumber, PID), else its index from 0.
+    pub id: u32,
+    pub kind: TrackKind,
+    /// Its usual short name, such as `h264`; where there is none here, the container's or GStreamer's word.
+    pub codec: String,
+    /// Size in pixels as coded, where the container says it.
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    /// Whether the container wants it to be shown if nobody chooses.
+    pub default: bool,
+    /// The program of a transport stream that it belongs to.
+    pub program: Option<u16>,
+    /// Whether this is the track that is read.
+    pub taken: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrackKind {
+    Video,
+    /// A cover, or the pictures of chapters: never the video.
+    Picture,
+    Sound,
+    Text,
+    #[default]
+    Other,
+}
+
+impl std::fmt::Display for TrackKind {
+    /// As in JSON.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// How a decoding job ended that gave at least one frame, or none without an error.
@@ -201,6 +249,8 @@ pub struct Outcome {
     /// Coded video frames seen, and how many of them went to the decoder.
     pub packets: u64,
     pub packets_decoded: u64,
+    /// Key frames seen.
+    pub key_frames: u64,
     /// The sampling that was in effect; for [`Sampling::Auto`] what it came to over the whole medium.
     pub sampling: Option<Sampling>,
     /// End of the medium: end of its last frame as far as it could be read; at most [`LATEST`].
@@ -222,6 +272,9 @@ pub enum DecodeError {
     NotVideo(String),
     #[error("no video track (found: {0})")]
     NoVideoTrack(String),
+    /// The track asked for is none of the video tracks, which are listed.
+    #[error("there is no video track {asked} (video tracks: {there})")]
+    NoSuchTrack { asked: u32, there: String },
     #[error("no decoder for {codec}: {remedy}")]
     NoDecoder { codec: String, remedy: String },
     /// Recognised, but no frame could be decoded.

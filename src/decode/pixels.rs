@@ -9,6 +9,7 @@ use fast_image_resize::pixels::U8x4;
 use fast_image_resize::{Filter, FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
+use serde::{Deserialize, Serialize};
 
 mod interpolate;
 
@@ -28,10 +29,46 @@ pub struct Picture<'a> {
 }
 
 /// How a picture is to be shown: mirrored left to right, then turned clockwise by so many quarters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Told", from = "Read")]
 pub struct Orientation {
     pub mirrored: bool,
     pub quarters: u8,
+}
+
+/// As in JSON.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    /// Degrees clockwise.
+    rotate: u16,
+    mirror: bool,
+}
+
+/// Ledgers of earlier versions hold it in words.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Read {
+    Told(Told),
+    Words(Option<String>),
+}
+
+impl From<Orientation> for Told {
+    fn from(orientation: Orientation) -> Self {
+        Self { rotate: u16::from(orientation.quarters % 4) * 90, mirror: orientation.mirrored }
+    }
+}
+
+impl From<Read> for Orientation {
+    fn from(read: Read) -> Self {
+        match read {
+            Read::Told(Told { rotate, mirror }) => Self { mirrored: mirror, quarters: (rotate / 90 % 4) as u8 },
+            Read::Words(words) => {
+                let words = words.unwrap_or_default();
+                let turn = words.split(' ').next().unwrap_or_default();
+                Self { mirrored: words.ends_with("mirrored"), ..Self::from_tag(&format!("rotate-{turn}")) }
+            }
+        }
+    }
 }
 
 impl Orientation {

@@ -52,6 +52,8 @@ pub enum Message {
 /// A [`Request`] as it travels: everything but the path, which is bytes.
 #[derive(Serialize, Deserialize)]
 struct SentRequest {
+    track: Option<u32>,
+    decode: bool,
     want: Want,
     zero: Zero,
     sampling: Sampling,
@@ -87,6 +89,8 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
     match task {
         Task::Frames(request) => {
             let job = SentRequest {
+                track: request.track,
+                decode: request.decode,
                 want: request.want.clone(),
                 zero: request.zero,
                 sampling: request.sampling,
@@ -112,6 +116,8 @@ pub fn read_task(from: &mut impl Read) -> io::Result<Task> {
             let job: SentRequest = serde_json::from_slice(take(&mut rest, length)?)?;
             Ok(Task::Frames(Request {
                 path: PathBuf::from(OsString::from_vec(rest.to_vec())),
+                track: job.track,
+                decode: job.decode,
                 want: job.want,
                 zero: job.zero,
                 sampling: job.sampling,
@@ -310,6 +316,8 @@ mod tests {
         ) {
             let request = Request {
                 path: PathBuf::from(OsString::from_vec(path)),
+                track: thumbnail_px,
+                decode: uniform,
                 want: match kind {
                     0 => Want::Uniform(count),
                     1 => Want::Every(Duration::from_nanos(nanos)),
@@ -406,6 +414,7 @@ mod tests {
             DecodeError::Unreadable(io::Error::other("odd")),
             DecodeError::NotVideo(text()),
             DecodeError::NoVideoTrack(text()),
+            DecodeError::NoSuchTrack { asked: 3, there: text() },
             DecodeError::NoDecoder { codec: "video/x-odd".into(), remedy: text() },
             DecodeError::Damaged(text()),
             DecodeError::Crashed(text()),

@@ -203,6 +203,7 @@ fn fill_tensor(host: &mut DynTensor, value: &SessionInputValue<'_>) -> ort::Resu
     }
     match element(value)? {
         TensorElementType::Float32 => copy::<f32>(host, value),
+        TensorElementType::Float16 => copy::<half::f16>(host, value),
         TensorElementType::Int64 => copy::<i64>(host, value),
         TensorElementType::Int32 => copy::<i32>(host, value),
         other => Err(ort::Error::new(format!("inputs of {other} have no buffers"))),

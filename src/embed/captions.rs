@@ -13,7 +13,7 @@ use tokenizers::Tokenizer;
 use self::beam::{Row, Rules, search};
 use super::bundle::Bundle;
 use super::manifest::CaptionsEntry;
-use super::onnx::{Dim, FilledWindows, Port, check_ports, tensor};
+use super::onnx::{Dim, FilledWindows, Leeway, Port, check_ports, tensor};
 use super::runtime::{Device, EmbedSettings, open_session};
 use super::{Captioner, EmbedError, Feature};
 use crate::window::Window;
@@ -56,7 +56,7 @@ impl OnnxCaptioner {
             &memory,
             &[float(&entry.memory.frames, &[batch, frames, Dim::Is(feature_dim)]), float(&entry.memory.mask, &mask)],
             &[float(&entry.memory.output, &of_frames)],
-            None,
+            Leeway::default(),
         )?;
         check_ports(
             bundle,
@@ -70,7 +70,7 @@ impl OnnxCaptioner {
                 float(&entry.step.mask, &mask),
             ],
             &[float(&entry.step.output, &[batch, Dim::Any("vocabulary")]), float(&entry.step.present, &of_past)],
-            None,
+            Leeway::default(),
         )?;
         let input = step.inputs().iter().find(|i| i.name() == entry.step.past).expect("just checked");
         let shape = input.dtype().tensor_shape().map_or(&[][..], |shape| shape);

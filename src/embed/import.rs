@@ -1,9 +1,11 @@
-//! Makes a bundle of a folder in the usual ONNX layout of CLIP-like models.
+//! Makes a bundle of a folder in a usual ONNX layout of CLIP-like models.
 //!
-//! Two graphs, `vision_model.onnx` and `text_model.onnx` (at the top or under `onnx/`; in half precision or quantised
+//! That of Hugging Face's exports: two graphs, `vision_model.onnx` and `text_model.onnx` (at the top or under `onnx/`; in half precision or quantised
 //! with a suffix, see [`Variant`]), `tokenizer.json` and
 //! `preprocessor_config.json`; where they are there, `config.json`, `tokenizer_config.json` and a README with its
-//! licence. Names and sizes are read off the graphs and tried out. Windows get the settings of [`FRAMES`] and its
+//! licence. Or that of Immich: `visual/model.onnx` and `textual/model.onnx`, with `visual/preprocess_cfg.json`,
+//! `textual/tokenizer.json`, and open_clip's `config.json`. Graphs may take ids of 32 bits and floats of 16, and one row
+//! at a time; their weights may lie beside them (`….onnx_data`, `….onnx.data`). Names and sizes are read off the graphs and tried out. Windows get the settings of [`FRAMES`] and its
 //! neighbours, since such a model knows pictures, not time.
 
 use std::path::{Path, PathBuf};
@@ -11,11 +13,12 @@ use std::sync::Arc;
 
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::bundle::{Bundle, MANIFEST_FILE};
 use super::digest::sha256_of;
 
+use super::element::{cast, converts, floats};
 use super::manifest::{
     FORMAT, FileEntry, GraphEntry, Graphs, Manifest, NAME_RULE, Padding, Similarity, SimilarityKind, Text, Topology,
     Video, is_name,
@@ -113,17 +116,41 @@ impl Drop for Staging {
     }
 }
 
-const VISION: &str = "vision_model.onnx";
-const TEXT: &str = "text_model.onnx";
 const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// Immich's folders and its file of preprocessing.
+const VISUAL: &str = "visual";
+const TEXTUAL: &str = "textual";
+const PREPROCESS_CFG: &str = "visual/preprocess_cfg.json";
+
+/// A graph of an export.
+struct Source {
+    path: PathBuf,
+    /// Its place in the bundle. Weights beside it keep their name, which the graph knows, so two graphs of one name
+    /// need folders of their own.
+    place: String,
+}
+
+impl Source {
+    /// Places of the weights in the export and in the bundle, if they are not in the graph's own file.
+    fn weights(&self) -> Option<(PathBuf, String)> {
+        let weights = weights_of(&self.path)?;
+        let name = file_name(&weights);
+        let folder = self.place.rsplit_once('/').map(|(folder, _)| folder);
+        Some((weights, folder.map_or_else(|| name.clone(), |folder| format!("{folder}/{name}"))))
+    }
+}
 
 /// The files of an export.
 struct Export {
     dir: PathBuf,
-    vision: PathBuf,
-    text: PathBuf,
+    vision: Source,
+    text: Source,
     tokenizer: PathBuf,
+    /// Texts are always filled up to the full length.
+    pads: bool,
     preprocessing: Preprocessing,
     config: Value,
     tokenizer_config: Value,
@@ -132,6 +159,7 @@ struct Export {
 
 impl Export {
     fn find(dir: &Path, variant: Variant) -> Result<Self, String> {
+        let immich = [VISUAL, TEXTUAL].iter().all(|folder| dir.join(folder).is_dir());
         let mut problems = Vec::new();
         let mut find = |names: &[String]| {
             let found = names.iter().map(|name| dir.join(name)).find(|path| path.is_file());
@@ -140,14 +168,26 @@ impl Export {
             }
             found.unwrap_or_default()
         };
-        let [vision, text] = GRAPHS.map(|graph| find(&graph_places(graph, variant)));
-        let (tokenizer, preprocessor) = (find(&[TOKENIZER.to_owned()]), find(&[PREPROCESSOR.to_owned()]));
+        let [vision, text] = match immich {
+            true => [VISUAL, TEXTUAL].map(|folder| {
+                let names = variant.suffixes().iter().map(|suffix| format!("{folder}/model{suffix}.onnx"));
+                Source { path: find(&names.collect::<Vec<_>>()), place: format!("{folder}/model.onnx") }
+            }),
+            false => {
+                GRAPHS.map(|graph| Source { path: find(&graph_places(graph, variant)), place: format!("{graph}.onnx") })
+            }
+        };
+        let texts = if immich { format!("{TEXTUAL}/") } else { String::new() };
+        let tokenizer = find(&[format!("{texts}{TOKENIZER}")]);
+        let preprocessor_name = if immich { PREPROCESS_CFG } else { PREPROCESSOR };
+        let preprocessor = find(&[preprocessor_name.to_owned()]);
         if !problems.is_empty() {
             return Err(format!("{} in {}", problems.join(", "), dir.display()));
         }
-        let preprocessing = Preprocessing::read(&json(&preprocessor)?).map_err(|e| format!("{PREPROCESSOR}: {e}"))?;
+        let read = if immich { Preprocessing::read_open_clip } else { Preprocessing::read };
+        let preprocessing = read(&read_json(&preprocessor)?).map_err(|e| format!("{preprocessor_name}: {e}"))?;
         let optional = |name: &str| match dir.join(name) {
-            path if path.is_file() => json(&path),
+            path if path.is_file() => read_json(&path),
             _ => Ok(Value::Null),
         };
         Ok(Self {
@@ -155,20 +195,28 @@ impl Export {
             vision,
             text,
             tokenizer,
+            pads: immich,
             preprocessing,
             config: optional("config.json")?,
-            tokenizer_config: optional("tokenizer_config.json")?,
+            tokenizer_config: optional(&format!("{texts}{TOKENIZER_CONFIG}"))?,
             licence: licence(dir),
         })
     }
 
     fn copy_to(&self, dir: &Path) -> std::io::Result<()> {
-        for (from, name) in [(&self.vision, VISION), (&self.text, TEXT), (&self.tokenizer, TOKENIZER)] {
-            // Contents only: a read-only source must not make a read-only copy.
-            copy(from, &dir.join(name))?;
+        copy(&self.tokenizer, &dir.join(TOKENIZER))?;
+        if self.config["text_cfg"]["tokenizer_kwargs"]["clean"] == "canonicalize" {
+            canonicalize(&dir.join(TOKENIZER))?;
         }
-        for weights in [&self.vision, &self.text].into_iter().filter_map(|graph| weights_of(graph)) {
-            copy(&weights, &dir.join(file_name(&weights)))?;
+        for graph in [&self.vision, &self.text] {
+            let to = dir.join(&graph.place);
+            if let Some(folder) = to.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            copy(&graph.path, &to)?;
+            if let Some((weights, place)) = graph.weights() {
+                copy(&weights, &dir.join(place))?;
+            }
         }
         Ok(())
     }
@@ -176,12 +224,12 @@ impl Export {
     fn manifest(&self, name: &str, dir: &Path) -> Result<Manifest, EmbedError> {
         let pixels = self.preprocessing.pixels();
         let image = [3, i64::from(pixels.height), i64::from(pixels.width)];
-        let (mut vision, image_dim) = probe_vision(dir, image)?;
-        let tokenizer = json(&dir.join(TOKENIZER)).map_err(problem)?;
+        let (mut vision, image_dim) = probe_vision(dir, &self.vision.place, image)?;
+        let tokenizer = read_json(&dir.join(TOKENIZER)).map_err(problem)?;
         let mut text = self.text_settings(&tokenizer);
-        let (mut text_graph, text_dim, length) = probe_text(dir, &text)?;
+        let (mut text_graph, text_dim, length) = probe_text(dir, &self.text.place, &text)?;
         for (entry, graph) in [(&mut vision, &self.vision), (&mut text_graph, &self.text)] {
-            if let Some(file) = weights_of(graph).map(|weights| file_name(&weights)) {
+            if let Some((_, file)) = graph.weights() {
                 entry.weights = Some(FileEntry { sha256: hash(dir, &file)?, file });
             }
         }
@@ -190,12 +238,15 @@ impl Export {
             (text.context_length, text.padding) = (length, Padding::MaxLength);
         }
         if image_dim != text_dim {
-            return Err(problem(format!("{VISION} gives {image_dim} numbers and {TEXT} {text_dim}: not one model")));
+            let (vision, text) = (&self.vision.place, &self.text.place);
+            return Err(problem(format!("{vision} gives {image_dim} numbers and {text} {text_dim}: not one model")));
         }
-        if let Some(dim) = self.config["projection_dim"].as_u64()
-            && dim != image_dim as u64
-        {
-            return Err(problem(format!("config.json says projection_dim {dim}, the graphs give {image_dim}")));
+        for key in ["projection_dim", "embed_dim"] {
+            if let Some(dim) = self.config[key].as_u64()
+                && dim != image_dim as u64
+            {
+                return Err(problem(format!("config.json says {key} {dim}, the graphs give {image_dim}")));
+            }
         }
         let folder = file_name(&self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone()));
         Ok(Manifest {
@@ -234,6 +285,7 @@ impl Export {
         let lengths = [
             fixed,
             self.config["text_config"]["max_position_embeddings"].as_u64(),
+            self.config["text_cfg"]["context_length"].as_u64(),
             // Tokenizers without a limit say an astronomic one.
             self.tokenizer_config["model_max_length"].as_u64().filter(|length| *length <= 4096),
             tokenizer["truncation"]["max_length"].as_u64(),
@@ -246,18 +298,37 @@ impl Export {
         let pad_id = padding["pad_id"].as_u64().or_else(|| token_id(tokenizer, pad_token?)).unwrap_or(0);
         Text {
             context_length,
-            padding: if fixed.is_some() || siglip { Padding::MaxLength } else { Padding::Longest },
+            padding: if fixed.is_some() || siglip || self.pads { Padding::MaxLength } else { Padding::Longest },
             pad_id: pad_id as u32,
             templates: vec!["{}".to_owned()],
         }
     }
 }
 
+/// Makes a tokenizer clean texts as open_clip does for models of SigLIP's kind, which were trained on such texts: lower
+/// case, no punctuation, single spaces.
+fn canonicalize(tokenizer: &Path) -> std::io::Result<()> {
+    let mut value: Value = serde_json::from_slice(&std::fs::read(tokenizer)?)?;
+    let replace = |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    let mut steps = vec![
+        replace(json!({"String": "_"}), " "),
+        replace(json!({"Regex": r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^`{|}~]"##}), ""),
+        json!({"type": "Lowercase"}),
+        replace(json!({"Regex": r"\s+"}), " "),
+        json!({"type": "Strip", "strip_left": true, "strip_right": true}),
+    ];
+    steps.extend(Some(value["normalizer"].take()).filter(|own| !own.is_null()));
+    value["normalizer"] = json!({"type": "Sequence", "normalizers": steps});
+    std::fs::write(tokenizer, serde_json::to_vec(&value)?)
+}
+
 /// Where a graph's weights lie, if they are not in its own file.
 fn weights_of(graph: &Path) -> Option<PathBuf> {
-    let mut weights = graph.as_os_str().to_owned();
-    weights.push("_data");
-    Some(PathBuf::from(weights)).filter(|weights| weights.is_file())
+    ["_data", ".data"].into_iter().find_map(|ending| {
+        let mut weights = graph.as_os_str().to_owned();
+        weights.push(ending);
+        Some(PathBuf::from(weights)).filter(|weights| weights.is_file())
+    })
 }
 
 fn file_name(path: &Path) -> String {
@@ -286,7 +357,7 @@ fn licence(dir: &Path) -> String {
     named("license_name:").or_else(|| named("license:")).unwrap_or_else(|| "unknown".to_owned())
 }
 
-fn json(path: &Path) -> Result<Value, String> {
+fn read_json(path: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
 }
@@ -300,44 +371,43 @@ fn hash(dir: &Path, file: &str) -> Result<String, EmbedError> {
 }
 
 /// Runs one picture through: the graph's entry, and how many numbers come out.
-fn probe_vision(dir: &Path, image: [i64; 3]) -> Result<(GraphEntry, usize), EmbedError> {
-    let (mut session, _) = open_session(&dir.join(VISION), &probe_settings())?;
-    let takes = |o: &&Outlet| element(o) == Some(TensorElementType::Float32) && rank(o) == 4;
+fn probe_vision(dir: &Path, file: &str, image: [i64; 3]) -> Result<(GraphEntry, usize), EmbedError> {
+    let (mut session, _) = open_session(&dir.join(file), &probe_settings())?;
+    let takes = |o: &&Outlet| element(o).is_some_and(|e| converts(TensorElementType::Float32, e)) && rank(o) == 4;
     let [input] = session.inputs() else {
-        return Err(problem(format!("{VISION} has inputs {}, expected one picture", names(session.inputs()))));
+        return Err(problem(format!("{file} has inputs {}, expected one picture", names(session.inputs()))));
     };
     if !takes(&input) {
         let found = input.dtype();
-        return Err(problem(format!("{VISION}: input {} is {found}, expected float32 of 4 dimensions", input.name())));
+        let expected = "float32 or float16 of 4 dimensions";
+        return Err(problem(format!("{file}: input {} is {found}, expected {expected}", input.name())));
     }
     let input = input.name().to_owned();
-    let output = output_name(&session, VISION, "image_embeds")?;
+    let output = output_name(&session, file, "image_embeds")?;
     let [colours, height, width] = image;
     let values = vec![0.0f32; (colours * height * width) as usize];
     let picture = tensor([1, colours, height, width], &values)?;
-    let dim = run(&mut session, VISION, vec![(input.as_str(), picture)], &output)?;
-    Ok((
-        GraphEntry { file: VISION.to_owned(), sha256: hash(dir, VISION)?, input, mask: None, output, weights: None },
-        dim,
-    ))
+    let dim = run(&mut session, file, vec![(input.as_str(), picture)], &output)?;
+    Ok((GraphEntry { file: file.to_owned(), sha256: hash(dir, file)?, input, mask: None, output, weights: None }, dim))
 }
 
 /// Runs one word through: the graph's entry, how many numbers come out, and the length if only one is taken.
-fn probe_text(dir: &Path, text: &Text) -> Result<(GraphEntry, usize, Option<usize>), EmbedError> {
-    let (mut session, _) = open_session(&dir.join(TEXT), &probe_settings())?;
+fn probe_text(dir: &Path, file: &str, text: &Text) -> Result<(GraphEntry, usize, Option<usize>), EmbedError> {
+    let (mut session, _) = open_session(&dir.join(file), &probe_settings())?;
     let mut input = None;
     let mut mask = None;
     for port in session.inputs() {
-        if element(port) != Some(TensorElementType::Int64) || rank(port) != 2 {
+        if !element(port).is_some_and(|e| converts(TensorElementType::Int64, e)) || rank(port) != 2 {
             let found = port.dtype();
-            return Err(problem(format!("{TEXT}: input {} is {found}, expected int64 of 2 dimensions", port.name())));
+            let expected = "int64 or int32 of 2 dimensions";
+            return Err(problem(format!("{file}: input {} is {found}, expected {expected}", port.name())));
         }
         if port.name().contains("mask") { mask = Some(port.name().to_owned()) } else { input = Some(port) }
     }
     let expected = if mask.is_some() { 2 } else { 1 };
     let Some(ids) = input.filter(|_| session.inputs().len() == expected) else {
         let found = names(session.inputs());
-        return Err(problem(format!("{TEXT} has inputs {found}, expected token ids and at most a mask")));
+        return Err(problem(format!("{file} has inputs {found}, expected token ids and at most a mask")));
     };
     let (input, length) = (ids.name().to_owned(), ids.dtype().tensor_shape().map_or(-1, |s| s[1]));
     let length = usize::try_from(length).ok();
@@ -346,15 +416,15 @@ fn probe_text(dir: &Path, text: &Text) -> Result<(GraphEntry, usize, Option<usiz
         (text.context_length, text.padding) = (length, Padding::MaxLength);
     }
     let tokens = TextTokenizer::load(&dir.join(TOKENIZER), &text)?.tokens(&["a".to_owned()])?;
-    let output = output_name(&session, TEXT, "text_embeds")?;
+    let output = output_name(&session, file, "text_embeds")?;
     let shape = [1, tokens.length as i64];
     let mut inputs = vec![(input.as_str(), tensor(shape, &tokens.ids)?)];
     if let Some(mask) = &mask {
         inputs.push((mask, tensor(shape, &tokens.mask)?));
     }
-    let dim = run(&mut session, TEXT, inputs, &output)?;
+    let dim = run(&mut session, file, inputs, &output)?;
     Ok((
-        GraphEntry { file: TEXT.to_owned(), sha256: hash(dir, TEXT)?, input, mask, output, weights: None },
+        GraphEntry { file: file.to_owned(), sha256: hash(dir, file)?, input, mask, output, weights: None },
         dim,
         length,
     ))
@@ -382,12 +452,16 @@ fn run(
     output: &str,
 ) -> Result<usize, EmbedError> {
     let failed = |e: ort::Error| problem(format!("{file} does not run: {e}"));
-    let outputs = session.run(inputs).map_err(failed)?;
+    let mut taken = Vec::with_capacity(inputs.len());
+    for (name, value) in inputs {
+        let port = session.inputs().iter().find(|port| port.name() == name).expect("named by the graph");
+        taken.push((name, cast(value, element(port).unwrap_or(TensorElementType::Float32)).map_err(failed)?));
+    }
+    let outputs = session.run(taken).map_err(failed)?;
     let output = outputs.get(output).expect("named by the graph");
-    let (shape, _) = output.try_extract_tensor::<f32>().map_err(failed)?;
-    match **shape {
+    match floats(output).map_err(failed)?.0[..] {
         [1, dim] => Ok(dim as usize),
-        _ => Err(problem(format!("{file} gives {:?}, expected one row", &**shape))),
+        ref shape => Err(problem(format!("{file} gives {shape:?}, expected one row"))),
     }
 }
 

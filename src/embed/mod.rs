@@ -12,6 +12,8 @@ pub mod bundle;
 pub mod captions;
 pub mod choice;
 mod digest;
+#[cfg(feature = "onnx")]
+mod element;
 pub mod hashed;
 pub mod head;
 #[cfg(feature = "onnx")]

@@ -1,4 +1,4 @@
-//! `preprocessor_config.json` of an ONNX export: how its pictures are prepared, in a bundle's terms. Pure.
+//! `preprocessor_config.json` of an ONNX export, or open_clip's `preprocess_cfg.json`: how its pictures are prepared, in a bundle's terms. Pure.
 //!
 //! What a bundle cannot say is refused, rather than imported to give wrong vectors.
 
@@ -38,6 +38,29 @@ impl Preprocessing {
         } else {
             ([0.0; 3], [1.0; 3])
         };
+        Ok(Self { width, height, resize, interpolation, mean, std })
+    }
+
+    /// `preprocess_cfg.json`, as open_clip writes it and Immich publishes it.
+    pub(super) fn read_open_clip(config: &Value) -> Result<Self, String> {
+        let side = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
+        let size = &config["size"];
+        let (height, width) = match (side(size), side(&size[0]), side(&size[1])) {
+            (Some(edge), ..) => (edge, edge),
+            (None, Some(height), Some(width)) => (height, width),
+            _ => return Err(format!("size {size} is not understood")),
+        };
+        let resize = match config["resize_mode"].as_str() {
+            Some("shortest") | None if width == height => Resize::ShortestEdge,
+            Some("squash") => Resize::Stretch,
+            other => return Err(format!("resize_mode {other:?} to {width}×{height} is not supported")),
+        };
+        let interpolation = match config["interpolation"].as_str() {
+            Some("bilinear") => Interpolation::Bilinear,
+            Some("bicubic") | None => Interpolation::Bicubic,
+            Some(other) => return Err(format!("interpolation {other:?}: only bilinear and bicubic are supported")),
+        };
+        let (mean, std) = (triple(config, "mean")?, triple(config, "std")?);
         Ok(Self { width, height, resize, interpolation, mean, std })
     }
 
@@ -125,6 +148,32 @@ mod tests {
         let mut older = with("size", json!(224));
         older["crop_size"] = json!(224);
         assert_eq!(Preprocessing::read(&older).unwrap().pixels(), pixels);
+    }
+
+    #[test]
+    fn the_configuration_of_open_clip() {
+        let config = json!({"size": [224, 224], "mode": "RGB", "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6],
+            "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0});
+        let with = |key: &str, value: Value| {
+            let mut config = config.clone();
+            config[key] = value;
+            Preprocessing::read_open_clip(&config)
+        };
+        let clip = Preprocessing::read(&clip()).unwrap();
+        assert_eq!(Preprocessing::read_open_clip(&config).unwrap(), clip);
+        assert_eq!(with("size", json!(224)).unwrap(), clip);
+        let siglip = with("resize_mode", json!("squash")).unwrap();
+        assert_eq!((siglip.resize, siglip.width), (Resize::Stretch, 224));
+        assert_eq!(with("interpolation", json!("bilinear")).unwrap().interpolation, Interpolation::Bilinear);
+        for (key, value, what) in [
+            ("resize_mode", json!("longest"), "resize_mode"),
+            ("size", json!("large"), "size"),
+            ("interpolation", json!("nearest"), "interpolation"),
+            ("mean", json!(null), "mean"),
+        ] {
+            let error = with(key, value).unwrap_err();
+            assert!(error.starts_with(what), "{error}");
+        }
     }
 
     #[test]

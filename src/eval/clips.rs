@@ -222,6 +222,8 @@ fn choose(
     times.dedup();
     let request = Request {
         path: path.to_owned(),
+        track: None,
+        decode: true,
         want: Want::At(times),
         zero: decode::Zero::FirstFrame,
         sampling: decode::Sampling::Gop,

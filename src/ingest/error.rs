@@ -33,7 +33,7 @@ impl From<DecodeError> for IngestError {
         let kind = match &error {
             DecodeError::Unreadable(_) => FailureKind::Unreadable,
             DecodeError::NotVideo(_) => FailureKind::NotVideo,
-            DecodeError::NoVideoTrack(_) => FailureKind::NoVideoTrack,
+            DecodeError::NoVideoTrack(_) | DecodeError::NoSuchTrack { .. } => FailureKind::NoVideoTrack,
             DecodeError::NoDecoder { .. } => FailureKind::NoDecoder,
             DecodeError::Damaged(_) => FailureKind::Damaged,
             DecodeError::Crashed(_) => FailureKind::DecoderDied,

@@ -29,6 +29,8 @@ pub struct Plan {
     pub features: bool,
     /// Write captions, with this many beams.
     pub caption_beams: Option<usize>,
+    /// The video track, where one was asked for.
+    pub track: Option<u32>,
 }
 
 impl Plan {
@@ -93,7 +95,7 @@ impl Plan {
         }
         let beams = manifest.captions.as_ref().map(|captions| settings.caption_beams.unwrap_or(captions.beams));
         let caption_beams = beams.filter(|_| settings.captions);
-        Ok(Self { span, frames, want, sampling: settings.sampling, tolerance, features, caption_beams })
+        Ok(Self { span, frames, want, sampling: settings.sampling, tolerance, features, caption_beams, track: None })
     }
 
     /// Names the plan in records and ledger; another key means the file has to be indexed again.
@@ -111,6 +113,9 @@ impl Plan {
         if let Some(beams) = self.caption_beams {
             key.push_str(&format!(" captions{beams}"));
         }
+        if let Some(track) = self.track {
+            key.push_str(&format!(" track{track}"));
+        }
         key
     }
 
@@ -123,6 +128,8 @@ impl Plan {
     pub fn request(&self, path: PathBuf, from: Duration, manifest: &Manifest, thumbnail_px: u32) -> Request {
         Request {
             path,
+            track: self.track,
+            decode: true,
             want: self.want.clone(),
             zero: Zero::Medium,
             sampling: self.sampling,
@@ -206,6 +213,14 @@ mod tests {
         let greedy = IndexSettings { caption_beams: Some(1), ..default };
         let key = Plan::new(&greedy, &manifest()).unwrap().key();
         assert!(!key.contains("captions"), "a model without a decoder writes no captions");
+    }
+
+    #[test]
+    fn a_track_that_was_asked_for_is_part_of_the_plan() {
+        let plan = Plan::new(&IndexSettings::default(), &manifest()).unwrap();
+        let other = Plan { track: Some(3), ..plan.clone() };
+        assert_eq!(other.key(), plan.key() + " track3");
+        assert_eq!(other.request("a".into(), Duration::ZERO, &manifest(), 1).track, Some(3));
     }
 
     #[test]

@@ -19,14 +19,23 @@ pub struct Found {
     pub loops: Vec<PathBuf>,
 }
 
+/// Endings of names that video files have.
 const VIDEO: &[&str] = &[
-    "3g2", "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "h264", "h265", "hevc", "ivf", "m1v", "m2t", "m2ts",
-    "m2v", "m4v", "mjpeg", "mjpg", "mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "ogm", "ogv", "qt", "rm",
-    "rmvb", "ts", "vob", "webm", "wmv", "y4m",
+    "264", "265", "3g2", "3gp", "3gpp", "asf", "avc", "avi", "dav", "divx", "dv", "f4v", "flv", "gif", "h264", "h265",
+    "hevc", "insv", "ivf", "lrv", "m1v", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mjpg", "mkv", "mod", "mov", "mp4",
+    "mpe", "mpeg", "mpg", "mts", "mxf", "nut", "obu", "ogm", "ogv", "qt", "rm", "rmvb", "tod", "trp", "tp", "ts",
+    "vob", "vro", "webm", "wmv", "wtv", "y4m",
 ];
+/// Those of them that other files have too, such as programs in TypeScript and the modules of Go: these are no video
+/// where they hold text.
+const AMBIGUOUS: &[&str] =
+    &["264", "265", "avc", "dav", "m2t", "mod", "mts", "obu", "qt", "rm", "tod", "tp", "trp", "ts"];
+/// So much of a file tells whether it is text.
+const LOOKED_AT: usize = 4096;
 
-/// Looks at each path: a file is taken whatever its name, a folder is walked and only files that look like video are
-/// taken from it (by name, or by their first bytes where the name says nothing). Links are followed, loops reported.
+/// Looks at each path: a file is taken whatever its name, but not program text named as video; a folder is walked and
+/// only files that look like video are taken from it, by name and content together. What is skipped is logged with the
+/// reason. Links are followed, loops reported.
 pub fn walk(paths: &[PathBuf]) -> Found {
     let mut found = Found::default();
     for path in paths {
@@ -62,10 +71,19 @@ fn walk_one(root: &Path, found: &mut Found) {
             continue;
         }
         let path = clean(entry.path());
-        if entry.depth() == 0 || entry.file_type().is_file() && looks_like_video(&path) {
-            found.files.push(path);
+        let looks = if entry.depth() == 0 {
+            not_text(&path)
+        } else if entry.file_type().is_file() {
+            looks_like_video(&path)
         } else {
-            found.skipped += 1;
+            Err("no regular file")
+        };
+        match looks {
+            Ok(()) => found.files.push(path),
+            Err(reason) => {
+                tracing::info!(path = %path.display(), reason, "skipped");
+                found.skipped += 1;
+            }
         }
     }
 }
@@ -86,24 +104,77 @@ fn clean(path: &Path) -> PathBuf {
     }
 }
 
-fn looks_like_video(path: &Path) -> bool {
-    match path.extension() {
-        Some(extension) => VIDEO.contains(&extension.to_string_lossy().to_lowercase().as_str()),
-        None => starts_like_video(path),
+/// The reason, where not.
+fn looks_like_video(path: &Path) -> Result<(), &'static str> {
+    match ending(path) {
+        Some(ending) if VIDEO.contains(&ending.as_str()) => not_text(path),
+        Some(_) => Err("the name is none of a video"),
+        None if starts_like_video(&head(path)) => Ok(()),
+        None => Err("without an ending, and it does not begin like a video"),
     }
 }
 
-/// Files without an extension: the containers' own marks.
-fn starts_like_video(path: &Path) -> bool {
-    let mut head = [0; 12];
-    if File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_err() {
-        return false;
+fn ending(path: &Path) -> Option<String> {
+    path.extension().map(|ending| ending.to_string_lossy().to_lowercase())
+}
+
+/// Looks into a file only where its name may stand for text.
+fn not_text(path: &Path) -> Result<(), &'static str> {
+    let is_ambiguous = ending(path).is_some_and(|ending| AMBIGUOUS.contains(&ending.as_str()));
+    if is_ambiguous && is_text(&head(path)) { Err("named like a video, but it holds text") } else { Ok(()) }
+}
+
+/// The first bytes; none where the file cannot be read, which is found out when it is tried.
+fn head(path: &Path) -> Vec<u8> {
+    let mut head = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(LOOKED_AT as u64).read_to_end(&mut head);
     }
-    let matroska = head.starts_with(&[0x1a, 0x45, 0xdf, 0xa3]);
-    let mp4 = &head[4..8] == b"ftyp";
-    let avi = head.starts_with(b"RIFF") && &head[8..12] == b"AVI ";
-    let mpeg_ps = head.starts_with(&[0, 0, 1, 0xba]);
-    matroska || mp4 || avi || mpeg_ps || head.starts_with(b"FLV\x01")
+    head
+}
+
+/// Whether these bytes are UTF-8 or UTF-16 as editors write it. A character may be cut at the end.
+fn is_text(bytes: &[u8]) -> bool {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return true;
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !text.is_empty() && !text.contains(|c: char| c.is_control() && !['\t', '\n', '\r', '\x0c'].contains(&c))
+}
+
+/// The containers' own marks, for files whose names say nothing.
+fn starts_like_video(head: &[u8]) -> bool {
+    let marks: [(usize, &[u8]); 15] = [
+        (0, &[0x1a, 0x45, 0xdf, 0xa3]), // Matroska
+        (4, b"ftyp"),
+        (4, b"moov"),
+        (8, b"AVI "),
+        (0, &[0, 0, 1, 0xba]), // MPEG program stream
+        (0, &[0, 0, 1, 0xb3]), // MPEG video
+        (0, b"FLV\x01"),
+        (0, b"OggS"),
+        (0, &[0x30, 0x26, 0xb2, 0x75, 0x8e, 0x66, 0xcf, 0x11]), // ASF
+        (0, b".RMF"),
+        (0, b"DKIF"), // IVF
+        (0, b"YUV4MPEG2 "),
+        (0, b"nut/multimedia container"),
+        (0, &[0x06, 0x0e, 0x2b, 0x34, 0x02, 0x05]), // MXF
+        (0, b"GIF8"),
+    ];
+    marks.iter().any(|(at, mark)| head.get(*at..).is_some_and(|rest| rest.starts_with(mark)))
+        || is_transport_stream(head)
+}
+
+/// Packets of 188 bytes, alone, with a time before each, or with a checksum behind it.
+fn is_transport_stream(head: &[u8]) -> bool {
+    let fits = |(first, stride): (usize, usize)| (0..4).all(|n| head.get(first + n * stride) == Some(&0x47));
+    [(0, 188), (4, 192), (0, 204)].into_iter().any(fits)
 }
 
 #[cfg(test)]
@@ -123,6 +194,42 @@ mod tests {
         assert_eq!(found.files, [root.join("a.mkv"), root.join("b.MP4"), root.join("odd")]);
         assert_eq!(found.skipped, 1);
         assert_eq!(walk(&[root.join("notes.txt")]).files, [root.join("notes.txt")]);
+    }
+
+    #[test]
+    fn text_that_is_named_like_video_is_skipped_and_video_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let packets = |before: usize| [vec![9; before], vec![0x47], vec![0xff; 187]].concat().repeat(5);
+        let files: [(&str, &[u8]); 9] = [
+            ("a.ts", b"export const x: number = 1;\n"),
+            ("b.mts", "// caf\u{e9}\nexport default {}\n".as_bytes()),
+            ("go.mod", b"module example\n\ngo 1.22\n"),
+            ("c.ts", &packets(0)),
+            ("d.mts", &packets(4)),
+            ("capture", &packets(0)),
+            ("damaged.ts", &[0; 300]),
+            ("empty.ts", b""),
+            ("e.264", &[0, 0, 0, 1, 0x67]),
+        ];
+        for (name, content) in files {
+            std::fs::write(root.join(name), content).unwrap();
+        }
+        let found = walk(std::slice::from_ref(&root));
+        let names = ["c.ts", "capture", "d.mts", "damaged.ts", "e.264", "empty.ts"];
+        assert_eq!(found.files, names.map(|name| root.join(name)));
+        assert_eq!(found.skipped, 3);
+        // Also where it was named.
+        let named = walk(&[root.join("a.ts")]);
+        assert_eq!((named.files.len(), named.skipped), (0, 1));
+    }
+
+    #[test]
+    fn a_character_cut_at_the_end_of_what_is_looked_at_is_text() {
+        let mut text = "x".repeat(LOOKED_AT - 1).into_bytes();
+        text.extend_from_slice("\u{e9}".as_bytes());
+        assert!(is_text(&text[..LOOKED_AT]));
+        assert!(!is_text(b"a\0b") && !is_text(b"\xff\x00") && !is_text(b""));
     }
 
     #[test]

@@ -48,6 +48,8 @@ fn source(frames: u32) -> String {
 fn request(path: &Path, sampling: Sampling, interval: f64) -> Request {
     Request {
         path: path.to_path_buf(),
+        track: None,
+        decode: true,
         want: Want::Every(Duration::from_secs_f64(interval)),
         zero: Zero::Medium,
         sampling,
@@ -225,7 +227,7 @@ fn pictures_stand_upright_and_wide() {
     turn_clockwise(&path);
     let turned = all(&path);
     assert_eq!((turned.probe.width, turned.probe.height), (80, 160));
-    assert_eq!(turned.probe.orientation.as_deref(), Some("90"));
+    assert_eq!(turned.probe.orientation.in_words().as_deref(), Some("90"));
     // The gradient runs from top to bottom; turned clockwise the top is at the right.
     let pixels = &turned.frames[0].pixels;
     let brightness = |x: usize| u32::from(pixels.data[(32 * 64 + x) * 3]);

@@ -369,6 +369,78 @@ async fn import_takes_weights_that_lie_beside_their_graph() {
     assert!(error.contains("weights vision_model.onnx_data: sha256"), "{error}");
 }
 
+/// A folder as Immich publishes models, with these graphs of `tests/fixtures/exports`.
+fn immich_export(vision: &str, text: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/exports");
+    for (folder, graph) in [("visual", vision), ("textual", text)] {
+        let to = dir.path().join(folder);
+        std::fs::create_dir(&to).unwrap();
+        std::fs::copy(from.join(graph), to.join("model.onnx")).unwrap();
+        let weights = format!("{graph}.data");
+        if from.join(&weights).is_file() {
+            std::fs::copy(from.join(weights), to.join("model.onnx.data")).unwrap();
+        }
+    }
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    std::fs::copy(fixtures().join("tiny-mean/tokenizer.json"), dir.path().join("textual/tokenizer.json")).unwrap();
+    write("textual/tokenizer_config.json", r#"{"pad_token": "<pad>", "model_max_length": 9}"#);
+    write("config.json", r#"{"embed_dim": 6, "vision_cfg": {"image_size": 8}, "text_cfg": {"context_length": 9}}"#);
+    write(
+        "visual/preprocess_cfg.json",
+        r#"{"size": [8, 8], "mode": "RGB", "mean": [0.48, 0.45, 0.4], "std": [0.26, 0.25, 0.27],
+            "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0}"#,
+    );
+    dir
+}
+
+#[tokio::test]
+async fn exports_with_narrow_numbers_or_single_rows_give_what_the_usual_form_gives() {
+    let to = tempfile::tempdir().unwrap();
+    let frames = || (0..5).map(|k| frame(k, 8)).collect::<Vec<_>>();
+    let words = || ["a red ball", "rolls left", "a film of a ball"].map(str::to_owned).to_vec();
+    let mut expected: Option<(Vec<Feature>, Vec<Embedding>)> = None;
+    for (name, vision, text) in [
+        ("usual", "vision-wide.onnx", "text-wide.onnx"),
+        ("beside", "model.onnx", "text-wide.onnx"),
+        ("int32", "vision-wide.onnx", "text-int32.onnx"),
+        ("float16", "vision-float16.onnx", "text-float16.onnx"),
+        ("single", "vision-single.onnx", "text-single.onnx"),
+    ] {
+        let bundle = import(immich_export(vision, text).path(), name, to.path(), Variant::Float32).unwrap();
+        let manifest = bundle.manifest();
+        assert_eq!((manifest.dim, manifest.text.context_length, manifest.text.padding), (6, 9, Padding::MaxLength));
+        let video = VideoModel::open(&bundle, &settings()).unwrap();
+        let features = video.features(frames()).await.unwrap();
+        let vectors = TextModel::open(&bundle, &settings()).unwrap().encode(words()).await.unwrap();
+        let (usual_features, usual_vectors) = expected.get_or_insert_with(|| (features.clone(), vectors.clone()));
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 0.01);
+        assert_eq!((features.len(), vectors.len()), (5, 3));
+        for (found, usual) in features.iter().zip(usual_features) {
+            assert!(near(&found.values, &usual.values), "{name}: {found:?} and {usual:?}");
+        }
+        for (found, usual) in vectors.iter().zip(usual_vectors) {
+            assert!(near(found.as_slice(), usual.as_slice()), "{name}: {found:?} and {usual:?}");
+        }
+        for check in verify(bundle.dir(), &settings()) {
+            assert!(check.outcome.is_ok(), "{name}: {check:?}");
+        }
+    }
+}
+
+#[test]
+fn texts_are_cleaned_where_an_immich_export_was_trained_on_clean_ones() {
+    let (export, to) = (immich_export("vision-wide.onnx", "text-wide.onnx"), tempfile::tempdir().unwrap());
+    let config =
+        r#"{"embed_dim": 6, "text_cfg": {"context_length": 9, "tokenizer_kwargs": {"clean": "canonicalize"}}}"#;
+    std::fs::write(export.path().join("config.json"), config).unwrap();
+    let bundle = import(export.path(), "clean", to.path(), Variant::Float32).unwrap();
+    let tokenizer = TextTokenizer::open(&bundle).unwrap();
+    let ids = |text: &str| tokenizer.tokens(&[text.to_owned()]).unwrap().ids;
+    assert_eq!(ids(" A  red_Ball, (rolls)! "), ids("a red ball rolls"));
+    assert_ne!(ids("a red ball"), ids("a ball"));
+}
+
 /// Values from the same graphs in Python with transformers' preprocessing of the same pixels.
 #[tokio::test]
 async fn imported_photos_mini_gives_the_vectors_python_gives() {

@@ -325,6 +325,8 @@ fn pixels() -> PixelSpec {
 fn request(path: &Path, want: Want, sampling: decode::Sampling) -> Request {
     Request {
         path: path.to_owned(),
+        track: None,
+        decode: true,
         want,
         zero: decode::Zero::FirstFrame,
         sampling,

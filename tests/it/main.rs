@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test that could not run says so")]
 
 mod archive;
+#[cfg(feature = "gst")]
+mod awkward;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
 mod bad_input;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
@@ -29,6 +31,8 @@ mod left_out;
 mod media;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
 mod output;
+#[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
+mod probe;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
 mod scale;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]

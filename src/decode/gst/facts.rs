@@ -11,7 +11,8 @@ use super::super::{LATEST, Probe};
 /// WebM files written on the fly say less than this.
 const NO_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(1);
 
-/// Orientation and probe of the track that arrives at this pad. `known`: the orientation, where it need not be asked for.
+/// Orientation and probe of the track that arrives at this pad. `known`: the orientation, where the header of the file was
+/// read for it.
 pub(super) fn read(
     pad: &gst::Pad,
     caps: &gst::CapsRef,
@@ -58,8 +59,9 @@ pub(super) fn read(
             .map(|d| Duration::from_nanos(d.nseconds()))
             .filter(|d| *d <= LATEST),
         frame_rate: frame_rate.map(|f| f64::from(f.numer()) / f64::from(f.denom())),
-        orientation: orientation.in_words(),
+        orientation,
         recorded_at_ms,
+        tracks: Vec::new(),
     };
     (probe, orientation)
 }

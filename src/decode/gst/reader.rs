@@ -13,7 +13,8 @@ use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
-use super::super::{DecodeError, Probe, Problem, template};
+use super::super::tracks::{Tracks, codec_name};
+use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
 use super::{element, facts, launch, lock, reported_error};
@@ -53,9 +54,12 @@ pub(in crate::decode) struct Coded {
 #[derive(Debug, Default)]
 struct Found {
     container: Option<String>,
-    tracks: Vec<String>,
+    /// As the graph tells of them, one by one.
+    tracks: Vec<Track>,
     without_plugin: Option<String>,
     connected: bool,
+    /// A track that nobody wants came to its end.
+    others_ended: bool,
     /// The end of the video arrived at its parser.
     ended: bool,
 }
@@ -66,6 +70,7 @@ pub(in crate::decode) struct Reader {
     sink: gst_app::AppSink,
     bus: gst::Bus,
     found: Arc<Mutex<Found>>,
+    tracks: Tracks,
     timeline: Timeline,
     /// Description as it came, and as it goes on.
     caps: Option<(gst::Caps, gst::Caps)>,
@@ -95,7 +100,7 @@ impl Drop for Reader {
 
 impl Reader {
     /// Returns when the first coded frame is there.
-    pub(in crate::decode) fn open(source: &Source) -> Result<Self, DecodeError> {
+    pub(in crate::decode) fn open(source: &Source, tracks: &Tracks) -> Result<Self, DecodeError> {
         let pipeline = match source {
             Source::File(path) => {
                 let pipeline = launch(&template::fill(template::READ_FILE, &[]))?;
@@ -110,13 +115,16 @@ impl Reader {
         };
         let sink: gst_app::AppSink = element(&pipeline, "frames")?;
         let found = Arc::new(Mutex::new(Found::default()));
-        connect_tracks(&element(&pipeline, "tracks")?, &sink, &found);
+        // A header of our own has one track, whatever it is called.
+        let choice = if matches!(source, Source::Mended(_)) { Tracks::default() } else { tracks.clone() };
+        connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
         let bus = pipeline.bus().expect("a pipeline has a bus");
         let mut reader = Self {
             pipeline,
             sink,
             bus,
             found,
+            tracks: tracks.clone(),
             timeline: Timeline::default(),
             caps: None,
             layout: None,
@@ -216,7 +224,7 @@ impl Reader {
         let ended = found.ended || self.problem.is_some();
         (self.hopeless && !found.connected)
             || (ended && quiet > GRACE)
-            || (!found.connected && quiet > PATIENCE)
+            || (!found.connected && quiet > if found.others_ended { GRACE } else { PATIENCE })
             || (self.shuffles && quiet > END_OF_GIF)
     }
 
@@ -309,9 +317,12 @@ impl Reader {
             Some(film) => u64::try_from(film.duration).ok().map(gst::ClockTime::from_nseconds),
             None => self.pipeline.query_duration::<gst::ClockTime>(),
         };
-        let orientation = film.map(|film| film.orientation);
         let pad = self.sink.static_pad("sink").expect("a sink has a sink pad");
-        (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration, orientation);
+        let known = film.map(|film| film.orientation).or(self.tracks.orientation);
+        (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration, known);
+        // What the header lists goes before what the graph has told of so far.
+        let told = || lock(&self.found).tracks.clone();
+        self.probe.tracks = if self.tracks.all.is_empty() { told() } else { self.tracks.all.clone() };
     }
 
     /// Why there is no coded frame.
@@ -327,7 +338,7 @@ impl Reader {
             return DecodeError::NotVideo(kind.to_string());
         }
         if !found.connected && !found.tracks.is_empty() {
-            return DecodeError::NoVideoTrack(found.tracks.join(", "));
+            return self.no_track(&found.tracks);
         }
         if kind.starts_with("audio/") {
             return DecodeError::NoVideoTrack(kind.to_string());
@@ -341,21 +352,54 @@ impl Reader {
         }
         DecodeError::Damaged(text())
     }
+
+    /// None of the tracks was connected.
+    fn no_track(&self, tracks: &[Track]) -> DecodeError {
+        let videos = tracks.iter().filter(|track| track.kind == TrackKind::Video);
+        let videos: Vec<String> = videos.map(|track| track.id.to_string()).collect();
+        match self.tracks.wanted {
+            // Numbers are those of the graph only where the header was not understood.
+            Some(asked) if !videos.is_empty() && self.tracks.all.is_empty() => {
+                DecodeError::NoSuchTrack { asked, there: videos.join(", ") }
+            }
+            _ => {
+                let found: Vec<String> = tracks.iter().map(|track| format!("{} {}", track.kind, track.codec)).collect();
+                DecodeError::NoVideoTrack(found.join(", "))
+            }
+        }
+    }
 }
 
-/// Connects the first video track to the sink and notes what else there is.
-fn connect_tracks(tracks: &gst::Element, sink: &gst_app::AppSink, found: &Arc<Mutex<Found>>) {
+/// Connects the wanted video track to the sink and notes what else there is. The other tracks lead nowhere, but they are
+/// connected too: some demuxers give up at the first packet that nobody takes, before the video has begun.
+fn connect_tracks(
+    pipeline: &gst::Pipeline,
+    tracks: &gst::Element,
+    sink: &gst_app::AppSink,
+    found: &Arc<Mutex<Found>>,
+    wanted: &Tracks,
+) {
     let target = sink.static_pad("sink").expect("a sink has a sink pad");
-    let learned = found.clone();
+    let (learned, choice, graph) = (found.clone(), wanted.clone(), pipeline.downgrade());
     tracks.connect_pad_added(move |_, pad| {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let Some(name) = caps.structure(0).map(|s| s.name().to_string()) else { return };
         let mut found = lock(&learned);
         let still = found.container.as_deref().is_some_and(|kind| kind.starts_with("image/") && kind != "image/gif");
-        let video = (name.starts_with("video/") || name.starts_with("image/")) && !still;
-        found.tracks.push(name);
-        if video && !target.is_linked() {
-            found.connected = pad.link(&target).is_ok();
+        let kind = kind_of(&name);
+        let index = found.tracks.len() as u32;
+        let is_wanted = match (choice.wanted, choice.all.is_empty()) {
+            (None, _) => true,
+            (Some(wanted), true) => wanted == index,
+            // A demuxer that keeps the numbers to itself has been given a single track.
+            (Some(wanted), false) => container_id(pad).is_none_or(|id| id == wanted),
+        };
+        let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
+        found.connected |= taken;
+        found.tracks.push(Track { id: index, kind, codec: codec_name(&name), taken, ..Track::default() });
+        drop(found);
+        if let (false, Some(graph)) = (taken, graph.upgrade()) {
+            swallow(&graph, pad, &learned);
         }
     });
     let learned = found.clone();
@@ -378,7 +422,11 @@ fn connect_tracks(tracks: &gst::Element, sink: &gst_app::AppSink, found: &Arc<Mu
     let learned = found.clone();
     if let Some(bin) = tracks.dynamic_cast_ref::<gst::Bin>() {
         bin.children().iter().for_each(|element| watch_type(element, found));
+        let program = wanted.program();
         bin.connect_deep_element_added(move |_, _, element| {
+            if let Some(program) = program.filter(|_| is_called(element, "tsdemux")) {
+                element.set_property("program-number", i32::from(program));
+            }
             watch_type(element, &learned);
             watch_parser(element, &learned);
         });
@@ -390,9 +438,48 @@ fn is_tagged_container(name: &str) -> bool {
     name == "audio/ogg"
 }
 
+fn is_called(element: &gst::Element, factory: &str) -> bool {
+    element.factory().is_some_and(|made_by| made_by.name() == factory)
+}
+
+fn kind_of(caps_name: &str) -> TrackKind {
+    match caps_name.split('/').next().unwrap_or_default() {
+        "video" | "image" => TrackKind::Video,
+        "audio" => TrackKind::Sound,
+        "text" | "subpicture" | "closedcaption" => TrackKind::Text,
+        _ => TrackKind::Other,
+    }
+}
+
+/// The container's number for the track of this pad. Demuxers put it behind the last slash of the stream's id: in decimal
+/// those of MP4 and Matroska (there a colon and another number follow), in eight hexadecimal digits that of transport
+/// streams.
+fn container_id(pad: &gst::Pad) -> Option<u32> {
+    let id = pad.stream_id()?;
+    let number = id.rsplit('/').next()?.split(':').next()?;
+    if number.len() == 8 { u32::from_str_radix(number, 16).ok() } else { number.parse().ok() }
+}
+
+/// Connects a track that nobody wants to a sink that throws it away.
+fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>) {
+    let sink = gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build();
+    let Ok(sink) = sink else { return };
+    if graph.add(&sink).is_ok()
+        && let Some(target) = sink.static_pad("sink")
+        && sink.sync_state_with_parent().is_ok()
+    {
+        let found = found.clone();
+        target.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            lock(&found).others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
+            gst::PadProbeReturn::Ok
+        });
+        let _ = pad.link(&target);
+    }
+}
+
 /// The element that recognises the file says what it is.
 fn watch_type(element: &gst::Element, found: &Arc<Mutex<Found>>) {
-    if element.factory().is_none_or(|factory| factory.name() != "typefind") {
+    if !is_called(element, "typefind") {
         return;
     }
     let found = found.clone();

@@ -76,14 +76,15 @@ impl Film {
 }
 
 impl Mended {
-    /// `None`: not such a file, or one that cannot be understood.
-    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+    /// The track of this number, else the one that a player shows. `None`: not such a file, or one that cannot be
+    /// understood.
+    pub(super) fn open(path: &Path, wanted: Option<u32>) -> io::Result<Option<Self>> {
         let file = File::open(path)?;
         let file_length = file.metadata()?.len();
         let Some(top) = top_level(&file, file_length)? else { return Ok(None) };
         let Some(moov) = top.iter().find(|b| &b.kind == b"moov" && b.length <= LONGEST_MOOV) else { return Ok(None) };
         let moov = content(&file, moov)?;
-        let Some(mut track) = choose(&moov) else { return Ok(None) };
+        let Some(mut track) = choose(&moov, wanted) else { return Ok(None) };
         let mut fragments = Fragments::behind(&moov, track.id, std::mem::take(&mut track.samples));
         let of_movie = fragments.samples.len();
         for fragment in top.iter().filter(|b| &b.kind == b"moof" && b.length <= LONGEST_MOOF) {
@@ -149,8 +150,8 @@ fn content(file: &File, place: &Place) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The enabled video track, else the largest; one of several pictures before a lone one, which may be a cover.
-fn choose(moov: &[u8]) -> Option<Track<'_>> {
+/// The wanted video track, where it is there; else the enabled one, else the largest; one of several pictures before a lone one, which may be a cover.
+fn choose(moov: &[u8], wanted: Option<u32>) -> Option<Track<'_>> {
     let fragmented = child(moov, &[b"mvex"]).is_some();
     let tracks = children(moov).into_iter().filter(|(kind, _)| kind == b"trak");
     let readable = tracks.filter_map(|(_, track)| Track::read(track)).filter(|track| {
@@ -159,7 +160,7 @@ fn choose(moov: &[u8]) -> Option<Track<'_>> {
     });
     let rank = |track: &Track| {
         let (width, height) = track.coded_size().unwrap_or((0, 0));
-        (fragmented || track.samples.len() > 1, track.enabled, width * height)
+        (wanted == Some(track.id), fragmented || track.samples.len() > 1, track.enabled, width * height)
     };
     // Of equals the first.
     readable.reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })

@@ -58,7 +58,7 @@ fn file(moov: &[u8]) -> tempfile::NamedTempFile {
 }
 
 fn open(file: &tempfile::NamedTempFile) -> Option<Mended> {
-    Mended::open(file.path()).unwrap()
+    Mended::open(file.path(), None).unwrap()
 }
 
 /// The first byte of each frame that the new header points to, and whether it calls it a key frame.
@@ -265,7 +265,7 @@ proptest! {
         }
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&bytes).unwrap();
-        if let Ok(Some(mended)) = Mended::open(file.path()) {
+        if let Ok(Some(mended)) = Mended::open(file.path(), None) {
             prop_assert!(mended.read_at(0, 1 << 20).is_ok());
             prop_assert!(mended.film().starts.windows(2).all(|pair| pair[0] < pair[1]));
         }

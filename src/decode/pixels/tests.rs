@@ -136,3 +136,17 @@ fn the_second_field_is_interpolated() {
     deinterlace(&mut data, 2);
     assert_eq!(data, [10, 10, 15, 15, 20, 20, 20, 20]);
 }
+
+#[test]
+fn orientations_are_degrees_in_json_and_older_words_are_read() {
+    for quarters in 0..4 {
+        for mirrored in [false, true] {
+            let orientation = Orientation { mirrored, quarters };
+            let json = serde_json::to_value(orientation).unwrap();
+            assert_eq!(json, serde_json::json!({"rotate": u16::from(quarters) * 90, "mirror": mirrored}));
+            assert_eq!(serde_json::from_value::<Orientation>(json).unwrap(), orientation);
+            let words = serde_json::to_value(orientation.in_words()).unwrap();
+            assert_eq!(serde_json::from_value::<Orientation>(words).unwrap(), orientation);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The tracks of MP4 and MOV files.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::super::{Track, TrackKind};
+use super::{Entry, be16, be32, codec_name};
+
+/// Longest header that is read.
+const LONGEST: u64 = 256 << 20;
+const MOST_BOXES: usize = 10_000;
+/// `tkhd`: the track is to be shown.
+const ENABLED: u8 = 1;
+
+pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
+    let length = file.metadata().ok()?.len();
+    let mut at = 0;
+    for number in 0..MOST_BOXES {
+        let mut head = [0; 16];
+        let read = file.read_at(&mut head, at).ok()?;
+        let (kind, size, head_length) = box_head(&head[..read], length.checked_sub(at)?)?;
+        if number == 0 && ![b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"pnot"].contains(&&kind) {
+            return None;
+        }
+        if &kind == b"moov" && size <= LONGEST {
+            let mut moov = vec![0; (size - head_length) as usize];
+            file.read_exact_at(&mut moov, at + head_length).ok()?;
+            return Some(of_header(&moov)).filter(|entries| !entries.is_empty());
+        }
+        at += size;
+    }
+    None
+}
+
+fn of_header(moov: &[u8]) -> Vec<Entry> {
+    let tracks: Vec<&[u8]> = children(moov).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).collect();
+    // Tracks that only hold the pictures of another one's chapters.
+    let chapters: Vec<u32> =
+        tracks.iter().filter_map(|track| child(track, &[b"tref", b"chap"])).flat_map(ids).collect();
+    let mut entries: Vec<Entry> = tracks.iter().filter_map(|track| entry(track, &chapters)).collect();
+    let is_video = |entry: &Entry| entry.track.kind == TrackKind::Video;
+    // A lone JPEG or PNG beside a video is its cover.
+    let moving: Vec<bool> = tracks.iter().map(|track| !is_lone_picture(track)).collect();
+    if moving.len() == entries.len() && entries.iter().zip(&moving).any(|(entry, moving)| *moving && is_video(entry)) {
+        for (entry, moving) in entries.iter_mut().zip(moving) {
+            if !moving && is_video(entry) {
+                entry.track.kind = TrackKind::Picture;
+            }
+        }
+    }
+    entries
+}
+
+fn entry(track: &[u8], chapters: &[u32]) -> Option<Entry> {
+    let header = child(track, &[b"tkhd"])?;
+    let id = be32(header, if header.first() == Some(&1) { 20 } else { 12 })?;
+    let handler = child(track, &[b"mdia", b"hdlr"])?.get(8..12)?;
+    let description = child(track, &[b"mdia", b"minf", b"stbl", b"stsd"]).and_then(|list| list.get(8..));
+    let codec = description.and_then(|first| first.get(4..8)).map(String::from_utf8_lossy).unwrap_or_default();
+    let kind = match handler {
+        b"vide" if chapters.contains(&id) => TrackKind::Picture,
+        b"vide" => TrackKind::Video,
+        b"pict" | b"auxv" => TrackKind::Picture,
+        b"soun" => TrackKind::Sound,
+        b"text" | b"sbtl" | b"subt" | b"clcp" => TrackKind::Text,
+        _ => TrackKind::Other,
+    };
+    let size = |at| Some(u32::from(be16(description.filter(|_| handler == b"vide")?, at)?)).filter(|size| *size > 0);
+    let track = Track {
+        id,
+        kind,
+        codec: codec_name(&codec),
+        width: size(32),
+        height: size(34),
+        default: header.get(3)? & ENABLED != 0,
+        ..Track::default()
+    };
+    Some(Entry { track, orientation: None })
+}
+
+fn is_lone_picture(track: &[u8]) -> bool {
+    let table = child(track, &[b"mdia", b"minf", b"stbl"]).unwrap_or_default();
+    let codec = child(table, &[b"stsd"]).and_then(|list| list.get(12..16)).unwrap_or_default();
+    let samples = child(table, &[b"stsz"]).and_then(|sizes| be32(sizes, 8));
+    [b"jpeg", b"png ", b"mjpa"].iter().any(|picture| *picture == codec) && samples == Some(1)
+}
+
+fn ids(list: &[u8]) -> impl Iterator<Item = u32> {
+    list.chunks_exact(4).filter_map(|id| be32(id, 0))
+}
+
+/// Kind, size with its head, and length of the head of a box of which `rest` bytes may be left.
+fn box_head(bytes: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
+    let kind = bytes.get(4..8)?.try_into().ok()?;
+    let (size, head) = match be32(bytes, 0)? {
+        0 => (rest, 8),
+        1 => (u64::from(be32(bytes, 8)?) << 32 | u64::from(be32(bytes, 12)?), 16),
+        size => (u64::from(size), 8),
+    };
+    (size >= head && size <= rest).then_some((kind, size, head))
+}
+
+fn children(mut body: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+    std::iter::from_fn(move || {
+        let (kind, size, head) = box_head(body, body.len() as u64)?;
+        let (whole, behind) = body.split_at(size as usize);
+        body = behind;
+        Some((kind, &whole[head as usize..]))
+    })
+}
+
+fn child<'a>(body: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
+    let (first, rest) = path.split_first()?;
+    let found = children(body).find(|(kind, _)| kind == *first)?.1;
+    if rest.is_empty() { Some(found) } else { child(found, rest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+        [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat()
+    }
+
+    fn track(id: u8, flags: u8, handler: &[u8; 4], codec: &[u8; 4], samples: u8, more: &[u8]) -> Vec<u8> {
+        let header = boxed(b"tkhd", &[&[0, 0, 0, flags][..], &[0; 8], &[0, 0, 0, id], &[0; 68]].concat());
+        let handler = boxed(b"hdlr", &[&[0; 8][..], handler, &[0; 12]].concat());
+        let description = [&[0; 8][..], &[0, 0, 0, 36], codec, &[0; 24], &[1, 64, 0, 240]].concat();
+        let sizes = boxed(b"stsz", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, samples]);
+        let table = boxed(b"stbl", &[boxed(b"stsd", &description), sizes].concat());
+        let media = boxed(b"mdia", &[handler, boxed(b"minf", &table)].concat());
+        boxed(b"trak", &[header, media, more.to_vec()].concat())
+    }
+
+    #[test]
+    fn ids_kinds_sizes_and_flags_are_read() {
+        let entries =
+            of_header(&[track(1, 1, b"soun", b"mp4a", 9, &[]), track(2, 0, b"vide", b"avc1", 9, &[])].concat());
+        let (sound, video) = (&entries[0].track, &entries[1].track);
+        assert_eq!((sound.id, sound.kind, sound.default, sound.width), (1, TrackKind::Sound, true, None));
+        assert_eq!((video.id, video.kind, video.default), (2, TrackKind::Video, false));
+        assert_eq!((video.width, video.height, video.codec.as_str()), (Some(320), Some(240), "h264"));
+    }
+
+    #[test]
+    fn covers_and_chapter_pictures_are_no_video() {
+        let chapters = boxed(b"tref", &boxed(b"chap", &[0, 0, 0, 3]));
+        let tracks = [
+            track(1, 1, b"vide", b"avc1", 9, &chapters),
+            track(2, 1, b"vide", b"jpeg", 1, &[]),
+            track(3, 1, b"vide", b"jpeg", 5, &[]),
+        ];
+        let kinds: Vec<TrackKind> = of_header(&tracks.concat()).iter().map(|entry| entry.track.kind).collect();
+        assert_eq!(kinds, [TrackKind::Video, TrackKind::Picture, TrackKind::Picture]);
+        // Alone it is a video of one picture.
+        assert_eq!(of_header(&tracks[1])[0].track.kind, TrackKind::Video);
+    }
+
+    #[test]
+    fn nonsense_is_no_panic() {
+        let whole = track(1, 1, b"vide", b"avc1", 9, &boxed(b"tref", &boxed(b"chap", &[0, 0, 0, 3])));
+        for at in 0..whole.len() {
+            for value in [0, 1, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] = value;
+                of_header(&damaged);
+                of_header(&damaged[..at]);
+            }
+        }
+    }
+}

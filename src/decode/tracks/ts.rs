@@ -1,0 +1,224 @@
+//! The programs of MPEG transport streams.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::super::{Track, TrackKind};
+use super::{Entry, be16};
+
+/// The tables come several times a second, so they are near the beginning.
+const LOOKED_AT: u64 = 4 << 20;
+const SYNC: u8 = 0x47;
+const PACKET: usize = 188;
+
+pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
+    let length = file.metadata().ok()?.len().min(LOOKED_AT);
+    let mut start = [0; 4 * 204];
+    let read = file.read_at(&mut start, 0).ok()?;
+    let (first, stride) = layout(&start[..read])?;
+    let mut bytes = vec![0; length as usize];
+    let read = file.read_at(&mut bytes, 0).ok()?;
+    let packets = bytes[first..read].chunks(stride).filter_map(|packet| packet.get(..PACKET));
+    Some(entries(packets)).filter(|entries| !entries.is_empty())
+}
+
+/// Where the first packet begins, and how far it is to the next: 188 bytes, with a time before each (AVCHD) or a
+/// checksum behind it.
+fn layout(bytes: &[u8]) -> Option<(usize, usize)> {
+    let fits = |first: usize, stride: usize| (0..3).all(|n| bytes.get(first + n * stride) == Some(&SYNC));
+    [(0, PACKET), (4, 192), (0, 204)].into_iter().find(|(first, stride)| fits(*first, *stride))
+}
+
+/// In the order of the programs' table, and within it of each program's.
+fn entries<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Entry> {
+    let mut programs: Option<Vec<(u16, u16)>> = None;
+    let mut sections: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
+    let mut maps: BTreeMap<u16, Vec<Entry>> = BTreeMap::new();
+    for packet in packets.filter(|packet| packet[0] == SYNC) {
+        let pid = be16(packet, 1).unwrap_or(0) & 0x1fff;
+        let is_wanted = match &programs {
+            None => pid == 0,
+            Some(programs) => programs.iter().any(|(_, map)| *map == pid),
+        };
+        let Some(payload) = payload(packet).filter(|_| is_wanted) else { continue };
+        let section = sections.entry(pid).or_default();
+        if packet[1] & 0x40 != 0 {
+            let pointer = usize::from(payload.first().copied().unwrap_or(0));
+            *section = payload.get(1 + pointer..).unwrap_or_default().to_vec();
+        } else {
+            section.extend_from_slice(payload);
+        }
+        let Some(whole) = complete(section) else { continue };
+        match (&programs, whole[0]) {
+            (None, 0) => programs = Some(associations(whole)),
+            (Some(_), 2) => {
+                let program = be16(whole, 3).unwrap_or(0);
+                maps.entry(program).or_insert_with(|| streams(whole, program));
+            }
+            _ => {}
+        }
+        if programs.as_ref().is_some_and(|all| all.iter().all(|(program, _)| maps.contains_key(program))) {
+            break;
+        }
+    }
+    let order = programs.unwrap_or_default();
+    order.iter().filter_map(|(program, _)| maps.remove(program)).flatten().collect()
+}
+
+fn payload(packet: &[u8]) -> Option<&[u8]> {
+    let start = match packet[3] >> 4 & 3 {
+        1 => 4,
+        3 => 5 + usize::from(packet[4]),
+        _ => return None,
+    };
+    packet.get(start..)
+}
+
+/// The section without its checksum, once all of it is there.
+fn complete(section: &[u8]) -> Option<&[u8]> {
+    let length = usize::from(be16(section, 1)? & 0xfff) + 3;
+    (length >= 12).then(|| section.get(..length - 4)).flatten()
+}
+
+/// Programs and the PIDs of their maps.
+fn associations(section: &[u8]) -> Vec<(u16, u16)> {
+    let pairs = section.get(8..).unwrap_or_default().chunks_exact(4);
+    let pairs = pairs.filter_map(|pair| Some((be16(pair, 0)?, be16(pair, 2)? & 0x1fff)));
+    // Program 0 is the network's own table.
+    pairs.filter(|(program, _)| *program != 0).collect()
+}
+
+fn streams(section: &[u8], program: u16) -> Vec<Entry> {
+    let skipped = usize::from(be16(section, 10).unwrap_or(0) & 0xfff);
+    let mut rest = section.get(12 + skipped..).unwrap_or_default();
+    let mut entries = Vec::new();
+    while let (Some(&stream_type), Some(pid), Some(length)) = (rest.first(), be16(rest, 1), be16(rest, 3)) {
+        let length = usize::from(length & 0xfff);
+        let (kind, codec) = meaning(stream_type, rest.get(5..5 + length).unwrap_or_default());
+        let track = Track {
+            id: u32::from(pid & 0x1fff),
+            kind,
+            codec,
+            default: true,
+            program: Some(program),
+            ..Track::default()
+        };
+        entries.push(Entry { track, orientation: None });
+        rest = rest.get(5 + length..).unwrap_or_default();
+    }
+    entries
+}
+
+fn meaning(stream_type: u8, descriptors: &[u8]) -> (TrackKind, String) {
+    use TrackKind::{Other, Sound, Text, Video};
+    let (kind, codec) = match stream_type {
+        0x01 => (Video, "mpeg1"),
+        0x02 => (Video, "mpeg2"),
+        0x10 => (Video, "mpeg4"),
+        0x1b => (Video, "h264"),
+        0x21 => (Video, "jpeg2000"),
+        0x24 => (Video, "hevc"),
+        0x33 => (Video, "vvc"),
+        0xea => (Video, "vc1"),
+        0x03 | 0x04 => (Sound, "mp2"),
+        0x0f | 0x11 => (Sound, "aac"),
+        0x80 => (Sound, "pcm"),
+        0x81 => (Sound, "ac3"),
+        0x82 | 0x85 | 0x86 => (Sound, "dts"),
+        0x87 => (Sound, "eac3"),
+        0x90 => (Text, "pgs"),
+        // Private: the descriptors tell (DVB).
+        0x06 if has(descriptors, 0x6a) => (Sound, "ac3"),
+        0x06 if has(descriptors, 0x7a) => (Sound, "eac3"),
+        0x06 if has(descriptors, 0x56) => (Text, "teletext"),
+        0x06 if has(descriptors, 0x59) => (Text, "dvb_subtitle"),
+        0x06 if registered(descriptors, b"HEVC") => (Video, "hevc"),
+        0x06 if registered(descriptors, b"AV01") => (Video, "av1"),
+        0x06 if registered(descriptors, b"Opus") => (Sound, "opus"),
+        other => return (Other, format!("stream type {other:#04x}")),
+    };
+    (kind, codec.to_owned())
+}
+
+fn each(mut descriptors: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let (tag, length) = (*descriptors.first()?, usize::from(*descriptors.get(1)?));
+        let body = descriptors.get(2..2 + length)?;
+        descriptors = &descriptors[2 + length..];
+        Some((tag, body))
+    })
+}
+
+fn has(descriptors: &[u8], wanted: u8) -> bool {
+    each(descriptors).any(|(tag, _)| tag == wanted)
+}
+
+/// Whether a registration descriptor says this.
+fn registered(descriptors: &[u8], format: &[u8]) -> bool {
+    each(descriptors).any(|(tag, body)| tag == 5 && body.starts_with(format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(pid: u16, section: &[u8]) -> Vec<u8> {
+        let mut packet = vec![SYNC, 0x40 | (pid >> 8) as u8, pid as u8, 0x10, 0];
+        packet.extend_from_slice(section);
+        packet.resize(PACKET, 0xff);
+        packet
+    }
+
+    fn section(table: u8, number: u16, body: &[u8]) -> Vec<u8> {
+        let length = body.len() as u16 + 9;
+        let [high, low] = number.to_be_bytes();
+        [&[table, 0xb0 | (length >> 8) as u8, length as u8, high, low, 0xc1, 0, 0], body, &[0; 4]].concat()
+    }
+
+    fn two_programs() -> Vec<Vec<u8>> {
+        let programs = section(0, 9, &[0, 0, 0xe0, 16, 0, 1, 0xe1, 0, 0, 2, 0xe2, 0]);
+        let radio = section(2, 1, &[0xe1, 1, 0xf0, 0, 0x0f, 0xe1, 1, 0xf0, 0]);
+        let television = section(2, 2, &[0xe2, 1, 0xf0, 0, 0x06, 0xe2, 2, 0xf0, 2, 0x6a, 0, 0x1b, 0xe2, 1, 0xf0, 0]);
+        vec![packet(0x200, &television), packet(0, &programs), packet(0x100, &radio), packet(0x200, &television)]
+    }
+
+    #[test]
+    fn programs_and_their_streams_are_read() {
+        let packets = two_programs();
+        let found: Vec<_> = entries(packets.iter().map(Vec::as_slice))
+            .into_iter()
+            .map(|Entry { track, .. }| (track.program, track.id, track.kind, track.codec))
+            .collect();
+        let of = |program, id, kind, codec: &str| (Some(program), id, kind, codec.to_owned());
+        assert_eq!(
+            found,
+            [
+                of(1, 0x101, TrackKind::Sound, "aac"),
+                of(2, 0x202, TrackKind::Sound, "ac3"),
+                of(2, 0x201, TrackKind::Video, "h264"),
+            ]
+        );
+    }
+
+    #[test]
+    fn packets_of_all_sizes_are_recognised() {
+        for (before, behind) in [(0, 0), (4, 0), (0, 16)] {
+            let pad = |packet: Vec<u8>| [vec![0; before], packet, vec![0; behind]].concat();
+            let bytes: Vec<u8> = two_programs().into_iter().flat_map(pad).collect();
+            assert_eq!(layout(&bytes), Some((before, PACKET + before + behind)));
+        }
+        assert_eq!(layout(b"GGGGG"), None);
+    }
+
+    #[test]
+    fn nonsense_is_no_panic() {
+        for at in 0..PACKET {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut packets = two_programs();
+                packets.iter_mut().for_each(|packet| packet[at] = value);
+                entries(packets.iter().map(Vec::as_slice));
+            }
+        }
+    }
+}
