@@ -52,6 +52,8 @@ pub(super) struct Gate<T> {
     next_key: Option<usize>,
     own_leading: usize,
     own_leading_kept: usize,
+    /// Times wanted of the territory before, from the base.
+    wanted_before: Vec<i64>,
     /// Time of the first shown frame; all decisions are relative to it.
     base: Option<i64>,
     previous_key: Option<i64>,
@@ -68,6 +70,8 @@ pub(super) struct Gate<T> {
     packets: u64,
     decoded: u64,
     deltas_decoded: u64,
+    /// Frames that no other needs, and that were not wanted.
+    left_out: u64,
 }
 
 impl<T> Gate<T> {
@@ -81,6 +85,7 @@ impl<T> Gate<T> {
             next_key: None,
             own_leading: 0,
             own_leading_kept: 0,
+            wanted_before: Vec::new(),
             base: None,
             previous_key: None,
             served_to: NEVER,
@@ -94,6 +99,7 @@ impl<T> Gate<T> {
             packets: 0,
             decoded: 0,
             deltas_decoded: 0,
+            left_out: 0,
         }
     }
 
@@ -174,7 +180,7 @@ impl<T> Gate<T> {
         outcome.problems.extend(self.gaps.iter().filter(|(_, end)| *end > base).map(gap));
         outcome.sampling = Some(match self.rule.sampling {
             Sampling::Auto if self.deltas_decoded == 0 => Sampling::Keyframes,
-            Sampling::Auto if self.decoded as f64 > NEARLY_ALL * self.packets as f64 => Sampling::All,
+            Sampling::Auto if (self.decoded + self.left_out) as f64 > NEARLY_ALL * self.packets as f64 => Sampling::All,
             Sampling::Auto => Sampling::Gop,
             asked => asked,
         });
@@ -254,6 +260,7 @@ impl<T> Gate<T> {
                 packets: &packets,
                 own_leading,
                 own_leading_kept: self.own_leading_kept,
+                wanted_before: &self.wanted_before,
                 leading,
                 continued: self.continued,
                 open_ended,
@@ -273,6 +280,7 @@ impl<T> Gate<T> {
                     let after_gap = packet.key && std::mem::take(&mut self.gap);
                     packets.push(Released { packet, payload, after_gap });
                 }
+                _ if packet.disposable => self.left_out += 1,
                 _ => self.gap = true,
             }
         }
@@ -280,6 +288,7 @@ impl<T> Gate<T> {
         self.decoded += packets.len() as u64;
         self.deltas_decoded += packets.iter().filter(|released| !released.packet.key).count() as u64;
         let wanted = decision.wanted.iter().map(|pts| pts + base).collect();
+        self.wanted_before = decision.wanted;
         Some(Release { packets, wanted })
     }
 

@@ -19,6 +19,7 @@ pub mod wire;
 pub mod child;
 #[cfg(feature = "gst")]
 mod complete;
+mod disposable;
 #[cfg(feature = "gst")]
 mod gate;
 #[cfg(feature = "gst")]
