@@ -13,7 +13,7 @@ use super::app::App;
 use super::index::local;
 use super::{End, text};
 use crate::decode::{
-    DecodeError, Decoder, Interpolation, Outcome, PixelSpec, Probe, Request, Resize, Sampling, Track, Want,
+    DecodeError, Decoder, Interpolation, Outcome, PixelSpec, Probe, Request, Resize, Sampling, Track, Want, Zero,
 };
 use crate::source::file_uri;
 
@@ -75,6 +75,7 @@ pub(super) async fn run(app: &App, args: ProbeArgs) -> anyhow::Result<End> {
             track: args.track,
             decode: args.frames,
             want: Want::Every(interval),
+            zero: Zero::Medium,
             sampling: args.sampling.unwrap_or(app.settings.index.sampling),
             tolerance: video.interval_tolerance,
             from: Duration::ZERO,

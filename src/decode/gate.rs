@@ -52,6 +52,8 @@ pub(super) struct Gate<T> {
     next_key: Option<usize>,
     own_leading: usize,
     own_leading_kept: usize,
+    /// Times wanted of the territory before, as decided.
+    wanted_before: Vec<i64>,
     /// All decisions are relative to this; where it is not given, to the first shown frame.
     zero: Option<i64>,
     /// Time of the first shown frame.
@@ -71,6 +73,8 @@ pub(super) struct Gate<T> {
     key_frames: u64,
     decoded: u64,
     deltas_decoded: u64,
+    /// Frames that no other needs, and that were not wanted.
+    left_out: u64,
 }
 
 impl<T> Gate<T> {
@@ -84,6 +88,7 @@ impl<T> Gate<T> {
             next_key: None,
             own_leading: 0,
             own_leading_kept: 0,
+            wanted_before: Vec::new(),
             zero: None,
             first: None,
             previous_key: None,
@@ -99,6 +104,7 @@ impl<T> Gate<T> {
             key_frames: 0,
             decoded: 0,
             deltas_decoded: 0,
+            left_out: 0,
         }
     }
 
@@ -183,10 +189,12 @@ impl<T> Gate<T> {
             Problem::new(ProblemKind::TimeGap, detail).between(from_base(*start), from_base(*end))
         };
         // What lies before the first frame that can be shown is no part of the medium.
-        outcome.problems.extend(self.gaps.iter().filter(|(_, end)| self.first.is_some_and(|first| *end > first)).map(gap));
+        outcome
+            .problems
+            .extend(self.gaps.iter().filter(|(_, end)| self.first.is_some_and(|first| *end > first)).map(gap));
         outcome.sampling = Some(match self.rule.sampling {
             Sampling::Auto if self.deltas_decoded == 0 => Sampling::Keyframes,
-            Sampling::Auto if self.decoded as f64 > NEARLY_ALL * self.packets as f64 => Sampling::All,
+            Sampling::Auto if (self.decoded + self.left_out) as f64 > NEARLY_ALL * self.packets as f64 => Sampling::All,
             Sampling::Auto => Sampling::Gop,
             asked => asked,
         });
@@ -266,6 +274,7 @@ impl<T> Gate<T> {
                 packets: &packets,
                 own_leading,
                 own_leading_kept: self.own_leading_kept,
+                wanted_before: &self.wanted_before,
                 leading,
                 continued: self.continued,
                 open_ended,
@@ -285,6 +294,7 @@ impl<T> Gate<T> {
                     let after_gap = packet.key && std::mem::take(&mut self.gap);
                     packets.push(Released { packet, payload, after_gap });
                 }
+                _ if packet.disposable => self.left_out += 1,
                 _ => self.gap = true,
             }
         }
@@ -292,6 +302,7 @@ impl<T> Gate<T> {
         self.decoded += packets.len() as u64;
         self.deltas_decoded += packets.iter().filter(|released| !released.packet.key).count() as u64;
         let wanted = decision.wanted.iter().map(|pts| pts + base).collect();
+        self.wanted_before = decision.wanted;
         Some(Release { packets, wanted })
     }
 

@@ -11,9 +11,14 @@ pub(super) enum Layout {
 }
 
 impl Layout {
-    /// From the decoder configuration record of `stream-format=avc`.
+    /// From the decoder configuration record (`avcC`) of `stream-format=avc`.
     pub(super) fn from_codec_data(record: &[u8]) -> Self {
         Self::Lengths(record.get(4).map_or(4, |byte| usize::from(byte & 3) + 1))
+    }
+
+    /// From that of H.265 (`hvcC`).
+    pub(super) fn from_h265_codec_data(record: &[u8]) -> Self {
+        Self::Lengths(record.get(21).map_or(4, |byte| usize::from(byte & 3) + 1))
     }
 }
 
@@ -27,31 +32,38 @@ pub(super) fn is_clean_start(layout: Layout, access_unit: &[u8]) -> bool {
         Some(SEI) => has_recovery_point(&unit[1..]),
         _ => false,
     };
-    match layout {
+    units(layout, access_unit).any(clean)
+}
+
+/// The units of a frame, without their lengths or start codes; what is cut short ends with the frame.
+pub(super) fn units(layout: Layout, access_unit: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let next_code = |text: &[u8]| text.windows(3).position(|code| code == [0, 0, 1]);
+    let mut rest = match layout {
+        Layout::Lengths(_) => Some(access_unit),
+        Layout::StartCodes => next_code(access_unit).map(|code| &access_unit[code + 3..]),
+    };
+    std::iter::from_fn(move || match layout {
         Layout::Lengths(size) => {
-            let mut rest = access_unit;
-            while let Some((length, tail)) = rest.split_at_checked(size) {
-                let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-                let (unit, tail) = tail.split_at(length.min(tail.len()));
-                if clean(unit) {
-                    return true;
-                }
-                rest = tail;
-            }
-            false
+            let (length, tail) = rest?.split_at_checked(size)?;
+            let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            let (unit, tail) = tail.split_at(length.min(tail.len()));
+            rest = Some(tail);
+            Some(unit)
         }
         Layout::StartCodes => {
-            let next = |text: &[u8]| text.windows(3).position(|code| code == [0, 0, 1]);
-            let mut rest = access_unit;
-            while let Some(code) = next(rest) {
-                rest = &rest[code + 3..];
-                if clean(&rest[..next(rest).unwrap_or(rest.len())]) {
-                    return true;
+            let unit = rest?;
+            match next_code(unit) {
+                Some(code) => {
+                    rest = Some(&unit[code + 3..]);
+                    Some(&unit[..code])
+                }
+                None => {
+                    rest = None;
+                    Some(unit)
                 }
             }
-            false
         }
-    }
+    })
 }
 
 /// Walks the messages of a SEI unit: type, size, and so many bytes. What ends the unit (a byte 0x80, perhaps zeros) reads

@@ -223,8 +223,13 @@ impl Job<'_> {
         let threads = if rule.sampling == Sampling::Keyframes { 1 } else { DECODER_THREADS };
         let slack = (rule.targets.spacing() / 2).min(1_000_000_000);
         let mut taken = Taken { orientation: reader.orientation(), shrinker: Shrinker::default(), latest: None };
-        let mut feed =
-            Feed { gate: Gate::new(rule).counting_from(self.zero(reader.zero())), wanted: 0, waiting: VecDeque::new(), need_key: false, ended: false };
+        let mut feed = Feed {
+            gate: Gate::new(rule).counting_from(self.zero(reader.zero())),
+            wanted: 0,
+            waiting: VecDeque::new(),
+            need_key: false,
+            ended: false,
+        };
         let base = AtomicI64::new(0);
         let (mut still_wanted, mut lost) = (Vec::new(), Vec::new());
         let (mut broken, mut barren) = (None, 0);

@@ -20,6 +20,7 @@ pub mod wire;
 pub mod child;
 #[cfg(feature = "gst")]
 mod complete;
+mod disposable;
 #[cfg(feature = "gst")]
 mod gate;
 #[cfg(feature = "gst")]

@@ -24,6 +24,8 @@ pub(super) struct Packet {
     pub(super) bytes: usize,
     /// False where the container tells the coded order only: the frame shown at `pts` may be one coded a little later.
     pub(super) in_order: bool,
+    /// No other frame refers to it ([`super::disposable`]).
+    pub(super) disposable: bool,
 }
 
 /// The times at which a picture is wanted.
@@ -89,6 +91,8 @@ pub(super) struct Territory<'a> {
     /// So many behind the key frame were decided on with the territory before, and so many of these are decoded.
     pub(super) own_leading: usize,
     pub(super) own_leading_kept: usize,
+    /// Times that were wanted of the territory before.
+    pub(super) wanted_before: &'a [i64],
     /// The leading frames of the next group.
     pub(super) leading: &'a [Packet],
     /// The group was too long to be held: its first part has been decided on, or its last part is not known yet.
@@ -223,10 +227,16 @@ fn needed(rule: &Rule, territory: &Territory, wanted: &[i64]) -> (Vec<bool>, usi
         let last = (0..territory.packets.len()).rev().find(|i| own(*i) && is_wanted(&territory.packets[*i]));
         last.map_or(0, |last| last + 1)
     };
+    // A frame that nobody wants and no other frame needs.
+    let idle = |index: usize| {
+        let packet = &territory.packets[index];
+        let wanted = if own(index) { wanted } else { territory.wanted_before };
+        packet.disposable && packet.in_order && !(packet.shown && wanted.binary_search(&packet.pts).is_ok())
+    };
     let kept = |index: usize| match index {
         0 => upto > 0 || territory.own_leading_kept > 0,
-        i if i <= territory.own_leading => i <= territory.own_leading_kept,
-        i => i < upto,
+        i if i <= territory.own_leading => i <= territory.own_leading_kept && !idle(i),
+        i => i < upto && !idle(i),
     };
     ((0..territory.packets.len()).map(kept).collect(), leading_kept)
 }
@@ -289,7 +299,7 @@ mod tests {
     use super::*;
 
     fn packet(pts: i64, key: bool) -> Packet {
-        Packet { pts, duration: None, key, shown: true, bytes: 1, in_order: true }
+        Packet { pts, duration: None, key, shown: true, bytes: 1, in_order: true, disposable: false }
     }
 
     fn group<'a>(packets: &'a [Packet], leading: &'a [Packet], next_key: Option<i64>) -> Territory<'a> {
@@ -297,6 +307,7 @@ mod tests {
             packets,
             own_leading: 0,
             own_leading_kept: 0,
+            wanted_before: &[],
             leading,
             continued: false,
             open_ended: false,
@@ -331,6 +342,24 @@ mod tests {
         let decision = decide(&rule(Sampling::Gop, 40, 0), &group(&packets, &leading, Some(60)));
         assert_eq!(decision.wanted, [0, 40]);
         assert_eq!((decision.decode, decision.leading_kept), (vec![true; 3], 2));
+    }
+
+    #[test]
+    fn frames_that_nobody_wants_and_no_frame_needs_are_left_out() {
+        // Shown 0 10 20 30, coded I P b b.
+        let b = |pts| Packet { disposable: true, ..packet(pts, false) };
+        let packets = [packet(0, true), packet(30, false), b(10), b(20)];
+        for sampling in [Sampling::Gop, Sampling::All] {
+            let decision = decide(&rule(sampling, 20, 0), &group(&packets, &[], Some(40)));
+            assert_eq!((decision.wanted, decision.decode), (vec![0, 20], vec![true, true, false, true]));
+        }
+        // Those that lead the key frame were decided on with the territory before.
+        let led = [packet(30, true), b(10), b(20), packet(40, false)];
+        let before = group(&led, &[], Some(50));
+        let territory =
+            Territory { own_leading: 2, own_leading_kept: 2, wanted_before: &[20], served_to: 25, ..before };
+        let decision = decide(&rule(Sampling::Gop, 20, 0), &territory);
+        assert_eq!((decision.wanted, decision.decode), (vec![40], vec![true, false, true, true]));
     }
 
     #[test]

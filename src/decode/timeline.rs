@@ -24,6 +24,8 @@ pub(super) struct Stamp {
     pub(super) bytes: usize,
     /// False where the decoder will not tell which picture came of which frame.
     pub(super) in_order: bool,
+    /// No other frame refers to it.
+    pub(super) disposable: bool,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +71,15 @@ impl Timeline {
         };
         let pts = pts.clamp(EARLIEST, LATEST);
         self.latest = Some(self.latest.map_or(pts, |latest| latest.max(pts)));
-        Packet { pts, duration: step, key: stamp.key, shown: stamp.shown, bytes: stamp.bytes, in_order }
+        Packet {
+            pts,
+            duration: step,
+            key: stamp.key,
+            shown: stamp.shown,
+            bytes: stamp.bytes,
+            in_order,
+            disposable: stamp.disposable,
+        }
     }
 }
 
@@ -80,7 +90,7 @@ mod tests {
     use super::*;
 
     fn stamp(pts: Option<i64>, key: bool) -> Stamp {
-        Stamp { pts, dts: None, duration: None, key, shown: true, bytes: 0, in_order: true }
+        Stamp { pts, dts: None, duration: None, key, shown: true, bytes: 0, in_order: true, disposable: false }
     }
 
     #[test]

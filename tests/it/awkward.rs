@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use clipseek::decode::{ChildDecoder, Decoder, Frame, Interpolation, PixelSpec, Request, Resize, Sampling, Want};
+use clipseek::decode::{ChildDecoder, Decoder, Frame, Interpolation, PixelSpec, Request, Resize, Sampling, Want, Zero};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
@@ -305,6 +305,7 @@ fn request(path: &Path, sampling: Sampling, interval: Duration) -> Request {
         track: None,
         decode: true,
         want: Want::Every(interval),
+        zero: Zero::Medium,
         sampling,
         tolerance: 0.0,
         from: Duration::ZERO,

@@ -37,6 +37,7 @@ impl Stream {
             shown: true,
             bytes: 100,
             in_order: true,
+            disposable: false,
         };
         let mut coded = Vec::new();
         let mut first = 0;
@@ -248,6 +249,7 @@ fn leaps_of_the_time_stamps_are_told() {
             shown: true,
             bytes: 100,
             in_order: true,
+            disposable: false,
         };
         times.iter().map(packet).collect()
     };
@@ -282,6 +284,7 @@ proptest! {
             shown: true,
             bytes: 100,
             in_order: true,
+            disposable: false,
         };
         let packets: Vec<Packet> = frames.iter().map(packet).collect();
         let run = run(&packets, SAMPLINGS[which], interval, from);

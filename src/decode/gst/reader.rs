@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
+use super::super::disposable::{self, Syntax, h265_sub_layers};
 use super::super::h264::{self, Layout};
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
@@ -75,6 +76,9 @@ pub(in crate::decode) struct Reader {
     /// Description as it came, and as it goes on.
     caps: Option<(gst::Caps, gst::Caps)>,
     layout: Option<Layout>,
+    /// How it is told which frames no other needs; none where that is not certain.
+    syntax: Option<Syntax>,
+    sub_layers_unknown: Option<Layout>,
     /// Frames so small say no more than "as before" and give no picture.
     least_size: Option<usize>,
     /// The decoder of this codec (GIF) gives all pictures the same time.
@@ -128,6 +132,8 @@ impl Reader {
             timeline: Timeline::default(),
             caps: None,
             layout: None,
+            syntax: None,
+            sub_layers_unknown: None,
             least_size: None,
             shuffles: false,
             clean_start_seen: false,
@@ -248,6 +254,10 @@ impl Reader {
             return None;
         }
         let key = !delta && self.is_clean_start(&buffer);
+        if !delta {
+            self.note_sub_layers(&buffer);
+        }
+        let disposable = delta && self.is_disposable(&buffer);
         if let Some(mended) = &self.mended {
             let film = mended.film();
             let number = buffer.pts().map_or(self.next_number, |pts| film.number(pts.nseconds()));
@@ -259,6 +269,7 @@ impl Reader {
                 shown: frame.shown,
                 bytes: buffer.size(),
                 in_order: !self.shuffles,
+                disposable,
             })?;
             return Some((packet, Coded { buffer, caps }));
         }
@@ -273,6 +284,7 @@ impl Reader {
             shown,
             bytes: buffer.size(),
             in_order: !self.shuffles,
+            disposable,
         });
         Some((packet, Coded { buffer, caps }))
     }
@@ -290,11 +302,13 @@ impl Reader {
             let is_mpeg4 = structure.name() == "video/mpeg" && structure.get::<i32>("mpegversion") == Ok(4);
             self.shuffles = structure.name().contains("gif");
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
+            let record = structure.get::<gst::Buffer>("codec_data").ok();
+            let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
             if structure.name() == "video/x-h264" {
-                let record = structure.get::<gst::Buffer>("codec_data").ok();
-                let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
-                self.layout = Some(record.map_or(Layout::StartCodes, |record| Layout::from_codec_data(&record)));
+                let layout = record.as_ref().map_or(Layout::StartCodes, |record| Layout::from_codec_data(record));
+                self.layout = Some(layout);
             }
+            (self.syntax, self.sub_layers_unknown) = syntax(structure, record.as_deref());
         }
         self.timeline.set_nominal(facts::nominal_step(&caps));
         self.caps = Some((raw, caps.clone()));
@@ -308,6 +322,19 @@ impl Reader {
         self.clean_start_seen |= clean;
         // Some encoders never mark a start; then every intra picture has to do.
         clean || !self.clean_start_seen
+    }
+
+    fn is_disposable(&self, buffer: &gst::Buffer) -> bool {
+        let Some(syntax) = self.syntax else { return false };
+        buffer.map_readable().is_ok_and(|data| disposable::is_disposable(syntax, &data))
+    }
+
+    /// H.265 may say in its key frames alone whether all its frames are of one layer.
+    fn note_sub_layers(&mut self, buffer: &gst::Buffer) {
+        let (Some(layout), Ok(data)) = (self.sub_layers_unknown, buffer.map_readable()) else { return };
+        if let Some(layers) = h265_sub_layers(None, layout, &data) {
+            self.syntax = (layers == 1).then_some(Syntax::H265(layout));
+        }
     }
 
     fn learn(&mut self, first: &Coded) {
@@ -367,6 +394,28 @@ impl Reader {
                 DecodeError::NoVideoTrack(found.join(", "))
             }
         }
+    }
+}
+
+/// How it is told which frames of this stream no other needs; and the layout of one that says it later.
+fn syntax(structure: &gst::StructureRef, record: Option<&[u8]>) -> (Option<Syntax>, Option<Layout>) {
+    // Where fields are coded one by one, a picture has two parts.
+    let progressive = structure.get::<&str>("interlace-mode").is_ok_and(|mode| mode == "progressive");
+    match structure.name().as_str() {
+        "video/x-h264" if progressive => {
+            (Some(Syntax::H264(record.map_or(Layout::StartCodes, Layout::from_codec_data))), None)
+        }
+        "video/x-h265" if progressive => {
+            let layout = record.map_or(Layout::StartCodes, Layout::from_h265_codec_data);
+            match record.and_then(|record| h265_sub_layers(Some(record), layout, &[])) {
+                Some(layers) => ((layers == 1).then_some(Syntax::H265(layout)), None),
+                None => (None, Some(layout)),
+            }
+        }
+        "video/mpeg" if structure.get::<i32>("mpegversion") == Ok(4) => (Some(Syntax::Mpeg4), None),
+        "video/mpeg" => (Some(Syntax::Mpeg2), None),
+        "video/x-vp9" => (Some(Syntax::Vp9), None),
+        _ => (None, None),
     }
 }
 

@@ -179,8 +179,7 @@ fn write(
     let movie = child(moov, &[b"mvhd"]).filter(|header| header.len() >= 100).map(Header);
     let movie_scale = movie.as_ref().and_then(Header::time_scale).filter(|scale| *scale > 0);
     let media_scale = Some(track.time_scale).filter(|scale| *scale > 0);
-    let scales =
-        Scales { movie: movie_scale.unwrap_or(USUAL_SCALE), media: media_scale.unwrap_or(USUAL_SCALE) };
+    let scales = Scales { movie: movie_scale.unwrap_or(USUAL_SCALE), media: media_scale.unwrap_or(USUAL_SCALE) };
     let mut samples = fragments.samples;
     let mut edits = track.edits.clone();
     if only_fragments {

@@ -137,7 +137,12 @@ fn sizes(table: &[u8]) -> Option<Vec<u32>> {
     let sizes: Vec<u32> = match bits {
         4 => bytes.flat_map(|byte| [byte >> 4, byte & 15]).take(count).collect(),
         8 => bytes.take(count).collect(),
-        _ => compact.get(12..)?.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).take(count).collect(),
+        _ => compact
+            .get(12..)?
+            .chunks_exact(2)
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+            .take(count)
+            .collect(),
     };
     Some(sizes)
 }

@@ -65,9 +65,8 @@ fn open(file: &tempfile::NamedTempFile) -> Option<Mended> {
 fn frames(mended: &Mended) -> Vec<(u8, bool)> {
     let bytes = mended.read_at(0, usize::MAX).unwrap();
     let table = child(&bytes, &[b"moov", b"trak", b"mdia", b"minf", b"stbl"]).unwrap();
-    let keys: Vec<u32> = child(table, &[b"stss"]).map_or_else(Vec::new, |keys| {
-        boxes::rows(keys, 4).map(|row| be32(row, 0).unwrap()).collect()
-    });
+    let keys: Vec<u32> = child(table, &[b"stss"])
+        .map_or_else(Vec::new, |keys| boxes::rows(keys, 4).map(|row| be32(row, 0).unwrap()).collect());
     let offsets = boxes::rows(child(table, &[b"co64"]).unwrap(), 8).map(|row| be64(row, 0).unwrap());
     (1..).zip(offsets).map(|(number, at)| (bytes[at as usize], keys.contains(&number))).collect()
 }
@@ -117,7 +116,10 @@ fn an_edit_list_gives_the_frames_in_its_order() {
     let shown: Vec<_> = film.placed.iter().filter(|frame| frame.shown).map(|frame| (frame.sample, frame.pts)).collect();
     let second = 1_000_000_000;
     assert_eq!(shown, [(7, second), (8, 2 * second), (2, 3 * second), (3, 4 * second)]);
-    assert_eq!(frames(&mended).iter().map(|(_, key)| *key).collect::<Vec<_>>(), [true, false, false, true, false, false, false]);
+    assert_eq!(
+        frames(&mended).iter().map(|(_, key)| *key).collect::<Vec<_>>(),
+        [true, false, false, true, false, false, false]
+    );
     assert_eq!(film.end, 5 * second);
 
     let fast = track(b"vide", true, 100, &[[2000, 200, 2 * ONE]]);
@@ -160,9 +162,8 @@ fn frames_behind_the_end_of_the_file_are_left_out_and_still_promised() {
 
 /// A movie without frames and two fragments of it, which begin at 1000 s.
 fn fragmented(edits: &[[u32; 3]]) -> Vec<u8> {
-    let full = |kind, fields: &[u32]| {
-        boxed(kind, &fields.iter().flat_map(|field| field.to_be_bytes()).collect::<Vec<u8>>())
-    };
+    let full =
+        |kind, fields: &[u32]| boxed(kind, &fields.iter().flat_map(|field| field.to_be_bytes()).collect::<Vec<u8>>());
     let mut track = track(b"vide", true, 100, edits);
     let at = track.windows(4).position(|kind| kind == b"stsz").unwrap();
     track[at + 12..at + 16].fill(0);
