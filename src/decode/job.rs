@@ -94,7 +94,7 @@ fn packets(source: &Source, listener: &dyn Listener) -> Result<Coding, DecodeErr
 }
 
 fn mended(path: &Path) -> Option<Mended> {
-    Mended::open(path).ok().flatten()
+    Mended::open(path, None).ok().flatten()
 }
 
 struct Job<'a> {
@@ -198,8 +198,13 @@ impl Job<'_> {
         let threads = if rule.sampling == Sampling::Keyframes { 1 } else { DECODER_THREADS };
         let slack = (rule.targets.spacing() / 2).min(1_000_000_000);
         let mut taken = Taken { orientation: reader.orientation(), shrinker: Shrinker::default(), latest: None };
-        let mut feed =
-            Feed { gate: Gate::new(rule).counting_from(self.zero(reader.zero())), wanted: 0, waiting: VecDeque::new(), need_key: false, ended: false };
+        let mut feed = Feed {
+            gate: Gate::new(rule).counting_from(self.zero(reader.zero())),
+            wanted: 0,
+            waiting: VecDeque::new(),
+            need_key: false,
+            ended: false,
+        };
         let base = AtomicI64::new(0);
         let (mut still_wanted, mut lost) = (Vec::new(), Vec::new());
         let (mut broken, mut barren) = (None, 0);

@@ -11,15 +11,15 @@ use super::super::{LATEST, Probe};
 /// WebM files written on the fly say less than this.
 const NO_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(1);
 
-/// Orientation and probe of the track that arrives at this pad. `known`: the orientation, where it need not be asked for.
+/// Orientation and probe of the track that arrives at this pad. `turned`: what the header says where the demuxer does not.
 pub(super) fn read(
     pad: &gst::Pad,
     caps: &gst::CapsRef,
     container: Option<&str>,
     duration: Option<gst::ClockTime>,
-    known: Option<Orientation>,
+    turned: Option<Orientation>,
 ) -> (Probe, Orientation) {
-    let mut orientation = Orientation::default();
+    let mut orientation = turned.unwrap_or_default();
     let mut recorded_at_ms = None;
     let mut container_name = None;
     pad.sticky_events_foreach(|event| {
@@ -37,7 +37,6 @@ pub(super) fn read(
         }
         std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
     });
-    let orientation = known.unwrap_or(orientation);
     let structure = caps.structure(0);
     let number = |name: &str| structure.and_then(|s| s.get::<i32>(name).ok()).map_or(0, |v| v.max(0) as u32);
     let fraction = |name: &str| structure.and_then(|s| s.get::<gst::Fraction>(name).ok());

@@ -309,9 +309,9 @@ impl Reader {
             Some(film) => u64::try_from(film.duration).ok().map(gst::ClockTime::from_nseconds),
             None => self.pipeline.query_duration::<gst::ClockTime>(),
         };
-        let orientation = film.map(|film| film.orientation);
+        let turned = film.map(|film| film.orientation);
         let pad = self.sink.static_pad("sink").expect("a sink has a sink pad");
-        (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration, orientation);
+        (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration, turned);
     }
 
     /// Why there is no coded frame.

@@ -19,7 +19,9 @@ pub(super) fn children(body: &[u8]) -> Vec<([u8; 4], &[u8])> {
     let mut found = Vec::new();
     let mut rest = body;
     while let Some((kind, header, size)) = head(rest, rest.len() as u64) {
-        let Some((one, behind)) = usize::try_from(size).ok().and_then(|size| rest.split_at_checked(size)) else { break };
+        let Some((one, behind)) = usize::try_from(size).ok().and_then(|size| rest.split_at_checked(size)) else {
+            break;
+        };
         if found.len() >= MOST_CHILDREN {
             break;
         }

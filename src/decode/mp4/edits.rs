@@ -279,7 +279,12 @@ mod tests {
     #[test]
     fn a_held_picture_is_there_from_the_start_and_a_short_rest_is_not() {
         let slides: Vec<Sample> = (0..4)
-            .map(|number| Sample { dts: number * 250_000, cts: number * 250_000, duration: 250_000, ..samples(1, 1, 0)[0] })
+            .map(|number| Sample {
+                dts: number * 250_000,
+                cts: number * 250_000,
+                duration: 250_000,
+                ..samples(1, 1, 0)[0]
+            })
             .collect();
         // Ten seconds each; 12.5 s to 32.5 s are shown.
         let edits = [Edit { duration: 20_000, media_time: Some(312_500) }];

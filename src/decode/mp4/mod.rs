@@ -76,14 +76,14 @@ impl Film {
 }
 
 impl Mended {
-    /// `None`: not such a file, or one that cannot be understood.
-    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+    /// `wanted`: the id of the video track to take. `None`: not such a file, or one that cannot be understood.
+    pub(super) fn open(path: &Path, wanted: Option<u32>) -> io::Result<Option<Self>> {
         let file = File::open(path)?;
         let file_length = file.metadata()?.len();
         let Some(top) = top_level(&file, file_length)? else { return Ok(None) };
         let Some(moov) = top.iter().find(|b| &b.kind == b"moov" && b.length <= LONGEST_MOOV) else { return Ok(None) };
         let moov = content(&file, moov)?;
-        let Some(mut track) = choose(&moov) else { return Ok(None) };
+        let Some(mut track) = choose(&moov, wanted) else { return Ok(None) };
         let mut fragments = Fragments::behind(&moov, track.id, std::mem::take(&mut track.samples));
         let of_movie = fragments.samples.len();
         for fragment in top.iter().filter(|b| &b.kind == b"moof" && b.length <= LONGEST_MOOF) {
@@ -149,8 +149,9 @@ fn content(file: &File, place: &Place) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The enabled video track, else the largest; one of several pictures before a lone one, which may be a cover.
-fn choose(moov: &[u8]) -> Option<Track<'_>> {
+/// The video track with this id, else the enabled one, else the largest; one of several pictures goes before a lone one,
+/// which may be a cover.
+fn choose(moov: &[u8], wanted: Option<u32>) -> Option<Track<'_>> {
     let fragmented = child(moov, &[b"mvex"]).is_some();
     let tracks = children(moov).into_iter().filter(|(kind, _)| kind == b"trak");
     let readable = tracks.filter_map(|(_, track)| Track::read(track)).filter(|track| {
@@ -159,7 +160,7 @@ fn choose(moov: &[u8]) -> Option<Track<'_>> {
     });
     let rank = |track: &Track| {
         let (width, height) = track.coded_size().unwrap_or((0, 0));
-        (fragmented || track.samples.len() > 1, track.enabled, width * height)
+        (Some(track.id) == wanted, fragmented || track.samples.len() > 1, track.enabled, width * height)
     };
     // Of equals the first.
     readable.reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
@@ -178,8 +179,7 @@ fn write(
     let movie = child(moov, &[b"mvhd"]).filter(|header| header.len() >= 100).map(Header);
     let movie_scale = movie.as_ref().and_then(Header::time_scale).filter(|scale| *scale > 0);
     let media_scale = Some(track.time_scale).filter(|scale| *scale > 0);
-    let scales =
-        Scales { movie: movie_scale.unwrap_or(USUAL_SCALE), media: media_scale.unwrap_or(USUAL_SCALE) };
+    let scales = Scales { movie: movie_scale.unwrap_or(USUAL_SCALE), media: media_scale.unwrap_or(USUAL_SCALE) };
     let mut samples = fragments.samples;
     let mut edits = track.edits.clone();
     if only_fragments {
@@ -393,11 +393,11 @@ fn movie_header(created: u64, duration: u64) -> Vec<u8> {
     new
 }
 
-/// The old size, or the one that gives the picture its shape.
+/// The old number, and the old size or the one that gives the picture its shape.
 fn track_header(track: &Track, duration: u64, stretch: Option<f64>) -> Vec<u8> {
     let mut new = vec![0; 96];
     (new[0], new[3]) = (1, 7);
-    new[20..24].copy_from_slice(&1_u32.to_be_bytes());
+    new[20..24].copy_from_slice(&track.id.to_be_bytes());
     new[28..36].copy_from_slice(&duration.to_be_bytes());
     upright(&mut new[52..88]);
     let old = track.header.and_then(|header| Header(header).size()).unwrap_or((0, 0));

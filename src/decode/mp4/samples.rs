@@ -32,7 +32,7 @@ impl<'a> Track<'a> {
         let header = child(track, &[b"tkhd"]);
         let (edits, other_rate) = edits(child(track, &[b"edts", b"elst"]).unwrap_or(&[]));
         Some(Self {
-            id: header.and_then(|header| Header(header).track_id()).unwrap_or(1),
+            id: header.and_then(|header| Header(header).track_id()).unwrap_or(1).max(1),
             enabled: header.and_then(|header| header.get(3)).is_none_or(|flags| flags & 1 == 1),
             header,
             media,
@@ -137,7 +137,12 @@ fn sizes(table: &[u8]) -> Option<Vec<u32>> {
     let sizes: Vec<u32> = match bits {
         4 => bytes.flat_map(|byte| [byte >> 4, byte & 15]).take(count).collect(),
         8 => bytes.take(count).collect(),
-        _ => compact.get(12..)?.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).take(count).collect(),
+        _ => compact
+            .get(12..)?
+            .chunks_exact(2)
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+            .take(count)
+            .collect(),
     };
     Some(sizes)
 }
