@@ -189,9 +189,8 @@ impl<T> Gate<T> {
             Problem::new(ProblemKind::TimeGap, detail).between(from_base(*start), from_base(*end))
         };
         // What lies before the first frame that can be shown is no part of the medium.
-        outcome
-            .problems
-            .extend(self.gaps.iter().filter(|(_, end)| self.first.is_some_and(|first| *end > first)).map(gap));
+        let is_part = |(_, end): &&(i64, i64)| self.first.is_some_and(|first| *end > first);
+        outcome.problems.extend(self.gaps.iter().filter(is_part).map(gap));
         outcome.sampling = Some(match self.rule.sampling {
             Sampling::Auto if self.deltas_decoded == 0 => Sampling::Keyframes,
             Sampling::Auto if (self.decoded + self.left_out) as f64 > NEARLY_ALL * self.packets as f64 => Sampling::All,

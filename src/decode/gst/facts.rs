@@ -18,9 +18,9 @@ pub(super) fn read(
     caps: &gst::CapsRef,
     container: Option<&str>,
     duration: Option<gst::ClockTime>,
-    known: Option<Orientation>,
+    turned: Option<Orientation>,
 ) -> (Probe, Orientation) {
-    let mut orientation = Orientation::default();
+    let mut orientation = turned.unwrap_or_default();
     let mut recorded_at_ms = None;
     let mut container_name = None;
     pad.sticky_events_foreach(|event| {
@@ -38,7 +38,6 @@ pub(super) fn read(
         }
         std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
     });
-    let orientation = known.unwrap_or(orientation);
     let structure = caps.structure(0);
     let number = |name: &str| structure.and_then(|s| s.get::<i32>(name).ok()).map_or(0, |v| v.max(0) as u32);
     let fraction = |name: &str| structure.and_then(|s| s.get::<gst::Fraction>(name).ok());

@@ -76,8 +76,7 @@ impl Film {
 }
 
 impl Mended {
-    /// The track of this number, else the one that a player shows. `None`: not such a file, or one that cannot be
-    /// understood.
+    /// `wanted`: the id of the video track to take. `None`: not such a file, or one that cannot be understood.
     pub(super) fn open(path: &Path, wanted: Option<u32>) -> io::Result<Option<Self>> {
         let file = File::open(path)?;
         let file_length = file.metadata()?.len();
@@ -150,7 +149,8 @@ fn content(file: &File, place: &Place) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The wanted video track, where it is there; else the enabled one, else the largest; one of several pictures before a lone one, which may be a cover.
+/// The video track with this id, else the enabled one, else the largest; one of several pictures goes before a lone one,
+/// which may be a cover.
 fn choose(moov: &[u8], wanted: Option<u32>) -> Option<Track<'_>> {
     let fragmented = child(moov, &[b"mvex"]).is_some();
     let tracks = children(moov).into_iter().filter(|(kind, _)| kind == b"trak");
@@ -160,7 +160,7 @@ fn choose(moov: &[u8], wanted: Option<u32>) -> Option<Track<'_>> {
     });
     let rank = |track: &Track| {
         let (width, height) = track.coded_size().unwrap_or((0, 0));
-        (wanted == Some(track.id), fragmented || track.samples.len() > 1, track.enabled, width * height)
+        (Some(track.id) == wanted, fragmented || track.samples.len() > 1, track.enabled, width * height)
     };
     // Of equals the first.
     readable.reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
@@ -393,11 +393,11 @@ fn movie_header(created: u64, duration: u64) -> Vec<u8> {
     new
 }
 
-/// The old size, or the one that gives the picture its shape.
+/// The old number, and the old size or the one that gives the picture its shape.
 fn track_header(track: &Track, duration: u64, stretch: Option<f64>) -> Vec<u8> {
     let mut new = vec![0; 96];
     (new[0], new[3]) = (1, 7);
-    new[20..24].copy_from_slice(&1_u32.to_be_bytes());
+    new[20..24].copy_from_slice(&track.id.to_be_bytes());
     new[28..36].copy_from_slice(&duration.to_be_bytes());
     upright(&mut new[52..88]);
     let old = track.header.and_then(|header| Header(header).size()).unwrap_or((0, 0));

@@ -32,7 +32,7 @@ impl<'a> Track<'a> {
         let header = child(track, &[b"tkhd"]);
         let (edits, other_rate) = edits(child(track, &[b"edts", b"elst"]).unwrap_or(&[]));
         Some(Self {
-            id: header.and_then(|header| Header(header).track_id()).unwrap_or(1),
+            id: header.and_then(|header| Header(header).track_id()).unwrap_or(1).max(1),
             enabled: header.and_then(|header| header.get(3)).is_none_or(|flags| flags & 1 == 1),
             header,
             media,

@@ -14,7 +14,7 @@ fn tables() -> Vec<u8> {
         full_table(b"stts", vec![[12, 100]]),
         full_table(b"stsc", vec![[1, 5, 1], [3, 2, 1]]),
         boxed(b"stsz", &sizes),
-        full_table(b"stco", vec![[2000], [2500], [3000]]),
+        full_table(b"stco", vec![[2200], [2700], [3000]]),
         full_table(b"stss", vec![[1], [7]]),
     ]
     .concat()
@@ -85,7 +85,7 @@ fn the_new_header_points_to_the_frames_and_the_file_stands_behind_it() {
         assert_eq!(mended.read_at(at, length).unwrap(), bytes[at as usize..end]);
     }
     assert!(mended.read_at(mended.len(), 10).unwrap().is_empty());
-    let chunks = [20, 20, 20, 20, 20, 25, 25, 25, 25, 25, 30, 30];
+    let chunks = [22, 22, 22, 22, 22, 27, 27, 27, 27, 27, 30, 30];
     let expected: Vec<(u8, bool)> = (0..).zip(chunks).map(|(number, byte)| (byte, number % 6 == 0)).collect();
     assert_eq!(frames(&mended), expected);
     let moov = child(&bytes, &[b"moov"]).unwrap();
@@ -129,6 +129,29 @@ fn an_edit_list_gives_the_frames_in_its_order() {
 }
 
 #[test]
+fn the_wanted_track_is_taken_else_the_enabled_else_the_largest() {
+    let numbered = |id: u8, enabled: u8, width: u8| {
+        let mut track = track(b"vide", true, 100, &[]);
+        let tkhd = track.windows(4).position(|kind| kind == b"tkhd").unwrap() + 4;
+        (track[tkhd + 3], track[tkhd + 15]) = (enabled, id);
+        let size = track.windows(4).position(|kind| kind == b"avc1").unwrap() + 4 + 24;
+        track[size + 1] = width;
+        track
+    };
+    let taken = |tracks: &[Vec<u8>], wanted| {
+        let file = file(&[mvhd(1000), tracks.concat()].concat());
+        let bytes = Mended::open(file.path(), wanted).unwrap().unwrap().read_at(0, usize::MAX).unwrap();
+        Header(child(&bytes, &[b"moov", b"trak", b"tkhd"]).unwrap()).track_id().unwrap()
+    };
+    let tracks = [numbered(3, 0, 90), numbered(4, 1, 20), numbered(5, 1, 40)];
+    assert_eq!(taken(&tracks, None), 5);
+    assert_eq!(taken(&tracks, Some(3)), 3);
+    assert_eq!(taken(&tracks, Some(9)), 5);
+    assert_eq!(taken(&tracks[..2], None), 4);
+    assert_eq!(taken(&[numbered(7, 0, 40), numbered(8, 0, 40)], None), 7);
+}
+
+#[test]
 fn a_header_that_is_damaged_is_repaired_and_said_to_be() {
     let vide = |time_scale| track(b"vide", true, time_scale, &[[2000, 200, ONE]]);
     for moov in [
@@ -155,7 +178,7 @@ fn other_files_and_files_without_video_are_left_alone() {
 #[test]
 fn frames_behind_the_end_of_the_file_are_left_out_and_still_promised() {
     let file = file(&[mvhd(1000), track(b"vide", true, 100, &[])].concat());
-    file.as_file().set_len(2800).unwrap();
+    file.as_file().set_len(2900).unwrap();
     let mended = open(&file).unwrap();
     assert_eq!((mended.film().placed.len(), mended.film().end), (10, 12_000_000_000));
 }
