@@ -24,6 +24,8 @@ use super::{element, facts, launch, lock, reported_error};
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 /// So many glances without a frame, and a stream that had an error, or ended before it began, is over.
 const GRACE: u32 = 15;
+/// The same where other tracks have ended and the wanted one is not there yet: a busy machine may take its time.
+const LAST_CHANCE: u32 = 150;
 /// So many glances without finding any track, and there is none.
 const PATIENCE: u32 = 1500;
 /// libav's reader of GIF goes round in circles at the end of the file instead of saying so: silence is the end.
@@ -230,7 +232,7 @@ impl Reader {
         let ended = found.ended || self.problem.is_some();
         (self.hopeless && !found.connected)
             || (ended && quiet > GRACE)
-            || (!found.connected && quiet > if found.others_ended { GRACE } else { PATIENCE })
+            || (!found.connected && quiet > if found.others_ended { LAST_CHANCE } else { PATIENCE })
             || (self.shuffles && quiet > END_OF_GIF)
     }
 
