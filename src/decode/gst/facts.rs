@@ -11,8 +11,8 @@ use super::super::{LATEST, Probe};
 /// WebM files written on the fly say less than this.
 const NO_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(1);
 
-/// Orientation and probe of the track that arrives at this pad. `known`: the orientation, where the header of the file was
-/// read for it.
+/// Orientation and probe of the track that arrives at this pad. `turned`: the orientation that was read from the header of
+/// the file, for demuxers that say nothing of it.
 pub(super) fn read(
     pad: &gst::Pad,
     caps: &gst::CapsRef,
