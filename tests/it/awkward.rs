@@ -157,11 +157,10 @@ impl Recipe {
         (0..self.frames).map(time).collect()
     }
 
-    /// Time of each picture as players show it: from where the medium starts, which is where the sound does, or in MP4
-    /// zero on its own clock.
+    /// Time of each picture as players show it: from where the medium starts, which is where its first track does.
     fn times(&self) -> Vec<Duration> {
-        let counts_from_zero = matches!(self.container, Container::Mp4 | Container::Mov) || self.sound != Sound::None;
-        let start = if counts_from_zero { Duration::ZERO } else { self.late };
+        let is_alone = self.sound == Sound::None && self.second.is_none();
+        let start = if is_alone { self.late } else { Duration::ZERO };
         self.clock().iter().map(|time| *time - start).collect()
     }
 
