@@ -348,7 +348,7 @@ async fn store_alone(
             wall_ms: None,
             minute_of_day: None,
             caption: None,
-            plan: "v1 w2 s1 f8 auto".to_owned(),
+            plan: "v2 w2 s1 f8 auto".to_owned(),
             complete: None,
         },
         features: features
