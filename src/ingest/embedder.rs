@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::IngestError;
-use super::kept::Held;
+use super::kept::{Embedded, Held};
 use super::plan::Plan;
 use crate::decode::{Frame, Problem, ProblemKind};
 use crate::embed::bundle::{Bundle, Outline};
@@ -25,15 +25,6 @@ impl Model {
     pub fn new(video: VideoModel, bundle: &Bundle) -> Self {
         Self { video, scope: bundle.scope().cloned().map(Arc::new) }
     }
-}
-
-/// A window and what is kept of it.
-pub(super) struct Embedded {
-    pub(super) window: Window<()>,
-    pub(super) vector: Embedding,
-    pub(super) caption: Option<String>,
-    /// Those of its frames whose features its record keeps; none where the plan keeps none.
-    pub(super) features: Vec<Feature>,
 }
 
 pub(super) struct Embedder {

@@ -13,7 +13,17 @@
 
 use std::time::Duration;
 
-use super::embedder::Embedded;
+use crate::embed::{Embedding, Feature};
+use crate::window::Window;
+
+/// A window and what is kept of it.
+pub(super) struct Embedded {
+    pub(super) window: Window<()>,
+    pub(super) vector: Embedding,
+    pub(super) caption: Option<String>,
+    /// Those of its frames whose features its record keeps; none where the plan keeps none.
+    pub(super) features: Vec<Feature>,
+}
 
 /// The newest stored window.
 #[derive(Default)]
@@ -53,8 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::embed::{Embedding, Feature};
-    use crate::window::{Span, Window, Windows};
+    use crate::window::{Span, Windows};
 
     fn ms(value: u64) -> Duration {
         Duration::from_millis(value)

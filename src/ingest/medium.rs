@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Local, Timelike};
 use tokio_util::sync::CancellationToken;
 
-use super::embedder::{Embedded, Embedder};
+use super::embedder::Embedder;
+use super::kept::Embedded;
 use super::{Event, Indexed, Ingest, IngestError, Report, WorkItem, blocking};
 use crate::decode::{Decoded, Frame, Outcome, Probe, Problem, Queue};
 use crate::ledger::{FailureKind, MediaRow, Owned, Progress, ProgressState, Writing};
