@@ -149,7 +149,7 @@ fn content(file: &File, place: &Place) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The video track with this id, else the enabled one, else the largest; one of several pictures goes before a lone one,
+/// The video track with this id, else the first that is enabled, else the largest; one of several pictures goes before a lone one,
 /// which may be a cover.
 fn choose(moov: &[u8], wanted: Option<u32>) -> Option<Track<'_>> {
     let fragmented = child(moov, &[b"mvex"]).is_some();
@@ -160,7 +160,9 @@ fn choose(moov: &[u8], wanted: Option<u32>) -> Option<Track<'_>> {
     });
     let rank = |track: &Track| {
         let (width, height) = track.coded_size().unwrap_or((0, 0));
-        (Some(track.id) == wanted, fragmented || track.samples.len() > 1, track.enabled, width * height)
+        // Of several that are enabled the first is meant, however large the others are.
+        let area = if track.enabled { 0 } else { width * height };
+        (Some(track.id) == wanted, fragmented || track.samples.len() > 1, track.enabled, area)
     };
     // Of equals the first.
     readable.reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
