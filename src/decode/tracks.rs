@@ -56,7 +56,8 @@ impl Tracks {
                 let program = videos().next().and_then(|(_, entry)| entry.track.program);
                 let rank = |(index, Entry { track, .. }): &(usize, &Entry)| {
                     let area = u64::from(track.width.unwrap_or(0)) * u64::from(track.height.unwrap_or(0));
-                    (track.default, area, std::cmp::Reverse(*index))
+                    // Of several defaults the first, as players do.
+                    (track.default, if track.default { 0 } else { area }, std::cmp::Reverse(*index))
                 };
                 videos().filter(|(_, entry)| entry.track.program == program).max_by_key(rank).map(|(index, _)| index)
             }
@@ -136,7 +137,7 @@ mod tests {
         assert_eq!(chosen(&[sound.clone(), small.clone(), large, default], None), Some(4));
         let cover = entry(5, Picture, true, (3000, 3000));
         assert_eq!(chosen(&[cover.clone(), small.clone()], None), Some(2));
-        assert_eq!(chosen(&[entry(7, Video, true, (8, 8)), entry(6, Video, true, (8, 8))], None), Some(7));
+        assert_eq!(chosen(&[entry(7, Video, true, (8, 8)), entry(6, Video, true, (16, 16))], None), Some(7));
         assert_eq!(chosen(&[sound.clone(), small.clone()], Some(2)), Some(2));
         let error = Tracks::choose(vec![sound, small], Some(1)).unwrap_err().to_string();
         assert_eq!(error, "there is no video track 1 (video tracks: 2)");
