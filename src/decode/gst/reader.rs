@@ -401,13 +401,13 @@ impl Reader {
 
 /// How it is told which frames of this stream no other needs; and the layout of one that says it later.
 fn syntax(structure: &gst::StructureRef, record: Option<&[u8]>) -> (Option<Syntax>, Option<Layout>) {
-    // Where fields are coded one by one, a picture has two parts.
-    let progressive = structure.get::<&str>("interlace-mode").is_ok_and(|mode| mode == "progressive");
+    // Where fields may be coded one by one, a picture may have two parts. The two parsers say it in their own ways.
+    let says = |name: &str, word: &str| structure.get::<&str>(name).is_ok_and(|said| said == word);
     match structure.name().as_str() {
-        "video/x-h264" if progressive => {
+        "video/x-h264" if says("coded-picture-structure", "frame") => {
             (Some(Syntax::H264(record.map_or(Layout::StartCodes, Layout::from_codec_data))), None)
         }
-        "video/x-h265" if progressive => {
+        "video/x-h265" if says("interlace-mode", "progressive") => {
             let layout = record.map_or(Layout::StartCodes, Layout::from_h265_codec_data);
             match record.and_then(|record| h265_sub_layers(Some(record), layout, &[])) {
                 Some(layers) => ((layers == 1).then_some(Syntax::H265(layout)), None),
