@@ -171,6 +171,10 @@ impl Ingest {
         stop: &CancellationToken,
     ) -> Result<Report, IngestError> {
         let alone = self.archive.alone(content.media_id).await;
+        if self.archive.ledger.progress(content.media_id, &content.collection).await?.is_empty() {
+            // Where the store refuses, the ledger has claimed nothing: what the store holds can still be taken up later.
+            self.store.get().await?;
+        }
         let begun = loop {
             let (said, gone) = (item.said.clone(), self.vanished(content.media_id, &item.path).await?);
             match self.archive.ledger.begin(&item.path, stat, content.clone(), said, gone).await? {

@@ -45,8 +45,8 @@ struct Recipe {
     late: Duration,
     /// Behind this frame the next one comes so much later.
     gap: Option<(u32, Duration)>,
-    /// A second, smaller video track, before or behind the one that counts.
-    second: Option<Place>,
+    /// A second, smaller video track behind the one that counts: of several default tracks the first is taken.
+    second: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,7 +138,7 @@ impl Recipe {
         let gap = (!steady && frames > 7 && draw.once_in(3))
             .then(|| (draw.number(frames as usize - 1) as u32, draw.of(&[400, 5000]).millis()));
         let several = matches!(container, Mp4 | Mov | Mkv);
-        let second = (several && draw.once_in(4)).then(|| draw.of(&[Place::Before, Place::Behind]));
+        let second = several && draw.once_in(4);
         let rate = match codec {
             Codec::Mpeg2 => draw.of(&[(25, 1), (30_000, 1001)]),
             _ => draw.of(&[(25, 1), (30_000, 1001), (10, 1), (60, 1)]),
@@ -159,7 +159,7 @@ impl Recipe {
 
     /// Time of each picture as players show it: from where the medium starts, which is where its first track does.
     fn times(&self) -> Vec<Duration> {
-        let is_alone = self.sound == Sound::None && self.second.is_none();
+        let is_alone = self.sound == Sound::None && !self.second;
         let start = if is_alone { self.late } else { Duration::ZERO };
         self.clock().iter().map(|time| *time - start).collect()
     }
@@ -218,10 +218,8 @@ impl Recipe {
             Sound::Beside(Place::Behind) => vec![video, sound(end)],
             Sound::Longer => vec![sound(end + Duration::from_secs(20)), video],
         };
-        match self.second {
-            Some(Place::Before) => branches.insert(0, second.to_owned()),
-            Some(Place::Behind) => branches.push(second.to_owned()),
-            None => {}
+        if self.second {
+            branches.push(second.to_owned());
         }
         format!("{mux} name=mux ! filesink location={} {}", path.display(), branches.join(" "))
     }
@@ -377,13 +375,10 @@ fn fault_of(frames: &[(Option<u32>, Duration)], expected: &[Duration], some: boo
 
 /// Faults that are known, each with its reason; what is repaired is taken off the list.
 fn known(recipe: &Recipe, fault: &str) -> Option<&'static str> {
-    let Recipe { container, codec, late, gap, sound, second, frames, .. } = *recipe;
+    let Recipe { container, codec, late, gap, .. } = *recipe;
     let is_mp4 = matches!(container, Container::Mp4 | Container::Mov);
-    if !late.is_zero() && fault.ends_with("all times are shifted") {
+    if !is_mp4 && !late.is_zero() && fault.ends_with("all times are shifted") {
         return Some("times count from the first picture, not from where the medium starts");
-    }
-    if is_mp4 && (sound == Sound::Longer || second.is_some() || frames == 1) && fault.contains("no video track") {
-        return Some("the demuxer leaves out a track that is shorter than a fifth of the file");
     }
     if container == Container::Ts && gap.is_some() && fault.ends_with("some times are wrong") {
         return Some("a gap of seconds in a transport stream is taken for a leap of its clock");

@@ -169,13 +169,18 @@ fn gop_gives_the_pictures_that_all_gives_and_decodes_less() {
     let hevc = "x265enc key-int-max=25 speed-preset=veryfast option-string=open-gop=1:bframes=3 ! h265parse";
     let hevc = world.make("hevc.mkv", &format!("{} ! {hevc} ! matroskamux ! filesink location=OUT", source(100)));
     for path in [world.h264("closed.mp4"), open_gop, hevc] {
+        let every = run(&request(&path, Sampling::All, 0.001)).unwrap();
+        assert_eq!((every.frames.len(), every.outcome.packets_decoded), (100, 100));
         for interval in [0.37, 1.3] {
             let whole = run(&request(&path, Sampling::All, interval)).unwrap();
             let part = run(&request(&path, Sampling::Gop, interval)).unwrap();
             assert_eq!(whole.times(), part.times(), "{path:?}");
             assert_eq!(whole.frames, part.frames, "{path:?}");
             assert!(part.outcome.packets_decoded < whole.outcome.packets_decoded, "{path:?}");
-            assert_eq!((part.outcome.packets, whole.outcome.packets_decoded), (100, 100));
+            assert_eq!((part.outcome.packets, whole.outcome.packets), (100, 100));
+            // Frames that no other needs are left out, and all others come out bit for bit.
+            assert!(whole.outcome.packets_decoded < 100, "{path:?}");
+            assert!(whole.frames.iter().all(|frame| every.frames.contains(frame)), "{path:?}");
         }
     }
 }
