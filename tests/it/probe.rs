@@ -73,10 +73,10 @@ fn a_file_is_described_and_a_bad_one_stops_nothing() {
 }
 
 #[test]
-fn the_largest_track_is_taken_and_any_can_be_asked_for() {
+fn the_first_of_two_default_tracks_is_taken_and_any_can_be_asked_for() {
     let world = World::new();
     for (name, mux) in [("two.mkv", "matroskamux"), ("two.mp4", "mp4mux")] {
-        let branches = [sound(""), video(32, 20, ""), video(96, 30, "")].join(" ");
+        let branches = [sound(""), video(96, 30, ""), video(32, 20, "")].join(" ");
         let path = make(&world, name, &format!("{mux} name=mux {branches}"));
         let found = probed(&world, &path, &["--frames", "--every", "0"]);
         let tracks = found["tracks"].as_array().unwrap();
