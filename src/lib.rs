@@ -10,7 +10,8 @@
 //!
 //! The modules in the order a file passes through them; each knows only those above it:
 //!
-//! - [`clock`], [`shutdown`]: what time it is, for what waits or dates; whether the process is asked to end.
+//! - [`clock`]: what time it is, for what waits or dates; real, or set by a test.
+//! - [`shutdown`]: whether the process is asked to end.
 //! - [`secret`]: keys, tokens and addresses that hide themselves wherever they are printed. Pure.
 //! - [`linspace`]: indices spread evenly, the rounding of the published systems. Pure.
 //! - [`source`]: what to read and what it is called: walking folders, fingerprints, [`source::MediaId`].
