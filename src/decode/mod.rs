@@ -20,6 +20,7 @@ pub mod wire;
 pub mod child;
 #[cfg(feature = "gst")]
 mod complete;
+#[cfg(feature = "gst")]
 mod disposable;
 #[cfg(feature = "gst")]
 mod gate;
