@@ -4,7 +4,7 @@
 const MOST_CHILDREN: usize = 100_000;
 
 /// Kind, length of the header and of the whole box. `rest` is what there is from its start on.
-pub(super) fn head(bytes: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
+pub(in crate::decode) fn head(bytes: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
     let kind: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
     let (header, size) = match u64::from(be32(bytes, 0)?) {
         0 => (8, rest),
@@ -15,7 +15,7 @@ pub(super) fn head(bytes: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
 }
 
 /// Kind and content of the boxes within a box.
-pub(super) fn children(body: &[u8]) -> Vec<([u8; 4], &[u8])> {
+pub(in crate::decode) fn children(body: &[u8]) -> Vec<([u8; 4], &[u8])> {
     let mut found = Vec::new();
     let mut rest = body;
     while let Some((kind, header, size)) = head(rest, rest.len() as u64) {
@@ -32,7 +32,7 @@ pub(super) fn children(body: &[u8]) -> Vec<([u8; 4], &[u8])> {
 }
 
 /// The content of the first box at the end of this path.
-pub(super) fn child<'a>(body: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
+pub(in crate::decode) fn child<'a>(body: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
     path.iter().try_fold(body, |body, kind| {
         children(body).into_iter().find(|(found, _)| found == *kind).map(|(_, content)| content)
     })
@@ -46,7 +46,7 @@ pub(super) fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+pub(in crate::decode) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 

@@ -8,7 +8,7 @@
 //!
 //! Nothing in the file is believed: there are limits to all that is allocated.
 
-mod boxes;
+pub(super) mod boxes;
 mod edits;
 mod samples;
 

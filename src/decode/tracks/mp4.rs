@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use super::super::mp4::boxes::{be32, child, children, head};
 use super::super::{Track, TrackKind};
-use super::{Entry, be16, be32, codec_name};
+use super::{Entry, be16, codec_name};
 
 /// Longest header that is read.
 const LONGEST: u64 = 256 << 20;
@@ -16,9 +17,9 @@ pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
     let length = file.metadata().ok()?.len();
     let mut at = 0;
     for number in 0..MOST_BOXES {
-        let mut head = [0; 16];
-        let read = file.read_at(&mut head, at).ok()?;
-        let (kind, size, head_length) = box_head(&head[..read], length.checked_sub(at)?)?;
+        let mut bytes = [0; 16];
+        let read = file.read_at(&mut bytes, at).ok()?;
+        let (kind, head_length, size) = head(&bytes[..read], length.checked_sub(at)?)?;
         if number == 0 && ![b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"pnot"].contains(&&kind) {
             return None;
         }
@@ -27,13 +28,13 @@ pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
             file.read_exact_at(&mut moov, at + head_length).ok()?;
             return Some(of_header(&moov)).filter(|entries| !entries.is_empty());
         }
-        at += size;
+        at = at.saturating_add(size);
     }
     None
 }
 
 fn of_header(moov: &[u8]) -> Vec<Entry> {
-    let tracks: Vec<&[u8]> = children(moov).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).collect();
+    let tracks: Vec<&[u8]> = children(moov).into_iter().filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).collect();
     // Tracks that only hold the pictures of another one's chapters.
     let chapters: Vec<u32> =
         tracks.iter().filter_map(|track| child(track, &[b"tref", b"chap"])).flat_map(ids).collect();
@@ -87,32 +88,6 @@ fn is_lone_picture(track: &[u8]) -> bool {
 
 fn ids(list: &[u8]) -> impl Iterator<Item = u32> {
     list.chunks_exact(4).filter_map(|id| be32(id, 0))
-}
-
-/// Kind, size with its head, and length of the head of a box of which `rest` bytes may be left.
-fn box_head(bytes: &[u8], rest: u64) -> Option<([u8; 4], u64, u64)> {
-    let kind = bytes.get(4..8)?.try_into().ok()?;
-    let (size, head) = match be32(bytes, 0)? {
-        0 => (rest, 8),
-        1 => (u64::from(be32(bytes, 8)?) << 32 | u64::from(be32(bytes, 12)?), 16),
-        size => (u64::from(size), 8),
-    };
-    (size >= head && size <= rest).then_some((kind, size, head))
-}
-
-fn children(mut body: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
-    std::iter::from_fn(move || {
-        let (kind, size, head) = box_head(body, body.len() as u64)?;
-        let (whole, behind) = body.split_at(size as usize);
-        body = behind;
-        Some((kind, &whole[head as usize..]))
-    })
-}
-
-fn child<'a>(body: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
-    let (first, rest) = path.split_first()?;
-    let found = children(body).find(|(kind, _)| kind == *first)?.1;
-    if rest.is_empty() { Some(found) } else { child(found, rest) }
 }
 
 #[cfg(test)]
