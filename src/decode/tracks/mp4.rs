@@ -34,7 +34,8 @@ pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
 }
 
 fn of_header(moov: &[u8]) -> Vec<Entry> {
-    let tracks: Vec<&[u8]> = children(moov).into_iter().filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).collect();
+    let tracks: Vec<&[u8]> =
+        children(moov).into_iter().filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).collect();
     // Tracks that only hold the pictures of another one's chapters.
     let chapters: Vec<u32> =
         tracks.iter().filter_map(|track| child(track, &[b"tref", b"chap"])).flat_map(ids).collect();
