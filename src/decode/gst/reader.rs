@@ -22,9 +22,9 @@ use super::{element, facts, launch, lock, reported_error};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
-/// So many glances without a frame, and a stream that had an error, or ended before it began, is over.
+/// So many glances without a frame, and a stream that had an error is over.
 const GRACE: u32 = 15;
-/// The same where other tracks have ended and the wanted one is not there yet: a busy machine may take its time.
+/// The same where the stream, or another one before it is there, has come to its end.
 const LAST_CHANCE: u32 = 150;
 /// So many glances without finding any track, and there is none.
 const PATIENCE: u32 = 1500;
@@ -229,10 +229,12 @@ impl Reader {
     /// track is one, and the others go on.
     fn is_over(&self, quiet: u32) -> bool {
         let found = lock(&self.found);
-        let ended = found.ended || self.problem.is_some();
+        // What has come to its end may still have a last frame to give, and a busy machine may take its time over it.
+        let ended = found.ended || !found.connected && found.others_ended;
         (self.hopeless && !found.connected)
-            || (ended && quiet > GRACE)
-            || (!found.connected && quiet > if found.others_ended { LAST_CHANCE } else { PATIENCE })
+            || (self.problem.is_some() && quiet > GRACE)
+            || (ended && quiet > LAST_CHANCE)
+            || (!found.connected && quiet > PATIENCE)
             || (self.shuffles && quiet > END_OF_GIF)
     }
 
