@@ -28,7 +28,9 @@ pub enum FailureKind {
     /// It cannot be opened: vanished, not permitted, a broken disk.
     Unreadable,
     NotVideo,
+    StillPicture,
     NoVideoTrack,
+    Encrypted,
     NoDecoder,
     Damaged,
     /// It was written to while it was read.

@@ -47,6 +47,9 @@ pub struct Placed {
     pub peak: Duration,
     #[serde(skip)]
     pub end: Duration,
+    /// End of the best window.
+    #[serde(skip)]
+    pub window_end: Duration,
 }
 
 /// Of several places of the medium one that matches `glob` and is still there.
@@ -56,7 +59,7 @@ pub(super) async fn place(
     moment: Moment,
     glob: Option<&PathGlob>,
 ) -> Result<Placed, LedgerError> {
-    let Payload { media_id, label, caption, source, start, wall_ms, plan, .. } = moment.payload;
+    let Payload { media_id, label, caption, source, start, end: window_end, wall_ms, plan, .. } = moment.payload;
     let files = ledger.files_of(media_id).await?;
     let wanted = |path: &Path| glob.is_none_or(|glob| glob.matches(path));
     let best = files.iter().map(|file| &file.path).max_by_key(|path| (wanted(path), path.exists(), Reverse(*path)));
@@ -82,6 +85,7 @@ pub(super) async fn place(
         start: moment.start,
         peak: moment.peak,
         end: moment.end,
+        window_end,
     })
 }
 

@@ -513,7 +513,7 @@ fn times_that_cannot_be_are_an_error_of_the_process() {
     let world = World::new();
     let frame = |pts| {
         let pixels = Rgb { width: 1, height: 1, data: vec![0; 3] }.into();
-        wire::Message::Frame(Frame { pts, pixels, thumbnail: None })
+        wire::Message::Frame(Frame { pts, until: None, pixels, thumbnail: None })
     };
     let second = Duration::from_secs(1);
     let probe = || wire::Message::Probe(Probe::default());
@@ -906,7 +906,7 @@ fn a_frame_of_another_century_is_a_problem_and_costs_no_time() {
             let mut windows = Windows::new(span, 8, 0);
             let mut count = 0;
             for frame in &run.frames {
-                count += windows.push(frame.pts, ()).len();
+                count += windows.push(frame.pts, frame.until, ()).len();
             }
             count += windows.finish(run.outcome.end).len();
             assert!(count < 8001, "{name}: {count} windows");

@@ -19,8 +19,19 @@ pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
     let (first, stride) = layout(&start[..read])?;
     let mut bytes = vec![0; length as usize];
     let read = file.read_at(&mut bytes, 0).ok()?;
-    let packets = bytes[first..read].chunks(stride).filter_map(|packet| packet.get(..PACKET));
-    Some(entries(packets)).filter(|entries| !entries.is_empty())
+    let packets = || bytes[first..read].chunks(stride).filter_map(|packet| packet.get(..PACKET));
+    let mut entries = entries(packets());
+    for entry in &mut entries {
+        entry.encrypted = is_scrambled(packets(), entry.track.id);
+    }
+    Some(entries).filter(|entries| !entries.is_empty())
+}
+
+/// Whether most packets of this stream are scrambled: what is in the clear between them is of no use.
+fn is_scrambled<'a>(packets: impl Iterator<Item = &'a [u8]>, pid: u32) -> bool {
+    let of_stream = packets.filter(|packet| be16(packet, 1).is_some_and(|word| u32::from(word & 0x1fff) == pid));
+    let (scrambled, clear): (Vec<&[u8]>, Vec<&[u8]>) = of_stream.partition(|packet| packet[3] & 0xc0 != 0);
+    scrambled.len() > clear.len()
 }
 
 /// Where the first packet begins, and how far it is to the next: 188 bytes, with a time before each (AVCHD) or a
@@ -104,7 +115,7 @@ fn streams(section: &[u8], program: u16) -> Vec<Entry> {
             program: Some(program),
             ..Track::default()
         };
-        entries.push(Entry { track, orientation: None });
+        entries.push(Entry { track, ..Entry::default() });
         rest = rest.get(5 + length..).unwrap_or_default();
     }
     entries
@@ -199,6 +210,15 @@ mod tests {
                 of(2, 0x201, TrackKind::Video, "h264"),
             ]
         );
+    }
+
+    #[test]
+    fn a_scrambled_stream_is_told() {
+        let mut packets = two_programs();
+        packets[0][3] |= 0x80;
+        packets[3][3] |= 0xc0;
+        let told = |pid| is_scrambled(packets.iter().map(Vec::as_slice), pid);
+        assert!(told(0x200) && !told(0x100) && !told(0x201));
     }
 
     #[test]
