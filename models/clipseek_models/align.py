@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .captions import Speaker, draw_claim
+from .half import processor_half
 from .nets import DIM, FrameEncoder, MeanPool, SequentialHead, TextEncoder
 from .tokenizer import CONTEXT_LENGTH, PAD, UNKNOWN
 from .world import (
@@ -135,7 +136,7 @@ def align(
         rows = rng.integers(0, len(scenes), batch)
         claims, reverse, ids, mask = corpus.draw(rows)
         frames = stretch(known[torch.from_numpy(rows)], rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             features = encoder.project(frames)
             cut, other = cuts(features, rng)
             clips = torch.cat([features, features.flip(1), cut])
@@ -167,7 +168,7 @@ def _learn_meaning(
     began = time.monotonic()
     for step in range(steps):
         rows = rng.integers(0, len(corpus.scenes), batch)
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             features = encoder.project(stretch(known[torch.from_numpy(rows)], rng))
             clips = torch.cat([features, features.flip(1)])
             videos = head(clips, torch.ones(clips.shape[:2]))

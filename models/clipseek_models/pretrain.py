@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .dataset import BLEND, COS, LOG_RADIUS, OPACITY, SIN, X, Y, Clips, strangers
+from .half import processor_half
 from .nets import AttributeReader, FrameEncoder, MapReader
 from .world import ANY, COLOURS, SHAPES, SYMMETRY
 
@@ -130,7 +131,7 @@ def pretrain(clips: Clips, seed: int, steps: int, batch: int = 256, strange: int
     for step in range(steps):
         rows = np.concatenate([rng.integers(0, len(pixels), batch - turning), rng.choice(spinning, turning)])
         images = np.concatenate([pixels[rows], foreign[rng.integers(0, len(foreign), strange)]])
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             seen = encoder.trunk(to_pixels(images).contiguous(memory_format=torch.channels_last))
             gathered = encoder.gather(seen)
         gathered = gathered.float()
@@ -155,7 +156,7 @@ def features(encoder: FrameEncoder, clips: np.ndarray, batch: int = 512) -> Tens
     frames = clips.reshape(-1, *clips.shape[2:])
     parts = []
     for start in range(0, len(frames), batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             x = to_pixels(frames[start : start + batch]).contiguous(memory_format=torch.channels_last)
             parts.append(encoder.knowledge(x).float())
     return torch.cat(parts).reshape(*clips.shape[:2], -1)

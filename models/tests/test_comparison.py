@@ -1,6 +1,9 @@
 """The comparison of all systems on the synthetic world, in the smallest: that each learns, is judged and kept. Needs PyTorch."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,17 +55,35 @@ def world():
     return scenes, torch.randn(16, 8, 256, generator=torch.Generator().manual_seed(3)), tokenizer.build()
 
 
-@pytest.mark.parametrize("name", ["seqTransf", "tightTransf"])
-def test_variants_learn_a_handful_by_heart(name, world):
+@pytest.mark.parametrize("name, steps", [("seqTransf", 20), ("tightTransf", 60)])
+def test_variants_learn_a_handful_by_heart(name, steps, world):
     scenes, known, words = world
     variant = Variant(name, words.get_vocab_size(), 1)
-    learn(variant, known, scenes, words, 1, 10, 60, 16)
+    learn(variant, known, scenes, words, 1, 10, steps, 16)
     corpus = Corpus(scenes, words, 5)
     _, _, ids, mask = corpus.draw(np.arange(16))
     with torch.no_grad():
-        texts = variant.texts(ids[:16], mask[:16])
-        found = variant.compare(texts, variant.features(known)).argmax(1)
-    assert (found == torch.arange(16)).float().mean() > 0.3  # by chance 0.06
+        similarity = variant.compare(variant.texts(ids[:16], mask[:16]), variant.features(known))
+    # Of all pairs, so that no single caption decides: half of the wrong clips are above the right one by chance, and 0.08 to
+    # 0.16 after so many steps, whatever the seed and the processor.
+    assert (similarity > similarity.diagonal()[:, None]).float().mean() < 0.3
+
+
+def test_processors_without_bfloat16_train_all_the_same():
+    """oneDNN is told to do as on a processor without AVX-512, where it has neither fast bfloat16 nor an LSTM in it."""
+    code = """
+import torch
+from clipseek_models.comparison.variants import Variant
+from clipseek_models.half import processor_half
+variant = Variant("seqLSTM", 100, 1)
+with processor_half():
+    clips = variant.clips(variant.features(torch.randn(2, 8, 256)))
+    assert (variant.features(torch.randn(2, 8, 256)).dtype, clips.dtype) == (torch.float32, torch.float32)
+with torch.autocast("cpu", torch.bfloat16):
+    variant.clips(variant.features(torch.randn(2, 8, 256))).sum().backward()
+"""
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_the_systems_see_the_end_token_wherever_it_is(world):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..align import Corpus, Meaning, by_length, contrast, cuts, meant_by, pad, stretch, unit
 from ..captions import Speaker, full_claim
+from ..half import processor_half
 from ..systems.clip4clip import TightTransf
 from ..training.captioner import caption_loss
 from ..world import Claim, Scene
@@ -60,7 +61,7 @@ def learn(
     for step in range(steps):
         rows = rng.integers(0, len(scenes), batch)
         claims, reverse, ids, mask = corpus.draw(rows)
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             features = variant.features(stretch(known[torch.from_numpy(rows)], rng).float())
             cut, other = cuts(features, rng)
             clips = torch.cat([features, features.flip(1), cut]).float()
@@ -87,7 +88,7 @@ def _head_start(variant: Variant, meaning: Meaning, known: Tensor, corpus: Corpu
     tell = Teller(f"{variant.name}, head start", steps)
     for step in range(steps):
         rows = rng.integers(0, len(corpus.scenes), batch)
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             features = variant.features(stretch(known[torch.from_numpy(rows)], rng).float())
             clips = variant.clips(torch.cat([features, features.flip(1)]).float()).float()
         loss = meaning.loss(clips, corpus.shown(rows))
@@ -125,7 +126,7 @@ def plain_captions(scenes: list[Scene], tokenizer: Tokenizer) -> tuple[Tensor, T
 
 def _captions(variant: Variant, clips: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     frames = clips.new_ones(clips.shape[:2])
-    with torch.autocast("cpu", torch.bfloat16):
+    with processor_half():
         return caption_loss(variant.system.decoder, variant.system.caption_memory(clips, frames), frames, ids, mask)
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..align import Corpus, Meaning, by_length, contrast, meant_by
 from ..dataset import SIDE, Clips
+from ..half import processor_half
 from ..nets import FEATURES, MAP, AttributeReader, MapReader
 from ..pretrain import attribute_loss, map_loss, questions, to_pixels
 from ..systems.load import build
@@ -66,7 +67,7 @@ class Reader(nn.Module):
 
     def loss(self, model: WholeVariant, images: Tensor, known: dict[str, np.ndarray], rows: np.ndarray) -> Tensor:
         tower = model.system.clipmodel.vision_model
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             hidden = tower.post_layernorm(tower.last_hidden(images[:, None]))
             grid = SIDE // PATCH
             patches = hidden[:, -(grid**2) :].transpose(1, 2).unflatten(2, (grid, grid))
@@ -94,7 +95,7 @@ def learn_whole(
         quarter, length = batch // 4, frames.shape[1]
         other, at = rng.permutation(batch)[:quarter], length // 2
         cut = torch.cat([frames[:quarter, :at], frames[torch.from_numpy(other), at:]], dim=1)
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             videos = variant.clips(torch.cat([frames, frames.flip(1), cut])).float()
             texts = by_length(variant.texts, ids, mask).float()
         loss, twins = contrast(corpus, rows, other, claims + reverse, texts @ videos.T, variant.system.scale())

@@ -81,8 +81,10 @@ class SeqLSTM(MeanP):
 
     def lstm_out(self, frames: Tensor, mask: Tensor) -> Tensor:
         """[B, T, D] → [B, T, D]. An LSTM looks back only, so padding behind the last frame has no say; its rows are zero."""
-        start = frames.new_zeros(1, frames.shape[0], frames.shape[2])
-        hidden, _ = self.lstm_visual(frames, (start, start))
+        start = frames.new_zeros(1, frames.shape[0], frames.shape[2], dtype=torch.float32)
+        # Not every processor has an LSTM in half precision; the published training has it in float32, too.
+        with torch.autocast(frames.device.type, enabled=False):
+            hidden, _ = self.lstm_visual(frames.float(), (start, start))
         return hidden * mask.float()[..., None]
 
     def over_time(self, frames: Tensor, mask: Tensor) -> Tensor:
