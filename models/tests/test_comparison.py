@@ -129,7 +129,7 @@ def test_the_captioned_variant_is_a_bundle(world, tmp_path):
         features = variant.features(known)
         texts = variant.texts(*pad([encoded.ids for encoded in words.encode_batch(tests.captions)]))
         memory = variant.system.caption_memory(features, torch.ones(4, 8))
-        ids, _ = variant.system.decoder.beam(memory[0], torch.ones(8), START, END, PAD, CONTEXT_LENGTH)
+        ids, _ = variant.system.decoder.caption(memory[0], torch.ones(8), START, END, PAD, CONTEXT_LENGTH)
     found = bundle.frame_features(tests.clips.reshape(-1, 64, 64, 3)).reshape(4, 8, -1)
     assert np.allclose(found, features.numpy(), atol=1e-4)
     assert np.allclose(bundle.pool(found), variant.clips(features).detach().numpy(), atol=1e-4)

@@ -70,7 +70,7 @@ def test_texts_are_as_the_system_reads_them(exported):
     ids = torch.tensor([row for row, _ in fed])
     mask = torch.tensor([[position < length for position in range(ids.shape[1])] for _, length in fed]).long()
     with torch.no_grad():
-        expected = model.text_embedding(ids, mask) if model.system == "clip2video" else model.text_embedding(ids)
+        expected = model.encode_text(ids, mask)
     # Curly quotes are straightened by CLIP4Clip's reading; CLIP-ViP's leaves them.
     assert np.allclose(bundle.texts(captions), expected.numpy(), atol=1e-5)
 
@@ -121,7 +121,7 @@ def test_a_bundle_of_another_precision(precision, tmp_path, capsys):
     assert [line.split(":")[0] for line in said[:-1]] == [f"{name}.onnx, {precision}" for name in ("frame", "head", "text")]
     bundle, ids = Bundle(out), torch.tensor([clip_tokenizer.Clip4ClipTokenizer().feed("a red ball", 16)[0]])
     with torch.no_grad():
-        expected = load(file, heads).text_embedding(ids)
+        expected = load(file, heads).encode_text(ids)
     assert (bundle.texts(["a red ball"]) * expected.numpy()).sum() > 0.99
     assert f"exported in {precision}" in bundle.manifest["source"]
 

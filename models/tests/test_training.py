@@ -23,12 +23,13 @@ from clipseek_models.__main__ import main  # noqa: E402
 from clipseek_models.systems import load  # noqa: E402
 from clipseek_models.systems.export import Settings as ExportSettings  # noqa: E402
 from clipseek_models.systems.export import export  # noqa: E402
-from clipseek_models.training import captioned, clips, decode, losses, names, optimiser, snapshot  # noqa: E402
+from clipseek_models.training import captioned, clips, decode, losses, names, optimisers, snapshot  # noqa: E402
 from clipseek_models.training.captioned import DataError  # noqa: E402
 from clipseek_models.training.fresh import Sizes, clip_state  # noqa: E402
 from clipseek_models.training.initial import Plan, StartError, begun, start  # noqa: E402
 from clipseek_models.training.loop import Training, TrainingError  # noqa: E402
-from clipseek_models.training.settings import Settings, SettingsError, published  # noqa: E402
+from clipseek_models.training.objectives import total  # noqa: E402
+from clipseek_models.training.settings import Settings, SettingsError  # noqa: E402
 from clipseek_models.training.snapshot import SnapshotError  # noqa: E402
 
 FOOTAGE = Path(__file__).resolve().parents[2] / "tests" / "fixtures" / "footage"
@@ -43,10 +44,11 @@ SYSTEMS = {
     "seqTransf with 3-D patches": (Plan("clip4clip", "seqTransf", "3d", layers=1), {}),
     "tightTransf": (Plan("clip4clip", "tightTransf", layers=1), {"epochs": 15}),
     "CLIP2Video": (Plan("clip2video", layers=1), {}),
-    "CLIP-ViP": (Plan("clip_vip", times=3), {}),
-    "captions": (Plan("clip4clip", "seqTransf", layers=1, decoder_layers=1, decoder_positions=16), {"objective": "captions"}),
+    "CLIP-ViP": (Plan("clip_vip", times=3), {"optimiser": "clip_vip", "jitter": True, "share": 1.0}),
+    "captions": (Plan("clip4clip", "seqTransf", layers=1, decoder_layers=1, decoder_positions=16), {"objective": "captions", "optimiser": "univl", "dropout": 0.1}),
+    "retrieval and captions": (Plan("clip4clip", layers=1, decoder_layers=1, decoder_positions=16), {"objective": "retrieval-and-captions"}),
     "narrated": (Plan("clip4clip"), {"objective": "narrated", "bag": 2}),
-    "omnisource": (Plan("clip_vip", times=3), {"objective": "omnisource"}),
+    "omnisource": (Plan("clip_vip", times=3), {"objective": "omnisource", "optimiser": "clip_vip", "share": 1.0}),
     "in bfloat16": (Plan("clip2video", layers=1), {"precision": "bfloat16"}),
     "in parts": (Plan("clip4clip", "seqTransf", layers=1), {"accumulate": 2}),
 }
@@ -73,7 +75,7 @@ def few(subtitles: bool = False) -> list[dict]:
 def settings(weights, tmp_path):
     return Settings(
         lines(tmp_path, few(subtitles=True)), FOOTAGE, weights, Plan("clip4clip", "seqTransf", layers=1), epochs=4, batch=6, frames=3, words=16,
-        rate=2e-3, of_clip=0.5, freeze=-1, decay=0.05, workers=0,
+        rate=2e-3, share=0.5, warmup=0.0, freeze=-1, decay=0.05, workers=0,
     )
 
 
@@ -94,7 +96,7 @@ def state(file: Path) -> dict:
 def cost(training: Training) -> float:
     batch = training.clips.batch([training.clips[index, 0] for index in range(len(training.clips))])
     with torch.no_grad():
-        return sum(training.objective.cost(training.model, batch, "float32").values()).item()
+        return total(training.objective.cost(training.model.eval(), batch)).item()
 
 
 @pytest.mark.parametrize("case", SYSTEMS)
@@ -177,33 +179,27 @@ def test_frozen_layers_do_not_move(settings, tmp_path):
     assert "clip.transformer.resblocks.1.mlp.c_fc.weight" in moved and "transformerClip.resblocks.0.mlp.c_fc.weight" in moved
 
 
-def test_rates_and_decay_by_group(weights):
-    model = start(checkpoints.read(weights), Plan("clip4clip", "seqTransf", "3d", layers=1))
-    of = {id(p): (group["lr"], group["weight_decay"]) for group in optimiser.groups(model, 1e-4, 1e-3, 0.2) for p in group["params"]}
-    rates = {name: of[id(parameter)] for name, parameter in model.named_parameters()}
-    assert rates["clip.visual.proj"] == (pytest.approx(1e-7), 0.2)
-    assert rates["clip.visual.ln_post.weight"] == rates["clip.logit_scale"] == (pytest.approx(1e-7), 0.0)
-    assert rates["transformerClip.resblocks.0.mlp.c_fc.weight"] == rates["clip.visual.conv2.weight"] == (1e-4, 0.2)
-    assert rates["transformerClip.resblocks.0.mlp.c_fc.bias"] == (1e-4, 0.0)
-
-
-def test_the_rate_rises_and_falls():
-    factors = [optimiser.factor(step, 100, 0.1) for step in range(100)]
-    assert factors[0] == pytest.approx(0.1) and factors[9] == factors[10] == 1.0
-    assert factors[55] == pytest.approx(0.5) and 0 < factors[99] < 0.001
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert optimiser.factor(0, 3, 0.1) == 1.0
-
-
 def test_the_temperature_stays_within_its_bounds(weights):
-    from clipseek_models.training.sides import clamp_temperature, temperature
-
     for plan, low, high in ((Plan("clip4clip"), -2.0, math.log(100)), (Plan("clip_vip"), 0.0, math.log(200))):
         model = start(checkpoints.read(weights), plan)
         for value, kept in ((-2.0, low), (9.0, high)):
-            temperature(model).data.fill_(value)
-            clamp_temperature(model)
-            assert temperature(model).item() == pytest.approx(kept)
+            model.temperature.data.fill_(value)
+            model.clamp_temperature()
+            assert model.temperature.item() == pytest.approx(kept)
+
+
+@pytest.mark.parametrize("name, schedule", [("clip4clip", optimisers.bert_cosine), ("univl", optimisers.bert_linear), ("clip_vip", optimisers.vip_cosine)])
+def test_rates_rise_and_fall_to_nothing(name, schedule):
+    rates = [schedule(step, 100, 0.1) for step in range(100)]
+    assert rates[:9] == sorted(rates[:9]) and rates[10:] == sorted(rates[10:], reverse=True) and 0 <= rates[99] < 0.02
+    assert (rates[0] == 0) == (name != "clip_vip"), "BertAdam's first step fills its moments only"
+    assert schedule(0, 3, 0.0) == 1.0 or name == "clip_vip"
+
+
+def test_the_temperature_may_learn_faster(weights):
+    model = start(checkpoints.read(weights), Plan("clip_vip", times=3))
+    groups = optimisers.RULES["clip_vip"].groups(model, 1e-6, 10.0, 0.2)
+    assert [group.names for group in groups if group.rate == 1e-5] == [(), ("clipmodel.logit_scale",)]
 
 
 # --- what a training starts from ----------------------------------------------------------------------------------
@@ -224,9 +220,9 @@ def test_a_system_starts_where_clip_is(weights):
     with torch.no_grad():
         flat, deep = (start(clip, Plan("clip4clip", patches=patches)).frame_features(frames) for patches in ("2d", "3d"))
         assert torch.allclose(flat, deep, atol=1e-5)
-        text = start(clip, Plan("clip4clip")).text_embedding(ids)
+        text = start(clip, Plan("clip4clip")).encode_text(ids)
         for file in (clip, names.hugging_face(clip)):
-            assert torch.allclose(start(file, Plan("clip_vip")).text_embedding(ids), text, atol=1e-5)
+            assert torch.allclose(start(file, Plan("clip_vip")).encode_text(ids), text, atol=1e-5)
             assert torch.allclose(start(file, Plan("clip2video", layers=2)).clip.text_features(ids), start(clip, Plan("clip4clip")).clip.text_features(ids), atol=1e-5)
 
 
@@ -296,22 +292,13 @@ def test_mil_nce_is_as_in_the_paper():
     assert losses.mil_nce(scores, there).item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_omnisource_is_as_in_the_paper():
-    s, c, f = torch.randn(3, 3, 3)  # subtitles, captions, frames: [texts, clips]
-
-    def share(right: float, wrong: list) -> float:
-        return -math.log(math.exp(right) / (math.exp(right) + sum(math.exp(x) for x in wrong)))
-
-    def but(i: int) -> list[int]:
-        return [j for j in range(3) if j != i]
-
-    video = 0.0
+def test_a_clip_among_texts_of_both_kinds_is_as_in_the_paper():
+    wanted, other = torch.randn(2, 3, 3)
+    by_hand = 0.0
     for i in range(3):
-        both = [*s[but(i), i], *c[but(i), i]]
-        video += share(s[i, i], both) + share(c[i, i], both) + share(s[i, i], s[i, but(i)]) + share(c[i, i], c[i, but(i)])
-    found = losses.omnisource(s, c, f)
-    assert found["video"].item() == pytest.approx(video / 6, rel=1e-5)
-    assert found["frame"].item() == pytest.approx(losses.symmetric(f).item())
+        wrong = [*wanted[[j for j in range(3) if j != i], i], *other[[j for j in range(3) if j != i], i]]
+        by_hand -= math.log(math.exp(wanted[i, i]) / (math.exp(wanted[i, i]) + sum(math.exp(x) for x in wrong))) / 3
+    assert losses.clip_among_both(wanted, other).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 # --- clips --------------------------------------------------------------------------------------------------------
@@ -363,9 +350,15 @@ def test_a_batch_has_padding_behind_a_mask(tmp_path):
 
 
 def test_epochs_see_every_clip_once_in_another_order():
-    first, second = clips.order(10, 3, 0, 7), clips.order(10, 3, 1, 7)
+    first, second = clips.order(10, 3, 0, 7, False), clips.order(10, 3, 1, 7, False)
     assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(10)) and first != second
-    assert first == clips.order(10, 3, 0, 7) and min(map(len, first)) > 1
+    assert first == clips.order(10, 3, 0, 7, False) and min(map(len, first)) > 1
+
+
+def test_a_short_last_batch_is_dropped_where_it_was_in_the_original():
+    assert [len(batch) for batch in clips.order(11, 4, 0, 7, drop_last=True)] == [4, 4]
+    assert [len(batch) for batch in clips.order(3, 4, 0, 7, drop_last=True)] == [3], "there is no other"
+    assert clips.parted([[1, 2, 3, 4, 5]], 2) == [[1, 2], [3, 4, 5]]
 
 
 def test_narration_near_in_time_makes_a_bag(tmp_path):
@@ -444,6 +437,7 @@ def test_where_no_clip_can_be_read_the_run_ends(settings, tmp_path):
     "change, problem",
     [
         ({"objective": "sleep"}, "no objective 'sleep'"),
+        ({"optimiser": "luck"}, "no optimiser 'luck'"),
         ({"objective": "captions", "plan": Plan("clip_vip", decoder_layers=1)}, "captions look at CLIP4Clip's frame sequence"),
         ({"objective": "captions"}, "captions need a decoder of at least one layer"),
         ({"objective": "omnisource"}, "omnisource is CLIP-ViP's"),
@@ -486,7 +480,7 @@ def test_a_folder_in_use_and_a_snapshot_of_something_else_are_refused(settings, 
     run(replace(settings, epochs=1), out)
     with pytest.raises(TrainingError, match="holds a training already"):
         Training(settings, out, tell=quiet)
-    with pytest.raises(SnapshotError, match="epochs was 1 and is 4, rate was 0.002 and is 0.1"):
+    with pytest.raises(SnapshotError, match="rate was 0.002 and is 0.1"):
         Training(replace(settings, rate=0.1), out, resume=True, tell=quiet)
     with pytest.raises(SnapshotError, match="of a training on other clips"):
         Training(replace(settings, epochs=1, data=lines(tmp_path, few()[:4])), out, resume=True, tell=quiet)
@@ -498,7 +492,7 @@ def test_a_folder_in_use_and_a_snapshot_of_something_else_are_refused(settings, 
 def test_a_loss_that_is_no_number_ends_the_run(settings, tmp_path):
     training = Training(settings, tmp_path / "out", tell=quiet)
     training.model.clip.visual.proj.data.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="the loss is nan in step 1 of epoch 1: try a lower rate"):
+    with pytest.raises(TrainingError, match="the loss is nan by step 1 of epoch 1: try a lower rate"):
         training.run()
 
 
@@ -509,8 +503,3 @@ def test_the_command(settings, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "out" / "best.pt")
     assert main() == 1
     assert "holds a training already" in capsys.readouterr().err
-
-
-def test_what_is_not_said_is_as_published():
-    assert Settings(Path(), Path(), Path(), Plan("clip4clip")).of_clip == 1e-3
-    assert published("clip_vip", "retrieval")["rate"] == 1e-6 and published("clip_vip", "omnisource")["words"] == 70

@@ -51,7 +51,7 @@ def captions(variant: Variant, features: Tensor, tests: TestSet, tokenizer: Toke
     memory = variant.system.caption_memory(features, mask)
     said = []
     for frames in memory:
-        ids, _ = variant.system.decoder.beam(frames, torch.ones(len(frames)), START, END, PAD, WORDS)
+        ids, _ = variant.system.decoder.caption(frames, torch.ones(len(frames)), START, END, PAD, WORDS)
         said.append(tokenizer.decode([i for i in ids if i != END], skip_special_tokens=False))
     right = references(tests)
     expected, found = dict(enumerate(right)), {i: [text] for i, text in enumerate(said)}

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..align import Corpus, Meaning, by_length, contrast, cuts, meant_by, pad, stretch, unit
 from ..captions import Speaker, full_claim
 from ..half import processor_half
-from ..systems.clip4clip import TightTransf
 from ..training.captioner import caption_loss
 from ..world import Claim, Scene
 from .variants import CAPTIONED, Variant
@@ -52,7 +51,7 @@ def learn(
         width = variant.clips(variant.features(known[:1].float())).shape[1]
     meaning = Meaning(width)
     _head_start(variant, meaning, known, corpus, rng, head_start, batch)
-    if isinstance(variant.system, TightTransf):
+    if not variant.system.searches:
         batch = batch // 2 // GROUP * GROUP
     temperature = variant.system.clip.logit_scale
     learnt = [p for p in (*variant.learnt(), *meaning.parameters()) if p is not temperature]
@@ -66,9 +65,9 @@ def learn(
             cut, other = cuts(features, rng)
             clips = torch.cat([features, features.flip(1), cut]).float()
             texts, videos = by_length(variant.texts, ids, mask).float(), variant.clips(clips).float()
-            if isinstance(variant.system, TightTransf):
+            if not variant.system.searches:
                 similarity, compared = by_group(variant, texts, clips, batch)
-        if not isinstance(variant.system, TightTransf):
+        if variant.system.searches:
             similarity, compared = texts @ videos.T, None
         loss, twins = contrast(corpus, rows, other, claims + reverse, similarity, variant.scale(), compared)
         shown = meaning.loss(videos[: 2 * batch], corpus.shown(rows))

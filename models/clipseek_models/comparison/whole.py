@@ -44,7 +44,7 @@ class WholeVariant(nn.Module):
 
     def texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, L] → [B, D] of unit length"""
-        return self.system.text_embedding(end_last(ids, self.vocabulary))
+        return self.system.encode_text(end_last(ids, self.vocabulary))
 
     def clips(self, frames: Tensor) -> Tensor:
         """[B, T, 3, S, S] → [B, D] of unit length"""

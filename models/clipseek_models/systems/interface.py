@@ -72,6 +72,7 @@ class System(nn.Module):
     vector_parts = 1  # of so many dims is a vector made
     direction_weight = 0.5  # of the loss of texts that look for clips, and of that of clips that look for texts
     least_scale, most_scale = float("-inf"), float("inf")  # bounds of the temperature in training
+    clamps_before_step = False  # rather than after it
 
     @property
     @abstractmethod

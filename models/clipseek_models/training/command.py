@@ -10,7 +10,7 @@ import sys
 from .captioned import DataError
 from .initial import Plan
 from .options import NUMBERS
-from .settings import Settings, SettingsError, published
+from .settings import Settings, SettingsError
 from .snapshot import SnapshotError
 
 INTERRUPTED = 130
@@ -19,14 +19,14 @@ INTERRUPTED = 130
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """What was said, then what the papers had."""
     said = {name: getattr(arguments, option.removeprefix("--").replace("-", "_")) for option, name, *_ in NUMBERS}
-    chosen = published(arguments.system, arguments.objective) | {name: value for name, value in said.items() if value is not None}
+    chosen = {name: value for name, value in said.items() if value is not None}
     captions = {"decoder_layers": arguments.decoder_layers, "decoder_positions": chosen.get("words", Settings.words)}
     plan = Plan(
         arguments.system, arguments.head, arguments.patches, arguments.layers, arguments.centres, times=chosen.get("frames", Settings.frames),
         **(captions if arguments.objective == "captions" else {}),
     )
     return Settings(
-        arguments.data, arguments.videos, arguments.start, plan, arguments.validation, arguments.objective,
+        arguments.data, arguments.videos, arguments.start, plan, arguments.validation, objective=arguments.objective,
         **chosen, precision=arguments.precision, device=arguments.device,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import clip_tokenizer
+from ..systems.clip import VOCABULARY
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Sizes:
     text_width: int = 64
     text_layers: int = 2
     dim: int = 64  # of the shared vectors
-    vocabulary: int = clip_tokenizer.END_ID + 1
+    vocabulary: int = VOCABULARY
     context: int = 77
     text_positions: float = 0.01  # deviation of the text's positions, which temporal blocks take over
 
