@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import torch
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """To one of `PRECISIONS`; float32 leaves everything as it is."""
+    """To float16 or bfloat16; float32 leaves everything as it is."""
     lowered = torch.bfloat16 if precision == "float32" else getattr(torch, precision)
     return torch.autocast(device.type, lowered, enabled=precision != "float32")
 

@@ -12,7 +12,8 @@ from ..systems.load import build
 from ..tokenizer import CONTEXT_LENGTH, END
 from ..training import captioner
 from ..training.fresh import Sizes, clip_state
-from ..training.initial import Plan, begun
+from ..training.choices import Plan
+from ..training.initial import begun
 
 DIM, LAYERS = 128, 2  # of every text encoder, temporal transformer, cross-encoder and caption decoder
 PLANS = {

@@ -20,7 +20,8 @@ from ..half import processor_half
 from ..nets import FEATURES, MAP, AttributeReader, MapReader
 from ..pretrain import attribute_loss, map_loss, questions, to_pixels
 from ..systems.load import build
-from ..training.initial import Plan, begun
+from ..training.choices import Plan
+from ..training.initial import begun
 from .learn import Optimiser, Teller
 from .variants import DIM, FRAME_POSITIONS, WHOLE, clip_weights, end_last, text_sizes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from ..bundles import demand_new, report, staged
 from ..checkpoints import CheckpointError
 from ..graphs import GraphError, Writer, manifest_entries
 from ..systems.attention import separate_operators
-from ..systems.export import INTERVAL_S, Settings
+from ..systems.export import FRAMES, INTERVAL_S, Settings
 from ..systems.graph_modules import ExportError
 from . import folder as folders
 from .towers import Towers
@@ -33,6 +34,7 @@ def export(
 ) -> None:
     """A model's folder → the bundle `out`, which must not be there yet. `family`, where given, must be the folder's."""
     demand_new(out)
+    settings = replace(settings, frames=settings.frames or FRAMES)
     folder = folders.recognise(path)
     if family not in (None, folder.family):
         raise ExportError(f"{path} is a model of {folder.family}, not of {family}")

@@ -169,11 +169,14 @@ class CaptionDecoder(nn.Module):
     """A checkpoint that holds nothing else."""
 
     system, title = "clip4clip", "caption decoder"
-    searches = reranks = gives_candidates = False
+    searches = reranks = gives_candidates = clamps_before_step = False
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__()
         self.decoder = Decoder(shapes, heads.captions)
+
+    def clamp_temperature(self) -> None:
+        """It has none."""
 
     def caption_memory(self, frames: Tensor, _mask: Tensor) -> Tensor:
         """[B, T, W] → [B, T, W]: it is given frames that are as wide as it is."""

@@ -111,7 +111,8 @@ class OpenAiClip(System):
     @property
     def limits(self) -> Limits:
         clip = self.clip
-        return Limits(clip.visual.side, clip.token_embedding.num_embeddings, len(clip.positional_embedding), self.most_frames)
+        patch = clip.visual.conv1.kernel_size[0]
+        return Limits(clip.visual.side, patch, clip.token_embedding.num_embeddings, len(clip.positional_embedding), self.most_frames)
 
     @property
     def temperature(self) -> nn.Parameter:

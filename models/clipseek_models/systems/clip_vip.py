@@ -230,7 +230,7 @@ class ClipVip(System):
     @property
     def limits(self) -> Limits:
         text, video = self.clipmodel.text_model.embeddings, self.clipmodel.vision_model.embeddings
-        return Limits(video.side, text.token_embedding.num_embeddings, text.position_embedding.num_embeddings, None)
+        return Limits(video.side, video.patch_embedding.kernel_size[0], text.token_embedding.num_embeddings, text.position_embedding.num_embeddings, None)
 
     @property
     def temperature(self) -> nn.Parameter:

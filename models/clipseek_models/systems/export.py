@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from .. import clip_tokenizer, pixels
+from .. import checkpoints, clip_tokenizer, pixels
 from ..bundles import demand_new, report, staged
 from ..graphs import Writer, manifest_entries
 from .attention import separate_operators
 from .caption_export import CaptionSettings, CaptionWords, caption_entries, caption_words
+from .clip import VOCABULARY
 from .clip4clip import TightTransf
 from .graph_modules import ExportError, write_graphs
 from .interface import System
@@ -21,7 +22,7 @@ from .load import load
 from .rerank import check_pair, own_candidates, same_frames, write_rerank
 from .shapes import Heads
 
-VOCABULARY = clip_tokenizer.END_ID + 1
+FRAMES = 12
 INTERVAL_S = 1.0  # between the frames of a window: what the systems look at of a clip of usual length
 
 
@@ -29,8 +30,8 @@ INTERVAL_S = 1.0  # between the frames of a window: what the systems look at of 
 class Settings:
     """What a checkpoint does not tell."""
 
-    frames: int = 12
-    words: int | None = None  # of a text, start and end token included; None: as the system was evaluated
+    frames: int | None = None  # of a window; None: as it was trained by this package, else 12
+    words: int | None = None  # of a text, start and end token included; None: as it was trained by this package, or evaluated
     licence: str = "unknown"
     precision: str = "float32"
     heads: Heads = Heads()
@@ -87,7 +88,11 @@ def export(
     `rerank`: a checkpoint of CLIP4Clip tightTransf, which is to re-rank what the vectors find.
     """
     demand_new(out)
-    model = load(checkpoint, settings.heads)
+    model, trained = load(checkpoint, settings.heads), checkpoints.settings(checkpoint)
+    settings = replace(
+        settings, frames=settings.frames or trained.get("frames", FRAMES), words=settings.words or trained.get("words"),
+        captions=settings.captions.limited_to(trained.get("words")),
+    )
     if system not in (None, model.system):
         raise ExportError(f"{checkpoint} is a checkpoint of {model.title}, not of {system}")
     parts = parts_of(model, load(rerank, settings.heads) if rerank else None, settings)

@@ -26,6 +26,7 @@ class Limits:
     """What a model can take."""
 
     side: int  # of a picture, in pixels
+    patch: int
     vocabulary: int
     words: int  # tokens of a text, start and end included
     frames: int | None  # of a clip; None: any number

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from .. import clip_tokenizer, pixels, sampling
 from .batch import Batch, Texts
 from .captioned import Clip, bags
+from .choices import System
 from .decode import Broken, pictures
-from .initial import System
 
 CLIP2VIDEO_RATE = 5  # frames a second that CLIP2Video extracts
 CLIP2VIDEO_LEAST = 3  # frames, below which its published form is not well defined (§4.5)
@@ -32,7 +32,7 @@ class Reading:
     jitter: bool = False  # CLIP-ViP's first and last frame are drawn, in training
 
     def pick(self, count: int, rate: float, seconds: int | None = None, rng: Random | None = None) -> list[int]:
-        """Of so many frames at so many a second. `seconds`: where the clip ends, whatever was read behind it."""
+        """Of so many frames at so many a second. `seconds`: most that the clip lasts, which CLIP4Clip counts whole."""
         if self.system == "clip_vip":
             return sampling.jittered(count, self.frames, rng) if self.jitter and rng else sampling.clip_vip(count, self.frames)
         if self.system == "clip4clip":
@@ -46,16 +46,12 @@ class Reading:
     def pixels(self, clip: Clip, rng: Random | None = None, middle: bool = False) -> np.ndarray:
         """[T, 3, S, S]; with `middle`, one more at the end: the frame in the middle of the clip."""
         prepare = pixels.clip_vip if self.system == "clip_vip" else pixels.clip4clip
-        end, seconds = clip.end_s, None
-        if end is not None and self.system == "clip4clip":
-            # CLIP4Clip counts whole seconds and takes the frame with which the last one ends, too.
-            seconds = math.ceil(end - (clip.start_s or 0))
-            end = end + 1
+        seconds = None if clip.end_s is None else math.ceil(clip.end_s - (clip.start_s or 0))
 
         def pick(count: int, rate: float) -> list[int]:
             return self.pick(count, rate, seconds, rng) + ([count // 2] if middle else [])
 
-        return np.stack([prepare(picture, self.side) for picture in pictures(clip.video, pick, clip.start_s, end)])
+        return np.stack([prepare(picture, self.side) for picture in pictures(clip.video, pick, clip.start_s, clip.end_s)])
 
 
 class Reader:

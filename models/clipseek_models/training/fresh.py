@@ -27,6 +27,9 @@ class Sizes:
     text_positions: float = 0.01  # deviation of the text's positions, which temporal blocks take over
 
 
+SMALL = Sizes(side=64, patch=16, vision_width=128, vision_layers=3, text_width=128, text_layers=2, dim=128)  # of the try-out recipe
+
+
 def clip_state(sizes: Sizes, seed: int = 0) -> dict[str, Tensor]:
     """Names as in a checkpoint of CLIP4Clip meanP (§3.6 of shared/reference/models.md)."""
     drawn = torch.Generator().manual_seed(seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -17,9 +17,10 @@ import torch
 from .. import checkpoints
 from ..checkpoints import CheckpointError
 from ..systems.clip import VOCABULARY
-from . import captioned, snapshot
+from . import captioned, sets, snapshot
 from .captioned import Clip, DataError
 from .clips import Clips, Reading, loader, order, parted
+from .fresh import SMALL, clip_state
 from .initial import StartError, start
 from .objectives import OBJECTIVES
 from .optimisers import RULES, freeze
@@ -65,10 +66,12 @@ class Training:
     def _read(self) -> tuple[list[Clip], list[Clip]]:
         """The clips to learn from, and those to judge by."""
         settings = self.settings
-        clips = self._there(captioned.read(settings.data, settings.videos), "training")
-        held = self._there(captioned.read(settings.validation, settings.videos), "validation") if settings.validation else []
-        if settings.validation and not held:
-            raise TrainingError(f"{settings.validation}: none of its clips are there")
+        clips, held = self._listed()
+        judged_by = settings.validation or settings.judged_by
+        clips, found = self._there(clips, "training"), self._there(held, "validation")
+        if held and not found:
+            raise TrainingError(f"{judged_by}: none of its clips are there")
+        held = found
         silent = [clip.line for clip in clips if clip.subtitle is None]
         if silent and self.objective.texts == "sources":
             raise TrainingError(f'{settings.data}: {len(silent)} clips lack a "subtitle" (the first in line {silent[0]}), which {settings.objective} learns from')
@@ -77,6 +80,22 @@ class Training:
         if len(clips) < 2:
             raise TrainingError(f"{settings.data}: {len(clips)} clips are there, training needs two to tell apart")
         return clips, captioned.one_a_video(held)
+
+    def _listed(self) -> tuple[list[Clip], list[Clip]]:
+        """What the files list, whether its videos are there or not."""
+        settings = self.settings
+        if settings.set == "jsonl":
+            held = captioned.read(settings.validation, settings.videos) if settings.validation else []
+            return captioned.read(settings.data, settings.videos), held
+        parts = []
+        for split in ("train", settings.judged_by):
+            clips, silent = sets.read(settings.set, split, settings.data, settings.videos)
+            if silent:
+                self.tell(f"{settings.set}, {split}: of {len(silent)} videos nothing is said (the first is {silent[0]})")
+            # CLIP-ViP looks at whole videos where CLIP4Clip's loaders cut them.
+            whole = settings.plan.system == "clip_vip"
+            parts.append([replace(clip, start_s=None, end_s=None) for clip in clips] if whole else clips)
+        return parts[0], parts[1]
 
     def _there(self, clips: list[Clip], kind: str) -> list[Clip]:
         """Files that are missing are said before hours of training, not in the midst of them."""
@@ -93,10 +112,13 @@ class Training:
     def _build(self) -> None:
         settings = self.settings
         try:
-            self.model = start(checkpoints.read(settings.start), settings.plan, settings.seed)
+            weights = checkpoints.read(settings.start) if settings.start else clip_state(SMALL, settings.seed)
+            self.model = start(weights, settings.plan, settings.seed)
         except (CheckpointError, StartError) as error:
             raise TrainingError(f"{settings.start}: {error}") from error
         limits = self.model.limits
+        if settings.patch not in (None, limits.patch):
+            raise TrainingError(f"{settings.start}: has patches of {limits.patch} pixels, {settings.recipe} starts from patches of {settings.patch}")
         if limits.vocabulary != VOCABULARY:
             raise TrainingError(f"{settings.start}: knows {limits.vocabulary} tokens, CLIP's tokenizer makes {VOCABULARY}")
         if limits.frames is not None and settings.frames > limits.frames:
@@ -187,7 +209,7 @@ class Training:
             return self._keep()
         judged = judge(self.model, self.objective, self.held, settings.part, settings.workers, self.device, settings.precision)
         if judged is None:
-            raise TrainingError(f"{settings.validation}: none of its clips can be read")
+            raise TrainingError(f"{settings.validation or settings.judged_by}: none of its clips can be read")
         for index, reason in judged.problems:
             self._leave_out(self.held.clips[index], reason)
         self._list_left_out()

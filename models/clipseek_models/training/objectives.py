@@ -30,11 +30,12 @@ class Objective:
 
 def contrast(model: System, logits: Logits) -> Terms:
     """Each text finds its clip and each clip its text, in each of the matrices that the system compares by."""
-    if len(logits) == 1:
-        [(_, scores)] = logits.values()
-        weight = model.direction_weight
-        return {"text_to_clip": (weight, losses.text_to_clip(scores)), "clip_to_text": (weight, losses.clip_to_text(scores))}
-    return {name: (share, losses.symmetric(scores)) for name, (share, scores) in logits.items()}
+    terms: Terms = {}
+    for name, (share, scores) in logits.items():
+        of_matrix, weight = f"{name}_" if len(logits) > 1 else "", share * model.direction_weight
+        terms[f"{of_matrix}text_to_clip"] = weight, losses.text_to_clip(scores)
+        terms[f"{of_matrix}clip_to_text"] = weight, losses.clip_to_text(scores)
+    return terms
 
 
 def retrieval(model: System, batch: Batch) -> Terms:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..half import PRECISIONS
-from .initial import Plan
-from .objectives import OBJECTIVES
-from .optimisers import RULES
+from .choices import CAPTIONED, OBJECTIVES, OPTIMISERS, PRECISIONS, SENTENCES, Plan
 
 
 class SettingsError(Exception):
@@ -19,9 +16,12 @@ class SettingsError(Exception):
 class Settings:
     data: Path  # captions, a JSON object a line; or the folder of a data set's own files
     videos: Path  # the folder that they speak of
-    start: Path  # weights to start from
+    start: Path | None  # weights to start from; None: random ones of a small CLIP
     plan: Plan
     validation: Path | None = None  # captions of other clips of the same folder
+    set: str = "jsonl"  # by its name in `sets.py`, where `data` is a folder
+    judged_by: str | None = None  # the part of the data set that the epochs are judged by
+    patch: int | None = None  # that the weights must have, in pixels
     recipe: str | None = None  # by which all of this was chosen
     objective: str = "retrieval"
     sentences: str = "each"  # "each" with its video is a clip; "one" of a video's is drawn every time
@@ -54,14 +54,14 @@ class Settings:
         problems = []
         if self.objective not in OBJECTIVES:
             raise SettingsError(f"no objective {self.objective!r}: there are {', '.join(OBJECTIVES)}")
-        captions = OBJECTIVES[self.objective].captions
+        captions = self.objective in CAPTIONED
         if captions and (self.plan.system != "clip4clip" or self.plan.head == "tightTransf"):
             problems.append("captions look at CLIP4Clip's frame sequence: meanP, seqLSTM or seqTransf")
         if captions != (self.plan.decoder_layers > 0):
             problems.append("captions need a decoder of at least one layer, and nothing else has one")
         if self.objective == "omnisource" and self.plan.system != "clip_vip":
             problems.append("omnisource is CLIP-ViP's")
-        for name, known in (("precision", PRECISIONS), ("optimiser", tuple(RULES)), ("sentences", ("each", "one"))):
+        for name, known in (("precision", PRECISIONS), ("optimiser", OPTIMISERS), ("sentences", SENTENCES)):
             if getattr(self, name) not in known:
                 problems.append(f"no {name} {getattr(self, name)!r}: there are {', '.join(known)}")
         if self.precision == "float16" and not self.device.startswith("cuda"):
@@ -91,7 +91,7 @@ class Settings:
 
     def lasting(self) -> dict[str, object]:
         """What may not change between the parts of one training. More epochs make it longer."""
-        free = ("workers", "device", "tell_every", "save_every", "videos", "data", "start", "validation", "epochs")
+        free = ("patch", "workers", "device", "tell_every", "save_every", "videos", "data", "start", "validation", "epochs")
         said = {key: value for key, value in asdict(self).items() if key not in free}
         return said | {"plan": asdict(self.plan)}
 
