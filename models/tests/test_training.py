@@ -12,6 +12,7 @@ import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -22,12 +23,14 @@ pytest.importorskip("av")
 from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from clipseek_models import checkpoints  # noqa: E402
+from clipseek_models import checkpoints, pixels, sampling  # noqa: E402
 from clipseek_models.__main__ import main  # noqa: E402
+from clipseek_models.bundle import Bundle  # noqa: E402
 from clipseek_models.systems import load  # noqa: E402
 from clipseek_models.systems.export import Settings as ExportSettings  # noqa: E402
 from clipseek_models.systems.export import export  # noqa: E402
-from clipseek_models.training import captioned, clips, decode, losses, names, optimisers, recipes, sets, snapshot  # noqa: E402
+from clipseek_models.training import captioned, choices, clips, decode, losses, names, optimisers, recipes, sets, snapshot  # noqa: E402
+from clipseek_models.training.caption_figures import caption_figures  # noqa: E402
 from clipseek_models.training.captioned import DataError  # noqa: E402
 from clipseek_models.training.command import settings_of  # noqa: E402
 from clipseek_models.training.fresh import Sizes, clip_state  # noqa: E402
@@ -38,6 +41,7 @@ from clipseek_models.training.objectives import OBJECTIVES, total  # noqa: E402
 from clipseek_models.training.options import add_arguments  # noqa: E402
 from clipseek_models.training.settings import Settings, SettingsError  # noqa: E402
 from clipseek_models.training.snapshot import SnapshotError  # noqa: E402
+from clipseek_models.training.validate import judge  # noqa: E402
 
 FOOTAGE = Path(__file__).resolve().parents[2] / "tests" / "fixtures" / "footage"
 ANNOTATIONS = FOOTAGE.parent / "annotations"
@@ -625,3 +629,118 @@ def test_a_recipe_trains_on_the_official_files(weights, tmp_path, capsys, monkey
 def test_a_backbone_of_another_patch_size_is_refused(settings, tmp_path):
     with pytest.raises(TrainingError, match="has patches of 16 pixels, clip4clip-msrvtt-meanP starts from patches of 32"):
         Training(replace(settings, patch=32, recipe="clip4clip-msrvtt-meanP"), tmp_path / "out", tell=quiet)
+
+
+def test_the_try_out_recipe_ends_in_a_bundle_that_finds(tmp_path, capsys, monkeypatch):
+    """From nothing, on the repository's own footage, in a minute or so (with a fraction of its epochs), as someone would type it."""
+    monkeypatch.setattr(sys, "argv", ["clipseek_models", "train", "--recipe", "try", "--out", str(tmp_path / "out"), "--epochs", "20", "--judge-every", "20"])
+    assert main() == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == 'clipseek search "an orange heart moves to the left"' and said[-2].endswith(f"--model {tmp_path / 'out' / 'clipseek-try'}")
+    bundle = Bundle(tmp_path / "out" / "clipseek-try")
+    assert bundle.manifest["video"]["frames"] == 4 and bundle.manifest["licence"] == "MIT OR Apache-2.0"
+    shorts = TIMELINE["clips"]
+    windows = [decode.pictures(FOOTAGE / clip["file"], lambda count, rate: [0, int(rate), 2 * int(rate)]) for clip in shorts]
+    features = bundle.frame_features(np.stack([bundle.pixels(picture) for window in windows for picture in window]))
+    vectors = bundle.pool(features.reshape(len(shorts), 3, -1))
+    found = (bundle.texts([clip["caption"] for clip in shorts]) @ vectors.T).argmax(1)
+    assert (found == np.arange(len(shorts))).mean() > 0.4  # by chance 0.08; 0.9 with all epochs
+
+
+# --- judgement ------------------------------------------------------------------------------------------------------
+
+
+def test_captions_of_one_video_are_judged_together(settings, tmp_path):
+    """On lines of their own or on one: a clip must find one of its captions, and not each of them."""
+    captions = {clip["file"]: [clip["caption"], f"again {clip['caption']}"] for clip in FEW[:3]}
+    apart = [{"video": video, "caption": caption} for video, both in captions.items() for caption in both]
+    together = [{"video": video, "caption": both} for video, both in captions.items()]
+    found = []
+    for name, held in (("apart", [apart[i] for i in (0, 2, 4, 1, 3, 5)]), ("together", together)):
+        training = Training(replace(settings, validation=lines(tmp_path, held, f"{name}.jsonl")), tmp_path / name, tell=quiet)
+        found.append(judge(training.model, OBJECTIVES["retrieval"], training.held, 4, 0, torch.device("cpu"), "float32"))
+    assert found[0] == found[1] and "(3 clips)" in found[0].said
+
+
+def test_every_sentence_is_a_clip_or_one_of_a_videos(settings, tmp_path):
+    said = [{"video": FEW[0]["file"], "caption": ["a", "b"]}, {"video": FEW[1]["file"], "caption": "c"}, {"video": FEW[1]["file"], "caption": "d"}]
+    data = lines(tmp_path, said)
+    each = Training(replace(settings, data=data), tmp_path / "each", tell=quiet)
+    assert [clip.captions for clip in each.clips.clips] == [("a",), ("b",), ("c",), ("d",)]
+    one = Training(replace(settings, data=data, sentences="one"), tmp_path / "one", tell=quiet)
+    assert [clip.captions for clip in one.clips.clips] == [("a", "b"), ("c", "d")]
+
+
+def test_captions_are_judged_as_papers_do():
+    pytest.importorskip("pycocoevalcap")
+    references = [["A red ball rolls to the left.", "the red ball goes left"], ["two dogs run", "two dogs are running"], ["a man's hat", "the hat of a man"]]
+    right = caption_figures([ways[0] for ways in references], references)
+    assert right.bleu4 == pytest.approx(100, abs=1) and right.rouge_l == pytest.approx(100) and right.cider > 100
+    java = shutil.which("java") is not None
+    assert (right.meteor is not None) == java and ("PTB" in str(right)) == java
+
+
+def test_without_java_another_tokenizer_is_said(monkeypatch):
+    pytest.importorskip("pycocoevalcap")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    wrong = caption_figures(["two dogs run", "a red ball rolls to the left"], [["a red ball"], ["two dogs"]])
+    assert wrong.bleu4 < 1 and wrong.cider < 10
+    found = caption_figures(["It isn't the dog's ball!"], [["it is n't the dog 's ball"]])
+    assert found.bleu4 == pytest.approx(100, abs=1) and found.meteor is None and "plain tokenizer, for want of Java; no METEOR" in str(found)
+
+
+def test_captions_alone_are_chosen_by_bleu(settings, tmp_path, monkeypatch):
+    pytest.importorskip("pycocoevalcap")
+    monkeypatch.setattr("shutil.which", lambda name: None)  # METEOR would take longer than the training
+    plan, others = SYSTEMS["captions"]
+    said = []
+    run(replace(settings, plan=plan, **(others | {"epochs": 1}), validation=lines(tmp_path, few()[:2], "held.jsonl")), tmp_path / "out", tell=said.append)
+    [judged] = [line for line in said if "BLEU-4" in line]
+    assert "ROUGE-L" in judged and "text to video" not in judged and judged.endswith("the best so far")
+
+
+def test_a_training_can_be_made_longer(settings, tmp_path):
+    """It says so, and goes on where it was; to ask for no more than it has had is an error."""
+    run(replace(settings, epochs=1), tmp_path / "out")
+    with pytest.raises(SnapshotError, match="has had its 1 epochs; --epochs with a larger number"):
+        Training(replace(settings, epochs=1), tmp_path / "out", resume=True, tell=quiet)
+    said = []
+    longer = run(replace(settings, epochs=3), tmp_path / "out", resume=True, tell=said.append)
+    assert longer.epoch == 3 and any("for 3 epochs in place of 1" in line for line in said)
+    assert sum("epoch 2/3 step" in line for line in said) == 1
+
+
+def test_names_on_the_command_line_are_those_of_the_code():
+    assert choices.OBJECTIVES == tuple(OBJECTIVES) and choices.OPTIMISERS == tuple(optimisers.RULES)
+    assert {name for name, objective in OBJECTIVES.items() if objective.captions} == set(choices.CAPTIONED)
+
+
+def test_dropout_is_where_the_originals_have_it(weights):
+    """In the input of the cross-encoder and in the decoder: after embeddings, of attention, after both output layers."""
+    for plan, places in ((Plan("clip4clip", "tightTransf", layers=1), 1), (Plan("clip4clip", decoder_layers=1), 1 + 2 * 2 + 1), (Plan("clip4clip", "seqTransf", layers=1), 0)):
+        model = start(checkpoints.read(weights), plan)
+        assert sum(isinstance(module, torch.nn.Dropout) for module in model.modules()) == places
+
+
+def test_frames_of_clip_vip_are_drawn_within_an_interval_of_the_ends():
+    drawn = [sampling.jittered(120, 12, Random(seed)) for seed in range(50)]
+    assert all(len(frames) == 12 and 0 <= frames[0] <= 10 and 109 <= frames[-1] <= 119 for frames in drawn)
+    assert len({tuple(frames) for frames in drawn}) > 20 and sampling.jittered(1, 12, Random(0)) == [0] * 12
+    reading = clips.Reading("clip_vip", 32, 12, 50, jitter=True)
+    assert reading.pick(120, 25.0) == sampling.clip_vip(120, 12), "not in judgement"
+
+
+def test_the_middle_frame_is_the_videos(settings, tmp_path):
+    entries = captioned.read(lines(tmp_path, [{"video": "h264.mp4", "caption": "a", "subtitle": "b"}]), FOOTAGE)
+    reading = clips.Reading("clip_vip", 32, 4, 50)
+    data = clips.Clips(entries, reading, "sources", middle=True)
+    batch = data.batch([data[0, 0]])
+    [middle] = decode.pictures(FOOTAGE / "h264.mp4", lambda count, rate: [count // 2])
+    assert batch.pixels.shape == (1, 4, 3, 32, 32) and np.allclose(batch.middle[0, 0].numpy(), pixels.clip_vip(middle, 32))
+
+
+@pytest.mark.parametrize("described, rate", [(30.0, 29.833), (None, 25.0), (29.97, 29.97), (30.0, 30.0)])
+def test_a_frame_rate_that_is_described_wrongly_is_corrected(described, rate):
+    times = [round(frame / rate, 3) for frame in range(1189)]
+    assert int(sampling.frame_rate(times, described)) == int(rate)
+    assert sampling.frame_rate([0.0], described) == (described or 1.0)

@@ -171,7 +171,7 @@ class Training:
                 return False
             with progress.waiting():
                 parts = [next(ready) for _ in range(settings.accumulate)]
-            rates = [group["lr"] for group in self.stepper.optimiser.param_groups if group["params"]]
+            rates = dict.fromkeys(group["lr"] for group in self.stepper.optimiser.param_groups if group["params"])
             clips = self._step(parts)
             self.step, used = self.step + 1, used + clips
             last = self.step == self.steps_per_epoch
@@ -204,9 +204,11 @@ class Training:
         return count
 
     def _judge(self) -> None:
-        settings = self.settings
+        settings, number = self.settings, self.epoch + 1
         if self.held is None:
             return self._keep()
+        if number % settings.judge_every and number < settings.epochs:
+            return None
         judged = judge(self.model, self.objective, self.held, settings.part, settings.workers, self.device, settings.precision)
         if judged is None:
             raise TrainingError(f"{settings.validation or settings.judged_by}: none of its clips can be read")
@@ -214,7 +216,7 @@ class Training:
             self._leave_out(self.held.clips[index], reason)
         self._list_left_out()
         better = self.best is None or judged.key > self.best.key
-        self.tell(f"epoch {self.epoch + 1}/{settings.epochs} {judged}{', the best so far' if better else ''}")
+        self.tell(f"epoch {number}/{settings.epochs} {judged}{', the best so far' if better else ''}")
         if better:
             self.best = judged
             self._keep()

@@ -28,6 +28,7 @@ NUMBERS = (
     ("--clip-grad", "most_gradient", float, "most that the gradient's norm may be"),
     ("--workers", "workers", int, "processes that decode video; each holds two batches ready"),
     ("--seed", "seed", int, "of the order of clips, of the choice among captions, and of new layers"),
+    ("--judge-every", "judge_every", int, "epochs from one judgement to the next; the last is always judged"),
     ("--save-every", "save_every", int, "steps from one snapshot to the next"),
 )
 PLAN = (

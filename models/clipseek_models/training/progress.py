@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -38,7 +38,7 @@ class Progress:
         self.sums, self.summed = {}, 0
         return means
 
-    def line(self, epoch: int, step: int, losses: dict[str, float], rates: list[float]) -> str:
+    def line(self, epoch: int, step: int, losses: dict[str, float], rates: Iterable[float]) -> str:
         passed = time.monotonic() - self.began
         told = " ".join(f"{name} {value:.4f}" for name, value in losses.items()) or "no clip could be read"
         return (

@@ -46,6 +46,7 @@ class Settings:
     device: str = "cpu"
     workers: int = 2
     seed: int = 42
+    judge_every: int = 1  # epochs; the last is always judged
     save_every: int = 200  # steps
     tell_every: int = 20  # steps
 
@@ -66,7 +67,7 @@ class Settings:
                 problems.append(f"no {name} {getattr(self, name)!r}: there are {', '.join(known)}")
         if self.precision == "float16" and not self.device.startswith("cuda"):
             problems.append("float16 is for GPUs; processors compute bfloat16")
-        for name in ("epochs", "batch", "accumulate", "frames", "bag", "divisor", "save_every", "tell_every"):
+        for name in ("epochs", "batch", "accumulate", "frames", "bag", "divisor", "judge_every", "save_every", "tell_every"):
             if getattr(self, name) < 1:
                 problems.append(f"{name} must be at least 1")
         if self.batch // max(self.accumulate, 1) < 2:
