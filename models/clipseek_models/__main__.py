@@ -61,7 +61,7 @@ def main() -> int:
 
     # Imported late: not every command needs PyTorch.
     if arguments.command == "render":
-        from .footage import write
+        from .world.footage import write
 
         return write(arguments.out)
     if arguments.command == "train":
@@ -73,7 +73,7 @@ def main() -> int:
 
         return run(arguments.out, arguments.seed, arguments.only, SHAPES, arguments.processes, arguments.threads)
     if arguments.command == "train-shapes":
-        from .train import train as run
+        from .world.train import train as run
 
         return run(arguments.seeds, arguments.out, arguments.keep)
     if arguments.command == "export":
@@ -107,7 +107,7 @@ def main() -> int:
         from .parity import parity as run
 
         return run(arguments.folder)
-    from .evaluate import report
+    from .world.evaluate import report
 
     return report(arguments.bundle, arguments.footage)
 

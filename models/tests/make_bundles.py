@@ -19,7 +19,7 @@ from clipseek_models import pixels
 from clipseek_models.systems import Heads, build
 from clipseek_models.systems.caption_export import CaptionSettings
 from clipseek_models.systems.clip4clip import MeanP, TightTransf
-from clipseek_models.systems.export import Parts, Settings, manifest, parts_of, write_parts
+from clipseek_models.systems.export import Settings, manifest, parts_of, write_parts
 from clipseek_models.systems.interface import Videos
 
 HERE = Path(__file__).resolve().parent

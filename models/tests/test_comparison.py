@@ -12,19 +12,19 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pycocoevalcap")
 
-from clipseek_models import dataset, tokenizer  # noqa: E402
-from clipseek_models.align import Corpus, pad, unit  # noqa: E402
 from clipseek_models.bundle import Bundle  # noqa: E402
 from clipseek_models.comparison import command, judge  # noqa: E402
 from clipseek_models.comparison.command import Settings, compare, result_file  # noqa: E402
 from clipseek_models.comparison.export import export  # noqa: E402
 from clipseek_models.comparison.learn import GROUP, by_group, learn  # noqa: E402
 from clipseek_models.comparison.variants import NAMES, PLANS, Variant  # noqa: E402
-from clipseek_models.motion import draw_scene  # noqa: E402
-from clipseek_models.nets import FrameEncoder  # noqa: E402
-from clipseek_models.pretrain import to_pixels  # noqa: E402
-from clipseek_models.tokenizer import CONTEXT_LENGTH, END, PAD, START, UNKNOWN  # noqa: E402
-from clipseek_models.world import EVENT_NAMES  # noqa: E402
+from clipseek_models.world import dataset, tokenizer  # noqa: E402
+from clipseek_models.world.align import Corpus, pad, unit  # noqa: E402
+from clipseek_models.world.motion import draw_scene  # noqa: E402
+from clipseek_models.world.nets import FrameEncoder  # noqa: E402
+from clipseek_models.world.pretrain import to_pixels  # noqa: E402
+from clipseek_models.world.scenes import EVENT_NAMES  # noqa: E402
+from clipseek_models.world.tokenizer import CONTEXT_LENGTH, END, PAD, START, UNKNOWN  # noqa: E402
 
 SHAPES = Path(__file__).resolve().parents[1] / "bundles" / "shapes"
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import tomllib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path

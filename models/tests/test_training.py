@@ -20,7 +20,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("av")
 
-from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from clipseek_models import checkpoints, pixels, sampling  # noqa: E402
@@ -32,9 +31,9 @@ from clipseek_models.systems.export import export  # noqa: E402
 from clipseek_models.training import captioned, choices, clips, decode, losses, names, optimisers, recipes, sets, snapshot  # noqa: E402
 from clipseek_models.training.caption_figures import caption_figures  # noqa: E402
 from clipseek_models.training.captioned import DataError  # noqa: E402
+from clipseek_models.training.choices import Plan  # noqa: E402
 from clipseek_models.training.command import settings_of  # noqa: E402
 from clipseek_models.training.fresh import Sizes, clip_state  # noqa: E402
-from clipseek_models.training.choices import Plan  # noqa: E402
 from clipseek_models.training.initial import StartError, begun, start  # noqa: E402
 from clipseek_models.training.loop import Training, TrainingError  # noqa: E402
 from clipseek_models.training.objectives import OBJECTIVES, total  # noqa: E402

@@ -19,9 +19,10 @@ import sys
 import time
 
 import torch
+
 from clipseek_models.training.batch import Batch
-from clipseek_models.training.fresh import Sizes, clip_state
 from clipseek_models.training.choices import Plan
+from clipseek_models.training.fresh import Sizes, clip_state
 from clipseek_models.training.initial import start
 from clipseek_models.training.objectives import OBJECTIVES
 from clipseek_models.training.optimisers import RULES, freeze

@@ -9,11 +9,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..align import pad
-from ..captions import Speaker
-from ..dataset import TestSet
-from ..evaluate import Scores, judge
-from ..tokenizer import END, PAD, START
+from ..world.align import pad
+from ..world.captions import Speaker
+from ..world.dataset import TestSet
+from ..world.evaluate import Scores, judge
+from ..world.tokenizer import END, PAD, START
 from .learn import plainly
 from .variants import Variant
 

@@ -10,11 +10,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from ..align import Corpus, Meaning, by_length, contrast, cuts, meant_by, pad, stretch, unit
-from ..captions import Speaker, full_claim
 from ..half import processor_half
 from ..training.captioner import caption_loss
-from ..world import Claim, Scene
+from ..world.align import Corpus, Meaning, by_length, contrast, cuts, meant_by, pad, stretch, unit
+from ..world.captions import Speaker, full_claim
+from ..world.scenes import Claim, Scene
 from .variants import CAPTIONED, Variant
 
 RATE, DECAY = 1.5e-3, 0.05

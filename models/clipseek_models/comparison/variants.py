@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..align import unit
-from ..nets import FEATURES
 from ..systems.clip4clip import mean_pooling
 from ..systems.load import build
-from ..tokenizer import CONTEXT_LENGTH, END
 from ..training import captioner
-from ..training.fresh import Sizes, clip_state
 from ..training.choices import Plan
+from ..training.fresh import Sizes, clip_state
 from ..training.initial import begun
+from ..world.align import unit
+from ..world.nets import FEATURES
+from ..world.tokenizer import CONTEXT_LENGTH, END
 
 DIM, LAYERS = 128, 2  # of every text encoder, temporal transformer, cross-encoder and caption decoder
 PLANS = {

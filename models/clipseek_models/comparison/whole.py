@@ -14,14 +14,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..align import Corpus, Meaning, by_length, contrast, meant_by
-from ..dataset import SIDE, Clips
 from ..half import processor_half
-from ..nets import FEATURES, MAP, AttributeReader, MapReader
-from ..pretrain import attribute_loss, map_loss, questions, to_pixels
 from ..systems.load import build
 from ..training.choices import Plan
 from ..training.initial import begun
+from ..world.align import Corpus, Meaning, by_length, contrast, meant_by
+from ..world.dataset import SIDE, Clips
+from ..world.nets import FEATURES, MAP, AttributeReader, MapReader
+from ..world.pretrain import attribute_loss, map_loss, questions, to_pixels
 from .learn import Optimiser, Teller
 from .variants import DIM, FRAME_POSITIONS, WHOLE, clip_weights, end_last, text_sizes
 

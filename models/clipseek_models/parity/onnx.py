@@ -17,8 +17,8 @@ from ..bundle import CaptionStep
 from ..graphs import Writer
 from ..systems.caption_graphs import write_captions
 from ..systems.clip4clip import mean_pooling
-from ..systems.interface import Videos
 from ..systems.graph_modules import write_graphs
+from ..systems.interface import Videos
 from ..systems.rerank import own_candidates, write_rerank
 
 Arrays = dict[str, np.ndarray]

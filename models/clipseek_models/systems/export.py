@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -12,6 +12,8 @@ from torch import nn
 from .. import checkpoints, clip_tokenizer, pixels
 from ..bundles import demand_new, report, staged
 from ..graphs import Writer, manifest_entries
+from ..manifest import Pixels, Text, windows
+from ..manifest import manifest as write_manifest
 from .attention import separate_operators
 from .caption_export import CaptionSettings, CaptionWords, caption_entries, caption_words
 from .clip import VOCABULARY
@@ -23,7 +25,9 @@ from .rerank import check_pair, own_candidates, same_frames, write_rerank
 from .shapes import Heads
 
 FRAMES = 12
-INTERVAL_S = 1.0  # between the frames of a window: what the systems look at of a clip of usual length
+INTERVAL_S, INTERVAL_TOLERANCE = 1.0, 0.5  # between the frames of a window: what the systems look at of a clip of usual length
+CLIP_PIXELS = partial(Pixels, mean=pixels.MEAN, std=pixels.STD)
+CLIP_VIP_PIXELS = partial(CLIP_PIXELS, resize="stretch", interpolation="bicubic-a075", antialias=False)
 
 
 @dataclass(frozen=True)
@@ -145,43 +149,17 @@ def write_parts(
 
 def manifest(parts: Parts, name: str, files: str, settings: Settings) -> str:
     """What `bundle.toml` says before its graphs."""
-    model, traits, side = parts.model, parts.model.bundle, parts.model.limits.side
+    model, traits, limits = parts.model, parts.model.bundle, parts.model.limits
     words = min(settings.words or traits.words, *(part.limits.words for part in (model, parts.tight) if part))
-    video = [f'topology = "{"video" if model.whole_windows else "frames+head"}"', f"frames = {settings.frames}"]
-    most = parts.most_frames(settings)
+    more, most = {}, parts.most_frames(settings)
     if most is not None and not model.whole_windows:
-        video.append(f"max_frames = {most}")
+        more["max_frames"] = most
     if model.vector_parts > 1 or parts.beside:
-        video.append(f"feature_dim = {parts.feature_dim}")
-    return f"""format = 1
-name = "{name}"
-summary = "{parts.summary}"
-licence = {json.dumps(settings.licence)}
-source = {json.dumps(f"checkpoint {files}, exported in {settings.precision} by clipseek's models package")}
-dim = {model.vector_parts * model.dim}
-
-[video]
-{chr(10).join(video)}
-interval_s = {INTERVAL_S}
-interval_tolerance = 0.5
-stride_frames = {max(settings.frames // 2, 1)}
-
-[pixels]
-width = {side}
-height = {side}
-resize = "{"stretch" if traits.stretch else "shortest-edge"}"
-interpolation = "{"bicubic-a075" if traits.stretch else "bicubic"}"
-antialias = {"false" if traits.stretch else "true"}
-mean = {list(pixels.MEAN)}
-std = {list(pixels.STD)}
-
-[text]
-context_length = {words}
-padding = "longest"
-pad_id = {0 if traits.repaired else clip_tokenizer.END_ID}
-templates = ["{{}}"]
-
-[similarity]
-kind = "cosine"
-logit_scale = {model.scale().item():.4f}
-"""
+        more["feature_dim"] = parts.feature_dim
+    return write_manifest(
+        name, parts.summary, settings.licence, f"checkpoint {files}, exported in {settings.precision} by clipseek's models package",
+        model.vector_parts * model.dim,
+        windows("video" if model.whole_windows else "frames+head", settings.frames, INTERVAL_S, INTERVAL_TOLERANCE, **more),
+        CLIP_VIP_PIXELS(limits.side) if traits.stretch else CLIP_PIXELS(limits.side),
+        Text(words, 0 if traits.repaired else clip_tokenizer.END_ID), model.scale().item(),
+    )

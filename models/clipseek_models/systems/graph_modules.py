@@ -7,7 +7,6 @@ are not, one graph takes the whole window.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch

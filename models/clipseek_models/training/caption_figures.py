@@ -6,6 +6,7 @@ our own, which the figures then say, and there is no METEOR.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from dataclasses import dataclass
@@ -29,10 +30,8 @@ class NoScorers(Exception):
 
 
 def demand_scorers() -> None:
-    try:
-        import pycocoevalcap  # noqa: F401: only whether it is there
-    except ImportError as error:
-        raise NoScorers("captions are judged by pycocoevalcap: pip install 'clipseek-models[compare]'") from error
+    if importlib.util.find_spec("pycocoevalcap") is None:
+        raise NoScorers("captions are judged by pycocoevalcap: pip install 'clipseek-models[compare]'")
 
 
 def caption_figures(said: list[str], references: list[list[str]]) -> CaptionFigures:

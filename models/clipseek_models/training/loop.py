@@ -18,6 +18,7 @@ from .. import checkpoints
 from ..checkpoints import CheckpointError
 from ..systems.clip import VOCABULARY
 from . import captioned, sets, snapshot
+from .caption_figures import NoScorers, demand_scorers
 from .captioned import Clip, DataError
 from .clips import Clips, Reading, loader, order, parted
 from .fresh import SMALL, clip_state
@@ -71,6 +72,11 @@ class Training:
         clips, found = self._there(clips, "training"), self._there(held, "validation")
         if held and not found:
             raise TrainingError(f"{judged_by}: none of its clips are there")
+        if held and self.objective.captions:
+            try:
+                demand_scorers()
+            except NoScorers as error:
+                raise TrainingError(str(error)) from error
         held = found
         silent = [clip.line for clip in clips if clip.subtitle is None]
         if silent and self.objective.texts == "sources":

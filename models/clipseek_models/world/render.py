@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from .motion import Pose, poses
-from .world import ANY, BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene
+from .scenes import ANY, BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene
 
 RGB = {
     "red": (214, 38, 36), "orange": (245, 138, 24), "yellow": (250, 225, 40), "green": (32, 160, 60),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .bundle import Bundle
+from ..bundle import Bundle
 from .scope import distances
 
 

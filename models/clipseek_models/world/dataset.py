@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from .captions import Speaker, full_claim
 from .motion import FRAME_INTERVAL, draw_scene, poses
 from .render import render
-from .world import EVENT_NAMES, SHAPES, SYMMETRY, Claim, Scene, encode_claims, encode_scenes, truth
+from .scenes import EVENT_NAMES, SHAPES, SYMMETRY, Claim, Scene, encode_claims, encode_scenes, truth
 
 FRAMES, SIDE = 8, 64
 # Events that are hard to learn are shown more often in training.

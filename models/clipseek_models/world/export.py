@@ -8,14 +8,19 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from ..bundle import sha256
+from ..graphs import export_graph, manifest_entries
+from ..manifest import Pixels, Text, manifest, windows
 from .align import Model
-from .bundle import sha256
 from .dataset import FRAMES, SIDE
-from .graphs import export_graph, manifest_entries
 from .motion import FRAME_INTERVAL
 from .nets import DIM, MOST_FRAMES, MeanPool
 from .pretrain import MEAN, STD
 from .tokenizer import CONTEXT_LENGTH, PAD
+
+LICENCE = "MIT OR Apache-2.0"
+SUMMARY = "small model of a synthetic world of moving shapes, for trying clipseek and for its tests"
+INTERVAL_TOLERANCE = 0.2
 
 
 def export_model(model: Model, tokenizer: Tokenizer, scope: dict, folder: Path) -> None:
@@ -44,53 +49,19 @@ def export_model(model: Model, tokenizer: Tokenizer, scope: dict, folder: Path) 
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "scope.json").write_text(json.dumps(scope) + "\n")
-    (folder / "bundle.toml").write_text(manifest(folder, model.logit_scale))
-
-
-def manifest(folder: Path, logit_scale: float) -> str:
-    settings = f"""format = 1
-name = "shapes"
-summary = "small model of a synthetic world of moving shapes, for trying clipseek and for its tests"
-licence = "MIT OR Apache-2.0"
-source = "trained from nothing by clipseek's own models package on clips that the package renders"
-dim = {DIM}
-
-[scope]
-summary = "synthetic shapes and their motions"
-stats = "scope.json"
-sha256 = "{sha256(folder / "scope.json")}"
-
-{world_settings(logit_scale)}"""
+    said = {"summary": "synthetic shapes and their motions", "stats": "scope.json", "sha256": sha256(folder / "scope.json")}
+    source = "trained from nothing by clipseek's own models package on clips that the package renders"
+    text = world_manifest("shapes", SUMMARY, source, DIM, model.logit_scale, said)
     ports = {"frame": ("pixel_values", None, "image_embeds"), "head": ("frames", "mask", "embedding")}
-    return "\n".join([settings, *manifest_entries(folder, ports | {"text": ("input_ids", "attention_mask", "text_embeds")})])
+    entries = manifest_entries(folder, ports | {"text": ("input_ids", "attention_mask", "text_embeds")})
+    (folder / "bundle.toml").write_text("\n".join([text, *entries]))
 
 
-def world_settings(logit_scale: float) -> str:
-    """What the manifest of every model of the synthetic world says of frames, pixels, texts and scores."""
-    return f"""[video]
-topology = "frames+head"
-frames = {FRAMES}
-max_frames = {MOST_FRAMES}
-interval_s = {FRAME_INTERVAL}
-interval_tolerance = 0.2
-stride_frames = {FRAMES // 2}
-
-[pixels]
-width = {SIDE}
-height = {SIDE}
-resize = "shortest-edge"
-interpolation = "bicubic"
-antialias = true
-mean = {list(MEAN)}
-std = {list(STD)}
-
-[text]
-context_length = {CONTEXT_LENGTH}
-padding = "longest"
-pad_id = {PAD}
-templates = ["{{}}"]
-
-[similarity]
-kind = "cosine"
-logit_scale = {logit_scale:.2f}
-"""
+def world_manifest(
+    name: str, summary: str, source: str, dim: int, logit_scale: float, scope: dict[str, object] | None = None,
+) -> str:
+    """What `bundle.toml` of any model of the synthetic world says before its graphs."""
+    return manifest(
+        name, summary, LICENCE, source, dim, windows("frames+head", FRAMES, FRAME_INTERVAL, INTERVAL_TOLERANCE, max_frames=MOST_FRAMES),
+        Pixels(SIDE, MEAN, STD), Text(CONTEXT_LENGTH, PAD), logit_scale, scope,
+    )

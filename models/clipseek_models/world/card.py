@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .world import BACKGROUNDS, COLOURS, EVENTS, SHAPES, SIZES, TEXTURES
+from .scenes import BACKGROUNDS, COLOURS, EVENTS, SHAPES, SIZES, TEXTURES
 
 if TYPE_CHECKING:
     from .train import Run

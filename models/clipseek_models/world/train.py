@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
+from ..bundle import Bundle
 from . import card, tokenizer
 from .align import align
-from .bundle import Bundle
 from .dataset import VALIDATION_SEED, Clips, TestSet, test_set, training_clips
 from .evaluate import Scores, evaluate
 from .export import export_model

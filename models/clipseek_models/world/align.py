@@ -13,13 +13,24 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..half import processor_half
 from .captions import Speaker, draw_claim
-from .half import processor_half
 from .nets import DIM, FrameEncoder, MeanPool, SequentialHead, TextEncoder
-from .tokenizer import CONTEXT_LENGTH, PAD, UNKNOWN
-from .world import (
-    ANY, BACKGROUNDS, COLOURS, EVENT_NAMES, EVENTS, SHAPES, TEXTURES, Claim, Scene, encode_claims, encode_scenes, truth,
+from .scenes import (
+    ANY,
+    BACKGROUNDS,
+    COLOURS,
+    EVENT_NAMES,
+    EVENTS,
+    SHAPES,
+    TEXTURES,
+    Claim,
+    Scene,
+    encode_claims,
+    encode_scenes,
+    truth,
 )
+from .tokenizer import CONTEXT_LENGTH, PAD, UNKNOWN
 
 STRETCHES = (4, 6, 12, 16, 24, 32)  # other numbers of frames that a window may have
 

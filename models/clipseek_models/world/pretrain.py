@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .dataset import BLEND, COS, LOG_RADIUS, OPACITY, SIN, X, Y, Clips, strangers
-from .half import processor_half
+from ..half import processor_half
+from .dataset import BLEND, COS, LOG_RADIUS, OPACITY, SIN, Clips, X, Y, strangers
 from .nets import AttributeReader, FrameEncoder, MapReader
-from .world import ANY, COLOURS, SHAPES, SYMMETRY
+from .scenes import ANY, COLOURS, SHAPES, SYMMETRY
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.26, 0.26, 0.27)
 STRANGE = 5.0  # what the first feature should be for a picture that is not of this world

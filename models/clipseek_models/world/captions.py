@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-
-from .world import ANY, BACKGROUNDS, COLOURS, EVENT, SHAPES, SIZES, TEXTURES, Claim, Look, Scene
+from .scenes import ANY, BACKGROUNDS, COLOURS, EVENT, SHAPES, SIZES, TEXTURES, Claim, Look, Scene
 
 SHAPE_WORDS = {
     "circle": ("circle", "ball", "disc", "disk", "dot", "sphere", "round shape"),

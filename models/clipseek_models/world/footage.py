@@ -17,7 +17,7 @@ import numpy as np
 from .captions import Speaker, full_claim
 from .motion import draw_scene
 from .render import background, render
-from .world import BACKGROUNDS, EVENT_NAMES, Claim, Scene, encode_claims, encode_scenes, truth
+from .scenes import BACKGROUNDS, EVENT_NAMES, Claim, Scene, encode_claims, encode_scenes, truth
 
 SEED = 40_000
 TAPE_SCENES = 30

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .bundle import Bundle
+from ..bundle import Bundle
 from .dataset import TestSet, test_set
 from .windows import search_footage
 

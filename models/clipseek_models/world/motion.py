@@ -9,8 +9,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .world import (
-    ANY, BACKGROUNDS, COLOURS, EVENT, EVENTS, SHAPES, SIZES, SYMMETRY, TEXTURES, Look, Scene, can_spin, held_out, visible,
+from .scenes import (
+    ANY,
+    BACKGROUNDS,
+    COLOURS,
+    EVENT,
+    EVENTS,
+    SHAPES,
+    SIZES,
+    SYMMETRY,
+    TEXTURES,
+    Look,
+    Scene,
+    can_spin,
+    held_out,
+    visible,
 )
 
 RADIUS = {"small": (0.105, 0.13), "large": (0.165, 0.205)}

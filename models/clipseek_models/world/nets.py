@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .scenes import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 from .tokenizer import CONTEXT_LENGTH
-from .world import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 
 DIM = 192
 MAP = 64  # channels of the frame encoder's last map
