@@ -1,13 +1,16 @@
 //! What comes out of a file is what went in, at its time.
 //!
 //! Files are drawn by number from what containers, codecs and programs do: orders of frames, rates, gaps, sound before or
-//! beside the video, late starts, two tracks. Every picture spells its number in black and white blocks, so a picture that is
+//! beside the video, late starts, two tracks, pictures of two fields, hidden frames, none but coded frames. Every picture spells its number in black and white blocks, so a picture that is
 //! lost, doubled, damaged or at another one's time is told. The same number is the same file everywhere.
 //! `CLIPSEEK_AWKWARD_FILES` says how many are made, `CLIPSEEK_AWKWARD_KEEP` names a folder where those are kept that are
 //! not what went in.
 
+mod bits;
 mod check;
+mod h264_fields;
 mod make;
+mod mpeg2_fields;
 mod picture;
 mod recipe;
 
@@ -37,7 +40,7 @@ fn known(recipe: &Recipe, fault: &str) -> Option<&'static str> {
     if container == Container::Flv && matches!(codec, Codec::H264 { pyramid: true, .. }) && fault.contains("74 of 75") {
         return Some("a frame near the start of FLV with a pyramid of B-frames is lost; why is not known yet");
     }
-    if codec == Codec::Vp8 && gap.is_some() && fault.starts_with("keyframes: ") {
+    if matches!(codec, Codec::Vp8 { .. }) && gap.is_some() && fault.starts_with("keyframes: ") {
         return Some("key frames of VP8 behind a gap give pictures of other frames");
     }
     None

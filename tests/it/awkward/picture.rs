@@ -14,14 +14,18 @@ fn blocks(number: u32) -> [bool; 16] {
     std::array::from_fn(|place| (number >> (place % 8) & 1 == 1) != (place >= 8))
 }
 
-/// I420.
-pub(super) fn picture(number: u32) -> Vec<u8> {
+pub(super) fn luma(number: u32) -> Vec<u8> {
     let blocks = blocks(number);
     let luma = |place: usize| {
         let (x, y) = (place % SIDE, place / SIDE);
         if blocks[y / BLOCK * 4 + x / BLOCK] { 235 } else { 16 }
     };
-    (0..SIDE * SIDE).map(luma).chain(std::iter::repeat_n(128, SIDE * SIDE / 2)).collect()
+    (0..SIDE * SIDE).map(luma).collect()
+}
+
+/// I420.
+pub(super) fn picture(number: u32) -> Vec<u8> {
+    luma(number).into_iter().chain(std::iter::repeat_n(128, SIDE * SIDE / 2)).collect()
 }
 
 /// The number that a picture spells.

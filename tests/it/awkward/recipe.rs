@@ -30,6 +30,9 @@ pub(super) enum Container {
     Flv,
     Ts,
     Avi,
+    Ivf,
+    /// None: the coded frames one behind the other.
+    Raw,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,12 +43,30 @@ pub(super) enum Codec {
         pyramid: bool,
         open: bool,
     },
+    /// Frames whose blocks are of fields or not (MBAFF).
+    H264Interlaced,
+    /// Pictures are refreshed little by little, and only the first frame is a key frame.
+    H264Refreshed,
+    /// Each picture is two fields; `together`: they come in one packet.
+    H264Fields {
+        together: bool,
+    },
     Hevc,
-    Vp8,
-    Vp9,
+    /// `hidden`: some frames are not shown but referred to.
+    Vp8 {
+        hidden: bool,
+    },
+    Vp9 {
+        hidden: bool,
+    },
+    Av1,
     Mpeg2,
+    Mpeg2Fields {
+        together: bool,
+    },
     Mpeg4,
     Mjpeg,
+    Uncompressed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,24 +107,42 @@ impl Draw {
 
 impl Recipe {
     pub(super) fn numbered(number: usize) -> Self {
-        use Container::{Avi, Flv, Mkv, Mov, Mp4, Ts, WebM};
+        use Container::{Avi, Flv, Ivf, Mkv, Mov, Mp4, Raw, Ts, WebM};
         let mut draw = Draw(number as u64);
-        let container = [Mp4, Mkv, Ts, Flv, Mov, WebM, Avi][number % 7];
+        let container = [Mp4, Mkv, Ts, Flv, Mov, WebM, Raw, Avi, Ivf][number % 9];
         let h264 = Codec::H264 { b_frames: draw.of(&[0, 2, 3]), pyramid: draw.once_in(2), open: draw.once_in(3) };
         let plain = Codec::H264 { b_frames: 0, pyramid: false, open: false };
+        let (interlaced, refreshed) = (Codec::H264Interlaced, Codec::H264Refreshed);
+        let fields = Codec::H264Fields { together: draw.once_in(2) };
+        let mpeg2_fields = Codec::Mpeg2Fields { together: draw.once_in(2) };
+        let (vp8, vp9) = (Codec::Vp8 { hidden: draw.once_in(2) }, Codec::Vp9 { hidden: draw.once_in(2) });
         let codec = match container {
-            Mp4 => draw.of(&[h264, h264, h264, Codec::Hevc]),
-            Mov => draw.of(&[h264, h264, Codec::Mjpeg]),
-            Mkv => draw.of(&[h264, h264, Codec::Hevc, Codec::Vp9, Codec::Mpeg4]),
-            Ts => draw.of(&[h264, h264, Codec::Hevc, Codec::Mpeg2]),
-            WebM => draw.of(&[Codec::Vp8, Codec::Vp9]),
+            Mp4 => draw.of(&[h264, h264, h264, Codec::Hevc, fields, interlaced, refreshed, Codec::Av1]),
+            Mov => draw.of(&[h264, h264, Codec::Mjpeg, fields]),
+            Mkv => draw.of(&[h264, h264, Codec::Hevc, vp9, Codec::Mpeg4, fields, mpeg2_fields, interlaced, Codec::Av1]),
+            Ts => draw.of(&[h264, h264, Codec::Hevc, Codec::Mpeg2, fields, mpeg2_fields, interlaced, refreshed]),
+            WebM => draw.of(&[vp8, vp9, vp9, Codec::Av1]),
             Flv => draw.of(&[h264, plain]),
             Avi => draw.of(&[Codec::Mpeg4, Codec::Mjpeg, plain]),
+            Ivf => draw.of(&[vp8, vp9, Codec::Av1]),
+            Raw => draw.of(&[
+                h264,
+                fields,
+                interlaced,
+                refreshed,
+                Codec::Hevc,
+                Codec::Mpeg2,
+                mpeg2_fields,
+                Codec::Mjpeg,
+                Codec::Av1,
+                Codec::Uncompressed,
+            ]),
         };
-        let steady = container == Avi || matches!(codec, Codec::Mpeg2 | Codec::Mpeg4);
+        let steady = matches!(container, Avi | Ivf | Raw)
+            || matches!(codec, Codec::Mpeg2 | Codec::Mpeg2Fields { .. } | Codec::Mpeg4);
         let frames = draw.of(&[1, 7, 40, 75]);
         let sound = match container {
-            Avi => Sound::None,
+            Avi | Ivf | Raw => Sound::None,
             _ => draw.of(&[Sound::None, Sound::Beside(Place::Before), Sound::Beside(Place::Behind), Sound::Longer]),
         };
         let late = if steady || !draw.once_in(3) { Duration::ZERO } else { draw.of(&[500, 1300]).millis() };
@@ -112,7 +151,9 @@ impl Recipe {
         let several = matches!(container, Mp4 | Mov | Mkv);
         let second = several && draw.once_in(4);
         let rate = match codec {
-            Codec::Mpeg2 => draw.of(&[(25, 1), (30_000, 1001)]),
+            Codec::Mpeg2 | Codec::Mpeg2Fields { .. } => draw.of(&[(25, 1), (30_000, 1001)]),
+            // Nothing tells the rate.
+            Codec::Mjpeg | Codec::Av1 if container == Raw => (25, 1),
             _ => draw.of(&[(25, 1), (30_000, 1001), (10, 1), (60, 1)]),
         };
         let group = draw.of(&[5, 25, 250]);
@@ -145,6 +186,15 @@ impl Recipe {
             Container::Flv => "flv",
             Container::Ts => "ts",
             Container::Avi => "avi",
+            Container::Ivf => "ivf",
+            Container::Raw => match self.codec {
+                Codec::Hevc => "265",
+                Codec::Mpeg2 | Codec::Mpeg2Fields { .. } => "m2v",
+                Codec::Mjpeg => "mjpeg",
+                Codec::Av1 => "obu",
+                Codec::Uncompressed => "y4m",
+                _ => "264",
+            },
         }
     }
 }
