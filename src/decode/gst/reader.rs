@@ -1,5 +1,6 @@
 //! A file to its coded frames.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,8 +9,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
-use super::super::disposable::{self, Syntax, h265_sub_layers};
-use super::super::h264::{self, Layout};
+use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
@@ -43,6 +43,11 @@ const BEYOND: gst::ClockTime = gst::ClockTime::from_nseconds(1 << 61);
 /// Size of an MPEG-4 frame that says "not coded". Files with packed B-frames are full of them.
 const MPEG4_NOT_CODED: usize = 8;
 
+const JPEG: &str = "image/jpeg";
+/// Mark of a photo with other pictures behind it: a preview, another eye's view, a map of brightness.
+const MULTI_PICTURE: &[u8] = b"MPF\0";
+const LONGEST_JPEG_HEAD: usize = 64 << 10;
+
 /// Where the bytes come from.
 #[derive(Clone, Debug)]
 pub(in crate::decode) enum Source {
@@ -57,10 +62,20 @@ pub(in crate::decode) struct Coded {
     pub(super) caps: gst::Caps,
 }
 
+/// A coded frame as it came out of the graph.
+#[derive(Debug)]
+struct Whole {
+    sample: gst::Sample,
+    /// It came in two halves, of which this is made.
+    two_fields: bool,
+}
+
 /// What has been learned while the container was opened.
 #[derive(Debug, Default)]
 struct Found {
     container: Option<String>,
+    /// There is no container: coded frames lie in the file one behind the other.
+    bare: bool,
     /// As the graph tells of them, one by one.
     tracks: Vec<Track>,
     without_plugin: Option<String>,
@@ -83,16 +98,19 @@ pub(in crate::decode) struct Reader {
     timeline: Timeline,
     /// Description as it came, and as it goes on.
     caps: Option<(gst::Caps, gst::Caps)>,
-    layout: Option<Layout>,
-    /// How it is told which frames no other needs; none where that is not certain.
-    syntax: Option<Syntax>,
-    sub_layers_unknown: Option<Layout>,
+    inspector: Inspector,
+    /// Where pictures may be coded as two fields.
+    finder: Option<FieldFinder>,
+    /// A field that waits for the other one of its frame.
+    half: Option<(gst::Sample, Field)>,
+    /// Whole frames, not taken yet.
+    whole: VecDeque<Whole>,
     /// Frames so small say no more than "as before" and give no picture.
     least_size: Option<usize>,
     /// The decoder of this codec (GIF) gives all pictures the same time.
     shuffles: bool,
-    clean_start_seen: bool,
     first: Option<(Packet, Coded)>,
+    second: Option<(Packet, Coded)>,
     probe: Probe,
     orientation: Orientation,
     /// Where a header of our own tells the frames apart, and which of them comes next.
@@ -139,13 +157,14 @@ impl Reader {
             tracks: tracks.clone(),
             timeline: Timeline::default(),
             caps: None,
-            layout: None,
-            syntax: None,
-            sub_layers_unknown: None,
+            inspector: Inspector::default(),
+            finder: None,
+            half: None,
+            whole: VecDeque::new(),
             least_size: None,
             shuffles: false,
-            clean_start_seen: false,
             first: None,
+            second: None,
             probe: Probe::default(),
             orientation: Orientation::default(),
             mended: match source {
@@ -161,12 +180,33 @@ impl Reader {
         }
         match reader.pull()? {
             Some(first) => {
+                if reader.is_still(&first.1)? {
+                    return Err(DecodeError::NotVideo("a still picture".into()));
+                }
                 reader.learn(&first.1);
                 reader.first = Some(first);
                 Ok(reader)
             }
             None => Err(reader.failure()),
         }
+    }
+
+    /// A JPEG picture alone in a file is a still one, also where a smaller one belongs to it; of several that are a video
+    /// the second one is fetched, too.
+    fn is_still(&mut self, first: &Coded) -> Result<bool, DecodeError> {
+        let is_jpeg = lock(&self.found).container.as_deref() == Some(JPEG);
+        if !is_jpeg {
+            return Ok(false);
+        }
+        let is_marked = |data: &[u8]| {
+            let mut places = data.windows(MULTI_PICTURE.len()).take(LONGEST_JPEG_HEAD);
+            places.any(|bytes| bytes == MULTI_PICTURE)
+        };
+        if first.buffer.map_readable().is_ok_and(|data| is_marked(&data)) {
+            return Ok(true);
+        }
+        self.second = self.pull()?;
+        Ok(self.second.is_none())
     }
 
     pub(in crate::decode) fn probe(&self) -> &Probe {
@@ -217,8 +257,8 @@ impl Reader {
 
     /// `None`: the end, be it of the file or of what can be read of it.
     pub(in crate::decode) fn next(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
-        match self.first.take() {
-            Some(first) => Ok(Some(first)),
+        match self.first.take().or_else(|| self.second.take()) {
+            Some(fetched) => Ok(Some(fetched)),
             None => self.pull(),
         }
     }
@@ -226,19 +266,44 @@ impl Reader {
     fn pull(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
         let mut quiet = 0;
         loop {
+            while let Some(whole) = self.whole.pop_front() {
+                if let Some(coded) = self.take(&whole) {
+                    return Ok(Some(coded));
+                }
+            }
             if let Some(sample) = self.sink.try_pull_sample(GLANCE) {
                 quiet = 0;
-                match self.take(&sample) {
-                    Some(coded) => return Ok(Some(coded)),
-                    None => continue,
-                }
+                self.pair(sample);
+                continue;
             }
             quiet += 1;
             self.note_problem();
             if self.sink.is_eos() || self.is_over(quiet) {
-                return Ok(None);
+                let last = self.half.take().map(|(sample, _)| Whole { sample, two_fields: false });
+                return Ok(last.and_then(|last| self.take(&last)));
             }
         }
+    }
+
+    /// Two fields become the frame that they are halves of.
+    fn pair(&mut self, sample: gst::Sample) {
+        let field = self.field(&sample);
+        match (self.half.take(), field) {
+            (Some((first, half)), Some(field)) if field.completes(half) => self.whole.extend(joined(&first, &sample)),
+            (half, field) => {
+                self.whole.extend(half.map(|(sample, _)| Whole { sample, two_fields: false }));
+                match field {
+                    Some(field) => self.half = Some((sample, field)),
+                    None => self.whole.push_back(Whole { sample, two_fields: false }),
+                }
+            }
+        }
+    }
+
+    fn field(&mut self, sample: &gst::Sample) -> Option<Field> {
+        let (raw_caps, buffer) = (sample.caps_owned()?, sample.buffer()?);
+        self.describe(raw_caps);
+        self.finder.as_mut()?.field(&buffer.map_readable().ok()?)
     }
 
     /// Whether no more frames will come although the sink was not told. Errors do not always end the stream: one bad
@@ -262,7 +327,8 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, sample: &gst::Sample) -> Option<(Packet, Coded)> {
+    fn take(&mut self, whole: &Whole) -> Option<(Packet, Coded)> {
+        let Whole { sample, two_fields } = whole;
         let buffer = sample.buffer_owned()?;
         let raw_caps = sample.caps_owned()?;
         let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
@@ -273,20 +339,18 @@ impl Reader {
         if self.least_size.is_some_and(|least| delta && buffer.size() <= least) {
             return None;
         }
-        let key = !delta && self.is_clean_start(&buffer);
-        if !delta {
-            self.note_sub_layers(&buffer);
-        }
-        let disposable = delta && self.is_disposable(&buffer);
+        let said = buffer.map_readable().map(|data| self.inspector.look(&data, delta));
+        let Said { key, hidden, disposable } = said.unwrap_or_default();
         if let Some(mended) = &self.mended {
             let film = mended.film();
             let number = buffer.pts().map_or(self.next_number, |pts| film.number(pts.nseconds()));
-            self.next_number = number + 1;
+            self.next_number = number + 1 + usize::from(*two_fields);
+            let second = film.frame(number + 1).filter(|_| *two_fields).map_or(0, |field| field.duration);
             let packet = film.frame(number).map(|frame| Packet {
                 pts: frame.pts,
-                duration: Some(frame.duration).filter(|duration| *duration > 0),
+                duration: Some(frame.duration + second).filter(|duration| *duration > 0),
                 key,
-                shown: frame.shown,
+                shown: frame.shown && !hidden,
                 bytes: buffer.size(),
                 in_order: !self.shuffles,
                 disposable,
@@ -294,14 +358,22 @@ impl Reader {
             return Some((packet, Coded { buffer, caps }));
         }
         let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
-        let (pts, shown) = place(buffer.pts(), segment);
-        let (dts, _) = place(buffer.dts(), segment);
+        let (mut pts, shown) = place(buffer.pts(), segment);
+        let (mut dts, _) = place(buffer.dts(), segment);
+        let mut duration = buffer.duration().and_then(|duration| i64::try_from(duration.nseconds()).ok());
+        if facts::has_absurd_rate(&caps) {
+            // What the parser made of it; where there is a container, it has times of its own.
+            duration = None;
+            if lock(&self.found).bare {
+                (pts, dts) = (None, None);
+            }
+        }
         let packet = self.timeline.place(Stamp {
             pts,
             dts,
-            duration: buffer.duration().and_then(|d| i64::try_from(d.nseconds()).ok()),
+            duration,
             key,
-            shown,
+            shown: shown && !hidden,
             bytes: buffer.size(),
             in_order: !self.shuffles,
             disposable,
@@ -324,37 +396,13 @@ impl Reader {
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
             let record = structure.get::<gst::Buffer>("codec_data").ok();
             let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
-            if structure.name() == "video/x-h264" {
-                let layout = record.as_ref().map_or(Layout::StartCodes, |record| Layout::from_codec_data(record));
-                self.layout = Some(layout);
-            }
-            (self.syntax, self.sub_layers_unknown) = syntax(structure, record.as_deref());
+            let inspector = Inspector::new(codec(structure), record.as_deref());
+            self.finder = inspector.field_finder();
+            self.inspector = inspector.goes_on_from(&self.inspector);
         }
         self.timeline.set_nominal(facts::nominal_step(&caps));
         self.caps = Some((raw, caps.clone()));
         caps
-    }
-
-    fn is_clean_start(&mut self, buffer: &gst::Buffer) -> bool {
-        let Some(layout) = self.layout else { return true };
-        let Ok(data) = buffer.map_readable() else { return true };
-        let clean = h264::is_clean_start(layout, &data);
-        self.clean_start_seen |= clean;
-        // Some encoders never mark a start; then every intra picture has to do.
-        clean || !self.clean_start_seen
-    }
-
-    fn is_disposable(&self, buffer: &gst::Buffer) -> bool {
-        let Some(syntax) = self.syntax else { return false };
-        buffer.map_readable().is_ok_and(|data| disposable::is_disposable(syntax, &data))
-    }
-
-    /// H.265 may say in its key frames alone whether all its frames are of one layer.
-    fn note_sub_layers(&mut self, buffer: &gst::Buffer) {
-        let (Some(layout), Ok(data)) = (self.sub_layers_unknown, buffer.map_readable()) else { return };
-        if let Some(layers) = h265_sub_layers(None, layout, &data) {
-            self.syntax = (layers == 1).then_some(Syntax::H265(layout));
-        }
     }
 
     fn learn(&mut self, first: &Coded) {
@@ -384,7 +432,7 @@ impl Reader {
         if kind.starts_with("text/") {
             return DecodeError::NotVideo(kind.to_string());
         }
-        if kind.starts_with("image/") && kind != "image/gif" {
+        if is_picture(kind) {
             return DecodeError::StillPicture(kind.to_string());
         }
         let needs_key = |error: &gst::glib::Error| {
@@ -431,26 +479,29 @@ fn is_locked(word: &str) -> bool {
     ["application/x-cenc", "application/x-cbcs", "application/x-webm-enc"].contains(&word)
 }
 
-/// How it is told which frames of this stream no other needs; and the layout of one that says it later.
-fn syntax(structure: &gst::StructureRef, record: Option<&[u8]>) -> (Option<Syntax>, Option<Layout>) {
-    // Where fields may be coded one by one, a picture may have two parts. The two parsers say it in their own ways.
-    let says = |name: &str, word: &str| structure.get::<&str>(name).is_ok_and(|said| said == word);
-    match structure.name().as_str() {
-        "video/x-h264" if says("coded-picture-structure", "frame") => {
-            (Some(Syntax::H264(record.map_or(Layout::StartCodes, Layout::from_codec_data))), None)
-        }
-        "video/x-h265" if says("interlace-mode", "progressive") => {
-            let layout = record.map_or(Layout::StartCodes, Layout::from_h265_codec_data);
-            match record.and_then(|record| h265_sub_layers(Some(record), layout, &[])) {
-                Some(layers) => ((layers == 1).then_some(Syntax::H265(layout)), None),
-                None => (None, Some(layout)),
-            }
-        }
-        "video/mpeg" if structure.get::<i32>("mpegversion") == Ok(4) => (Some(Syntax::Mpeg4), None),
-        "video/mpeg" => (Some(Syntax::Mpeg2), None),
-        "video/x-vp9" => (Some(Syntax::Vp9), None),
-        _ => (None, None),
-    }
+/// A frame out of its two fields, shown from the time of the first for as long as both last.
+fn joined(first: &gst::Sample, second: &gst::Sample) -> Option<Whole> {
+    let (mut frame, second) = (first.buffer_owned()?, second.buffer_owned()?);
+    let duration = frame.duration().zip(second.duration()).map(|(first, second)| first.saturating_add(second));
+    frame.append(second);
+    frame.make_mut().set_duration(duration);
+    let segment = first.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+    let caps = first.caps_owned();
+    let sample = gst::Sample::builder().buffer(&frame).caps_if_some(caps.as_ref()).segment_if_some(segment).build();
+    Some(Whole { sample, two_fields: true })
+}
+
+fn codec(structure: &gst::StructureRef) -> Option<Codec> {
+    Some(match structure.name().as_str() {
+        "video/x-h264" => Codec::H264,
+        "video/x-h265" => Codec::H265,
+        "video/mpeg" if structure.get::<i32>("mpegversion") == Ok(4) => Codec::Mpeg4,
+        "video/mpeg" => Codec::Mpeg2,
+        "video/x-vp8" => Codec::Vp8,
+        "video/x-vp9" => Codec::Vp9,
+        "video/x-av1" => Codec::Av1,
+        _ => return None,
+    })
 }
 
 /// Connects the wanted video track to the sink and notes what else there is. The other tracks lead nowhere, but they are
@@ -468,7 +519,7 @@ fn connect_tracks(
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let Some(name) = caps.structure(0).map(|s| s.name().to_string()) else { return };
         let mut found = lock(&learned);
-        let still = found.container.as_deref().is_some_and(|kind| kind.starts_with("image/") && kind != "image/gif");
+        let still = found.container.as_deref().is_some_and(is_picture);
         let kind = kind_of(&name);
         let index = found.tracks.len() as u32;
         let is_wanted = match (choice.wanted, choice.all.is_empty()) {
@@ -519,6 +570,11 @@ fn connect_tracks(
 /// Sound in a container of its own: there may be video within (Ogg).
 fn is_tagged_container(name: &str) -> bool {
     name == "audio/ogg"
+}
+
+/// Kinds of files that hold one picture each.
+fn is_picture(kind: &str) -> bool {
+    kind.starts_with("image/") && !["image/gif", JPEG].contains(&kind)
 }
 
 fn is_called(element: &gst::Element, factory: &str) -> bool {
@@ -573,10 +629,24 @@ fn watch_type(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     element.connect("have-type", false, move |values| {
         let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
         if let Some(structure) = caps.as_ref().and_then(|caps| caps.structure(0)) {
-            lock(&found).container.get_or_insert_with(|| structure.name().to_string());
+            let mut found = lock(&found);
+            if found.container.is_none() {
+                found.container = Some(structure.name().to_string());
+                found.bare = is_bare(structure);
+            }
         }
         None
     });
+}
+
+/// Whether this kind of file is a stream of coded video and nothing else.
+fn is_bare(structure: &gst::StructureRef) -> bool {
+    let is_mpeg_system = || structure.get::<bool>("systemstream") == Ok(true);
+    match structure.name().as_str() {
+        "video/x-h264" | "video/x-h265" | "video/x-av1" | "image/jpeg" => true,
+        "video/mpeg" => !is_mpeg_system(),
+        _ => false,
+    }
 }
 
 /// Parsers throw away what lies before the part to be shown, even the key frame that it needs. So they are told that all
