@@ -94,6 +94,8 @@ fn run(request: &Request) -> Result<Run, DecodeError> {
         assert_eq!(frame.thumbnail.is_some(), request.thumbnail_px.is_some());
     }
     assert!(got.windows(2).all(|pair| pair[0].pts < pair[1].pts));
+    // Pictures are compared across intervals, and with the interval differs which of them are held.
+    let got = got.into_iter().map(|frame| Frame { until: None, ..frame }).collect();
     Ok(Run { frames: got, probe: frames.probe().clone(), outcome: frames.outcome().unwrap().clone() })
 }
 
@@ -327,7 +329,7 @@ fn what_is_no_video_is_said_to_be_none() {
     std::fs::write(&empty, "").unwrap();
     assert!(matches!(run(&request(&empty, Sampling::Auto, 1.0)), Err(DecodeError::NotVideo(_))));
     let picture = world.make("a.png", "videotestsrc num-buffers=1 ! pngenc ! filesink location=OUT");
-    assert!(matches!(run(&request(&picture, Sampling::Auto, 1.0)), Err(DecodeError::NotVideo(_))));
+    assert!(matches!(run(&request(&picture, Sampling::Auto, 1.0)), Err(DecodeError::StillPicture(_))));
     let sound = world.make("a.mp4", "audiotestsrc num-buffers=50 ! avenc_aac ! mp4mux ! filesink location=OUT");
     match run(&request(&sound, Sampling::Auto, 1.0)).map(|run| run.frames.len()) {
         Err(DecodeError::NoVideoTrack(found)) => assert!(found.contains("audio/mpeg"), "{found}"),
