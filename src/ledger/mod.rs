@@ -82,7 +82,7 @@ impl Ledger {
                 command(&mut connection);
             }
         });
-        let thread = thread.map_err(|error| sqlite(path, format!("no thread for it: {error}")))?;
+        let thread = thread.map_err(|error| sqlite(path, format!("cannot start its thread: {error}")))?;
         let owner = owner.await.map_err(|_| sqlite(path, "its thread ended".to_owned()))??;
         Ok(Self { path: path.to_path_buf(), owner, commands: Some(commands), thread: Some(thread) })
     }

@@ -311,7 +311,7 @@ fn batches(records: &[Record]) -> impl Iterator<Item = &[Record]> {
 /// Turns a panic into an error: the engine panics in cases where other libraries return errors.
 fn guarded<T>(job: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
-        Err(StoreError::Other(format!("the embedded engine gave up: {}", panic_text(panic.as_ref()))))
+        Err(StoreError::Other(format!("the embedded engine panicked: {}", panic_text(panic.as_ref()))))
     })
 }
 
@@ -346,7 +346,7 @@ fn closed() -> StoreError {
 }
 
 fn no_thread(error: &io::Error) -> StoreError {
-    StoreError::Other(format!("no thread for the store: {error}"))
+    StoreError::Other(format!("cannot start a thread for the store: {error}"))
 }
 
 fn check_free_space(path: &Path) -> Result<(), StoreError> {
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn a_panic_becomes_an_error_with_its_reason() {
         let error = guarded::<()>(|| panic!("WAL flushed: {}", "no space")).unwrap_err();
-        assert_eq!(error.to_string(), "store: the embedded engine gave up: WAL flushed: no space");
+        assert_eq!(error.to_string(), "store: the embedded engine panicked: WAL flushed: no space");
     }
 
     #[test]
