@@ -1,7 +1,7 @@
-//! Runs a session through buffers that stay: pinned memory, which a GPU reads and writes by itself, and for recorded
-//! CUDA graphs memory of the GPU at addresses that never change.
+//! Runs a session through buffers that are kept: pinned memory, which a GPU accesses directly, and, for recorded CUDA
+//! graphs, GPU memory at fixed addresses.
 //!
-//! Where the session takes one number of rows only, fewer are filled up with zeros and what comes of these is dropped.
+//! If the session takes only one number of rows, fewer rows are padded with zeros and the extra results are dropped.
 
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session, SessionInputValue};
@@ -9,21 +9,21 @@ use ort::value::{DynTensor, PrimitiveTensorElementType, Shape, Tensor, TensorEle
 
 use super::runtime::{Device, EmbedSettings};
 
-/// Where the buffers are.
+/// The kind of memory of the buffers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Memory {
-    /// Ordinary memory: the runtime copies.
+    /// Ordinary memory: ONNX Runtime copies to the device.
     Host,
     /// Pinned memory of this GPU.
     Pinned(u32),
-    /// Pinned memory, and behind it memory of this GPU at fixed addresses.
+    /// Pinned memory, copied to memory of this GPU at fixed addresses.
     Resident(u32),
-    /// As `Resident`, with ordinary memory in the place of both.
+    /// Like `Resident`, but with ordinary memory for both. For tests.
     ResidentHost,
 }
 
 impl Memory {
-    /// `fixed`: the session takes one number of rows only. `None`: the session runs without buffers of ours.
+    /// `fixed`: the session takes only one number of rows. `None`: the session runs without kept buffers.
     pub(super) fn of(device: Device, settings: &EmbedSettings, fixed: bool) -> Option<Self> {
         match device {
             Device::Cpu if !settings.rehearse => None,
@@ -33,7 +33,7 @@ impl Memory {
                 Some(Self::Resident(index))
             }
             Device::Cuda(index) | Device::Tensorrt(index) if settings.io_binding => Some(Self::Pinned(index)),
-            // The rows have to be filled up, which is done in a buffer.
+            // Padding the rows needs a buffer.
             Device::Cuda(_) | Device::Tensorrt(_) => fixed.then_some(Self::Host),
         }
     }
@@ -62,16 +62,16 @@ fn allocator(session: &Session, device: AllocationDevice<'_>, index: u32, kind: 
         .map_err(|e| ort::Error::new(format!("{e}: `model.io_binding = false` does without pinned memory")))
 }
 
-/// A session's buffers. They are made anew when the shapes change, from the session's own arena.
+/// A session's buffers, from the session's own arena. They are allocated again when the shapes change.
 pub(super) struct Bound {
-    /// Declared, and so dropped, before the binding: that keeps the session alive, and with it the arena of the buffers.
+    /// Declared, and so dropped, before the binding, which keeps the session and thus the arena of the buffers alive.
     buffers: Option<Buffers>,
     binding: IoBinding,
     memory: Memory,
     output: String,
-    /// Length of the output's rows.
+    /// Values per output row.
     dim: usize,
-    /// The only number of rows that the session takes.
+    /// The only number of rows that the session takes; `None`: any.
     rows: Option<usize>,
 }
 
@@ -84,7 +84,7 @@ struct Buffers {
 struct Input {
     name: String,
     host: DynTensor,
-    /// Where the session reads, if not from a copy that is made when `host` is bound.
+    /// Where the session reads; `None`: from a copy that is made when `host` is bound.
     device: Option<DynTensor>,
 }
 
@@ -100,7 +100,7 @@ impl Bound {
         Ok(Self { buffers: None, binding, memory, output: output.to_owned(), dim, rows })
     }
 
-    /// The output's rows, as many as the inputs have.
+    /// Runs the session; returns as many output rows as the inputs have.
     pub(super) fn run(
         &mut self,
         session: &mut Session,
@@ -116,7 +116,7 @@ impl Bound {
             self.allocate(session, inputs, &shapes, room)?;
         }
         let Self { binding, buffers, dim, .. } = self;
-        let buffers = buffers.as_mut().expect("just made");
+        let buffers = buffers.as_mut().expect("just allocated");
         for ((_, value), input) in inputs.iter().zip(&mut buffers.inputs) {
             fill_tensor(&mut input.host, value)?;
             match &mut input.device {
@@ -126,7 +126,7 @@ impl Bound {
         }
         // Copies to the device may still be under way.
         binding.synchronize_inputs()?;
-        // What it returns is `buffers.output` again; an output of another shape does not fit there and is an error.
+        // It returns `buffers.output` again; an output of another shape is an error.
         drop(session.run_binding(binding)?);
         let rows_of = |values: &[f32]| values.chunks_exact(*dim).take(rows).map(<[f32]>::to_vec).collect();
         Ok(match self.memory {
@@ -142,7 +142,7 @@ impl Bound {
         shapes: &[Shape],
         rows: usize,
     ) -> ort::Result<()> {
-        // The old buffers go first: both at once would take twice the memory.
+        // Free the old buffers first: both at once would take twice the memory.
         self.binding.clear();
         self.buffers = None;
         let (host, device) = (self.memory.host(session, MemoryType::CPUInput)?, self.memory.device(session)?);
@@ -179,7 +179,7 @@ impl Buffers {
     }
 }
 
-/// The shape of an input, with another first dimension where the session takes one number of rows only.
+/// The shape of an input, with `rows` as its first dimension if given.
 fn shape(value: &SessionInputValue<'_>, rows: Option<usize>) -> ort::Result<Shape> {
     let shape = value.dtype().tensor_shape().ok_or_else(|| ort::Error::new("an input is no tensor"))?;
     let mut shape = shape.clone();
@@ -210,7 +210,7 @@ fn fill_tensor(host: &mut DynTensor, value: &SessionInputValue<'_>) -> ort::Resu
     }
 }
 
-/// The values, and zeros behind them.
+/// Copies the values and fills the rest with zeros.
 fn fill<T: Copy + Default>(buffer: &mut [T], values: &[T]) {
     let (taken, rest) = buffer.split_at_mut(values.len());
     taken.copy_from_slice(values);
