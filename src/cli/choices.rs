@@ -1,5 +1,5 @@
-//! Library types whose values are offered on the command line: the name and the help of each value. The library knows
-//! nothing of the command line, so it is said here.
+//! Names and help texts for the values of library types on the command line. They are here because the library does not
+//! depend on the command line.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -10,7 +10,7 @@ use crate::embed::import::Variant;
 #[cfg(feature = "eval")]
 use crate::eval::{annotations::Set, sampling::FrameRule};
 
-/// Offers all values of a type; one whose help is empty has none.
+/// Implements `ValueEnum` with these values; an empty help text means none.
 macro_rules! choices {
     ($type:ty { $($value:ident = $name:literal: $help:literal,)* }) => {
         impl ValueEnum for $type {
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// Values that the settings or reports have too are called there what they are called here.
+    /// Checks that a value has the same name here as in settings and reports.
     fn assert_named_as_in_files<T: ValueEnum + Serialize>() {
         for value in T::value_variants() {
             let offered = value.to_possible_value().unwrap();
