@@ -32,7 +32,7 @@ pub enum Set {
     Activitynet,
     /// VATEX: test1k5_sec_list.txt or {test,val,train}_list.txt, vatex_data.json
     Vatex,
-    /// Your own: a line for each, {"video": "a.mp4", "caption": "…"}; the caption may be a list; start_s and end_s name a part
+    /// Your own JSON lines, {"video": "a.mp4", "caption": "…"}; the caption may be a list; start_s and end_s select a part
     Jsonl,
 }
 

@@ -29,7 +29,7 @@ pub enum FrameRule {
     /// CLIP2Video: 5 frames a second, thinned evenly
     #[serde(rename = "clip2video")]
     Clip2Video,
-    /// CLIP-ViP: always the same number, spread evenly over all frames, repeated where there are fewer
+    /// CLIP-ViP: always the same number, spread evenly over all frames, repeated if there are fewer
     ClipVip,
     /// Spread evenly over all frames, none twice: as `index --window whole`
     Uniform,

@@ -10,7 +10,7 @@ pub struct Named {
     pub licence: &'static str,
 }
 
-/// Repositories with the usual layout of ONNX exports. Untested: the machines they were listed on reach no hub.
+/// Repositories with the usual layout of ONNX exports. Untested: no hub could be reached where this was written.
 pub const NAMED: &[Named] = &[
     Named {
         name: "clip-b32",

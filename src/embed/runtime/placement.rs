@@ -18,7 +18,7 @@ pub(super) const RECORD: &str = "session.record_ep_graph_assignment_info";
 
 const CPU: &str = "CPUExecutionProvider";
 
-/// Parts of the names of operators that do the actual work of a network: products, convolutions, attention,
+/// Parts of the names of operators that do the main work of a network: products, convolutions, attention,
 /// normalisation, activations, quantisation.
 const WORK: &[&str] = &[
     "MatMul",

@@ -14,8 +14,8 @@ use super::journal::Journal;
 use super::{check_free_space, closed, failed, guarded, io_failed, points};
 use crate::store::StoreError;
 
-/// Number of full log files of the engine (32 MiB each) from which the shard is closed and opened again to shorten the
-/// log.
+/// Number of full log files of the engine (32 MiB each) beyond which the shard is closed and opened again to shorten
+/// the log.
 const FULL_LOGS: usize = 8;
 
 pub(super) struct Shard {
