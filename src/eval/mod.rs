@@ -36,7 +36,7 @@ pub enum EvalError {
     Asked(String),
     #[error("{path}: {error}")]
     Disk { path: PathBuf, error: io::Error },
-    #[error("the model gave the score {0}, which ranks nothing")]
+    #[error("the model gave the score {0}, which cannot be ranked")]
     Score(f32),
     #[error("stopped")]
     Stopped,

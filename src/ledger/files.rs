@@ -137,7 +137,7 @@ impl Ledger {
                     put_indexed(db, &path, stat, *media, collection)?;
                     release_replaced(db, before.as_ref(), *media)?;
                     forget(db, &gone, collection)?;
-                    // The path may have been being indexed under another plan, which nobody wants any more.
+                    // Nobody wants another plan any more under which this path was being indexed.
                     release(db, *media, collection)?;
                     Ok(Began::Known)
                 }

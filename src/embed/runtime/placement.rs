@@ -3,7 +3,7 @@
 //! ONNX Runtime silently runs operators on the processor that the GPU's provider does not support. Its own switch
 //! against that (`session.disable_cpu_ep_fallback`) is too strict: it also counts integer arithmetic on shapes, which
 //! the CUDA provider leaves to the processor on purpose. So the assignment is read, and only operators that do the
-//! actual work of a network lead to a refusal.
+//! main work of a network lead to a refusal.
 #![allow(unsafe_code, reason = "the binding has no safe call for this part of ONNX Runtime's C interface")]
 
 use std::collections::BTreeMap;
