@@ -92,7 +92,7 @@ pub enum HubError {
     Refused { repo: String, endpoint: String, status: u16 },
     #[error("cannot fetch from {endpoint}: {problem}; downloaded parts are kept, the same command resumes")]
     Unreachable { endpoint: String, problem: String },
-    #[error("unexpected answer from {endpoint}: {problem}")]
+    #[error("the answer of {endpoint} is not understood: {problem}")]
     Answer { endpoint: String, problem: String },
     #[error("{file}: not what the hub announced ({expected}, arrived {found}); it was thrown away, try again")]
     Digest { file: String, expected: String, found: String },
