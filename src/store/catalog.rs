@@ -151,7 +151,7 @@ impl CollectionSpec {
             }
             if let Some(value) = feature.values.iter().find(|value| !f16::from_f32(**value).is_finite()) {
                 return Err(StoreError::Other(format!(
-                    "record {id}: frame feature {value} does not fit float16: index without frame features \
+                    "record {id}: frame feature {value} does not fit 16 bits: index without frame features \
                      (index.frame_features = false)"
                 )));
             }
