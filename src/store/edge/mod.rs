@@ -6,7 +6,7 @@
 //! - What a [`flush`](VectorStore::flush) confirmed survives a `kill -9`. Later writes may be lost, but never part of a
 //!   record. The engine does not replay its log, so a log of our own covers optimizations ([`journal`]).
 //! - The graph (HNSW) is built by [`optimize`](VectorStore::optimize) only; records added since are searched one by one.
-//! An annotation rewrites its records and so takes them out of the graph.
+//!   An annotation rewrites its records and so takes them out of the graph.
 //! - A store that is dropped during an optimization keeps its folder locked until the optimization ends; a process that
 //!   exits does not wait for it. The engine goes on until it finds nothing to do, so writes that touch most records
 //!   keep it busy.
