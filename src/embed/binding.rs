@@ -1,5 +1,6 @@
-//! Runs a session through buffers that are kept: pinned memory, which a GPU accesses directly, and, for recorded CUDA
-//! graphs, GPU memory at fixed addresses.
+//! Runs a session through buffers that are kept: pinned memory, which a GPU accesses directly, and GPU memory at fixed
+//! addresses, which recorded CUDA graphs need. What lies between the two is copied here: given pinned memory itself, ONNX
+//! Runtime copies buffers onto themselves and fails (seen with 1.27 and 1.31 on an H100).
 //!
 //! If the session takes only one number of rows, fewer rows are padded with zeros and the extra results are dropped.
 
@@ -14,8 +15,6 @@ use super::runtime::{Device, EmbedSettings};
 pub(super) enum Memory {
     /// Ordinary memory: ONNX Runtime copies to the device.
     Host,
-    /// Pinned memory of this GPU.
-    Pinned(u32),
     /// Pinned memory, copied to memory of this GPU at fixed addresses.
     Resident(u32),
     /// Like `Resident`, but with ordinary memory for both. For tests.
@@ -27,29 +26,24 @@ impl Memory {
     pub(super) fn of(device: Device, settings: &EmbedSettings, fixed: bool) -> Option<Self> {
         match device {
             Device::Cpu if !settings.rehearse => None,
-            Device::Cpu if settings.cuda_graphs && fixed => Some(Self::ResidentHost),
+            Device::Cpu if settings.io_binding => Some(Self::ResidentHost),
             Device::Cpu => Some(Self::Host),
-            Device::Cuda(index) | Device::Tensorrt(index) if settings.cuda_graphs && fixed => {
-                Some(Self::Resident(index))
-            }
-            Device::Cuda(index) | Device::Tensorrt(index) if settings.io_binding => Some(Self::Pinned(index)),
+            Device::Cuda(index) | Device::Tensorrt(index) if settings.io_binding => Some(Self::Resident(index)),
             // Padding the rows needs a buffer.
             Device::Cuda(_) | Device::Tensorrt(_) => fixed.then_some(Self::Host),
         }
     }
 
-    fn host(self, session: &Session, kind: MemoryType) -> ort::Result<Allocator> {
+    fn host(self, session: &Session) -> ort::Result<Allocator> {
         match self {
-            Self::Pinned(index) | Self::Resident(index) => {
-                allocator(session, AllocationDevice::CUDA_PINNED, index, kind)
-            }
+            Self::Resident(index) => allocator(session, AllocationDevice::CUDA_PINNED, index, MemoryType::CPUInput),
             _ => Ok(Allocator::default()),
         }
     }
 
     fn device(self, session: &Session) -> ort::Result<Option<Allocator>> {
         match self {
-            Self::Host | Self::Pinned(_) => Ok(None),
+            Self::Host => Ok(None),
             Self::Resident(index) => allocator(session, AllocationDevice::CUDA, index, MemoryType::Default).map(Some),
             Self::ResidentHost => Ok(Some(Allocator::default())),
         }
@@ -145,7 +139,7 @@ impl Bound {
         // Free the old buffers first: both at once would take twice the memory.
         self.binding.clear();
         self.buffers = None;
-        let (host, device) = (self.memory.host(session, MemoryType::CPUInput)?, self.memory.device(session)?);
+        let (host, device) = (self.memory.host(session)?, self.memory.device(session)?);
         let mut buffers = Vec::with_capacity(inputs.len());
         for ((name, value), shape) in inputs.iter().zip(shapes) {
             let element = element(value)?;
@@ -157,11 +151,7 @@ impl Bound {
             }
             buffers.push(input);
         }
-        let allocator = match device {
-            Some(device) => device,
-            None => self.memory.host(session, MemoryType::CPUOutput)?,
-        };
-        let mut output = Tensor::<f32>::new(&allocator, [rows, self.dim])?;
+        let mut output = Tensor::<f32>::new(device.as_ref().unwrap_or(&host), [rows, self.dim])?;
         self.binding.bind_output(self.output.as_str(), &mut output)?;
         self.buffers = Some(Buffers { inputs: buffers, output });
         Ok(())
@@ -236,11 +226,10 @@ mod tests {
         let graphs = EmbedSettings { cuda_graphs: true, ..plain.clone() };
         let unbound = EmbedSettings { io_binding: false, ..plain.clone() };
         assert_eq!(Memory::of(Device::Cpu, &graphs, false), None);
-        assert_eq!(Memory::of(Device::Cuda(1), &plain, false), Some(Memory::Pinned(1)));
+        assert_eq!(Memory::of(Device::Cuda(1), &plain, false), Some(Memory::Resident(1)));
         assert_eq!(Memory::of(Device::Cuda(1), &unbound, false), None);
         assert_eq!(Memory::of(Device::Cuda(1), &graphs, true), Some(Memory::Resident(1)));
-        assert_eq!(Memory::of(Device::Cuda(1), &graphs, false), Some(Memory::Pinned(1)));
-        assert_eq!(Memory::of(Device::Tensorrt(0), &plain, true), Some(Memory::Pinned(0)));
+        assert_eq!(Memory::of(Device::Tensorrt(0), &plain, true), Some(Memory::Resident(0)));
         assert_eq!(Memory::of(Device::Tensorrt(0), &unbound, true), Some(Memory::Host));
     }
 }

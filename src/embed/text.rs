@@ -156,13 +156,19 @@ mod encoder {
                 Padding::Longest => 1,
                 Padding::MaxLength => self.tokenizer.text.context_length,
             };
-            let (ids, ones) = (vec![i64::from(largest); length], vec![1i64; length]);
             let shape = [1, length as i64];
-            let mut inputs = vec![(self.input.as_str(), tensor(shape, &ids)?)];
-            if let Some(mask) = &self.mask {
-                inputs.push((mask, tensor(shape, &ones)?));
-            }
-            self.graph.run(inputs, 1).map(drop).map_err(|error| {
+            let ones = vec![1i64; length];
+            let mut takes = |id: u32| {
+                let ids = vec![i64::from(id); length];
+                let mut inputs = vec![(self.input.as_str(), tensor(shape, &ids)?)];
+                if let Some(mask) = &self.mask {
+                    inputs.push((mask, tensor(shape, &ones)?));
+                }
+                self.graph.run(inputs, 1).map(drop)
+            };
+            // A graph that fails with every id has another problem, which its own error tells.
+            takes(0)?;
+            takes(largest).map_err(|error| {
                 let problem = format!(
                     "the tokenizer gives ids up to {largest}, which the text graph does not take: it is of another \
                      model ({error})"
