@@ -106,7 +106,7 @@ def state(file: Path) -> dict:
 
 
 def cost(training: Training) -> float:
-    batch = training.clips.batch([training.clips[index, 0] for index in range(len(training.clips))])
+    batch = training.clips.batch([training.clips[index, 0] for index in range(len(training.clips))]).to(torch.device("cpu"))
     with torch.no_grad():
         return total(training.objective.cost(training.model.eval(), batch)).item()
 
@@ -287,7 +287,8 @@ def test_a_start_that_does_not_fit_is_refused(change, plan, problem):
 def test_the_symmetric_loss_is_as_in_the_paper():
     scores = torch.randn(4, 4)
     by_hand = -sum(math.log(math.exp(scores[i, i]) / scores[i].exp().sum()) + math.log(math.exp(scores[i, i]) / scores[:, i].exp().sum()) for i in range(4)) / 8
-    assert losses.symmetric(scores).item() == pytest.approx(by_hand, rel=1e-5)
+    found = 0.5 * losses.text_to_clip(scores) + 0.5 * losses.clip_to_text(scores)
+    assert found.item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_mil_nce_is_as_in_the_paper():
@@ -356,6 +357,10 @@ def test_a_batch_has_padding_behind_a_mask(tmp_path):
     entries = captioned.read(lines(tmp_path, [{"video": "h264.mp4", "caption": "a ball"}]), FOOTAGE)
     data = clips.Clips(entries, clips.Reading("clip4clip", 32, 5, 8))
     batch = data.batch([data[0, 0], (0, "broken")])
+    assert batch.pixels.dtype == torch.uint8, "a quarter of what it becomes"
+    batch = batch.to(torch.device("cpu"))
+    shown = decode.pictures(FOOTAGE / "h264.mp4", data.reading.pick)
+    assert torch.equal(batch.pixels[0, 1], torch.from_numpy(pixels.clip4clip(shown[1], 32))), "to the last bit"
     assert batch.pixels.shape == (1, 5, 3, 32, 32) and batch.mask.tolist() == [[1, 1, 1, 0, 0]] and not batch.pixels[0, 3:].any()
     assert batch.ids[0, 0].tolist() == [49406, 320, 1069, 49407, 0, 0, 0, 0] and batch.words[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
     assert batch.problems == [(0, "broken")]

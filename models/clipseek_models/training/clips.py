@@ -44,8 +44,8 @@ class Reading:
         return [min(round(file * rate / CLIP2VIDEO_RATE), count - 1) for file in picked]
 
     def pixels(self, clip: Clip, rng: Random | None = None, middle: bool = False) -> np.ndarray:
-        """[T, 3, S, S]; with `middle`, one more at the end: the frame in the middle of the clip."""
-        prepare = pixels.clip_vip if self.system == "clip_vip" else pixels.clip4clip
+        """[T, 3, S, S], bytes but for CLIP-ViP; with `middle`, one more at the end: the frame in the middle of the clip."""
+        prepare = pixels.clip_vip if self.system == "clip_vip" else pixels.clip4clip_bytes
         seconds = None if clip.end_s is None else math.ceil(clip.end_s - (clip.start_s or 0))
 
         def pick(count: int, rate: float) -> list[int]:
@@ -115,8 +115,9 @@ class Clips(Dataset):
         problems = [sample for sample in samples if len(sample) == 2]
         good = [sample for sample in samples if len(sample) == 3]
         side, frames = self.reading.side, self.reading.frames
-        shown, mask = torch.zeros(len(good), frames, 3, side, side), torch.zeros(len(good), frames)
-        middle = torch.zeros(len(good), 1, 3, side, side) if self.middle else None
+        kind = torch.float32 if self.reading.system == "clip_vip" else torch.uint8
+        shown, mask = torch.zeros(len(good), frames, 3, side, side, dtype=kind), torch.zeros(len(good), frames)
+        middle = torch.zeros(len(good), 1, 3, side, side, dtype=kind) if self.middle else None
         for row, (picture, _, _) in enumerate(good):
             if self.middle:
                 middle[row, 0], picture = torch.from_numpy(picture[-1]), picture[:-1]
