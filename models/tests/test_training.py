@@ -29,17 +29,19 @@ from clipseek_models.systems import load  # noqa: E402
 from clipseek_models.systems.export import Settings as ExportSettings  # noqa: E402
 from clipseek_models.systems.export import export  # noqa: E402
 from clipseek_models.training import captioned, choices, clips, decode, losses, names, optimisers, recipes, sets, snapshot  # noqa: E402
+from clipseek_models.training.batch import Batch  # noqa: E402
 from clipseek_models.training.caption_figures import caption_figures  # noqa: E402
 from clipseek_models.training.captioned import DataError  # noqa: E402
 from clipseek_models.training.choices import Plan  # noqa: E402
 from clipseek_models.training.command import settings_of  # noqa: E402
 from clipseek_models.training.fresh import Sizes, clip_state  # noqa: E402
-from clipseek_models.training.initial import StartError, begun, start  # noqa: E402
+from clipseek_models.training.initial import StartError, begun, halve, start  # noqa: E402
 from clipseek_models.training.loop import Training, TrainingError  # noqa: E402
 from clipseek_models.training.objectives import OBJECTIVES, total  # noqa: E402
 from clipseek_models.training.options import add_arguments  # noqa: E402
 from clipseek_models.training.settings import Settings, SettingsError  # noqa: E402
 from clipseek_models.training.snapshot import SnapshotError  # noqa: E402
+from clipseek_models.training.step import Stepper  # noqa: E402
 from clipseek_models.training.validate import judge  # noqa: E402
 
 FOOTAGE = Path(__file__).resolve().parents[2] / "tests" / "fixtures" / "footage"
@@ -538,7 +540,8 @@ def test_every_recipe_makes_settings(tmp_path):
     for name in recipes.names():
         recipe = recipes.load(name)
         for words in ((), ("--as-published",)):
-            settings, _ = settings_of(arguments("--recipe", name, "--data", tmp_path if recipe.set != "jsonl" else tmp_path / "lines", "--from", "x", "--out", "y", *words))
+            data = tmp_path if recipe.set != "jsonl" else tmp_path / "lines"
+            settings, _ = settings_of(arguments("--recipe", name, "--data", data, "--from", "x", "--out", "y", "--device", "cuda", *words))
             settings.check()
             assert settings.recipe == name and recipe.set in (*sets.SETS, "jsonl") and recipe.source
             if recipe.set in sets.SETS:
@@ -748,3 +751,22 @@ def test_a_frame_rate_that_is_described_wrongly_is_corrected(described, rate):
     times = [round(frame / rate, 3) for frame in range(1189)]
     assert int(sampling.frame_rate(times, described)) == int(rate)
     assert sampling.frame_rate([0.0], described) == (described or 1.0)
+
+
+def test_weights_as_published_are_halves_where_the_original_has_them(settings, weights, tmp_path):
+    """Matrices of CLIP, and nothing else; the optimiser's moments are halves then, too."""
+    model = start(checkpoints.read(weights), Plan("clip4clip", "seqTransf", layers=1))
+    halve(model)
+    halves = {name for name, parameter in model.named_parameters() if parameter.dtype == torch.float16}
+    assert {"clip.visual.conv1.weight", "clip.visual.proj", "clip.text_projection", "clip.transformer.resblocks.0.attn.in_proj_bias"} <= halves
+    assert not any("ln_" in name or "embedding" in name or not name.startswith("clip.") or "logit_scale" in name for name in halves)
+    optimiser, schedule = optimisers.RULES["clip4clip"].build(model, 1e-2, 1.0, 0.2, 10, 0.1)
+    stepper = Stepper(model, OBJECTIVES["retrieval"].cost, optimiser, schedule, "float16", 1.0, masters=False)
+    ids = torch.randint(1, 49406, (2, 1, 4))
+    before = model.clip.text_projection.detach().clone()
+    for _ in range(3):
+        told = stepper([Batch(torch.randn(2, 1, 3, 32, 32), torch.ones(2, 1), ids, torch.ones_like(ids))])
+    assert math.isfinite(told["loss"].item()) and not torch.equal(before, model.clip.text_projection)
+    assert optimiser.state[model.clip.text_projection]["second"].dtype == torch.float16
+    with pytest.raises(SettingsError, match="want --precision float16"):
+        replace(settings, weights="float16").check()

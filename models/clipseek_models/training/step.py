@@ -22,10 +22,11 @@ class Stepper:
     schedule: torch.optim.lr_scheduler.LRScheduler
     precision: str  # of the encoders
     most_gradient: float  # norm of the whole gradient
+    masters: bool = True  # whether all parameters are float32; without masters there is no scaling of the loss, as in the original
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.masters and self.precision == "float16")
 
     def __call__(self, parts: list[Batch]) -> dict[str, Tensor]:
         """A batch in one or several parts → its losses, `loss` and each term, on the device: to read one is to wait for it."""
