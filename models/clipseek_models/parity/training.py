@@ -47,6 +47,10 @@ def _variant(folder: Path, meta: dict, report: Report) -> None:
     if weights is None or missing:
         report.skip(name, f"not there: {', '.join([*missing, *([] if weights else [meta['weights']])])}")
         return
+    objective = meta["training"]["objective"]
+    if objective not in OBJECTIVES:
+        report.same(name, False, f"no objective {objective!r}")
+        return
     with np.load(folder / "inputs.npz") as arrays:
         inputs = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     with np.load(folder / "expected.npz") as arrays:

@@ -37,11 +37,11 @@ class Reading:
             return sampling.jittered(count, self.frames, rng) if self.jitter and rng else sampling.clip_vip(count, self.frames)
         if self.system == "clip4clip":
             return sampling.clip4clip(count, rate, 1, self.frames, "uniform", 0, seconds)
-        extracted = max(round(count / rate * CLIP2VIDEO_RATE), 1)
-        picked = sampling.clip2video(extracted, self.divisor, self.frames) or [0]
+        extracted = sampling.at_rate(count, rate, CLIP2VIDEO_RATE)
+        picked = sampling.clip2video(len(extracted), self.divisor, self.frames) or [0]
         if len(picked) < CLIP2VIDEO_LEAST:
             picked = [picked[i * len(picked) // self.frames] for i in range(self.frames)]
-        return [min(round(file * rate / CLIP2VIDEO_RATE), count - 1) for file in picked]
+        return [extracted[file] for file in picked]
 
     def pixels(self, clip: Clip, rng: Random | None = None, middle: bool = False) -> np.ndarray:
         """[T, 3, S, S], bytes but for CLIP-ViP; with `middle`, one more at the end: the frame in the middle of the clip."""

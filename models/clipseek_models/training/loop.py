@@ -263,6 +263,7 @@ class Training:
             self.best = Judgement(**json.loads(saved["best"]))
         self.tell(f"goes on after step {self.step} of epoch {self.epoch + 1}")
         if saved["epochs"] != self.settings.epochs:
+            stepper.follow_schedule()
             self.tell(f"for {self.settings.epochs} epochs in place of {saved['epochs']}: from here on the rate follows the schedule of a training of that length")
 
     def _identity(self) -> str:

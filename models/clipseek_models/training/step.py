@@ -50,6 +50,11 @@ class Stepper:
             self.model.clamp_temperature()
         return told
 
+    def follow_schedule(self) -> None:
+        """The next step has the rate that the schedule says, whatever an earlier schedule left behind."""
+        for group, rate, factor in zip(self.optimiser.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas):
+            group["lr"] = rate * factor(self.schedule.last_epoch)
+
     def skip(self) -> dict[str, Tensor]:
         """A step of which no clip could be read: nothing moves, and the rate goes on."""
         self.optimiser.step()
