@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import torch
@@ -45,5 +46,12 @@ class Batch:
 
 def normalised(pixels: Tensor) -> Tensor:
     """Bytes [..., 3, S, S] → numbers, to the last bit as `pixels.normalised` has them."""
-    mean, std = (torch.tensor(part, device=pixels.device)[:, None, None] for part in (MEAN, STD))
+    mean, std = _colours(pixels.device)
     return (pixels.float() / 255 - mean) / std
+
+
+@cache
+def _colours(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Put on a device once: to put something there waits for what the device is doing."""
+    mean, std = (torch.tensor(part, device=device)[:, None, None] for part in (MEAN, STD))
+    return mean, std
