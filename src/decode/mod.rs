@@ -4,7 +4,7 @@
 //! (`gst`, from the launch templates in `template`) stand on either side of the `gate`: one reads coded frames, the other
 //! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
 //! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `coded` knows what
-//! coded frames say of themselves, `mp4` reads headers of its own. What could not be read as it
+//! coded frames say of themselves, `mp4` reads headers of its own, `bare` knows files without a container. What could not be read as it
 //! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
 //! sees only this file's types.
 
@@ -16,6 +16,8 @@ mod queue;
 pub mod wire;
 
 // What runs in the decoding process only.
+#[cfg(feature = "gst")]
+mod bare;
 #[cfg(feature = "gst")]
 pub mod child;
 #[cfg(feature = "gst")]

@@ -12,6 +12,7 @@ mod h264;
 mod mpeg2;
 mod vpx;
 
+pub(super) use av1::{is_start as is_av1_start, leb128};
 pub(super) use fields::{Field, FieldFinder};
 use h264::{Layout, ParameterSets, Start, units};
 

@@ -9,6 +9,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
+use super::super::bare::Bare;
 use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
@@ -18,7 +19,7 @@ use super::super::tracks::{Tracks, codec_name};
 use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
-use super::{element, facts, launch, lock, reported_error};
+use super::{element, facts, launch, libav, lock, reported_error};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -28,8 +29,6 @@ const GRACE: u32 = 15;
 const LAST_CHANCE: u32 = 150;
 /// So many glances without finding any track, and there is none.
 const PATIENCE: u32 = 1500;
-/// libav's reader of GIF goes round in circles at the end of the file instead of saying so: silence is the end.
-const END_OF_GIF: u32 = 100;
 /// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
 const START_ROUNDING: i128 = 1_000_000;
 
@@ -39,7 +38,6 @@ const BEYOND: gst::ClockTime = gst::ClockTime::from_nseconds(1 << 61);
 /// Size of an MPEG-4 frame that says "not coded". Files with packed B-frames are full of them.
 const MPEG4_NOT_CODED: usize = 8;
 
-const JPEG: &str = "image/jpeg";
 /// Mark of a photo with other pictures behind it: a preview, another eye's view, a map of brightness.
 const MULTI_PICTURE: &[u8] = b"MPF\0";
 const LONGEST_JPEG_HEAD: usize = 64 << 10;
@@ -49,6 +47,7 @@ const LONGEST_JPEG_HEAD: usize = 64 << 10;
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
+    Bare(PathBuf, Bare),
 }
 
 /// One coded frame.
@@ -56,6 +55,16 @@ pub(in crate::decode) enum Source {
 pub(in crate::decode) struct Coded {
     pub(super) buffer: gst::Buffer,
     pub(super) caps: gst::Caps,
+}
+
+impl Found {
+    /// Of a file that is nothing but coded frames of this kind.
+    fn bare(kind: Bare) -> Self {
+        let codec = codec_name(kind.media_type());
+        let track = Track { kind: TrackKind::Video, codec, taken: true, ..Track::default() };
+        let container = Some(kind.media_type().to_owned());
+        Self { container, bare: true, tracks: vec![track], connected: true, ..Self::default() }
+    }
 }
 
 /// A coded frame as it came out of the graph.
@@ -103,8 +112,8 @@ pub(in crate::decode) struct Reader {
     least_size: Option<usize>,
     /// The decoder of this codec (GIF) gives all pictures the same time.
     shuffles: bool,
-    first: Option<(Packet, Coded)>,
-    second: Option<(Packet, Coded)>,
+    /// Read already, not yet asked for.
+    ahead: VecDeque<(Packet, Coded)>,
     probe: Probe,
     orientation: Orientation,
     /// Where a header of our own tells the frames apart, and which of them comes next.
@@ -136,12 +145,23 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, mended);
                 pipeline
             }
+            Source::Bare(path, kind) => {
+                let values = [("caps", kind.media_type()), ("parser", kind.parser())];
+                let pipeline = launch(&template::fill(template::READ_BARE, &values))?;
+                element::<gst::Element>(&pipeline, "input")?.set_property("location", path);
+                pipeline
+            }
         };
         let sink: gst_app::AppSink = element(&pipeline, "frames")?;
         let found = Arc::new(Mutex::new(Found::default()));
-        // A header of our own has one track, whatever it is called.
-        let choice = if matches!(source, Source::Mended(_)) { Tracks::default() } else { tracks.clone() };
-        connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
+        match source {
+            Source::Bare(_, kind) => *lock(&found) = Found::bare(*kind),
+            // A header of our own has one track, whatever it is called.
+            Source::Mended(_) => {
+                connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &Tracks::default());
+            }
+            Source::File(_) => connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, tracks),
+        }
         let bus = pipeline.bus().expect("a pipeline has a bus");
         let mut reader = Self {
             pipeline,
@@ -157,13 +177,12 @@ impl Reader {
             whole: VecDeque::new(),
             least_size: None,
             shuffles: false,
-            first: None,
-            second: None,
+            ahead: VecDeque::new(),
             probe: Probe::default(),
             orientation: Orientation::default(),
             mended: match source {
-                Source::File(_) => None,
                 Source::Mended(mended) => Some(mended.clone()),
+                _ => None,
             },
             next_number: 0,
             problem: None,
@@ -174,33 +193,30 @@ impl Reader {
         }
         match reader.pull()? {
             Some(first) => {
-                if reader.is_still(&first.1)? {
+                reader.learn(&first.1);
+                reader.ahead.push_back(first);
+                if matches!(source, Source::Bare(_, Bare::Jpeg)) && reader.is_still()? {
                     return Err(DecodeError::NotVideo("a still picture".into()));
                 }
-                reader.learn(&first.1);
-                reader.first = Some(first);
                 Ok(reader)
             }
             None => Err(reader.failure()),
         }
     }
 
-    /// A JPEG picture alone in a file is a still one, also where a smaller one belongs to it; of several that are a video
-    /// the second one is fetched, too.
-    fn is_still(&mut self, first: &Coded) -> Result<bool, DecodeError> {
-        let is_jpeg = lock(&self.found).container.as_deref() == Some(JPEG);
-        if !is_jpeg {
-            return Ok(false);
-        }
+    /// A JPEG picture alone in a file is a still one, also where a smaller one belongs to it; several are a video.
+    fn is_still(&mut self) -> Result<bool, DecodeError> {
         let is_marked = |data: &[u8]| {
             let mut places = data.windows(MULTI_PICTURE.len()).take(LONGEST_JPEG_HEAD);
             places.any(|bytes| bytes == MULTI_PICTURE)
         };
-        if first.buffer.map_readable().is_ok_and(|data| is_marked(&data)) {
+        let first = self.ahead.front().and_then(|(_, coded)| coded.buffer.map_readable().ok());
+        if first.is_some_and(|data| is_marked(&data)) {
             return Ok(true);
         }
-        self.second = self.pull()?;
-        Ok(self.second.is_none())
+        let second = self.pull()?;
+        self.ahead.extend(second);
+        Ok(self.ahead.len() < 2)
     }
 
     pub(in crate::decode) fn probe(&self) -> &Probe {
@@ -231,7 +247,7 @@ impl Reader {
 
     /// Description of the codec of the first frame.
     pub(in crate::decode) fn codec(&self) -> Option<&gst::CapsRef> {
-        self.first.as_ref().map(|(_, coded)| coded.caps.as_ref())
+        self.ahead.front().map(|(_, coded)| coded.caps.as_ref())
     }
 
     /// What made the reading end early.
@@ -241,8 +257,8 @@ impl Reader {
 
     /// `None`: the end, be it of the file or of what can be read of it.
     pub(in crate::decode) fn next(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
-        match self.first.take().or_else(|| self.second.take()) {
-            Some(fetched) => Ok(Some(fetched)),
+        match self.ahead.pop_front() {
+            Some(first) => Ok(Some(first)),
             None => self.pull(),
         }
     }
@@ -300,7 +316,6 @@ impl Reader {
             || (self.problem.is_some() && quiet > GRACE)
             || (ended && quiet > LAST_CHANCE)
             || (!found.connected && quiet > PATIENCE)
-            || (self.shuffles && quiet > END_OF_GIF)
     }
 
     fn note_problem(&mut self) {
@@ -345,12 +360,12 @@ impl Reader {
         let (mut pts, shown) = place(buffer.pts(), segment);
         let (mut dts, _) = place(buffer.dts(), segment);
         let mut duration = buffer.duration().and_then(|duration| i64::try_from(duration.nseconds()).ok());
+        // What the parser made of a rate that nobody can mean; where there is a container, it has times of its own.
         if facts::has_absurd_rate(&caps) {
-            // What the parser made of it; where there is a container, it has times of its own.
             duration = None;
-            if lock(&self.found).bare {
-                (pts, dts) = (None, None);
-            }
+        }
+        if lock(&self.found).bare && facts::nominal_step(&caps).is_none() {
+            (pts, dts) = (None, None);
         }
         let packet = self.timeline.place(Stamp {
             pts,
@@ -413,7 +428,7 @@ impl Reader {
         if let Some(codec) = found.without_plugin.clone().filter(|_| !found.connected) {
             return DecodeError::NoDecoder { remedy: remedy(&codec), codec };
         }
-        if kind.starts_with("text/") || is_picture(kind) {
+        if kind.starts_with("text/") || kind.starts_with("image/") && kind != "image/gif" {
             return DecodeError::NotVideo(kind.to_string());
         }
         if !found.connected && !found.tracks.is_empty() {
@@ -489,7 +504,7 @@ fn connect_tracks(
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let Some(name) = caps.structure(0).map(|s| s.name().to_string()) else { return };
         let mut found = lock(&learned);
-        let still = found.container.as_deref().is_some_and(is_picture);
+        let still = found.container.as_deref().is_some_and(|kind| kind.starts_with("image/") && kind != "image/gif");
         let kind = kind_of(&name);
         let index = found.tracks.len() as u32;
         let is_wanted = match (choice.wanted, choice.all.is_empty()) {
@@ -531,6 +546,10 @@ fn connect_tracks(
             if let Some(program) = program.filter(|_| is_called(element, "tsdemux")) {
                 element.set_property("program-number", i32::from(program));
             }
+            if element.factory().is_some_and(|made_by| libav::is_demuxer(&made_by.name())) {
+                let learned = learned.clone();
+                libav::watch(element, move || lock(&learned).others_ended = true);
+            }
             watch_type(element, &learned);
             watch_parser(element, &learned);
         });
@@ -540,11 +559,6 @@ fn connect_tracks(
 /// Sound in a container of its own: there may be video within (Ogg).
 fn is_tagged_container(name: &str) -> bool {
     name == "audio/ogg"
-}
-
-/// Kinds of files that hold one picture each.
-fn is_picture(kind: &str) -> bool {
-    kind.starts_with("image/") && !["image/gif", JPEG].contains(&kind)
 }
 
 fn is_called(element: &gst::Element, factory: &str) -> bool {
@@ -609,7 +623,7 @@ fn watch_type(element: &gst::Element, found: &Arc<Mutex<Found>>) {
 fn is_bare(structure: &gst::StructureRef) -> bool {
     let is_mpeg_system = || structure.get::<bool>("systemstream") == Ok(true);
     match structure.name().as_str() {
-        "video/x-h264" | "video/x-h265" | "video/x-av1" | "image/jpeg" => true,
+        "video/x-h264" | "video/x-h265" => true,
         "video/mpeg" => !is_mpeg_system(),
         _ => false,
     }
