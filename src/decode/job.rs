@@ -14,6 +14,7 @@ use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
 use super::plan::{Packet, Rule, Targets, end, first_shown, shown, uniform};
 use super::tracks::Tracks;
+use super::ts::Stream;
 use super::wire::Message;
 use super::{DecodeError, Frame, Outcome, Probe, Problem, ProblemKind, Request, Sampling, Want, Zero};
 
@@ -41,10 +42,10 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
     openable(&request.path)?;
     init()?;
     let tracks = Tracks::read(&request.path, request.track)?;
-    let mended = mended(&request.path, &tracks);
+    let own = own_source(&request.path, &tracks);
     let mut job = Job { request, tracks, listener, frames: AtomicU64::new(0), probe_sent: false };
-    if let Some(mended) = mended {
-        let result = job.read(&Source::Mended(Arc::new(mended)));
+    if let Some(own) = own {
+        let result = job.read(&own);
         if result.is_ok() || job.frame_count() > 0 || matches!(result, Err(DecodeError::Stopped)) {
             return result;
         }
@@ -57,8 +58,8 @@ pub(super) fn survey(path: &Path, listener: &dyn Listener) -> Result<Outcome, De
     openable(path)?;
     init()?;
     let tracks = Tracks::read(path, None)?;
-    let repaired = mended(path, &tracks).map(|mended| packets(&Source::Mended(Arc::new(mended)), &tracks, listener));
-    let Coding { probe, packets, .. } = match repaired {
+    let own = own_source(path, &tracks).map(|own| packets(&own, &tracks, listener));
+    let Coding { probe, packets, .. } = match own {
         Some(Ok(found)) if !found.packets.is_empty() => found,
         _ => packets(&Source::File(path.to_path_buf()), &tracks, listener)?,
     };
@@ -97,8 +98,12 @@ fn packets(source: &Source, tracks: &Tracks, listener: &dyn Listener) -> Result<
     Ok(Coding { probe: reader.probe().clone(), packets, zero: reader.zero() })
 }
 
-fn mended(path: &Path, tracks: &Tracks) -> Option<Mended> {
-    Mended::open(path, tracks.wanted).ok().flatten()
+/// Containers that are read here, and not by GStreamer.
+fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
+    if let Some(mended) = Mended::open(path, tracks.wanted).ok().flatten() {
+        return Some(Source::Mended(Arc::new(mended)));
+    }
+    Stream::find(path, tracks).ok().flatten().map(Source::Stream)
 }
 
 struct Job<'a> {

@@ -57,6 +57,8 @@ pub(super) fn read(
             .filter(|d| *d >= NO_DURATION)
             .map(|d| Duration::from_nanos(d.nseconds()))
             .filter(|d| *d <= LATEST),
+        start_s: 0.0,
+        players_zero: Duration::ZERO,
         frame_rate: frame_rate.map(|f| f64::from(f.numer()) / f64::from(f.denom())),
         orientation,
         recorded_at_ms,

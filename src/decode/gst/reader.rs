@@ -1,5 +1,6 @@
 //! A file to its coded frames.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,10 +16,12 @@ use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::{Tracks, codec_name};
+use super::super::ts::Stream;
 use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
-use super::{element, facts, launch, lock, reported_error};
+use super::start::{Sounds, time_at};
+use super::{element, facts, launch, lock, reported_error, units};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -44,6 +47,7 @@ const MPEG4_NOT_CODED: usize = 8;
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
+    Stream(Stream),
 }
 
 /// One coded frame.
@@ -59,6 +63,7 @@ struct Found {
     container: Option<String>,
     /// As the graph tells of them, one by one.
     tracks: Vec<Track>,
+    sounds: Sounds,
     without_plugin: Option<String>,
     connected: bool,
     /// A track that nobody wants came to its end.
@@ -86,11 +91,17 @@ pub(in crate::decode) struct Reader {
     /// The decoder of this codec (GIF) gives all pictures the same time.
     shuffles: bool,
     clean_start_seen: bool,
-    first: Option<(Packet, Coded)>,
+    /// Read already, not yet asked for.
+    ahead: VecDeque<(Packet, Coded)>,
+    /// When the medium starts, and what is added to that to get the time in the container.
+    zero: Option<i64>,
+    origin: i64,
     probe: Probe,
     orientation: Orientation,
     /// Where a header of our own tells the frames apart, and which of them comes next.
     mended: Option<Arc<Mended>>,
+    /// How long it is, where it was not the graph that read it.
+    duration: Option<Duration>,
     next_number: usize,
     /// The first error reported.
     problem: Option<gst::glib::Error>,
@@ -118,11 +129,17 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, mended);
                 pipeline
             }
+            Source::Stream(stream) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve(&element(&pipeline, "input")?, stream)?;
+                pipeline
+            }
         };
         let sink: gst_app::AppSink = element(&pipeline, "frames")?;
-        let found = Arc::new(Mutex::new(Found::default()));
-        // A header of our own has one track, whatever it is called.
-        let choice = if matches!(source, Source::Mended(_)) { Tracks::default() } else { tracks.clone() };
+        let container = matches!(source, Source::Stream(_)).then(|| "video/mpegts".to_owned());
+        let found = Arc::new(Mutex::new(Found { container, ..Found::default() }));
+        // A header of our own has one track, whatever it is called, and a stream is one.
+        let choice = if matches!(source, Source::File(_)) { tracks.clone() } else { Tracks::default() };
         connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
         let bus = pipeline.bus().expect("a pipeline has a bus");
         let mut reader = Self {
@@ -139,13 +156,16 @@ impl Reader {
             least_size: None,
             shuffles: false,
             clean_start_seen: false,
-            first: None,
+            ahead: VecDeque::new(),
+            zero: None,
+            origin: 0,
             probe: Probe::default(),
             orientation: Orientation::default(),
             mended: match source {
-                Source::File(_) => None,
                 Source::Mended(mended) => Some(mended.clone()),
+                _ => None,
             },
+            duration: None,
             next_number: 0,
             problem: None,
             hopeless: false,
@@ -155,8 +175,16 @@ impl Reader {
         }
         match reader.pull()? {
             Some(first) => {
-                reader.learn(&first.1);
-                reader.first = Some(first);
+                match source {
+                    Source::File(_) => reader.find_start(first)?,
+                    Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
+                    Source::Stream(stream) => {
+                        (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
+                        reader.origin = stream.origin;
+                        reader.duration = stream.duration;
+                    }
+                }
+                reader.learn();
                 Ok(reader)
             }
             None => Err(reader.failure()),
@@ -173,7 +201,25 @@ impl Reader {
 
     /// When the medium starts, where that is known: its first frame may be later.
     pub(in crate::decode) fn zero(&self) -> Option<i64> {
-        self.mended.as_ref().map(|_| 0)
+        self.zero
+    }
+
+    /// Reads ahead until it is known when all tracks begin.
+    fn find_start(&mut self, first: (Packet, Coded)) -> Result<(), DecodeError> {
+        let video = first.0.pts;
+        let mut bytes = first.0.bytes;
+        self.ahead.push_back(first);
+        while lock(&self.found).sounds.are_missing(self.ahead.len(), bytes)
+            && let Some(next) = self.pull()?
+        {
+            bytes += next.0.bytes;
+            self.ahead.push_back(next);
+        }
+        self.zero = Some(lock(&self.found).sounds.start(video));
+        let segment = self.sink.static_pad("sink").and_then(|pad| pad.sticky_event::<gst::event::Segment>(0));
+        let times = segment.as_ref().and_then(|event| event.segment().downcast_ref::<gst::ClockTime>());
+        self.origin = place(Some(gst::ClockTime::ZERO), times).0.map_or(0, |zero| -zero);
+        Ok(())
     }
 
     /// Where the video should end.
@@ -191,7 +237,7 @@ impl Reader {
 
     /// Description of the codec of the first frame.
     pub(in crate::decode) fn codec(&self) -> Option<&gst::CapsRef> {
-        self.first.as_ref().map(|(_, coded)| coded.caps.as_ref())
+        self.ahead.front().map(|(_, coded)| coded.caps.as_ref())
     }
 
     /// What made the reading end early.
@@ -201,7 +247,7 @@ impl Reader {
 
     /// `None`: the end, be it of the file or of what can be read of it.
     pub(in crate::decode) fn next(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
-        match self.first.take() {
+        match self.ahead.pop_front() {
             Some(first) => Ok(Some(first)),
             None => self.pull(),
         }
@@ -341,16 +387,23 @@ impl Reader {
         }
     }
 
-    fn learn(&mut self, first: &Coded) {
+    fn learn(&mut self) {
+        let Some((_, first)) = self.ahead.front() else { return };
         let container = lock(&self.found).container.clone();
         let film = self.mended.as_ref().map(|mended| mended.film());
         let duration = match film {
             Some(film) => u64::try_from(film.duration).ok().map(gst::ClockTime::from_nseconds),
-            None => self.pipeline.query_duration::<gst::ClockTime>(),
+            None => match self.duration {
+                Some(duration) => gst::ClockTime::try_from(duration).ok(),
+                None => self.pipeline.query_duration::<gst::ClockTime>(),
+            },
         };
         let pad = self.sink.static_pad("sink").expect("a sink has a sink pad");
         let known = film.map(|film| film.orientation).or(self.tracks.orientation);
         (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration, known);
+        let start = film.map_or(0, |film| film.start);
+        self.probe.players_zero = Duration::from_nanos(u64::try_from(start).unwrap_or(0));
+        self.probe.start_s = (self.zero.unwrap_or(0) + self.origin + start) as f64 / 1e9;
         // What the header lists goes before what the graph has told of so far.
         let told = || lock(&self.found).tracks.clone();
         self.probe.tracks = if self.tracks.all.is_empty() { told() } else { self.tracks.all.clone() };
@@ -449,10 +502,13 @@ fn connect_tracks(
         };
         let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
         found.connected |= taken;
+        if kind == TrackKind::Sound {
+            found.sounds.expect(index as usize, choice.early(container_id(pad)));
+        }
         found.tracks.push(Track { id: index, kind, codec: codec_name(&name), taken, ..Track::default() });
         drop(found);
         if let (false, Some(graph)) = (taken, graph.upgrade()) {
-            swallow(&graph, pad, &learned);
+            swallow(&graph, pad, &learned, (kind == TrackKind::Sound).then_some(index as usize));
         }
     });
     let learned = found.clone();
@@ -513,19 +569,30 @@ fn container_id(pad: &gst::Pad) -> Option<u32> {
     if number.len() == 8 { u32::from_str_radix(number, 16).ok() } else { number.parse().ok() }
 }
 
-/// Connects a track that nobody wants to a sink that throws it away.
-fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>) {
+/// Connects a track that nobody wants to a sink that throws it away. `sound`: under which number it is noted when it
+/// begins.
+fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>, sound: Option<usize>) {
     let sink = gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build();
     let Ok(sink) = sink else { return };
     if graph.add(&sink).is_ok()
         && let Some(target) = sink.static_pad("sink")
         && sink.sync_state_with_parent().is_ok()
     {
-        let found = found.clone();
+        let learned = found.clone();
         target.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            lock(&found).others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
+            lock(&learned).others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
             gst::PadProbeReturn::Ok
         });
+        if let Some(sound) = sound {
+            let learned = found.clone();
+            target.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+                let time = info.buffer().and_then(|buffer| time_at(pad, buffer));
+                time.map_or(gst::PadProbeReturn::Ok, |time| {
+                    lock(&learned).sounds.begin(sound, time);
+                    gst::PadProbeReturn::Remove
+                })
+            });
+        }
         let _ = pad.link(&target);
     }
 }
@@ -574,7 +641,10 @@ fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
 }
 
 /// Time on the graph's clock, and whether it lies in what is to be shown.
-fn place(time: Option<gst::ClockTime>, segment: Option<&gst::FormattedSegment<gst::ClockTime>>) -> (Option<i64>, bool) {
+pub(super) fn place(
+    time: Option<gst::ClockTime>,
+    segment: Option<&gst::FormattedSegment<gst::ClockTime>>,
+) -> (Option<i64>, bool) {
     let nanos = |time: gst::ClockTime| i128::from(time.nseconds());
     let (Some(time), Some(segment)) = (time, segment) else {
         return (time.and_then(|time| i64::try_from(nanos(time)).ok()), true);

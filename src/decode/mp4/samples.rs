@@ -62,7 +62,7 @@ pub(super) fn is_video(media: &[u8]) -> bool {
 }
 
 /// And whether one asks for another speed than the usual.
-fn edits(list: &[u8]) -> (Vec<Edit>, bool) {
+pub(super) fn edits(list: &[u8]) -> (Vec<Edit>, bool) {
     let wide = list.first() == Some(&1);
     let (width, rate_at) = if wide { (20, 16) } else { (12, 8) };
     let (mut edits, mut other_rate) = (Vec::new(), false);
