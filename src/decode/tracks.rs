@@ -22,8 +22,6 @@ pub(super) struct Tracks {
     pub(super) wanted: Option<u32>,
     /// How the header says that the wanted track is to be turned, where the demuxer does not read it.
     pub(super) orientation: Option<Orientation>,
-    /// By how much tracks begin before the times of their packets, in nanoseconds: what their decoders leave out at first.
-    pub(super) early: Vec<(u32, i64)>,
 }
 
 /// What a header told of one track.
@@ -31,7 +29,6 @@ pub(super) struct Tracks {
 struct Entry {
     track: Track,
     orientation: Option<Orientation>,
-    early: i64,
 }
 
 impl Tracks {
@@ -68,24 +65,17 @@ impl Tracks {
                 videos().filter(|(_, entry)| entry.track.program == program).max_by_key(rank).map(|(index, _)| index)
             }
         };
-        let early = entries.iter().map(|entry| (entry.track.id, entry.early)).collect();
         let Some(taken) = taken else {
             return match entries.iter().any(|entry| entry.track.kind == TrackKind::Picture) {
                 true => Err(DecodeError::NoVideoTrack("a still picture".to_owned())),
                 // The demuxer may know a codec that is not known here.
-                false => {
-                    Ok(Self { all: entries.into_iter().map(|entry| entry.track).collect(), early, ..Self::default() })
-                }
+                false => Ok(Self { all: entries.into_iter().map(|entry| entry.track).collect(), ..Self::default() }),
             };
         };
         let (wanted, orientation) = (Some(entries[taken].track.id), entries[taken].orientation);
         let mut all: Vec<Track> = entries.into_iter().map(|entry| entry.track).collect();
         all[taken].taken = true;
-        Ok(Self { all, wanted, orientation, early })
-    }
-
-    pub(super) fn early(&self, id: Option<u32>) -> i64 {
-        self.early.iter().find(|(known, _)| Some(*known) == id).map_or(0, |(_, early)| *early)
+        Ok(Self { all, wanted, orientation })
     }
 
     /// The program of the wanted track.

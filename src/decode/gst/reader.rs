@@ -64,6 +64,8 @@ struct Found {
     /// As the graph tells of them, one by one.
     tracks: Vec<Track>,
     sounds: Sounds,
+    /// Its demuxer cuts by means of segments, as that of MP4 follows edit lists.
+    cut: bool,
     without_plugin: Option<String>,
     connected: bool,
     /// A track that nobody wants came to its end.
@@ -216,9 +218,6 @@ impl Reader {
             self.ahead.push_back(next);
         }
         self.zero = Some(lock(&self.found).sounds.start(video));
-        let segment = self.sink.static_pad("sink").and_then(|pad| pad.sticky_event::<gst::event::Segment>(0));
-        let times = segment.as_ref().and_then(|event| event.segment().downcast_ref::<gst::ClockTime>());
-        self.origin = place(Some(gst::ClockTime::ZERO), times).0.map_or(0, |zero| -zero);
         Ok(())
     }
 
@@ -323,7 +322,8 @@ impl Reader {
             })?;
             return Some((packet, Coded { buffer, caps }));
         }
-        let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+        let segment = sample.segment().filter(|_| lock(&self.found).cut);
+        let segment = segment.and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
         let (pts, shown) = place(buffer.pts(), segment);
         let (dts, _) = place(buffer.dts(), segment);
         let packet = self.timeline.place(Stamp {
@@ -503,7 +503,7 @@ fn connect_tracks(
         let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
         found.connected |= taken;
         if kind == TrackKind::Sound {
-            found.sounds.expect(index as usize, choice.early(container_id(pad)));
+            found.sounds.expect(index as usize);
         }
         found.tracks.push(Track { id: index, kind, codec: codec_name(&name), taken, ..Track::default() });
         drop(found);
@@ -536,6 +536,7 @@ fn connect_tracks(
             if let Some(program) = program.filter(|_| is_called(element, "tsdemux")) {
                 element.set_property("program-number", i32::from(program));
             }
+            lock(&learned).cut |= is_called(element, "qtdemux");
             watch_type(element, &learned);
             watch_parser(element, &learned);
         });
@@ -586,9 +587,10 @@ fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>, sou
         if let Some(sound) = sound {
             let learned = found.clone();
             target.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-                let time = info.buffer().and_then(|buffer| time_at(pad, buffer));
+                let mut found = lock(&learned);
+                let time = info.buffer().and_then(|buffer| time_at(pad, buffer, found.cut));
                 time.map_or(gst::PadProbeReturn::Ok, |time| {
-                    lock(&learned).sounds.begin(sound, time);
+                    found.sounds.begin(sound, time);
                     gst::PadProbeReturn::Remove
                 })
             });
@@ -640,7 +642,8 @@ fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     });
 }
 
-/// Time on the graph's clock, and whether it lies in what is to be shown.
+/// Time on the clock of a demuxer that cuts by means of segments (else without one: times are those of the container), and
+/// whether it lies in what is to be shown.
 pub(super) fn place(
     time: Option<gst::ClockTime>,
     segment: Option<&gst::FormattedSegment<gst::ClockTime>>,

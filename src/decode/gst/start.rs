@@ -16,41 +16,36 @@ const LEAST_AHEAD: usize = 8;
 
 /// The tracks with sound, by the numbers of their pads.
 #[derive(Debug, Default)]
-pub(super) struct Sounds(BTreeMap<usize, Sound>);
-
-#[derive(Debug, Default)]
-struct Sound {
-    /// Time of its first packet; none: not yet there.
-    first: Option<i64>,
-    /// It begins so much before that.
-    early: i64,
+pub(super) struct Sounds {
+    /// Time of the first packet of each; none: not yet there.
+    first: BTreeMap<usize, Option<i64>>,
 }
 
 impl Sounds {
-    pub(super) fn expect(&mut self, pad: usize, early: i64) {
-        self.0.entry(pad).or_default().early = early;
+    pub(super) fn expect(&mut self, pad: usize) {
+        self.first.entry(pad).or_default();
     }
 
     pub(super) fn begin(&mut self, pad: usize, time: i64) {
-        self.0.entry(pad).or_default().first.get_or_insert(time);
+        self.first.entry(pad).or_default().get_or_insert(time);
     }
 
     /// Whether more pictures have to be read until the start is known.
     pub(super) fn are_missing(&self, pictures: usize, bytes: usize) -> bool {
-        let some_missing = self.0.values().any(|sound| sound.first.is_none());
+        let some_missing = self.first.values().any(Option::is_none);
         pictures < LEAST_AHEAD || some_missing && pictures < MOST_AHEAD && bytes < MOST_BYTES
     }
 
     /// `video`: when the pictures start.
     pub(super) fn start(&self, video: i64) -> i64 {
-        self.0.values().filter_map(|sound| Some(sound.first? - sound.early)).fold(video, i64::min)
+        self.first.values().flatten().copied().fold(video, i64::min)
     }
 }
 
-/// The time of a buffer at this pad, on the clock that [`super::reader::place`] counts on.
-pub(super) fn time_at(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<i64> {
-    let event = pad.sticky_event::<gst::event::Segment>(0)?;
-    let segment = event.segment().downcast_ref::<gst::ClockTime>();
+/// The time of a buffer at this pad, on the clock that [`super::reader::place`] counts on. `cut`: by segments.
+pub(super) fn time_at(pad: &gst::Pad, buffer: &gst::BufferRef, cut: bool) -> Option<i64> {
+    let event = pad.sticky_event::<gst::event::Segment>(0).filter(|_| cut);
+    let segment = event.as_ref().and_then(|event| event.segment().downcast_ref::<gst::ClockTime>());
     super::reader::place(buffer.pts().or(buffer.dts()), segment).0
 }
 
@@ -63,12 +58,12 @@ mod tests {
         let mut sounds = Sounds::default();
         assert!(sounds.are_missing(0, 0) && !sounds.are_missing(LEAST_AHEAD, 0));
         assert_eq!(sounds.start(5), 5);
-        sounds.expect(1, 3);
+        sounds.expect(1);
         assert!(sounds.are_missing(LEAST_AHEAD, 0));
         assert!(!sounds.are_missing(MOST_AHEAD, 0) && !sounds.are_missing(LEAST_AHEAD, MOST_BYTES));
         sounds.begin(1, -7);
         sounds.begin(1, -9);
         assert!(!sounds.are_missing(LEAST_AHEAD, 0));
-        assert_eq!((sounds.start(5), sounds.start(-8)), (-10, -10));
+        assert_eq!((sounds.start(5), sounds.start(-8)), (-7, -8));
     }
 }

@@ -70,7 +70,6 @@ fn entry(body: &[u8]) -> Option<Entry> {
             }
             0x88 => entry.track.default = unsigned(value) != 0,
             0xb9 => enabled = unsigned(value) != 0,
-            0x56aa => entry.early = whole_millis(unsigned(value)),
             // Texts may be filled up with zeros.
             0x86 => entry.track.codec = codec_name(String::from_utf8_lossy(value).trim_end_matches('\0')),
             VIDEO => {
@@ -88,12 +87,6 @@ fn entry(body: &[u8]) -> Option<Entry> {
     }
     entry.track.default &= enabled;
     Some(entry)
-}
-
-/// Rounded as FFmpeg rounds it, which counts in milliseconds; in nanoseconds.
-fn whole_millis(nanos: u64) -> i64 {
-    let millis = nanos.saturating_add(500_000) / 1_000_000;
-    i64::try_from(millis.saturating_mul(1_000_000)).unwrap_or(0)
 }
 
 /// A projection that only turns by quarters, or mirrors (a yaw of 180°), is a flat picture that lies on its side. The
