@@ -33,7 +33,7 @@ choices!(Sampling {
     Auto = "auto": "Key frames where they are near enough to the wanted times (within the bundle's tolerance), more where not",
     Keyframes = "keyframes": "Key frames only, however rare they are",
     Gop = "gop": "From each key frame to the last wanted frame behind it; exact times",
-    All = "all": "Everything; exact times",
+    All = "all": "Every frame that is wanted or that another frame needs; exact times",
 });
 
 #[cfg(feature = "onnx")]

@@ -63,6 +63,11 @@ pub(super) struct Gate<T> {
     exact_to: i64,
     step: i64,
     begun: bool,
+    /// Time of the key frame of the group that frames come of, and whether nothing of it is shown yet.
+    group_key: i64,
+    awaits_shown: bool,
+    /// No frame was shown in the parts of the held group that were decided on.
+    unseen: bool,
     gap: bool,
     end: Option<i64>,
     /// Time of the latest shown frame so far.
@@ -96,6 +101,9 @@ impl<T> Gate<T> {
             exact_to: NEVER,
             step: 0,
             begun: false,
+            group_key: NEVER,
+            awaits_shown: false,
+            unseen: true,
             gap: false,
             end: None,
             latest: None,
@@ -143,13 +151,25 @@ impl<T> Gate<T> {
             self.next_key = Some(self.held.len());
         }
         self.bytes += packet.bytes;
-        let useless = self.rule.sampling == Sampling::Keyframes && !packet.key && self.in_group;
+        let useless = self.is_useless(&packet);
         self.held.push((packet, (!useless).then_some(payload)));
         if self.next_key.is_none() && (self.held.len() >= MOST_PACKETS || self.bytes >= MOST_BYTES) {
             let more = self.relieve();
             release = merge(release, more);
         }
         release
+    }
+
+    /// Of key frames alone, the others are only needed up to the one that stands in for a key frame that is not shown.
+    fn is_useless(&mut self, packet: &Packet) -> bool {
+        if packet.key {
+            (self.group_key, self.awaits_shown) = (packet.pts, !packet.shown);
+            return false;
+        }
+        let is_led_by_key = packet.pts >= self.group_key;
+        let useful = !self.in_group || self.awaits_shown && is_led_by_key;
+        self.awaits_shown &= !(packet.shown && is_led_by_key);
+        self.rule.sampling == Sampling::Keyframes && !useful
     }
 
     /// No more frames come.
@@ -212,7 +232,7 @@ impl<T> Gate<T> {
     /// Makes room while a group is still going on.
     fn relieve(&mut self) -> Option<Release<T>> {
         self.start_without_key();
-        if self.rule.sampling == Sampling::Keyframes {
+        if self.rule.sampling == Sampling::Keyframes && (self.held[0].0.shown || !self.unseen) {
             // Only the key frame and the end of the group matter.
             let last = self.held.iter().map(|(packet, _)| packet.pts).max();
             let mut index = 0;
@@ -283,6 +303,7 @@ impl<T> Gate<T> {
                 next_key,
                 previous_step: self.step,
                 begun: self.begun,
+                unseen: self.unseen,
             },
         );
         self.advance(&packets, leading.len(), open_ended, &decision);
@@ -320,6 +341,7 @@ impl<T> Gate<T> {
             self.exact_to = decision.served_to;
         }
         self.begun |= !decision.wanted.is_empty();
+        self.unseen = !open_ended || self.unseen && !packets.iter().any(|packet| packet.shown);
         self.continued = open_ended;
         self.next_key = None;
         self.own_leading = leading;

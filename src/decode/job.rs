@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+use super::bare::Bare;
 use super::complete::missing_bytes;
 use super::gate::{Gate, Released};
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
@@ -50,7 +51,7 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
             return result;
         }
     }
-    job.read(&Source::File(request.path.clone()))
+    job.read(&as_it_is(&request.path)?)
 }
 
 /// Lists the times of all frames, from the same source that [`run`] would read.
@@ -61,7 +62,7 @@ pub(super) fn survey(path: &Path, listener: &dyn Listener) -> Result<Outcome, De
     let own = own_source(path, &tracks).map(|own| packets(&own, &tracks, listener));
     let Coding { probe, packets, .. } = match own {
         Some(Ok(found)) if !found.packets.is_empty() => found,
-        _ => packets(&Source::File(path.to_path_buf()), &tracks, listener)?,
+        _ => packets(&as_it_is(path)?, &tracks, listener)?,
     };
     let duration = |nanos: i64| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
     let times = shown(&packets);
@@ -104,6 +105,12 @@ fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
         return Some(Source::Mended(Arc::new(mended)));
     }
     Stream::find(path, tracks).ok().flatten().map(Source::Stream)
+}
+
+/// The file as it is.
+fn as_it_is(path: &Path) -> Result<Source, DecodeError> {
+    let bare = Bare::recognise(path).map_err(DecodeError::Unreadable)?;
+    Ok(bare.map_or_else(|| Source::File(path.to_path_buf()), |kind| Source::Bare(path.to_path_buf(), kind)))
 }
 
 struct Job<'a> {

@@ -3,8 +3,9 @@
 //! Decoding is not trusted: [`ChildDecoder`] runs it in a process per file. There (`child`, `job`) two GStreamer graphs
 //! (`gst`, from the launch templates in `template`) stand on either side of the `gate`: one reads coded frames, the other
 //! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
-//! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `mp4` reads
-//! headers of its own, `ts` takes the video out of transport streams. What could not be read as it
+//! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `coded` knows what
+//! coded frames say of themselves, `mp4` reads headers of its own, `ts` takes the video out of transport streams, `bare` knows
+//! files without a container. What could not be read as it
 //! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
 //! sees only this file's types.
 
@@ -17,17 +18,17 @@ pub mod wire;
 
 // What runs in the decoding process only.
 #[cfg(feature = "gst")]
+mod bare;
+#[cfg(feature = "gst")]
 pub mod child;
 #[cfg(feature = "gst")]
-mod complete;
+mod coded;
 #[cfg(feature = "gst")]
-mod disposable;
+mod complete;
 #[cfg(feature = "gst")]
 mod gate;
 #[cfg(feature = "gst")]
 mod gst;
-#[cfg(feature = "gst")]
-mod h264;
 #[cfg(feature = "gst")]
 mod job;
 #[cfg(feature = "gst")]
@@ -122,7 +123,7 @@ pub enum Sampling {
     Keyframes,
     /// From each key frame to the last wanted frame behind it; exact times.
     Gop,
-    /// Everything; exact times.
+    /// Every frame but those that are neither wanted nor needed by another; exact times.
     All,
 }
 

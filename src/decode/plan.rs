@@ -24,7 +24,7 @@ pub(super) struct Packet {
     pub(super) bytes: usize,
     /// False where the container tells the coded order only: the frame shown at `pts` may be one coded a little later.
     pub(super) in_order: bool,
-    /// No other frame refers to it ([`super::disposable`]).
+    /// No other frame refers to it ([`super::coded`]).
     pub(super) disposable: bool,
 }
 
@@ -109,6 +109,8 @@ pub(super) struct Territory<'a> {
     pub(super) previous_step: i64,
     /// Something was wanted before: [`Sampling::All`] has begun.
     pub(super) begun: bool,
+    /// No frame of this group was shown in the parts of it that were decided on.
+    pub(super) unseen: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -137,8 +139,9 @@ pub(super) fn decide(rule: &Rule, territory: &Territory) -> Decision {
     };
     let mut wanted = Vec::new();
     let mut served_to = territory.served_to;
+    let stand_in = || first_shown_of(territory).filter(|_| rule.sampling == Sampling::Keyframes);
     if let Some(reach) = rule.reach()
-        && let Some(key) = shown_key(territory)
+        && let Some(key) = shown_key(territory).or_else(stand_in)
     {
         let last = shown.last().copied().unwrap_or(key).saturating_add(half);
         if key_is_wanted(rule, territory, key, reach, last) {
@@ -180,6 +183,13 @@ fn shown_key(territory: &Territory) -> Option<i64> {
     (!territory.continued && first.shown).then_some(first.pts)
 }
 
+/// Where the key frame is not shown, because an edit list cuts it away or its picture is not whole, this frame stands in for
+/// it: the first of its group, in coded order, that is shown.
+fn first_shown_of(territory: &Territory) -> Option<i64> {
+    let own = territory.packets.iter().skip(if territory.continued { 0 } else { 1 + territory.own_leading });
+    own.filter(|_| territory.unseen).find(|packet| packet.shown).map(|packet| packet.pts)
+}
+
 /// Whether a target lies nearer to this key frame than to its neighbours, and near enough.
 fn key_is_wanted(rule: &Rule, territory: &Territory, key: i64, reach: i64, last: i64) -> bool {
     let nearer_than_previous = territory.previous_key.map_or(i64::MIN, |previous| middle(previous, key));
@@ -213,7 +223,8 @@ fn needed(rule: &Rule, territory: &Territory, wanted: &[i64]) -> (Vec<bool>, usi
     let everything = match rule.sampling {
         Sampling::All => territory.begun || !wanted.is_empty() || territory.open_ended,
         Sampling::Gop | Sampling::Auto => territory.open_ended || order_unknown,
-        Sampling::Keyframes => false,
+        // What is shown of a long group may still come.
+        Sampling::Keyframes => territory.open_ended && territory.unseen && !territory.packets.iter().any(|p| p.shown),
     };
     let leading_kept = match territory.leading.iter().rposition(is_wanted) {
         _ if everything && rule.sampling == Sampling::All => territory.leading.len(),
@@ -317,6 +328,7 @@ mod tests {
             next_key,
             previous_step: 0,
             begun: false,
+            unseen: true,
         }
     }
 
@@ -360,6 +372,23 @@ mod tests {
             Territory { own_leading: 2, own_leading_kept: 2, wanted_before: &[20], served_to: 25, ..before };
         let decision = decide(&rule(Sampling::Gop, 20, 0), &territory);
         assert_eq!((decision.wanted, decision.decode), (vec![40], vec![true, false, true, true]));
+    }
+
+    #[test]
+    fn the_first_frame_that_is_shown_stands_in_for_a_key_frame_that_is_not() {
+        let hidden = |pts, key| Packet { shown: false, ..packet(pts, key) };
+        let packets = [hidden(0, true), hidden(10, false), packet(20, false), packet(30, false)];
+        let decision = decide(&rule(Sampling::Keyframes, 10, 0), &group(&packets, &[], Some(40)));
+        assert_eq!((decision.wanted, decision.decode), (vec![20], vec![true, true, true, false]));
+        // Of a group too long to be held nothing is shown yet, and then something is.
+        let first = Territory { open_ended: true, ..group(&packets[..2], &[], None) };
+        let decision = decide(&rule(Sampling::Keyframes, 10, 0), &first);
+        assert_eq!((decision.wanted, decision.decode), (vec![], vec![true, true]));
+        let second = Territory { continued: true, ..group(&packets[2..], &[], Some(40)) };
+        let decision = decide(&rule(Sampling::Keyframes, 10, 0), &second);
+        assert_eq!((decision.wanted, decision.decode), (vec![20], vec![true, false]));
+        let third = Territory { unseen: false, ..second };
+        assert_eq!(decide(&rule(Sampling::Keyframes, 10, 0), &third).wanted, [] as [i64; 0]);
     }
 
     #[test]

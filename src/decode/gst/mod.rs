@@ -3,6 +3,7 @@
 
 mod decoders;
 mod facts;
+mod libav;
 mod log;
 mod mended;
 mod pictures;

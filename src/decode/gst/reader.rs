@@ -9,8 +9,8 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
-use super::super::disposable::{self, Syntax, h265_sub_layers};
-use super::super::h264::{self, Layout};
+use super::super::bare::Bare;
+use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
@@ -21,7 +21,7 @@ use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
 use super::start::{Sounds, time_at};
-use super::{element, facts, launch, lock, reported_error, units};
+use super::{element, facts, launch, libav, lock, reported_error, units};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -31,8 +31,6 @@ const GRACE: u32 = 15;
 const LAST_CHANCE: u32 = 150;
 /// So many glances without finding any track, and there is none.
 const PATIENCE: u32 = 1500;
-/// libav's reader of GIF goes round in circles at the end of the file instead of saying so: silence is the end.
-const END_OF_GIF: u32 = 100;
 /// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
 const START_ROUNDING: i128 = 1_000_000;
 
@@ -42,12 +40,17 @@ const BEYOND: gst::ClockTime = gst::ClockTime::from_nseconds(1 << 61);
 /// Size of an MPEG-4 frame that says "not coded". Files with packed B-frames are full of them.
 const MPEG4_NOT_CODED: usize = 8;
 
+/// Mark of a photo with other pictures behind it: a preview, another eye's view, a map of brightness.
+const MULTI_PICTURE: &[u8] = b"MPF\0";
+const LONGEST_JPEG_HEAD: usize = 64 << 10;
+
 /// Where the bytes come from.
 #[derive(Clone, Debug)]
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
     Stream(Stream),
+    Bare(PathBuf, Bare),
 }
 
 /// One coded frame.
@@ -57,10 +60,30 @@ pub(in crate::decode) struct Coded {
     pub(super) caps: gst::Caps,
 }
 
+impl Found {
+    /// Of a file that is nothing but coded frames of this kind.
+    fn bare(kind: Bare) -> Self {
+        let codec = codec_name(kind.media_type());
+        let track = Track { kind: TrackKind::Video, codec, taken: true, ..Track::default() };
+        let container = Some(kind.media_type().to_owned());
+        Self { container, bare: true, tracks: vec![track], connected: true, ..Self::default() }
+    }
+}
+
+/// A coded frame as it came out of the graph.
+#[derive(Debug)]
+struct Whole {
+    sample: gst::Sample,
+    /// It came in two halves, of which this is made.
+    two_fields: bool,
+}
+
 /// What has been learned while the container was opened.
 #[derive(Debug, Default)]
 struct Found {
     container: Option<String>,
+    /// There is no container: coded frames lie in the file one behind the other.
+    bare: bool,
     /// As the graph tells of them, one by one.
     tracks: Vec<Track>,
     sounds: Sounds,
@@ -84,15 +107,17 @@ pub(in crate::decode) struct Reader {
     timeline: Timeline,
     /// Description as it came, and as it goes on.
     caps: Option<(gst::Caps, gst::Caps)>,
-    layout: Option<Layout>,
-    /// How it is told which frames no other needs; none where that is not certain.
-    syntax: Option<Syntax>,
-    sub_layers_unknown: Option<Layout>,
+    inspector: Inspector,
+    /// Where pictures may be coded as two fields.
+    finder: Option<FieldFinder>,
+    /// A field that waits for the other one of its frame.
+    half: Option<(gst::Sample, Field)>,
+    /// Whole frames, not taken yet.
+    whole: VecDeque<Whole>,
     /// Frames so small say no more than "as before" and give no picture.
     least_size: Option<usize>,
     /// The decoder of this codec (GIF) gives all pictures the same time.
     shuffles: bool,
-    clean_start_seen: bool,
     /// Read already, not yet asked for.
     ahead: VecDeque<(Packet, Coded)>,
     /// When the medium starts, and what is added to that to get the time in the container.
@@ -136,13 +161,25 @@ impl Reader {
                 units::serve(&element(&pipeline, "input")?, stream)?;
                 pipeline
             }
+            Source::Bare(path, kind) => {
+                let values = [("caps", kind.media_type()), ("parser", kind.parser())];
+                let pipeline = launch(&template::fill(template::READ_BARE, &values))?;
+                element::<gst::Element>(&pipeline, "input")?.set_property("location", path);
+                pipeline
+            }
         };
         let sink: gst_app::AppSink = element(&pipeline, "frames")?;
-        let container = matches!(source, Source::Stream(_)).then(|| "video/mpegts".to_owned());
-        let found = Arc::new(Mutex::new(Found { container, ..Found::default() }));
+        let found = Arc::new(Mutex::new(Found::default()));
         // A header of our own has one track, whatever it is called, and a stream is one.
         let choice = if matches!(source, Source::File(_)) { tracks.clone() } else { Tracks::default() };
-        connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
+        match source {
+            Source::Bare(_, kind) => *lock(&found) = Found::bare(*kind),
+            Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
+            Source::Mended(_) | Source::File(_) => {}
+        }
+        if !matches!(source, Source::Bare(..)) {
+            connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
+        }
         let bus = pipeline.bus().expect("a pipeline has a bus");
         let mut reader = Self {
             pipeline,
@@ -152,12 +189,12 @@ impl Reader {
             tracks: tracks.clone(),
             timeline: Timeline::default(),
             caps: None,
-            layout: None,
-            syntax: None,
-            sub_layers_unknown: None,
+            inspector: Inspector::default(),
+            finder: None,
+            half: None,
+            whole: VecDeque::new(),
             least_size: None,
             shuffles: false,
-            clean_start_seen: false,
             ahead: VecDeque::new(),
             zero: None,
             origin: 0,
@@ -180,6 +217,7 @@ impl Reader {
                 match source {
                     Source::File(_) => reader.find_start(first)?,
                     Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
+                    Source::Bare(..) => (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into()),
                     Source::Stream(stream) => {
                         (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
                         reader.origin = stream.origin;
@@ -187,10 +225,28 @@ impl Reader {
                     }
                 }
                 reader.learn();
+                if matches!(source, Source::Bare(_, Bare::Jpeg)) && reader.is_still()? {
+                    return Err(DecodeError::NotVideo("a still picture".into()));
+                }
                 Ok(reader)
             }
             None => Err(reader.failure()),
         }
+    }
+
+    /// A JPEG picture alone in a file is a still one, also where a smaller one belongs to it; several are a video.
+    fn is_still(&mut self) -> Result<bool, DecodeError> {
+        let is_marked = |data: &[u8]| {
+            let mut places = data.windows(MULTI_PICTURE.len()).take(LONGEST_JPEG_HEAD);
+            places.any(|bytes| bytes == MULTI_PICTURE)
+        };
+        let first = self.ahead.front().and_then(|(_, coded)| coded.buffer.map_readable().ok());
+        if first.is_some_and(|data| is_marked(&data)) {
+            return Ok(true);
+        }
+        let second = self.pull()?;
+        self.ahead.extend(second);
+        Ok(self.ahead.len() < 2)
     }
 
     pub(in crate::decode) fn probe(&self) -> &Probe {
@@ -255,19 +311,44 @@ impl Reader {
     fn pull(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
         let mut quiet = 0;
         loop {
+            while let Some(whole) = self.whole.pop_front() {
+                if let Some(coded) = self.take(&whole) {
+                    return Ok(Some(coded));
+                }
+            }
             if let Some(sample) = self.sink.try_pull_sample(GLANCE) {
                 quiet = 0;
-                match self.take(&sample) {
-                    Some(coded) => return Ok(Some(coded)),
-                    None => continue,
-                }
+                self.pair(sample);
+                continue;
             }
             quiet += 1;
             self.note_problem();
             if self.sink.is_eos() || self.is_over(quiet) {
-                return Ok(None);
+                let last = self.half.take().map(|(sample, _)| Whole { sample, two_fields: false });
+                return Ok(last.and_then(|last| self.take(&last)));
             }
         }
+    }
+
+    /// Two fields become the frame that they are halves of.
+    fn pair(&mut self, sample: gst::Sample) {
+        let field = self.field(&sample);
+        match (self.half.take(), field) {
+            (Some((first, half)), Some(field)) if field.completes(half) => self.whole.extend(joined(&first, &sample)),
+            (half, field) => {
+                self.whole.extend(half.map(|(sample, _)| Whole { sample, two_fields: false }));
+                match field {
+                    Some(field) => self.half = Some((sample, field)),
+                    None => self.whole.push_back(Whole { sample, two_fields: false }),
+                }
+            }
+        }
+    }
+
+    fn field(&mut self, sample: &gst::Sample) -> Option<Field> {
+        let (raw_caps, buffer) = (sample.caps_owned()?, sample.buffer()?);
+        self.describe(raw_caps);
+        self.finder.as_mut()?.field(&buffer.map_readable().ok()?)
     }
 
     /// Whether no more frames will come although the sink was not told. Errors do not always end the stream: one bad
@@ -280,7 +361,6 @@ impl Reader {
             || (self.problem.is_some() && quiet > GRACE)
             || (ended && quiet > LAST_CHANCE)
             || (!found.connected && quiet > PATIENCE)
-            || (self.shuffles && quiet > END_OF_GIF)
     }
 
     fn note_problem(&mut self) {
@@ -291,7 +371,8 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, sample: &gst::Sample) -> Option<(Packet, Coded)> {
+    fn take(&mut self, whole: &Whole) -> Option<(Packet, Coded)> {
+        let Whole { sample, two_fields } = whole;
         let buffer = sample.buffer_owned()?;
         let raw_caps = sample.caps_owned()?;
         let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
@@ -302,20 +383,18 @@ impl Reader {
         if self.least_size.is_some_and(|least| delta && buffer.size() <= least) {
             return None;
         }
-        let key = !delta && self.is_clean_start(&buffer);
-        if !delta {
-            self.note_sub_layers(&buffer);
-        }
-        let disposable = delta && self.is_disposable(&buffer);
+        let said = buffer.map_readable().map(|data| self.inspector.look(&data, delta));
+        let Said { key, hidden, disposable } = said.unwrap_or_default();
         if let Some(mended) = &self.mended {
             let film = mended.film();
             let number = buffer.pts().map_or(self.next_number, |pts| film.number(pts.nseconds()));
-            self.next_number = number + 1;
+            self.next_number = number + 1 + usize::from(*two_fields);
+            let second = film.frame(number + 1).filter(|_| *two_fields).map_or(0, |field| field.duration);
             let packet = film.frame(number).map(|frame| Packet {
                 pts: frame.pts,
-                duration: Some(frame.duration).filter(|duration| *duration > 0),
+                duration: Some(frame.duration + second).filter(|duration| *duration > 0),
                 key,
-                shown: frame.shown,
+                shown: frame.shown && !hidden,
                 bytes: buffer.size(),
                 in_order: !self.shuffles,
                 disposable,
@@ -324,14 +403,22 @@ impl Reader {
         }
         let segment = sample.segment().filter(|_| lock(&self.found).cut);
         let segment = segment.and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
-        let (pts, shown) = place(buffer.pts(), segment);
-        let (dts, _) = place(buffer.dts(), segment);
+        let (mut pts, shown) = place(buffer.pts(), segment);
+        let (mut dts, _) = place(buffer.dts(), segment);
+        let mut duration = buffer.duration().and_then(|duration| i64::try_from(duration.nseconds()).ok());
+        // What the parser made of a rate that nobody can mean; where there is a container, it has times of its own.
+        if facts::has_absurd_rate(&caps) {
+            duration = None;
+        }
+        if lock(&self.found).bare && facts::nominal_step(&caps).is_none() {
+            (pts, dts) = (None, None);
+        }
         let packet = self.timeline.place(Stamp {
             pts,
             dts,
-            duration: buffer.duration().and_then(|d| i64::try_from(d.nseconds()).ok()),
+            duration,
             key,
-            shown,
+            shown: shown && !hidden,
             bytes: buffer.size(),
             in_order: !self.shuffles,
             disposable,
@@ -349,42 +436,21 @@ impl Reader {
         if let Some(structure) = caps.make_mut().structure_mut(0) {
             // The transparency of WebM is a stream of its own, which is not wanted, and decoders refuse its mark.
             structure.remove_field("codec-alpha");
+            if self.mended.as_ref().is_some_and(|mended| mended.film().full_range) {
+                facts::set_full_range(structure);
+            }
             let is_mpeg4 = structure.name() == "video/mpeg" && structure.get::<i32>("mpegversion") == Ok(4);
             self.shuffles = structure.name().contains("gif");
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
             let record = structure.get::<gst::Buffer>("codec_data").ok();
             let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
-            if structure.name() == "video/x-h264" {
-                let layout = record.as_ref().map_or(Layout::StartCodes, |record| Layout::from_codec_data(record));
-                self.layout = Some(layout);
-            }
-            (self.syntax, self.sub_layers_unknown) = syntax(structure, record.as_deref());
+            let inspector = Inspector::new(codec(structure), record.as_deref());
+            self.finder = inspector.field_finder();
+            self.inspector = inspector.goes_on_from(&self.inspector);
         }
         self.timeline.set_nominal(facts::nominal_step(&caps));
         self.caps = Some((raw, caps.clone()));
         caps
-    }
-
-    fn is_clean_start(&mut self, buffer: &gst::Buffer) -> bool {
-        let Some(layout) = self.layout else { return true };
-        let Ok(data) = buffer.map_readable() else { return true };
-        let clean = h264::is_clean_start(layout, &data);
-        self.clean_start_seen |= clean;
-        // Some encoders never mark a start; then every intra picture has to do.
-        clean || !self.clean_start_seen
-    }
-
-    fn is_disposable(&self, buffer: &gst::Buffer) -> bool {
-        let Some(syntax) = self.syntax else { return false };
-        buffer.map_readable().is_ok_and(|data| disposable::is_disposable(syntax, &data))
-    }
-
-    /// H.265 may say in its key frames alone whether all its frames are of one layer.
-    fn note_sub_layers(&mut self, buffer: &gst::Buffer) {
-        let (Some(layout), Ok(data)) = (self.sub_layers_unknown, buffer.map_readable()) else { return };
-        if let Some(layers) = h265_sub_layers(None, layout, &data) {
-            self.syntax = (layers == 1).then_some(Syntax::H265(layout));
-        }
     }
 
     fn learn(&mut self) {
@@ -454,26 +520,29 @@ impl Reader {
     }
 }
 
-/// How it is told which frames of this stream no other needs; and the layout of one that says it later.
-fn syntax(structure: &gst::StructureRef, record: Option<&[u8]>) -> (Option<Syntax>, Option<Layout>) {
-    // Where fields may be coded one by one, a picture may have two parts. The two parsers say it in their own ways.
-    let says = |name: &str, word: &str| structure.get::<&str>(name).is_ok_and(|said| said == word);
-    match structure.name().as_str() {
-        "video/x-h264" if says("coded-picture-structure", "frame") => {
-            (Some(Syntax::H264(record.map_or(Layout::StartCodes, Layout::from_codec_data))), None)
-        }
-        "video/x-h265" if says("interlace-mode", "progressive") => {
-            let layout = record.map_or(Layout::StartCodes, Layout::from_h265_codec_data);
-            match record.and_then(|record| h265_sub_layers(Some(record), layout, &[])) {
-                Some(layers) => ((layers == 1).then_some(Syntax::H265(layout)), None),
-                None => (None, Some(layout)),
-            }
-        }
-        "video/mpeg" if structure.get::<i32>("mpegversion") == Ok(4) => (Some(Syntax::Mpeg4), None),
-        "video/mpeg" => (Some(Syntax::Mpeg2), None),
-        "video/x-vp9" => (Some(Syntax::Vp9), None),
-        _ => (None, None),
-    }
+/// A frame out of its two fields, shown from the time of the first for as long as both last.
+fn joined(first: &gst::Sample, second: &gst::Sample) -> Option<Whole> {
+    let (mut frame, second) = (first.buffer_owned()?, second.buffer_owned()?);
+    let duration = frame.duration().zip(second.duration()).map(|(first, second)| first.saturating_add(second));
+    frame.append(second);
+    frame.make_mut().set_duration(duration);
+    let segment = first.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+    let caps = first.caps_owned();
+    let sample = gst::Sample::builder().buffer(&frame).caps_if_some(caps.as_ref()).segment_if_some(segment).build();
+    Some(Whole { sample, two_fields: true })
+}
+
+fn codec(structure: &gst::StructureRef) -> Option<Codec> {
+    Some(match structure.name().as_str() {
+        "video/x-h264" => Codec::H264,
+        "video/x-h265" => Codec::H265,
+        "video/mpeg" if structure.get::<i32>("mpegversion") == Ok(4) => Codec::Mpeg4,
+        "video/mpeg" => Codec::Mpeg2,
+        "video/x-vp8" => Codec::Vp8,
+        "video/x-vp9" => Codec::Vp9,
+        "video/x-av1" => Codec::Av1,
+        _ => return None,
+    })
 }
 
 /// Connects the wanted video track to the sink and notes what else there is. The other tracks lead nowhere, but they are
@@ -537,6 +606,10 @@ fn connect_tracks(
                 element.set_property("program-number", i32::from(program));
             }
             lock(&learned).cut |= is_called(element, "qtdemux");
+            if element.factory().is_some_and(|made_by| libav::is_demuxer(&made_by.name())) {
+                let learned = learned.clone();
+                libav::watch(element, move || lock(&learned).others_ended = true);
+            }
             watch_type(element, &learned);
             watch_parser(element, &learned);
         });
@@ -608,10 +681,24 @@ fn watch_type(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     element.connect("have-type", false, move |values| {
         let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
         if let Some(structure) = caps.as_ref().and_then(|caps| caps.structure(0)) {
-            lock(&found).container.get_or_insert_with(|| structure.name().to_string());
+            let mut found = lock(&found);
+            if found.container.is_none() {
+                found.container = Some(structure.name().to_string());
+                found.bare = is_bare(structure);
+            }
         }
         None
     });
+}
+
+/// Whether this kind of file is a stream of coded video and nothing else.
+fn is_bare(structure: &gst::StructureRef) -> bool {
+    let is_mpeg_system = || structure.get::<bool>("systemstream") == Ok(true);
+    match structure.name().as_str() {
+        "video/x-h264" | "video/x-h265" => true,
+        "video/mpeg" => !is_mpeg_system(),
+        _ => false,
+    }
 }
 
 /// Parsers throw away what lies before the part to be shown, even the key frame that it needs. So they are told that all

@@ -55,6 +55,8 @@ pub(super) struct Film {
     /// When the new header says that each of them is shown, in nanoseconds, ascending.
     starts: Vec<u64>,
     pub(super) orientation: Orientation,
+    /// Its colours use all values. GStreamer reads the rest of what is said of them, but not this.
+    pub(super) full_range: bool,
     /// When its first track begins, be it sound or pictures, in nanoseconds: from there players count.
     pub(super) start: i64,
     /// How long the file says that it is, in nanoseconds; never shorter than its video.
@@ -286,7 +288,19 @@ fn write(
     header.extend(1_u32.to_be_bytes());
     header.extend(b"mdat");
     header.extend((DATA_HEADER + file_length).to_be_bytes());
-    Some((header, Film { placed, starts, orientation, start, duration: told.max(end), end, problems }))
+    Some((
+        header,
+        Film {
+            placed,
+            starts,
+            orientation,
+            full_range: track.has_full_range(),
+            start,
+            duration: told.max(end),
+            end,
+            problems,
+        },
+    ))
 }
 
 /// Fragments are written before it is known how long the movie becomes: a lone edit says where it starts, not its end.
