@@ -348,27 +348,33 @@ impl Job<'_> {
 
     fn take_pictures(&self, pictures: &mut Pictures, taken: &mut Taken, base: &AtomicI64) -> Result<(), DecodeError> {
         let Taken { orientation, shrinker, latest } = taken;
-        while let Some(frame) = pictures.next(*orientation, |pts, picture| {
-            let pts = pts - base.load(Ordering::Acquire);
-            let thumbnail = self.request.thumbnail_px.map(|longer| shrinker.thumbnail(picture, longer));
-            Frame {
-                pts: Duration::from_nanos(pts.max(0) as u64),
-                pixels: shrinker.pixels(picture, &self.request.pixels).into(),
-                thumbnail,
-            }
-        }) {
-            let frame = frame.map_err(DecodeError::Damaged)?;
+        // Where file and codec disagree on the order of two frames, they come the wrong way round.
+        let mut before: Option<Frame> = None;
+        loop {
+            let next = pictures.next(*orientation, |pts, picture| {
+                let pts = pts - base.load(Ordering::Acquire);
+                let thumbnail = self.request.thumbnail_px.map(|longer| shrinker.thumbnail(picture, longer));
+                Frame {
+                    pts: Duration::from_nanos(pts.max(0) as u64),
+                    pixels: shrinker.pixels(picture, &self.request.pixels).into(),
+                    thumbnail,
+                }
+            });
+            let (frame, rest) = match (before.take(), next.transpose().map_err(DecodeError::Damaged)?) {
+                (None, None) => return Ok(()),
+                (None, next) => (None, next),
+                (Some(before), Some(next)) if next.pts < before.pts => (Some(next), Some(before)),
+                (Some(before), next) => (Some(before), next),
+            };
+            before = rest;
             // Streams without proper times may come shuffled; order is part of the contract.
-            if latest.is_some_and(|latest| frame.pts <= latest) {
-                continue;
-            }
+            let Some(frame) = frame.filter(|frame| latest.is_none_or(|latest| frame.pts > latest)) else { continue };
             *latest = Some(frame.pts);
             self.frames.fetch_add(1, Ordering::Relaxed);
             if !self.listener.hear(&Message::Frame(frame)) {
                 return Err(DecodeError::Stopped);
             }
         }
-        Ok(())
     }
 
     /// What was not read as it should have been, one problem for each cause.

@@ -577,7 +577,7 @@ fn connect_tracks(
         found.tracks.push(Track { id: index, kind, codec: codec_name(&name), taken, ..Track::default() });
         drop(found);
         if let (false, Some(graph)) = (taken, graph.upgrade()) {
-            swallow(&graph, pad, &learned, (kind == TrackKind::Sound).then_some(index as usize));
+            swallow(&graph, pad, &learned, kind, index as usize);
         }
     });
     let learned = found.clone();
@@ -643,9 +643,8 @@ fn container_id(pad: &gst::Pad) -> Option<u32> {
     if number.len() == 8 { u32::from_str_radix(number, 16).ok() } else { number.parse().ok() }
 }
 
-/// Connects a track that nobody wants to a sink that throws it away. `sound`: under which number it is noted when it
-/// begins.
-fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>, sound: Option<usize>) {
+/// Connects a track that nobody wants to a sink that throws it away, and notes when it begins.
+fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>, kind: TrackKind, index: usize) {
     let sink = gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build();
     let Ok(sink) = sink else { return };
     if graph.add(&sink).is_ok()
@@ -657,17 +656,19 @@ fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>, sou
             lock(&learned).others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
             gst::PadProbeReturn::Ok
         });
-        if let Some(sound) = sound {
-            let learned = found.clone();
-            target.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-                let mut found = lock(&learned);
-                let time = info.buffer().and_then(|buffer| time_at(pad, buffer, found.cut));
-                time.map_or(gst::PadProbeReturn::Ok, |time| {
-                    found.sounds.begin(sound, time);
-                    gst::PadProbeReturn::Remove
-                })
-            });
-        }
+        let learned = found.clone();
+        target.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let mut found = lock(&learned);
+            let Some(time) = info.buffer().and_then(|buffer| time_at(pad, buffer, found.cut)) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            match kind {
+                TrackKind::Sound | TrackKind::Video => found.sounds.begin(index, time),
+                TrackKind::Text => found.sounds.begin_text(time),
+                TrackKind::Picture | TrackKind::Other => {}
+            }
+            gst::PadProbeReturn::Remove
+        });
         let _ = pad.link(&target);
     }
 }

@@ -19,7 +19,12 @@ const LEAST_AHEAD: usize = 8;
 pub(super) struct Sounds {
     /// Time of the first packet of each; none: not yet there.
     first: BTreeMap<usize, Option<i64>>,
+    /// That of the first packet of any track with text.
+    text: Option<i64>,
 }
+
+/// Texts begin a medium if they come less than this before its sound and pictures, as FFmpeg has it.
+const EARLY_TEXT: i64 = 1_000_000_000;
 
 impl Sounds {
     pub(super) fn expect(&mut self, pad: usize) {
@@ -30,6 +35,10 @@ impl Sounds {
         self.first.entry(pad).or_default().get_or_insert(time);
     }
 
+    pub(super) fn begin_text(&mut self, time: i64) {
+        self.text = Some(self.text.map_or(time, |known| known.min(time)));
+    }
+
     /// Whether more pictures have to be read until the start is known.
     pub(super) fn are_missing(&self, pictures: usize, bytes: usize) -> bool {
         let some_missing = self.first.values().any(Option::is_none);
@@ -38,7 +47,8 @@ impl Sounds {
 
     /// `video`: when the pictures start.
     pub(super) fn start(&self, video: i64) -> i64 {
-        self.first.values().flatten().copied().fold(video, i64::min)
+        let start = self.first.values().flatten().copied().fold(video, i64::min);
+        self.text.filter(|text| start - text < EARLY_TEXT).map_or(start, |text| text.min(start))
     }
 }
 
@@ -65,5 +75,11 @@ mod tests {
         sounds.begin(1, -9);
         assert!(!sounds.are_missing(LEAST_AHEAD, 0));
         assert_eq!((sounds.start(5), sounds.start(-8)), (-7, -8));
+        sounds.begin_text(-EARLY_TEXT - 7);
+        assert_eq!(sounds.start(5), -7);
+        sounds.text = None;
+        sounds.begin_text(-9);
+        sounds.begin_text(3);
+        assert_eq!(sounds.start(5), -9);
     }
 }
