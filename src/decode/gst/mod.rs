@@ -8,6 +8,8 @@ mod log;
 mod mended;
 mod pictures;
 mod reader;
+mod start;
+mod units;
 
 use std::sync::{Mutex, MutexGuard};
 

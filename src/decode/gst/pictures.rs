@@ -57,8 +57,17 @@ impl Control {
         if !self.order_unknown.load(Ordering::Relaxed) {
             // What is long past will not come.
             *coming = coming.split_off(&(pts - delay));
-            coming.remove(&pts);
-            return pts;
+            if coming.remove(&pts) {
+                return pts;
+            }
+            // A picture whose time goes back is given that of the one before it.
+            return match coming.first().copied().filter(|first| *first < pts) {
+                Some(early) => {
+                    coming.remove(&early);
+                    early
+                }
+                None => pts,
+            };
         }
         // Pictures come in the order they are shown in, so the earliest time is meant.
         while let Some(first) = coming.pop_first() {
@@ -69,12 +78,19 @@ impl Control {
         pts
     }
 
+    /// Whether this picture was given up: files may put frames in another order than their codec does.
+    fn comes_late(&self, pts: i64) -> bool {
+        let mut lost = lock(&self.lost);
+        let place = lost.iter().rposition(|time| *time == pts);
+        place.map(|place| lost.remove(place)).is_some()
+    }
+
     /// Whether this picture is handed on.
     fn keeps(&self, pts: i64) -> bool {
         self.pictures.fetch_add(1, Ordering::Relaxed);
         self.latest.fetch_max(pts, Ordering::Relaxed);
         let mut wanted = lock(&self.wanted);
-        let mut keep = wanted.remove(&pts);
+        let mut keep = wanted.remove(&pts) || self.comes_late(pts);
         // Those before it did not come and will not.
         while let Some(lost) = wanted.first().copied().filter(|time| *time < pts) {
             wanted.pop_first();

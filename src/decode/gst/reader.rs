@@ -16,10 +16,12 @@ use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::{Tracks, codec_name};
+use super::super::ts::Stream;
 use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
-use super::{element, facts, launch, libav, lock, reported_error};
+use super::start::{Sounds, time_at};
+use super::{element, facts, launch, libav, lock, reported_error, units};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -47,6 +49,7 @@ const LONGEST_JPEG_HEAD: usize = 64 << 10;
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
+    Stream(Stream),
     Bare(PathBuf, Bare),
 }
 
@@ -83,6 +86,9 @@ struct Found {
     bare: bool,
     /// As the graph tells of them, one by one.
     tracks: Vec<Track>,
+    sounds: Sounds,
+    /// Its demuxer cuts by means of segments, as that of MP4 follows edit lists.
+    cut: bool,
     without_plugin: Option<String>,
     connected: bool,
     /// A track that nobody wants came to its end.
@@ -114,10 +120,15 @@ pub(in crate::decode) struct Reader {
     shuffles: bool,
     /// Read already, not yet asked for.
     ahead: VecDeque<(Packet, Coded)>,
+    /// When the medium starts, and what is added to that to get the time in the container.
+    zero: Option<i64>,
+    origin: i64,
     probe: Probe,
     orientation: Orientation,
     /// Where a header of our own tells the frames apart, and which of them comes next.
     mended: Option<Arc<Mended>>,
+    /// How long it is, where it was not the graph that read it.
+    duration: Option<Duration>,
     next_number: usize,
     /// The first error reported.
     problem: Option<gst::glib::Error>,
@@ -145,6 +156,11 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, mended);
                 pipeline
             }
+            Source::Stream(stream) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve(&element(&pipeline, "input")?, stream)?;
+                pipeline
+            }
             Source::Bare(path, kind) => {
                 let values = [("caps", kind.media_type()), ("parser", kind.parser())];
                 let pipeline = launch(&template::fill(template::READ_BARE, &values))?;
@@ -154,13 +170,15 @@ impl Reader {
         };
         let sink: gst_app::AppSink = element(&pipeline, "frames")?;
         let found = Arc::new(Mutex::new(Found::default()));
+        // A header of our own has one track, whatever it is called, and a stream is one.
+        let choice = if matches!(source, Source::File(_)) { tracks.clone() } else { Tracks::default() };
         match source {
             Source::Bare(_, kind) => *lock(&found) = Found::bare(*kind),
-            // A header of our own has one track, whatever it is called.
-            Source::Mended(_) => {
-                connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &Tracks::default());
-            }
-            Source::File(_) => connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, tracks),
+            Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
+            Source::Mended(_) | Source::File(_) => {}
+        }
+        if !matches!(source, Source::Bare(..)) {
+            connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
         }
         let bus = pipeline.bus().expect("a pipeline has a bus");
         let mut reader = Self {
@@ -178,12 +196,15 @@ impl Reader {
             least_size: None,
             shuffles: false,
             ahead: VecDeque::new(),
+            zero: None,
+            origin: 0,
             probe: Probe::default(),
             orientation: Orientation::default(),
             mended: match source {
                 Source::Mended(mended) => Some(mended.clone()),
                 _ => None,
             },
+            duration: None,
             next_number: 0,
             problem: None,
             hopeless: false,
@@ -193,8 +214,17 @@ impl Reader {
         }
         match reader.pull()? {
             Some(first) => {
-                reader.learn(&first.1);
-                reader.ahead.push_back(first);
+                match source {
+                    Source::File(_) => reader.find_start(first)?,
+                    Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
+                    Source::Bare(..) => (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into()),
+                    Source::Stream(stream) => {
+                        (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
+                        reader.origin = stream.origin;
+                        reader.duration = stream.duration;
+                    }
+                }
+                reader.learn();
                 if matches!(source, Source::Bare(_, Bare::Jpeg)) && reader.is_still()? {
                     return Err(DecodeError::NotVideo("a still picture".into()));
                 }
@@ -229,7 +259,22 @@ impl Reader {
 
     /// When the medium starts, where that is known: its first frame may be later.
     pub(in crate::decode) fn zero(&self) -> Option<i64> {
-        self.mended.as_ref().map(|_| 0)
+        self.zero
+    }
+
+    /// Reads ahead until it is known when all tracks begin.
+    fn find_start(&mut self, first: (Packet, Coded)) -> Result<(), DecodeError> {
+        let video = first.0.pts;
+        let mut bytes = first.0.bytes;
+        self.ahead.push_back(first);
+        while lock(&self.found).sounds.are_missing(self.ahead.len(), bytes)
+            && let Some(next) = self.pull()?
+        {
+            bytes += next.0.bytes;
+            self.ahead.push_back(next);
+        }
+        self.zero = Some(lock(&self.found).sounds.start(video));
+        Ok(())
     }
 
     /// Where the video should end.
@@ -356,7 +401,8 @@ impl Reader {
             })?;
             return Some((packet, Coded { buffer, caps }));
         }
-        let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+        let segment = sample.segment().filter(|_| lock(&self.found).cut);
+        let segment = segment.and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
         let (mut pts, shown) = place(buffer.pts(), segment);
         let (mut dts, _) = place(buffer.dts(), segment);
         let mut duration = buffer.duration().and_then(|duration| i64::try_from(duration.nseconds()).ok());
@@ -390,6 +436,9 @@ impl Reader {
         if let Some(structure) = caps.make_mut().structure_mut(0) {
             // The transparency of WebM is a stream of its own, which is not wanted, and decoders refuse its mark.
             structure.remove_field("codec-alpha");
+            if self.mended.as_ref().is_some_and(|mended| mended.film().full_range) {
+                facts::set_full_range(structure);
+            }
             let is_mpeg4 = structure.name() == "video/mpeg" && structure.get::<i32>("mpegversion") == Ok(4);
             self.shuffles = structure.name().contains("gif");
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
@@ -404,16 +453,23 @@ impl Reader {
         caps
     }
 
-    fn learn(&mut self, first: &Coded) {
+    fn learn(&mut self) {
+        let Some((_, first)) = self.ahead.front() else { return };
         let container = lock(&self.found).container.clone();
         let film = self.mended.as_ref().map(|mended| mended.film());
         let duration = match film {
             Some(film) => u64::try_from(film.duration).ok().map(gst::ClockTime::from_nseconds),
-            None => self.pipeline.query_duration::<gst::ClockTime>(),
+            None => match self.duration {
+                Some(duration) => gst::ClockTime::try_from(duration).ok(),
+                None => self.pipeline.query_duration::<gst::ClockTime>(),
+            },
         };
         let pad = self.sink.static_pad("sink").expect("a sink has a sink pad");
         let known = film.map(|film| film.orientation).or(self.tracks.orientation);
         (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration, known);
+        let start = film.map_or(0, |film| film.start);
+        self.probe.players_zero = Duration::from_nanos(u64::try_from(start).unwrap_or(0));
+        self.probe.start_s = (self.zero.unwrap_or(0) + self.origin + start) as f64 / 1e9;
         // What the header lists goes before what the graph has told of so far.
         let told = || lock(&self.found).tracks.clone();
         self.probe.tracks = if self.tracks.all.is_empty() { told() } else { self.tracks.all.clone() };
@@ -515,10 +571,13 @@ fn connect_tracks(
         };
         let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
         found.connected |= taken;
+        if kind == TrackKind::Sound {
+            found.sounds.expect(index as usize);
+        }
         found.tracks.push(Track { id: index, kind, codec: codec_name(&name), taken, ..Track::default() });
         drop(found);
         if let (false, Some(graph)) = (taken, graph.upgrade()) {
-            swallow(&graph, pad, &learned);
+            swallow(&graph, pad, &learned, kind, index as usize);
         }
     });
     let learned = found.clone();
@@ -546,6 +605,7 @@ fn connect_tracks(
             if let Some(program) = program.filter(|_| is_called(element, "tsdemux")) {
                 element.set_property("program-number", i32::from(program));
             }
+            lock(&learned).cut |= is_called(element, "qtdemux");
             if element.factory().is_some_and(|made_by| libav::is_demuxer(&made_by.name())) {
                 let learned = learned.clone();
                 libav::watch(element, move || lock(&learned).others_ended = true);
@@ -583,18 +643,31 @@ fn container_id(pad: &gst::Pad) -> Option<u32> {
     if number.len() == 8 { u32::from_str_radix(number, 16).ok() } else { number.parse().ok() }
 }
 
-/// Connects a track that nobody wants to a sink that throws it away.
-fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>) {
+/// Connects a track that nobody wants to a sink that throws it away, and notes when it begins.
+fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>, kind: TrackKind, index: usize) {
     let sink = gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build();
     let Ok(sink) = sink else { return };
     if graph.add(&sink).is_ok()
         && let Some(target) = sink.static_pad("sink")
         && sink.sync_state_with_parent().is_ok()
     {
-        let found = found.clone();
+        let learned = found.clone();
         target.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            lock(&found).others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
+            lock(&learned).others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
             gst::PadProbeReturn::Ok
+        });
+        let learned = found.clone();
+        target.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let mut found = lock(&learned);
+            let Some(time) = info.buffer().and_then(|buffer| time_at(pad, buffer, found.cut)) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            match kind {
+                TrackKind::Sound | TrackKind::Video => found.sounds.begin(index, time),
+                TrackKind::Text => found.sounds.begin_text(time),
+                TrackKind::Picture | TrackKind::Other => {}
+            }
+            gst::PadProbeReturn::Remove
         });
         let _ = pad.link(&target);
     }
@@ -657,8 +730,12 @@ fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     });
 }
 
-/// Time on the graph's clock, and whether it lies in what is to be shown.
-fn place(time: Option<gst::ClockTime>, segment: Option<&gst::FormattedSegment<gst::ClockTime>>) -> (Option<i64>, bool) {
+/// Time on the clock of a demuxer that cuts by means of segments (else without one: times are those of the container), and
+/// whether it lies in what is to be shown.
+pub(super) fn place(
+    time: Option<gst::ClockTime>,
+    segment: Option<&gst::FormattedSegment<gst::ClockTime>>,
+) -> (Option<i64>, bool) {
     let nanos = |time: gst::ClockTime| i128::from(time.nseconds());
     let (Some(time), Some(segment)) = (time, segment) else {
         return (time.and_then(|time| i64::try_from(nanos(time)).ok()), true);

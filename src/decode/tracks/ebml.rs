@@ -55,7 +55,7 @@ pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
 
 fn entry(body: &[u8]) -> Option<Entry> {
     // The defaults of the format.
-    let mut entry = Entry { track: Track { default: true, ..Track::default() }, orientation: None };
+    let mut entry = Entry { track: Track { default: true, ..Track::default() }, ..Entry::default() };
     let mut enabled = true;
     for (id, value) in children(body) {
         match id {

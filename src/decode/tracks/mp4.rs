@@ -77,7 +77,7 @@ fn entry(track: &[u8], chapters: &[u32]) -> Option<Entry> {
         default: header.get(3)? & ENABLED != 0,
         ..Track::default()
     };
-    Some(Entry { track, orientation: None })
+    Some(Entry { track, ..Entry::default() })
 }
 
 fn is_lone_picture(track: &[u8]) -> bool {
