@@ -1,7 +1,8 @@
-"""Which frames of a video the three systems look at in evaluation. Needs numpy alone."""
+"""Which frames of a video the three systems look at. Needs numpy alone."""
 
 from __future__ import annotations
 
+from random import Random
 from typing import Literal
 
 import numpy as np
@@ -46,6 +47,30 @@ def clip2video(files: int, divisor: int, max_frames: int) -> list[int]:
     if len(picked) <= max_frames:
         return picked
     return [picked[i] for i in uniform(len(picked) - 1, max_frames)]
+
+
+def jittered(frame_count: int, count: int, rng: Random) -> list[int]:
+    """CLIP-ViP's in training: as `clip_vip`, but the first and the last frame are drawn from within one interval of the ends."""
+    interval = frame_count // max(count - 1, 1)
+    first, last = rng.randint(0, interval), rng.randint(frame_count - 1 - interval, frame_count - 1)
+    return np.linspace(first, last, count).astype(int).clip(0, frame_count - 1).tolist()
+
+
+def frame_rate(times: list[float], described: float | None) -> float:
+    """Frames a second of frames shown at these times in seconds: the described rate where the times agree with it, else
+    their average.
+
+    Containers round times to the millisecond, and 29.9999 must not be cut to 29; and what they describe may be wrong.
+    """
+    span = times[-1] - times[0] if times else 0.0
+    if span <= 0:
+        return described or 1.0
+    average = (len(times) - 1) / span
+    rounding = 1e-4 + 1e-3 / span
+    for rate in (described, round(average)):
+        if rate and abs(rate - average) / average <= rounding:
+            return float(rate)
+    return average
 
 
 def clip_vip(frame_count: int, count: int) -> list[int]:

@@ -1,4 +1,4 @@
-//! Stands in for a model in tests: the same input gives the same vector, and vectors mean nothing else.
+//! A test double of a model: equal inputs give equal vectors, which have no other meaning.
 
 use sha2::{Digest, Sha256};
 

@@ -1,4 +1,4 @@
-//! The second look: the best candidates judged by a model that reads the text and their frames together.
+//! Re-ranking: a model that reads the text and the frames together scores the best candidates again.
 
 use super::moments::{self, Moment, ScoredList};
 use super::{SearchError, Shelf};
@@ -7,9 +7,9 @@ use crate::ingest::plan::Plan;
 use crate::store::{Features, Hit, KeptFrame, Query, StoreError, Stretch, VectorStore};
 use crate::window::thin;
 
-/// At most `limit` moments of the windows that `query` finds, in the order of `model`, whose scores they have. The store
-/// has to keep the frames of each candidate; the newest window of a medium that is not indexed to its end yet is judged by
-/// those of its frames that are there.
+/// At most `limit` moments of the windows that `query` finds, scored and ordered by `model`. Fails if the store has no
+/// frames of a candidate. The newest window of a medium that is not fully indexed yet is scored by the frames stored so
+/// far.
 pub async fn rerank(
     shelf: &Shelf<'_>,
     query: Query,
@@ -30,7 +30,7 @@ pub async fn rerank(
     Ok(moments::merge(&hits, &[ScoredList::with_median_floor(&hits)], limit))
 }
 
-/// What the model was shown of each window when it was indexed.
+/// For each window, the frame features that the model was given when it was indexed.
 async fn frames_of(store: &dyn VectorStore, hits: &[Hit]) -> Result<Vec<Features>, StoreError> {
     let stretch = |hit: &Hit| {
         let payload = &hit.payload;
@@ -41,8 +41,8 @@ async fn frames_of(store: &dyn VectorStore, hits: &[Hit]) -> Result<Vec<Features
     Ok(hits.iter().zip(found).map(|(hit, frames)| shown(hit, frames)).collect())
 }
 
-/// Of the frames from the start to the end of a window, those that the model was shown. A frame right at the end is the
-/// window's only if its record keeps it, as the last one of a medium does.
+/// Selects the frames that the model was given, from those between a window's start and end. A frame exactly at the end
+/// belongs to the window only if the window's record keeps it, as for the last window of a medium.
 fn shown(hit: &Hit, frames: Vec<KeptFrame>) -> Features {
     let in_window = |frame: &KeptFrame| frame.feature.pts < hit.payload.end || frame.record == hit.id;
     let rows = frames.into_iter().filter(in_window).map(|frame| frame.feature.values).collect();
@@ -64,20 +64,20 @@ mod tests {
     use crate::window::{Span, Window, Windows};
 
     const PLAN: &str = "v1 w2 s0.7 f4 auto features";
-    /// Frames that the model is shown of a window, in that plan.
+    /// Frames per window in that plan.
     const MOST: usize = 4;
 
-    /// Indexes times, and gives the windows as the model was shown them.
+    /// Indexes frames at these times; returns the windows with the frames that the model was given.
     async fn indexed(store: &MemoryStore, span: Span, times: &[u64], end: u64) -> Vec<(Hit, Vec<f32>)> {
         let ms = Duration::from_millis;
         let mut windows = Windows::new(span, MOST, 0);
         let mut shown: Vec<Window<u64>> = times.iter().flat_map(|time| windows.push(ms(*time), *time)).collect();
         shown.extend(windows.finish(ms(end)));
-        // Of two with one start the second has a frame right at the end too.
+        // Of two windows with the same start, the second also has a frame exactly at the end.
         shown.reverse();
         shown.dedup_by_key(|window| window.start);
         shown.reverse();
-        // A number that float16 has.
+        // Exact in float16.
         let value = |time: &u64| times.iter().position(|other| other == time).unwrap() as f32;
         let payload = |window: &Window<u64>| Payload {
             media_id: MediaId(Uuid::from_u128(1)),
@@ -115,7 +115,7 @@ mod tests {
         for times in [&regular, &uneven] {
             let last = times[times.len() - 1];
             for span in [Span::Sliding { length, stride }, Span::Sliding { length, stride: length }, Span::Whole] {
-                // A last frame right at the end is in the last window, and in no other that ends there.
+                // A last frame exactly at the end is in the last window, and in no other that ends there.
                 for end in [last, last + 1, last + 250] {
                     let store = MemoryStore::new(&CollectionSpec {
                         name: "a".into(),

@@ -1,4 +1,4 @@
-//! Exact search over records in memory: the double for tests, and the judge of the other stores.
+//! Exact search over records in memory: the test double, and the reference for the other stores.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -27,7 +27,7 @@ impl MemoryStore {
         Self { collection: collection.clone(), records: Arc::default() }
     }
 
-    /// Opens the same records again, as a folder or a server would be.
+    /// Opens the same records again, like reopening a folder or connecting again to a server.
     pub fn reopen(&self, collection: &CollectionSpec) -> Result<Self, StoreError> {
         collection.accept(&self.collection)?;
         Ok(Self { collection: collection.clone(), records: self.records.clone() })

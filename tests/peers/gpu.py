@@ -5,7 +5,7 @@ rate is that of trained ones. Each goes through `clipseek bench --encoder` with 
 I/O binding and CUDA graphs. A share is the encoder's operations a second over those of a large product of half-precision
 matrices, measured on the same chip in the same run.
 
-`--device cpu` runs the same on the processor, `--sizes tiny` with a small encoder: that the script works can be seen
+`--device cuda` leaves TensorRT out, `--device cpu` runs the same on the processor, `--sizes tiny` with a small encoder: that the script works can be seen
 without a GPU.
 """
 
@@ -66,6 +66,8 @@ WAYS = {
         Way("CUDA, no binding", "cuda", io_binding=False),
         Way("CUDA", "cuda"),
         Way("CUDA, graphs", "cuda", cuda_graphs=True),
+    ],
+    "tensorrt": [
         Way("TensorRT, no binding", "tensorrt", io_binding=False, separate_attention=True),
         Way("TensorRT", "tensorrt", separate_attention=True),
         Way("TensorRT, graphs", "tensorrt", cuda_graphs=True, separate_attention=True),
@@ -161,24 +163,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clipseek", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--device", choices=list(WAYS), default="cuda")
+    parser.add_argument("--device", nargs="+", choices=list(WAYS), default=["cuda", "tensorrt"])
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=["b32", "b16", "l14"])
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--seconds", type=float, default=10.0)
     arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
+    device = "cpu" if arguments.device == ["cpu"] else "cuda"
+    if device == "cuda" and not torch.cuda.is_available():
         print("no GPU is visible to PyTorch: --device cpu runs the same on the processor", file=sys.stderr)
         return 2
     arguments.work.mkdir(parents=True, exist_ok=True)
-    chip = torch.cuda.get_device_name() if arguments.device == "cuda" else "processor"
-    rate = matrix_rate(arguments.device)
-    if arguments.device == "cuda":
+    chip = torch.cuda.get_device_name() if device == "cuda" else "processor"
+    rate = matrix_rate(device)
+    if device == "cuda":
         torch.cuda.empty_cache()
     print(f"{chip}: {rate / 1e12:.3g} TFLOP/s in a product of large matrices\n")
     print("| encoder | way | batch | frames/s | share of the matrix rate | processor cores | seconds to open |\n|---|---|---|---|---|---|---|")
     failed = False
     for name in arguments.sizes:
-        for way in WAYS[arguments.device]:
+        for way in (way for device in arguments.device for way in WAYS[device]):
             folder = bundle(name, way.separate_attention, arguments.work)
             for batch in arguments.batch:
                 found = measure(arguments.clipseek, folder, way, batch, arguments.seconds, arguments.work)

@@ -9,11 +9,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..align import pad
-from ..captions import Speaker
-from ..dataset import TestSet
-from ..evaluate import Scores, judge
-from ..tokenizer import END, PAD, START
+from ..world.align import pad
+from ..world.captions import Speaker
+from ..world.dataset import TestSet
+from ..world.evaluate import Scores, judge
+from ..world.tokenizer import END, PAD, START
 from .learn import plainly
 from .variants import Variant
 
@@ -51,7 +51,7 @@ def captions(variant: Variant, features: Tensor, tests: TestSet, tokenizer: Toke
     memory = variant.system.caption_memory(features, mask)
     said = []
     for frames in memory:
-        ids, _ = variant.system.decoder.beam(frames, torch.ones(len(frames)), START, END, PAD, WORDS)
+        ids, _ = variant.system.decoder.caption(frames, torch.ones(len(frames)), START, END, PAD, WORDS)
         said.append(tokenizer.decode([i for i in ids if i != END], skip_special_tokens=False))
     right = references(tests)
     expected, found = dict(enumerate(right)), {i: [text] for i, text in enumerate(said)}

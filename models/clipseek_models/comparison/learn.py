@@ -10,11 +10,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from ..align import Corpus, Meaning, by_length, contrast, cuts, meant_by, pad, stretch, unit
-from ..captions import Speaker, full_claim
-from ..systems.clip4clip import TightTransf
+from ..half import processor_half
 from ..training.captioner import caption_loss
-from ..world import Claim, Scene
+from ..world.align import Corpus, Meaning, by_length, contrast, cuts, meant_by, pad, stretch, unit
+from ..world.captions import Speaker, full_claim
+from ..world.scenes import Claim, Scene
 from .variants import CAPTIONED, Variant
 
 RATE, DECAY = 1.5e-3, 0.05
@@ -51,7 +51,7 @@ def learn(
         width = variant.clips(variant.features(known[:1].float())).shape[1]
     meaning = Meaning(width)
     _head_start(variant, meaning, known, corpus, rng, head_start, batch)
-    if isinstance(variant.system, TightTransf):
+    if not variant.system.searches:
         batch = batch // 2 // GROUP * GROUP
     temperature = variant.system.clip.logit_scale
     learnt = [p for p in (*variant.learnt(), *meaning.parameters()) if p is not temperature]
@@ -60,14 +60,14 @@ def learn(
     for step in range(steps):
         rows = rng.integers(0, len(scenes), batch)
         claims, reverse, ids, mask = corpus.draw(rows)
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             features = variant.features(stretch(known[torch.from_numpy(rows)], rng).float())
             cut, other = cuts(features, rng)
             clips = torch.cat([features, features.flip(1), cut]).float()
             texts, videos = by_length(variant.texts, ids, mask).float(), variant.clips(clips).float()
-            if isinstance(variant.system, TightTransf):
+            if not variant.system.searches:
                 similarity, compared = by_group(variant, texts, clips, batch)
-        if not isinstance(variant.system, TightTransf):
+        if variant.system.searches:
             similarity, compared = texts @ videos.T, None
         loss, twins = contrast(corpus, rows, other, claims + reverse, similarity, variant.scale(), compared)
         shown = meaning.loss(videos[: 2 * batch], corpus.shown(rows))
@@ -87,7 +87,7 @@ def _head_start(variant: Variant, meaning: Meaning, known: Tensor, corpus: Corpu
     tell = Teller(f"{variant.name}, head start", steps)
     for step in range(steps):
         rows = rng.integers(0, len(corpus.scenes), batch)
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             features = variant.features(stretch(known[torch.from_numpy(rows)], rng).float())
             clips = variant.clips(torch.cat([features, features.flip(1)]).float()).float()
         loss = meaning.loss(clips, corpus.shown(rows))
@@ -125,7 +125,7 @@ def plain_captions(scenes: list[Scene], tokenizer: Tokenizer) -> tuple[Tensor, T
 
 def _captions(variant: Variant, clips: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     frames = clips.new_ones(clips.shape[:2])
-    with torch.autocast("cpu", torch.bfloat16):
+    with processor_half():
         return caption_loss(variant.system.decoder, variant.system.caption_memory(clips, frames), frames, ids, mask)
 
 

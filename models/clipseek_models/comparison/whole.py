@@ -14,12 +14,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..align import Corpus, Meaning, by_length, contrast, meant_by
-from ..dataset import SIDE, Clips
-from ..nets import FEATURES, MAP, AttributeReader, MapReader
-from ..pretrain import attribute_loss, map_loss, questions, to_pixels
+from ..half import processor_half
 from ..systems.load import build
-from ..training.initial import Plan, begun
+from ..training.choices import Plan
+from ..training.initial import begun
+from ..world.align import Corpus, Meaning, by_length, contrast, meant_by
+from ..world.dataset import SIDE, Clips
+from ..world.nets import FEATURES, MAP, AttributeReader, MapReader
+from ..world.pretrain import attribute_loss, map_loss, questions, to_pixels
 from .learn import Optimiser, Teller
 from .variants import DIM, FRAME_POSITIONS, WHOLE, clip_weights, end_last, text_sizes
 
@@ -43,7 +45,7 @@ class WholeVariant(nn.Module):
 
     def texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, L] → [B, D] of unit length"""
-        return self.system.text_embedding(end_last(ids, self.vocabulary))
+        return self.system.encode_text(end_last(ids, self.vocabulary))
 
     def clips(self, frames: Tensor) -> Tensor:
         """[B, T, 3, S, S] → [B, D] of unit length"""
@@ -66,7 +68,7 @@ class Reader(nn.Module):
 
     def loss(self, model: WholeVariant, images: Tensor, known: dict[str, np.ndarray], rows: np.ndarray) -> Tensor:
         tower = model.system.clipmodel.vision_model
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             hidden = tower.post_layernorm(tower.last_hidden(images[:, None]))
             grid = SIDE // PATCH
             patches = hidden[:, -(grid**2) :].transpose(1, 2).unflatten(2, (grid, grid))
@@ -94,7 +96,7 @@ def learn_whole(
         quarter, length = batch // 4, frames.shape[1]
         other, at = rng.permutation(batch)[:quarter], length // 2
         cut = torch.cat([frames[:quarter, :at], frames[torch.from_numpy(other), at:]], dim=1)
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             videos = variant.clips(torch.cat([frames, frames.flip(1), cut])).float()
             texts = by_length(variant.texts, ids, mask).float()
         loss, twins = contrast(corpus, rows, other, claims + reverse, texts @ videos.T, variant.system.scale())

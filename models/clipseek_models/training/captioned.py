@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SHOWN = 10  # problems in one message
@@ -87,6 +87,21 @@ def _seconds(entry: dict, key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         raise DataError(f'"{key}" must be a number of seconds from 0 on')
     return float(value)
+
+
+def one_a_sentence(clips: list[Clip]) -> list[Clip]:
+    """Every sentence with its video is a clip of its own, as CLIP4Clip's expanded MSR-VTT has it."""
+    return [replace(clip, captions=(caption,)) for clip in clips for caption in clip.captions]
+
+
+def one_a_video(clips: list[Clip]) -> list[Clip]:
+    """Every stretch of a video once, with all that is said of it on any line."""
+    found: dict[tuple, Clip] = {}
+    for clip in clips:
+        stretch = (clip.video, clip.start_s, clip.end_s)
+        before = found.get(stretch)
+        found[stretch] = replace(before, captions=before.captions + clip.captions) if before else clip
+    return list(found.values())
 
 
 def bags(clips: list[Clip], size: int) -> list[list[int]]:

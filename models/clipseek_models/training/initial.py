@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,29 +15,14 @@ from torch import Tensor, nn
 from ..systems.load import build
 from . import names
 from .captioner import decoder_state, tie
+from .choices import Plan
 from .names import State
 
-System = Literal["clip4clip", "clip2video", "clip_vip"]
 LOGIT_SCALE_OF_VIP = 4.60
 
 
 class StartError(Exception):
     """Why a system cannot start from a checkpoint."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which system is wanted; what nothing is said of is as published."""
-
-    system: System
-    head: str = "meanP"  # of CLIP4Clip
-    patches: str = "2d"  # of CLIP4Clip
-    layers: int = 4  # of the temporal transformer or the cross-encoder
-    centres: int = 5  # of CLIP2Video
-    proxies: int = 4  # of CLIP-ViP, the class token included
-    times: int = 12  # rows of CLIP-ViP's temporal positions
-    decoder_layers: int = 0  # of a caption decoder beside CLIP4Clip; 0: none
-    decoder_positions: int = 32  # most words of a caption
 
 
 def start(state: State, plan: Plan, seed: int = 0) -> nn.Module:
