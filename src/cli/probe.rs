@@ -140,6 +140,7 @@ impl Found {
             "height": probe.height,
             "orientation": probe.orientation,
             "frame_rate": probe.frame_rate,
+            "start_s": probe.start_s,
             "duration_s": probe.duration.or(outcome.map(|outcome| outcome.end)).map(exact),
             "frames": outcome.map(|outcome| outcome.packets),
             "key_frames": outcome.map(|outcome| outcome.key_frames),

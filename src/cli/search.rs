@@ -201,12 +201,17 @@ fn print(moments: &[Shown], mode: Mode) {
 /// A command line that plays a moment.
 fn play_command(moment: &Placed) -> String {
     let length = (moment.end_s - moment.start_s).max(1.0);
-    format!("ffplay -autoexit -ss {:.1} -t {length:.1} {}", moment.start_s, text::shell(&moment.file))
+    format!("ffplay -autoexit -ss {} -t {length:.1} {}", position(moment), text::shell(&moment.file))
+}
+
+/// Where the moment starts, as players count.
+fn position(moment: &Placed) -> String {
+    format!("{:.1}", moment.start.saturating_sub(moment.players_zero).as_secs_f64())
 }
 
 /// Starts the first available player at the start of the moment.
 fn play(moment: &Placed) -> anyhow::Result<()> {
-    let start = format!("{:.1}", moment.start_s);
+    let start = position(moment);
     let players: [(&str, Vec<String>); 3] = [
         ("ffplay", vec!["-loglevel".into(), "error".into(), "-ss".into(), start.clone()]),
         ("mpv", vec![format!("--start={start}")]),

@@ -7,6 +7,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::bare::Bare;
 use super::complete::missing_bytes;
 use super::gate::{Gate, Released};
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
@@ -14,6 +15,7 @@ use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
 use super::plan::{Packet, Rule, Targets, end, first_shown, shown, uniform};
 use super::tracks::Tracks;
+use super::ts::Stream;
 use super::wire::Message;
 use super::{DecodeError, Frame, Outcome, Probe, Problem, ProblemKind, Request, Sampling, Want, Zero};
 
@@ -42,15 +44,15 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
     openable(&request.path)?;
     init()?;
     let tracks = Tracks::read(&request.path, request.track)?;
-    let mended = mended(&request.path, &tracks);
+    let own = own_source(&request.path, &tracks);
     let mut job = Job { request, tracks, listener, frames: AtomicU64::new(0), probe_sent: false };
-    if let Some(mended) = mended {
-        let result = job.read(&Source::Mended(Arc::new(mended)));
+    if let Some(own) = own {
+        let result = job.read(&own);
         if result.is_ok() || job.frame_count() > 0 || matches!(result, Err(DecodeError::Stopped)) {
             return result;
         }
     }
-    job.read(&Source::File(request.path.clone()))
+    job.read(&as_it_is(&request.path)?)
 }
 
 /// Lists the times of all frames, from the same source that [`run`] would read.
@@ -58,10 +60,10 @@ pub(super) fn survey(path: &Path, listener: &dyn Listener) -> Result<Outcome, De
     openable(path)?;
     init()?;
     let tracks = Tracks::read(path, None)?;
-    let repaired = mended(path, &tracks).map(|mended| packets(&Source::Mended(Arc::new(mended)), &tracks, listener));
-    let Coding { probe, packets, .. } = match repaired {
+    let own = own_source(path, &tracks).map(|own| packets(&own, &tracks, listener));
+    let Coding { probe, packets, .. } = match own {
         Some(Ok(found)) if !found.packets.is_empty() => found,
-        _ => packets(&Source::File(path.to_path_buf()), &tracks, listener)?,
+        _ => packets(&as_it_is(path)?, &tracks, listener)?,
     };
     let duration = |nanos: i64| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
     let times = shown(&packets);
@@ -98,8 +100,18 @@ fn packets(source: &Source, tracks: &Tracks, listener: &dyn Listener) -> Result<
     Ok(Coding { probe: reader.probe().clone(), packets, zero: reader.zero() })
 }
 
-fn mended(path: &Path, tracks: &Tracks) -> Option<Mended> {
-    Mended::open(path, tracks.wanted).ok().flatten()
+/// Containers that are read here, and not by GStreamer.
+fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
+    if let Some(mended) = Mended::open(path, tracks.wanted).ok().flatten() {
+        return Some(Source::Mended(Arc::new(mended)));
+    }
+    Stream::find(path, tracks).ok().flatten().map(Source::Stream)
+}
+
+/// The file as it is.
+fn as_it_is(path: &Path) -> Result<Source, DecodeError> {
+    let bare = Bare::recognise(path).map_err(DecodeError::Unreadable)?;
+    Ok(bare.map_or_else(|| Source::File(path.to_path_buf()), |kind| Source::Bare(path.to_path_buf(), kind)))
 }
 
 struct Job<'a> {
@@ -362,29 +374,35 @@ impl Job<'_> {
 
     fn take_pictures(&self, pictures: &mut Pictures, taken: &mut Taken, shown: &Shown) -> Result<(), DecodeError> {
         let Taken { orientation, shrinker, latest } = taken;
-        while let Some(frame) = pictures.next(*orientation, |pts, picture| {
-            let base = shown.base.load(Ordering::Acquire);
-            let time = |pts: i64| Duration::from_nanos((pts - base).max(0) as u64);
-            let thumbnail = self.request.thumbnail_px.map(|longer| shrinker.thumbnail(picture, longer));
-            Frame {
-                pts: time(pts),
-                until: shown.until(pts).map(time),
-                pixels: shrinker.pixels(picture, &self.request.pixels).into(),
-                thumbnail,
-            }
-        }) {
-            let frame = frame.map_err(DecodeError::Damaged)?;
+        // Where file and codec disagree on the order of two frames, they come the wrong way round.
+        let mut before: Option<Frame> = None;
+        loop {
+            let next = pictures.next(*orientation, |pts, picture| {
+                let base = shown.base.load(Ordering::Acquire);
+                let time = |pts: i64| Duration::from_nanos((pts - base).max(0) as u64);
+                let thumbnail = self.request.thumbnail_px.map(|longer| shrinker.thumbnail(picture, longer));
+                Frame {
+                    pts: time(pts),
+                    until: shown.until(pts).map(time),
+                    pixels: shrinker.pixels(picture, &self.request.pixels).into(),
+                    thumbnail,
+                }
+            });
+            let (frame, rest) = match (before.take(), next.transpose().map_err(DecodeError::Damaged)?) {
+                (None, None) => return Ok(()),
+                (None, next) => (None, next),
+                (Some(before), Some(next)) if next.pts < before.pts => (Some(next), Some(before)),
+                (Some(before), next) => (Some(before), next),
+            };
+            before = rest;
             // Streams without proper times may come shuffled; order is part of the contract.
-            if latest.is_some_and(|latest| frame.pts <= latest) {
-                continue;
-            }
+            let Some(frame) = frame.filter(|frame| latest.is_none_or(|latest| frame.pts > latest)) else { continue };
             *latest = Some(frame.pts);
             self.frames.fetch_add(1, Ordering::Relaxed);
             if !self.listener.hear(&Message::Frame(frame)) {
                 return Err(DecodeError::Stopped);
             }
         }
-        Ok(())
     }
 
     /// How far behind the medium's zero its last picture is shown, as the container says, and whether that is certain.

@@ -4,7 +4,8 @@
 //! (`gst`, from the launch templates in `template`) stand on either side of the `gate`: one reads coded frames, the other
 //! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
 //! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `coded` knows what
-//! coded frames say of themselves, `mp4` reads headers of its own. What could not be read as it
+//! coded frames say of themselves, `mp4` reads headers of its own, `ts` takes the video out of transport streams, `bare` knows
+//! files without a container. What could not be read as it
 //! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
 //! sees only this file's types.
 
@@ -16,6 +17,8 @@ mod queue;
 pub mod wire;
 
 // What runs in the decoding process only.
+#[cfg(feature = "gst")]
+mod bare;
 #[cfg(feature = "gst")]
 pub mod child;
 #[cfg(feature = "gst")]
@@ -38,6 +41,8 @@ mod template;
 mod timeline;
 #[cfg(feature = "gst")]
 mod tracks;
+#[cfg(feature = "gst")]
+mod ts;
 
 #[cfg(feature = "gst")]
 pub use gst::{Inventory, inventory};
@@ -199,6 +204,13 @@ pub struct Probe {
     pub width: u32,
     pub height: u32,
     pub duration: Option<Duration>,
+    /// When the medium starts on the clock of its container, in seconds: ffprobe's `start_time`.
+    #[serde(default)]
+    pub start_s: f64,
+    /// The time that players call zero: that of the first track of all. It is not zero here where MP4 files begin later
+    /// on their own clock.
+    #[serde(default)]
+    pub players_zero: Duration,
     pub frame_rate: Option<f64>,
     /// How the container wants it to be turned.
     pub orientation: Orientation,

@@ -1,10 +1,12 @@
-//! Which tracks a file has and which of them is the video, told by the container's own header (MP4, Matroska, transport
-//! streams). Demuxers tell of tracks one after the other and say nothing of defaults, so the choice is made before they
+//! Which tracks a file has and which of them is the video, told by the container's own header (MP4, Matroska, AVI,
+//! ASF, transport streams). Demuxers tell of tracks one after the other and say nothing of defaults, so the choice is made before they
 //! begin. Of other containers nothing is known here: there the first video track counts.
 
+mod asf;
+mod avi;
 mod ebml;
 mod mp4;
-mod ts;
+pub(super) mod ts;
 
 use std::fs::File;
 use std::path::Path;
@@ -36,7 +38,8 @@ impl Tracks {
     /// demuxer has words for it.
     pub(super) fn read(path: &Path, asked: Option<u32>) -> Result<Self, DecodeError> {
         let file = File::open(path).map_err(DecodeError::Unreadable)?;
-        let entries = mp4::read(&file).or_else(|| ebml::read(&file)).or_else(|| ts::read(&file));
+        let readers = [mp4::read, ebml::read, avi::read, asf::read, ts::read];
+        let entries = readers.iter().find_map(|read| read(&file));
         Self::choose(entries.unwrap_or_default(), asked)
     }
 
@@ -105,14 +108,14 @@ impl Tracks {
 /// The usual short name of a codec that a container or GStreamer calls so; what is not known keeps its name.
 pub(super) fn codec_name(word: &str) -> String {
     let known = match word {
-        "avc1" | "avc2" | "avc3" | "avc4" | "V_MPEG4/ISO/AVC" | "video/x-h264" => "h264",
+        "avc1" | "avc2" | "h264" | "x264" | "avc3" | "avc4" | "V_MPEG4/ISO/AVC" | "video/x-h264" => "h264",
         "hvc1" | "hev1" | "dvh1" | "dvhe" | "V_MPEGH/ISO/HEVC" | "video/x-h265" => "hevc",
         "vp08" | "V_VP8" | "video/x-vp8" => "vp8",
         "vp09" | "V_VP9" | "video/x-vp9" => "vp9",
         "av01" | "V_AV1" | "video/x-av1" => "av1",
-        "mp4v" | "V_MPEG4/ISO/ASP" | "V_MPEG4/ISO/SP" => "mpeg4",
+        "mp4v" | "xvid" | "divx" | "dx50" | "fmp4" | "V_MPEG4/ISO/ASP" | "V_MPEG4/ISO/SP" => "mpeg4",
         "V_MPEG2" | "mp2v" => "mpeg2",
-        "jpeg" | "mjpa" | "mjpb" | "V_MJPEG" | "image/jpeg" => "mjpeg",
+        "jpeg" | "mjpg" | "mjpa" | "mjpb" | "V_MJPEG" | "image/jpeg" => "mjpeg",
         "apch" | "apcn" | "apcs" | "apco" | "ap4h" | "ap4x" | "V_PRORES" | "video/x-prores" => "prores",
         "mp4a" | "A_AAC" => "aac",
         "A_MPEG/L3" | ".mp3" => "mp3",

@@ -41,6 +41,9 @@ pub struct Placed {
     /// The file itself, exactly.
     #[serde(skip)]
     pub file: PathBuf,
+    /// What players call zero, on the clock of the moment.
+    #[serde(skip)]
+    pub players_zero: Duration,
     #[serde(skip)]
     pub start: Duration,
     #[serde(skip)]
@@ -61,6 +64,7 @@ pub(super) async fn place(
 ) -> Result<Placed, LedgerError> {
     let Payload { media_id, label, caption, source, start, end: window_end, wall_ms, plan, .. } = moment.payload;
     let files = ledger.files_of(media_id).await?;
+    let probe = ledger.media(media_id).await?.and_then(|row| row.probe).unwrap_or_default();
     let wanted = |path: &Path| glob.is_none_or(|glob| glob.matches(path));
     let best = files.iter().map(|file| &file.path).max_by_key(|path| (wanted(path), path.exists(), Reverse(*path)));
     let file = best.cloned().unwrap_or_default();
@@ -82,6 +86,7 @@ pub(super) async fn place(
         time: time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true)),
         pictures: thumbs::Key::of(&Owned { media_id, collection: collection.to_owned(), plan }),
         file,
+        players_zero: probe.players_zero,
         start: moment.start,
         peak: moment.peak,
         end: moment.end,

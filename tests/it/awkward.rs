@@ -8,6 +8,7 @@
 
 mod bits;
 mod check;
+mod gif;
 mod h264_fields;
 mod make;
 mod mpeg2_fields;

@@ -3,6 +3,7 @@
 use super::bits::Bits;
 
 const SEQUENCE_HEADER: u8 = 1;
+const TEMPORAL_DELIMITER: u8 = 2;
 const FRAME_HEADER: u8 = 3;
 const FRAME: u8 = 6;
 /// seq_force_screen_content_tools and seq_force_integer_mv: each frame says it itself.
@@ -37,6 +38,12 @@ pub(super) fn sequence_in(temporal_unit: &[u8]) -> Option<Sequence> {
     units(temporal_unit).find(|(kind, _)| *kind == SEQUENCE_HEADER).and_then(|(_, payload)| sequence(payload))
 }
 
+/// Whether a stream of units begins here: with a delimiter, and then the header of a sequence.
+pub(in crate::decode) fn is_start(stream: &[u8]) -> bool {
+    let kinds: Vec<u8> = units(stream).take(2).map(|(kind, _)| kind).collect();
+    stream.starts_with(&[TEMPORAL_DELIMITER << 3 | 2, 0]) && kinds == [TEMPORAL_DELIMITER, SEQUENCE_HEADER]
+}
+
 /// Whether all frames of a temporal unit can be left out: they are shown, and no later one refers to them.
 pub(super) fn is_disposable(sequence: &Sequence, temporal_unit: &[u8]) -> bool {
     super::all(frames(sequence, temporal_unit).map(|frame| frame.is_some_and(|frame| frame.refreshes_nothing)))
@@ -68,7 +75,7 @@ fn units(data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 }
 
 /// 4.10.5.
-fn leb128(bytes: &mut &[u8]) -> Option<usize> {
+pub(in crate::decode) fn leb128(bytes: &mut &[u8]) -> Option<usize> {
     let mut value = 0;
     for place in 0..8 {
         let (byte, rest) = bytes.split_first()?;

@@ -1,9 +1,11 @@
 //! What the descriptions of a stream (caps, tags, events) say of the medium.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
+use gstreamer_video::{VideoColorRange, VideoColorimetry};
 
 use super::super::pixels::{Orientation, shown_size};
 use super::super::{LATEST, Probe};
@@ -57,12 +59,24 @@ pub(super) fn read(
             .filter(|d| *d >= NO_DURATION)
             .map(|d| Duration::from_nanos(d.nseconds()))
             .filter(|d| *d <= LATEST),
+        start_s: 0.0,
+        players_zero: Duration::ZERO,
         frame_rate: frame_rate.map(|f| f64::from(f.numer()) / f64::from(f.denom())),
         orientation,
         recorded_at_ms,
         tracks: Vec::new(),
     };
     (probe, orientation)
+}
+
+/// The colours of this stream use all values.
+pub(super) fn set_full_range(structure: &mut gst::StructureRef) {
+    let colours = structure.get::<&str>("colorimetry").ok().and_then(|told| VideoColorimetry::from_str(told).ok());
+    if let Some(told) = colours {
+        let range = VideoColorRange::Range0_255;
+        let full = VideoColorimetry::new(range, told.matrix(), told.transfer(), told.primaries());
+        structure.set("colorimetry", full.to_string());
+    }
 }
 
 /// Time per frame in nanoseconds, where the description tells: of rates that somebody can mean. Encoders that nobody told

@@ -9,16 +9,19 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
+use super::super::bare::Bare;
 use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::{Tracks, codec_name};
+use super::super::ts::Stream;
 use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
-use super::{element, facts, launch, lock, reported_error};
+use super::start::{Sounds, time_at};
+use super::{element, facts, launch, libav, lock, reported_error, units};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -28,8 +31,6 @@ const GRACE: u32 = 15;
 const LAST_CHANCE: u32 = 150;
 /// So many glances without finding any track, and there is none.
 const PATIENCE: u32 = 1500;
-/// libav's reader of GIF goes round in circles at the end of the file instead of saying so: silence is the end.
-const END_OF_GIF: u32 = 100;
 /// Containers whose clocks begin at zero and whose headers tell how long they are.
 const HEADER_TELLS: [&str; 3] = ["video/x-matroska", "video/webm", "video/x-flv"];
 /// By how much a promised duration may be off.
@@ -43,7 +44,6 @@ const BEYOND: gst::ClockTime = gst::ClockTime::from_nseconds(1 << 61);
 /// Size of an MPEG-4 frame that says "not coded". Files with packed B-frames are full of them.
 const MPEG4_NOT_CODED: usize = 8;
 
-const JPEG: &str = "image/jpeg";
 /// Mark of a photo with other pictures behind it: a preview, another eye's view, a map of brightness.
 const MULTI_PICTURE: &[u8] = b"MPF\0";
 const LONGEST_JPEG_HEAD: usize = 64 << 10;
@@ -53,6 +53,8 @@ const LONGEST_JPEG_HEAD: usize = 64 << 10;
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
+    Stream(Stream),
+    Bare(PathBuf, Bare),
 }
 
 /// One coded frame.
@@ -60,6 +62,16 @@ pub(in crate::decode) enum Source {
 pub(in crate::decode) struct Coded {
     pub(super) buffer: gst::Buffer,
     pub(super) caps: gst::Caps,
+}
+
+impl Found {
+    /// Of a file that is nothing but coded frames of this kind.
+    fn bare(kind: Bare) -> Self {
+        let codec = codec_name(kind.media_type());
+        let track = Track { kind: TrackKind::Video, codec, taken: true, ..Track::default() };
+        let container = Some(kind.media_type().to_owned());
+        Self { container, bare: true, tracks: vec![track], connected: true, ..Self::default() }
+    }
 }
 
 /// A coded frame as it came out of the graph.
@@ -78,6 +90,9 @@ struct Found {
     bare: bool,
     /// As the graph tells of them, one by one.
     tracks: Vec<Track>,
+    sounds: Sounds,
+    /// Its demuxer cuts by means of segments, as that of MP4 follows edit lists.
+    cut: bool,
     without_plugin: Option<String>,
     connected: bool,
     /// A track that nobody wants came to its end.
@@ -109,12 +124,17 @@ pub(in crate::decode) struct Reader {
     least_size: Option<usize>,
     /// The decoder of this codec (GIF) gives all pictures the same time.
     shuffles: bool,
-    first: Option<(Packet, Coded)>,
-    second: Option<(Packet, Coded)>,
+    /// Read already, not yet asked for.
+    ahead: VecDeque<(Packet, Coded)>,
+    /// When the medium starts, and what is added to that to get the time in the container.
+    zero: Option<i64>,
+    origin: i64,
     probe: Probe,
     orientation: Orientation,
     /// Where a header of our own tells the frames apart, and which of them comes next.
     mended: Option<Arc<Mended>>,
+    /// How long it is, where it was not the graph that read it.
+    duration: Option<Duration>,
     next_number: usize,
     /// The first error reported.
     problem: Option<gst::glib::Error>,
@@ -142,12 +162,30 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, mended);
                 pipeline
             }
+            Source::Stream(stream) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve(&element(&pipeline, "input")?, stream)?;
+                pipeline
+            }
+            Source::Bare(path, kind) => {
+                let values = [("caps", kind.media_type()), ("parser", kind.parser())];
+                let pipeline = launch(&template::fill(template::READ_BARE, &values))?;
+                element::<gst::Element>(&pipeline, "input")?.set_property("location", path);
+                pipeline
+            }
         };
         let sink: gst_app::AppSink = element(&pipeline, "frames")?;
         let found = Arc::new(Mutex::new(Found::default()));
-        // A header of our own has one track, whatever it is called.
-        let choice = if matches!(source, Source::Mended(_)) { Tracks::default() } else { tracks.clone() };
-        connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
+        // A header of our own has one track, whatever it is called, and a stream is one.
+        let choice = if matches!(source, Source::File(_)) { tracks.clone() } else { Tracks::default() };
+        match source {
+            Source::Bare(_, kind) => *lock(&found) = Found::bare(*kind),
+            Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
+            Source::Mended(_) | Source::File(_) => {}
+        }
+        if !matches!(source, Source::Bare(..)) {
+            connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
+        }
         let bus = pipeline.bus().expect("a pipeline has a bus");
         let mut reader = Self {
             pipeline,
@@ -163,14 +201,16 @@ impl Reader {
             whole: VecDeque::new(),
             least_size: None,
             shuffles: false,
-            first: None,
-            second: None,
+            ahead: VecDeque::new(),
+            zero: None,
+            origin: 0,
             probe: Probe::default(),
             orientation: Orientation::default(),
             mended: match source {
-                Source::File(_) => None,
                 Source::Mended(mended) => Some(mended.clone()),
+                _ => None,
             },
+            duration: None,
             next_number: 0,
             problem: None,
             hopeless: false,
@@ -180,33 +220,39 @@ impl Reader {
         }
         match reader.pull()? {
             Some(first) => {
-                if reader.is_still(&first.1)? {
+                match source {
+                    Source::File(_) => reader.find_start(first)?,
+                    Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
+                    Source::Bare(..) => (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into()),
+                    Source::Stream(stream) => {
+                        (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
+                        reader.origin = stream.origin;
+                        reader.duration = stream.duration;
+                    }
+                }
+                reader.learn();
+                if matches!(source, Source::Bare(_, Bare::Jpeg)) && reader.is_still()? {
                     return Err(DecodeError::NotVideo("a still picture".into()));
                 }
-                reader.learn(&first.1);
-                reader.first = Some(first);
                 Ok(reader)
             }
             None => Err(reader.failure()),
         }
     }
 
-    /// A JPEG picture alone in a file is a still one, also where a smaller one belongs to it; of several that are a video
-    /// the second one is fetched, too.
-    fn is_still(&mut self, first: &Coded) -> Result<bool, DecodeError> {
-        let is_jpeg = lock(&self.found).container.as_deref() == Some(JPEG);
-        if !is_jpeg {
-            return Ok(false);
-        }
+    /// A JPEG picture alone in a file is a still one, also where a smaller one belongs to it; several are a video.
+    fn is_still(&mut self) -> Result<bool, DecodeError> {
         let is_marked = |data: &[u8]| {
             let mut places = data.windows(MULTI_PICTURE.len()).take(LONGEST_JPEG_HEAD);
             places.any(|bytes| bytes == MULTI_PICTURE)
         };
-        if first.buffer.map_readable().is_ok_and(|data| is_marked(&data)) {
+        let first = self.ahead.front().and_then(|(_, coded)| coded.buffer.map_readable().ok());
+        if first.is_some_and(|data| is_marked(&data)) {
             return Ok(true);
         }
-        self.second = self.pull()?;
-        Ok(self.second.is_none())
+        let second = self.pull()?;
+        self.ahead.extend(second);
+        Ok(self.ahead.len() < 2)
     }
 
     pub(in crate::decode) fn probe(&self) -> &Probe {
@@ -219,7 +265,22 @@ impl Reader {
 
     /// When the medium starts, where that is known: its first frame may be later.
     pub(in crate::decode) fn zero(&self) -> Option<i64> {
-        self.mended.as_ref().map(|_| 0)
+        self.zero
+    }
+
+    /// Reads ahead until it is known when all tracks begin.
+    fn find_start(&mut self, first: (Packet, Coded)) -> Result<(), DecodeError> {
+        let video = first.0.pts;
+        let mut bytes = first.0.bytes;
+        self.ahead.push_back(first);
+        while lock(&self.found).sounds.are_missing(self.ahead.len(), bytes)
+            && let Some(next) = self.pull()?
+        {
+            bytes += next.0.bytes;
+            self.ahead.push_back(next);
+        }
+        self.zero = Some(lock(&self.found).sounds.start(video));
+        Ok(())
     }
 
     /// Where the video should end.
@@ -247,7 +308,7 @@ impl Reader {
 
     /// Description of the codec of the first frame.
     pub(in crate::decode) fn codec(&self) -> Option<&gst::CapsRef> {
-        self.first.as_ref().map(|(_, coded)| coded.caps.as_ref())
+        self.ahead.front().map(|(_, coded)| coded.caps.as_ref())
     }
 
     /// What made the reading end early.
@@ -257,8 +318,8 @@ impl Reader {
 
     /// `None`: the end, be it of the file or of what can be read of it.
     pub(in crate::decode) fn next(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
-        match self.first.take().or_else(|| self.second.take()) {
-            Some(fetched) => Ok(Some(fetched)),
+        match self.ahead.pop_front() {
+            Some(first) => Ok(Some(first)),
             None => self.pull(),
         }
     }
@@ -316,7 +377,6 @@ impl Reader {
             || (self.problem.is_some() && quiet > GRACE)
             || (ended && quiet > LAST_CHANCE)
             || (!found.connected && quiet > PATIENCE)
-            || (self.shuffles && quiet > END_OF_GIF)
     }
 
     fn note_problem(&mut self) {
@@ -357,16 +417,17 @@ impl Reader {
             })?;
             return Some((packet, Coded { buffer, caps }));
         }
-        let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+        let segment = sample.segment().filter(|_| lock(&self.found).cut);
+        let segment = segment.and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
         let (mut pts, shown) = place(buffer.pts(), segment);
         let (mut dts, _) = place(buffer.dts(), segment);
         let mut duration = buffer.duration().and_then(|duration| i64::try_from(duration.nseconds()).ok());
+        // What the parser made of a rate that nobody can mean; where there is a container, it has times of its own.
         if facts::has_absurd_rate(&caps) {
-            // What the parser made of it; where there is a container, it has times of its own.
             duration = None;
-            if lock(&self.found).bare {
-                (pts, dts) = (None, None);
-            }
+        }
+        if lock(&self.found).bare && facts::nominal_step(&caps).is_none() {
+            (pts, dts) = (None, None);
         }
         let packet = self.timeline.place(Stamp {
             pts,
@@ -391,6 +452,9 @@ impl Reader {
         if let Some(structure) = caps.make_mut().structure_mut(0) {
             // The transparency of WebM is a stream of its own, which is not wanted, and decoders refuse its mark.
             structure.remove_field("codec-alpha");
+            if self.mended.as_ref().is_some_and(|mended| mended.film().full_range) {
+                facts::set_full_range(structure);
+            }
             let is_mpeg4 = structure.name() == "video/mpeg" && structure.get::<i32>("mpegversion") == Ok(4);
             self.shuffles = structure.name().contains("gif");
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
@@ -405,16 +469,23 @@ impl Reader {
         caps
     }
 
-    fn learn(&mut self, first: &Coded) {
+    fn learn(&mut self) {
+        let Some((_, first)) = self.ahead.front() else { return };
         let container = lock(&self.found).container.clone();
         let film = self.mended.as_ref().map(|mended| mended.film());
         let duration = match film {
             Some(film) => u64::try_from(film.duration).ok().map(gst::ClockTime::from_nseconds),
-            None => self.pipeline.query_duration::<gst::ClockTime>(),
+            None => match self.duration {
+                Some(duration) => gst::ClockTime::try_from(duration).ok(),
+                None => self.pipeline.query_duration::<gst::ClockTime>(),
+            },
         };
         let pad = self.sink.static_pad("sink").expect("a sink has a sink pad");
         let known = film.map(|film| film.orientation).or(self.tracks.orientation);
         (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration, known);
+        let start = film.map_or(0, |film| film.start);
+        self.probe.players_zero = Duration::from_nanos(u64::try_from(start).unwrap_or(0));
+        self.probe.start_s = (self.zero.unwrap_or(0) + self.origin + start) as f64 / 1e9;
         // What the header lists goes before what the graph has told of so far.
         let told = || lock(&self.found).tracks.clone();
         self.probe.tracks = if self.tracks.all.is_empty() { told() } else { self.tracks.all.clone() };
@@ -432,7 +503,7 @@ impl Reader {
         if kind.starts_with("text/") {
             return DecodeError::NotVideo(kind.to_string());
         }
-        if is_picture(kind) {
+        if kind.starts_with("image/") && kind != "image/gif" {
             return DecodeError::StillPicture(kind.to_string());
         }
         let needs_key = |error: &gst::glib::Error| {
@@ -519,7 +590,7 @@ fn connect_tracks(
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let Some(name) = caps.structure(0).map(|s| s.name().to_string()) else { return };
         let mut found = lock(&learned);
-        let still = found.container.as_deref().is_some_and(is_picture);
+        let still = found.container.as_deref().is_some_and(|kind| kind.starts_with("image/") && kind != "image/gif");
         let kind = kind_of(&name);
         let index = found.tracks.len() as u32;
         let is_wanted = match (choice.wanted, choice.all.is_empty()) {
@@ -530,10 +601,13 @@ fn connect_tracks(
         };
         let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
         found.connected |= taken;
+        if kind == TrackKind::Sound {
+            found.sounds.expect(index as usize);
+        }
         found.tracks.push(Track { id: index, kind, codec: codec_name(&name), taken, ..Track::default() });
         drop(found);
         if let (false, Some(graph)) = (taken, graph.upgrade()) {
-            swallow(&graph, pad, &learned);
+            swallow(&graph, pad, &learned, kind, index as usize);
         }
     });
     let learned = found.clone();
@@ -561,6 +635,11 @@ fn connect_tracks(
             if let Some(program) = program.filter(|_| is_called(element, "tsdemux")) {
                 element.set_property("program-number", i32::from(program));
             }
+            lock(&learned).cut |= is_called(element, "qtdemux");
+            if element.factory().is_some_and(|made_by| libav::is_demuxer(&made_by.name())) {
+                let learned = learned.clone();
+                libav::watch(element, move || lock(&learned).others_ended = true);
+            }
             watch_type(element, &learned);
             watch_parser(element, &learned);
         });
@@ -570,11 +649,6 @@ fn connect_tracks(
 /// Sound in a container of its own: there may be video within (Ogg).
 fn is_tagged_container(name: &str) -> bool {
     name == "audio/ogg"
-}
-
-/// Kinds of files that hold one picture each.
-fn is_picture(kind: &str) -> bool {
-    kind.starts_with("image/") && !["image/gif", JPEG].contains(&kind)
 }
 
 fn is_called(element: &gst::Element, factory: &str) -> bool {
@@ -599,22 +673,35 @@ fn container_id(pad: &gst::Pad) -> Option<u32> {
     if number.len() == 8 { u32::from_str_radix(number, 16).ok() } else { number.parse().ok() }
 }
 
-/// Connects a track that nobody wants to a sink that throws it away.
-fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>) {
+/// Connects a track that nobody wants to a sink that throws it away, and notes when it begins.
+fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>, kind: TrackKind, index: usize) {
     let sink = gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build();
     let Ok(sink) = sink else { return };
     if graph.add(&sink).is_ok()
         && let Some(target) = sink.static_pad("sink")
         && sink.sync_state_with_parent().is_ok()
     {
-        let found = found.clone();
+        let learned = found.clone();
         target.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER, move |_, info| {
-            let mut found = lock(&found);
+            let mut found = lock(&learned);
             found.others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
             if let Some((buffer, pts)) = info.buffer().and_then(|buffer| Some((buffer, buffer.pts()?))) {
                 found.others_reach = found.others_reach.max(Some(pts + buffer.duration().unwrap_or_default()));
             }
             gst::PadProbeReturn::Ok
+        });
+        let learned = found.clone();
+        target.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let mut found = lock(&learned);
+            let Some(time) = info.buffer().and_then(|buffer| time_at(pad, buffer, found.cut)) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            match kind {
+                TrackKind::Sound | TrackKind::Video => found.sounds.begin(index, time),
+                TrackKind::Text => found.sounds.begin_text(time),
+                TrackKind::Picture | TrackKind::Other => {}
+            }
+            gst::PadProbeReturn::Remove
         });
         let _ = pad.link(&target);
     }
@@ -643,7 +730,7 @@ fn watch_type(element: &gst::Element, found: &Arc<Mutex<Found>>) {
 fn is_bare(structure: &gst::StructureRef) -> bool {
     let is_mpeg_system = || structure.get::<bool>("systemstream") == Ok(true);
     match structure.name().as_str() {
-        "video/x-h264" | "video/x-h265" | "video/x-av1" | "image/jpeg" => true,
+        "video/x-h264" | "video/x-h265" => true,
         "video/mpeg" => !is_mpeg_system(),
         _ => false,
     }
@@ -677,8 +764,12 @@ fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     });
 }
 
-/// Time on the graph's clock, and whether it lies in what is to be shown.
-fn place(time: Option<gst::ClockTime>, segment: Option<&gst::FormattedSegment<gst::ClockTime>>) -> (Option<i64>, bool) {
+/// Time on the clock of a demuxer that cuts by means of segments (else without one: times are those of the container), and
+/// whether it lies in what is to be shown.
+pub(super) fn place(
+    time: Option<gst::ClockTime>,
+    segment: Option<&gst::FormattedSegment<gst::ClockTime>>,
+) -> (Option<i64>, bool) {
     let nanos = |time: gst::ClockTime| i128::from(time.nseconds());
     let (Some(time), Some(segment)) = (time, segment) else {
         return (time.and_then(|time| i64::try_from(nanos(time)).ok()), true);

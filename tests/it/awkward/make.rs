@@ -9,7 +9,7 @@ use gstreamer_app as gst_app;
 
 use super::picture::{SIDE, picture};
 use super::recipe::{Codec, Container, Place, Recipe, Sound};
-use super::{h264_fields, mpeg2_fields};
+use super::{gif, h264_fields, mpeg2_fields};
 
 /// What the sound lasts; also the rest of a second by which late videos begin.
 const SOUND_BUFFER: Duration = Duration::from_nanos(1024 * 1_000_000_000 / 48_000);
@@ -31,7 +31,8 @@ impl Recipe {
             ),
             Codec::H264Interlaced => format!("{x264} interlaced=true ! h264parse{}", start_codes("h264")),
             Codec::H264Refreshed => format!("{x264} bframes=0 intra-refresh=true ! h264parse{}", start_codes("h264")),
-            Codec::H264Fields { .. } | Codec::Mpeg2Fields { .. } => "identity".to_owned(),
+            Codec::H264Fields { .. } => "video/x-h264".to_owned(),
+            Codec::Mpeg2Fields { .. } => "video/mpeg".to_owned(),
             Codec::Hevc => {
                 format!("x265enc speed-preset=ultrafast key-int-max={group} ! h265parse{}", start_codes("h265"))
             }
@@ -47,6 +48,7 @@ impl Recipe {
             Codec::Mpeg4 => format!("avenc_mpeg4 bitrate=2000000 gop-size={group}"),
             Codec::Mjpeg => "jpegenc".to_owned(),
             Codec::Uncompressed => "y4menc".to_owned(),
+            Codec::Gif => unreachable!("GIF is written without a graph"),
         };
         let mux = match self.container {
             Container::Mp4 => "mp4mux",
@@ -57,8 +59,7 @@ impl Recipe {
             Container::Ts => "mpegtsmux",
             Container::Avi => "avimux",
             Container::Ivf => "avmux_ivf",
-            Container::Raw if self.codec == Codec::Av1 => "avmux_obu",
-            Container::Raw => "identity",
+            Container::Raw | Container::Gif => "identity",
         };
         let video = format!("appsrc name=pictures format=time ! {encoder} ! queue max-size-time=0 ! mux.");
         let end = self.clock().last().copied().unwrap_or_default() + Duration::from_millis(40);
@@ -85,6 +86,10 @@ impl Recipe {
     }
 
     pub(super) fn make(&self, path: &Path) {
+        if self.codec == Codec::Gif {
+            std::fs::write(path, gif::file(self.frames, self.rate)).unwrap();
+            return;
+        }
         let graph = self.graph(path);
         let made = gst::parse::launch(&graph).unwrap_or_else(|error| panic!("{error}: {graph}"));
         let pipeline = made.downcast::<gst::Pipeline>().unwrap();

@@ -31,6 +31,7 @@ pub(super) enum Container {
     Ts,
     Avi,
     Ivf,
+    Gif,
     /// None: the coded frames one behind the other.
     Raw,
 }
@@ -66,6 +67,7 @@ pub(super) enum Codec {
     },
     Mpeg4,
     Mjpeg,
+    Gif,
     Uncompressed,
 }
 
@@ -107,9 +109,9 @@ impl Draw {
 
 impl Recipe {
     pub(super) fn numbered(number: usize) -> Self {
-        use Container::{Avi, Flv, Ivf, Mkv, Mov, Mp4, Raw, Ts, WebM};
+        use Container::{Avi, Flv, Gif, Ivf, Mkv, Mov, Mp4, Raw, Ts, WebM};
         let mut draw = Draw(number as u64);
-        let container = [Mp4, Mkv, Ts, Flv, Mov, WebM, Raw, Avi, Ivf][number % 9];
+        let container = [Mp4, Mkv, Ts, Flv, Mov, WebM, Raw, Avi, Ivf, Gif][number % 10];
         let h264 = Codec::H264 { b_frames: draw.of(&[0, 2, 3]), pyramid: draw.once_in(2), open: draw.once_in(3) };
         let plain = Codec::H264 { b_frames: 0, pyramid: false, open: false };
         let (interlaced, refreshed) = (Codec::H264Interlaced, Codec::H264Refreshed);
@@ -124,7 +126,8 @@ impl Recipe {
             WebM => draw.of(&[vp8, vp9, vp9, Codec::Av1]),
             Flv => draw.of(&[h264, plain]),
             Avi => draw.of(&[Codec::Mpeg4, Codec::Mjpeg, plain]),
-            Ivf => draw.of(&[vp8, vp9, Codec::Av1]),
+            Ivf => draw.of(&[vp8, vp9]),
+            Gif => Codec::Gif,
             Raw => draw.of(&[
                 h264,
                 fields,
@@ -138,11 +141,13 @@ impl Recipe {
                 Codec::Uncompressed,
             ]),
         };
-        let steady = matches!(container, Avi | Ivf | Raw)
+        let steady = matches!(container, Avi | Ivf | Gif | Raw)
             || matches!(codec, Codec::Mpeg2 | Codec::Mpeg2Fields { .. } | Codec::Mpeg4);
-        let frames = draw.of(&[1, 7, 40, 75]);
+        // One JPEG by itself is a still picture.
+        let least = if (container, codec) == (Raw, Codec::Mjpeg) { 2 } else { 1 };
+        let frames = draw.of(&[least, 7, 40, 75]);
         let sound = match container {
-            Avi | Ivf | Raw => Sound::None,
+            Avi | Ivf | Gif | Raw => Sound::None,
             _ => draw.of(&[Sound::None, Sound::Beside(Place::Before), Sound::Beside(Place::Behind), Sound::Longer]),
         };
         let late = if steady || !draw.once_in(3) { Duration::ZERO } else { draw.of(&[500, 1300]).millis() };
@@ -154,6 +159,8 @@ impl Recipe {
             Codec::Mpeg2 | Codec::Mpeg2Fields { .. } => draw.of(&[(25, 1), (30_000, 1001)]),
             // Nothing tells the rate.
             Codec::Mjpeg | Codec::Av1 if container == Raw => (25, 1),
+            // Counted in hundredths of a second.
+            Codec::Gif => draw.of(&[(25, 1), (10, 1), (2, 1)]),
             _ => draw.of(&[(25, 1), (30_000, 1001), (10, 1), (60, 1)]),
         };
         let group = draw.of(&[5, 25, 250]);
@@ -187,6 +194,7 @@ impl Recipe {
             Container::Ts => "ts",
             Container::Avi => "avi",
             Container::Ivf => "ivf",
+            Container::Gif => "gif",
             Container::Raw => match self.codec {
                 Codec::Hevc => "265",
                 Codec::Mpeg2 | Codec::Mpeg2Fields { .. } => "m2v",
