@@ -405,11 +405,12 @@ impl Job<'_> {
         }
     }
 
-    /// How far behind the medium's zero its last picture is shown, as the container says, and whether that is certain.
+    /// When the medium ends on the packets' clock, as the container says, and whether that is certain.
     fn last_until(&self, reader: &Reader) -> (Option<i64>, bool) {
         let is_whole = reader.problem().is_none() && !matches!(missing_bytes(&self.request.path), Ok(Some(_)));
         let promised = reader.promised().filter(|_| is_whole).and_then(|end| i64::try_from(end.as_nanos()).ok());
-        (promised, reader.keeps_promise() == Some(true))
+        let end = promised.zip(reader.zero()).map(|(promised, zero)| zero.saturating_add(promised));
+        (end, reader.keeps_promise() == Some(true))
     }
 
     /// What was not read as it should have been, one problem for each cause.
