@@ -567,7 +567,7 @@ fn connect_tracks(
             (None, _) => true,
             (Some(wanted), true) => wanted == index,
             // A demuxer that keeps the numbers to itself has been given a single track.
-            (Some(wanted), false) => container_id(pad).is_none_or(|id| id == wanted),
+            (Some(_), false) => container_id(pad).is_none_or(|id| choice.is_wanted(id)),
         };
         let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
         found.connected |= taken;
