@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::bare::Bare;
 use super::complete::missing_bytes;
 use super::gate::{Gate, Released};
+use super::gif::Gif;
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
 use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
@@ -103,6 +104,9 @@ fn packets(source: &Source, tracks: &Tracks, listener: &dyn Listener) -> Result<
 fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
     if let Some(mended) = Mended::open(path, tracks.wanted).ok().flatten() {
         return Some(Source::Mended(Arc::new(mended)));
+    }
+    if let Some(gif) = Gif::open(path).ok().flatten() {
+        return Some(Source::Gif(Arc::new(gif)));
     }
     Stream::find(path, tracks).ok().flatten().map(Source::Stream)
 }

@@ -11,6 +11,7 @@ use gstreamer_app as gst_app;
 
 use super::super::bare::Bare;
 use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
+use super::super::gif::Gif;
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
@@ -49,6 +50,7 @@ const LONGEST_JPEG_HEAD: usize = 64 << 10;
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
+    Gif(Arc<Gif>),
     Stream(Stream),
     Bare(PathBuf, Bare),
 }
@@ -156,6 +158,11 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, mended);
                 pipeline
             }
+            Source::Gif(gif) => {
+                let pipeline = launch(&template::fill(template::READ_MENDED, &[]))?;
+                serve(&element(&pipeline, "input")?, gif);
+                pipeline
+            }
             Source::Stream(stream) => {
                 let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
                 units::serve(&element(&pipeline, "input")?, stream)?;
@@ -175,7 +182,7 @@ impl Reader {
         match source {
             Source::Bare(_, kind) => *lock(&found) = Found::bare(*kind),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
-            Source::Mended(_) | Source::File(_) => {}
+            Source::Mended(_) | Source::Gif(_) | Source::File(_) => {}
         }
         if !matches!(source, Source::Bare(..)) {
             connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
@@ -215,7 +222,7 @@ impl Reader {
         match reader.pull()? {
             Some(first) => {
                 match source {
-                    Source::File(_) => reader.find_start(first)?,
+                    Source::File(_) | Source::Gif(_) => reader.find_start(first)?,
                     Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
                     Source::Bare(..) => (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into()),
                     Source::Stream(stream) => {
