@@ -4,7 +4,7 @@
 
 mod asf;
 mod avi;
-mod ebml;
+pub(super) mod ebml;
 mod mp4;
 pub(super) mod ts;
 

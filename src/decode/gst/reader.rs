@@ -12,13 +12,14 @@ use gstreamer_app as gst_app;
 use super::super::bare::Bare;
 use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::gif::Gif;
+use super::super::matroska::Remains;
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::{Tracks, codec_name};
 use super::super::ts::Stream;
-use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
+use super::super::{DecodeError, Probe, Problem, ProblemKind, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
 use super::start::{Sounds, time_at};
@@ -51,6 +52,7 @@ pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
     Gif(Arc<Gif>),
+    Remains(Remains),
     Stream(Stream),
     Bare(PathBuf, Bare),
 }
@@ -132,6 +134,8 @@ pub(in crate::decode) struct Reader {
     /// How long it is, where it was not the graph that read it.
     duration: Option<Duration>,
     next_number: usize,
+    /// What is wrong with the container.
+    problems: Vec<Problem>,
     /// The first error reported.
     problem: Option<gst::glib::Error>,
     /// The error says that the file is no medium.
@@ -163,6 +167,11 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, gif);
                 pipeline
             }
+            Source::Remains(remains) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve_remains(&element(&pipeline, "input")?, remains)?;
+                pipeline
+            }
             Source::Stream(stream) => {
                 let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
                 units::serve(&element(&pipeline, "input")?, stream)?;
@@ -182,6 +191,7 @@ impl Reader {
         match source {
             Source::Bare(_, kind) => *lock(&found) = Found::bare(*kind),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
+            Source::Remains(_) => lock(&found).container = Some("video/x-matroska".to_owned()),
             Source::Mended(_) | Source::Gif(_) | Source::File(_) => {}
         }
         if !matches!(source, Source::Bare(..)) {
@@ -213,6 +223,14 @@ impl Reader {
             },
             duration: None,
             next_number: 0,
+            problems: match source {
+                Source::Mended(mended) => mended.film().problems.clone(),
+                Source::Remains(_) => {
+                    let detail = "the container is damaged, and only what is left of it was read";
+                    vec![Problem::new(ProblemKind::HeaderRepaired, detail)]
+                }
+                _ => Vec::new(),
+            },
             problem: None,
             hopeless: false,
         };
@@ -222,7 +240,7 @@ impl Reader {
         match reader.pull()? {
             Some(first) => {
                 match source {
-                    Source::File(_) | Source::Gif(_) => reader.find_start(first)?,
+                    Source::File(_) | Source::Gif(_) | Source::Remains(_) => reader.find_start(first)?,
                     Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
                     Source::Bare(..) => (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into()),
                     Source::Stream(stream) => {
@@ -294,7 +312,7 @@ impl Reader {
 
     /// What the header of the file asks for and does not get.
     pub(in crate::decode) fn problems(&self) -> &[Problem] {
-        self.mended.as_ref().map_or(&[], |mended| &mended.film().problems)
+        &self.problems
     }
 
     /// Description of the codec of the first frame.
