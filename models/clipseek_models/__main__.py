@@ -42,8 +42,8 @@ def main() -> int:
     )
     bundle.add_argument("--system", choices=[*SYSTEMS, *FAMILIES], help="refuse checkpoints of another one")
     bundle.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle; its last part is the bundle's name")
-    bundle.add_argument("--frames", type=int, default=12, help="per window")
-    bundle.add_argument("--words", type=int, help="most tokens of a text; without it, as the system was evaluated")
+    bundle.add_argument("--frames", type=int, help="per window; without it, as it was trained here, else 12")
+    bundle.add_argument("--words", type=int, help="most tokens of a text; without it, as it was trained here, or as the system was evaluated")
     bundle.add_argument("--licence", default="unknown", help="of the weights, for the manifest")
     bundle.add_argument("--precision", choices=["float32", "float16", "int8"], default="float32", help="of weights and products")
     bundle.add_argument("--rerank", type=Path, metavar="FILE", help="a CLIP4Clip tightTransf that re-ranks what the vectors find")
@@ -61,7 +61,7 @@ def main() -> int:
 
     # Imported late: not every command needs PyTorch.
     if arguments.command == "render":
-        from .footage import write
+        from .world.footage import write
 
         return write(arguments.out)
     if arguments.command == "train":
@@ -73,7 +73,7 @@ def main() -> int:
 
         return run(arguments.out, arguments.seed, arguments.only, SHAPES, arguments.processes, arguments.threads)
     if arguments.command == "train-shapes":
-        from .train import train as run
+        from .world.train import train as run
 
         return run(arguments.seeds, arguments.out, arguments.keep)
     if arguments.command == "export":
@@ -107,7 +107,7 @@ def main() -> int:
         from .parity import parity as run
 
         return run(arguments.folder)
-    from .evaluate import report
+    from .world.evaluate import report
 
     return report(arguments.bundle, arguments.footage)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from . import decoding
+from .pixels import from_middle
 
 KERNELS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
@@ -59,11 +60,7 @@ class Bundle:
         picture = picture.convert("RGB")
         if spec["resize"] == "stretch":
             return np.asarray(picture.resize((side, side), kernel))
-        width, height = picture.size
-        short = min(width, height)
-        picture = picture.resize((int(side * width / short), int(side * height / short)), kernel)
-        left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
-        return np.asarray(picture.crop((left, top, left + side, top + side)))
+        return np.asarray(from_middle(picture, side, kernel))
 
     def frame_features(self, frames: np.ndarray) -> np.ndarray:
         """uint8 [N, S, S, 3] → [N, D], not normalised."""

@@ -6,6 +6,7 @@ flat dictionary of names and float32 tensors, whatever mix of precisions the fil
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import zipfile
@@ -37,6 +38,16 @@ def read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(_reason(error)) from error
     state = unwrapped(content)
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def settings(path: Path) -> dict[str, object]:
+    """What a training of this package said of the weights that it kept (`training/snapshot.py`); nothing of other files."""
+    try:
+        content = _content(path)
+        said = json.loads(content["settings"]) if isinstance(content, dict) and isinstance(content.get("settings"), str) else {}
+    except Exception:  # what is wrong with the file is for `read` to say
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _content(path: Path) -> object:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+from .colours import MEAN, STD
+
 SHARPNESS = -0.75  # the parameter of the cubic that CLIP-ViP's resizing uses
 
 
 def clip4clip(picture: Image.Image, side: int) -> np.ndarray:
     """RGB → [3, side, side]: shorter side to `side` with Pillow's bicubic on 8 bits, centre crop. CLIP2Video's too."""
+    return normalised(np.asarray(from_middle(picture, side), np.float32) / 255)
+
+
+def clip4clip_bytes(picture: Image.Image, side: int) -> np.ndarray:
+    """As `clip4clip`, before it becomes numbers: uint8 [3, side, side]."""
+    return np.asarray(from_middle(picture, side)).transpose(2, 0, 1)
+
+
+def from_middle(picture: Image.Image, side: int, kernel: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
+    """The shorter side to `side`, then the square in the middle, as CLIP does it: the longer side is cut to a whole number, not
+    rounded, and the square begins at the even one of two pixels that are as near.
+    """
     width, height = picture.size
     short = min(width, height)
-    # The longer side is cut to a whole number, not rounded.
-    picture = picture.resize((int(side * width / short), int(side * height / short)), Image.Resampling.BICUBIC)
+    picture = picture.resize((int(side * width / short), int(side * height / short)), kernel)
     left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
-    cropped = picture.crop((left, top, left + side, top + side))
-    return normalised(np.asarray(cropped, np.float32) / 255)
+    return picture.crop((left, top, left + side, top + side))
 
 
 def clip_vip(picture: Image.Image, side: int) -> np.ndarray:

@@ -11,8 +11,7 @@ import torch
 from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
-from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipTokenizer
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer, SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipTokenizer
 
 SENTENCES = [
     "a man plays a guitar on a stage", "a woman is cutting an onion in the kitchen", "two dogs run along the beach",

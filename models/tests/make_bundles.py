@@ -18,11 +18,9 @@ from torch import Tensor, nn
 from clipseek_models import pixels
 from clipseek_models.systems import Heads, build
 from clipseek_models.systems.caption_export import CaptionSettings
-from clipseek_models.systems.clip2video import Clip2Video
 from clipseek_models.systems.clip4clip import MeanP, TightTransf
-from clipseek_models.systems.clip_vip import ClipVip
-from clipseek_models.systems.export import Parts, Settings, manifest, parts_of, write_parts
-from clipseek_models.systems.graph_modules import facts
+from clipseek_models.systems.export import Settings, manifest, parts_of, write_parts
+from clipseek_models.systems.interface import Videos
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent.parent / "tests" / "fixtures" / "systems"
@@ -71,14 +69,14 @@ def frame(k: int, side: int) -> Tensor:
 
 def clip_vector(model: nn.Module, picks: list[int], frames: int) -> Tensor:
     """[D] of one window, as the system itself would have it."""
-    side = facts(model).side
-    if isinstance(model, ClipVip):
+    side = model.limits.side
+    if model.system == "clip_vip":
         # Exactly so many frames, repeated where there are fewer.
         picks = [picks[int(place)] for place in np.linspace(0, len(picks) - 1, frames)]
         return model.clip_embedding(torch.stack([frame(k, side) for k in picks])[None])[0]
     mask = torch.ones(1, len(picks))
     clip = torch.stack([frame(k, side) for k in picks])[None]
-    if isinstance(model, Clip2Video):
+    if model.system == "clip2video":
         # Padded with zero pictures to a full window, which has a say.
         missing = frames - len(picks)
         clip = torch.cat([clip, clip.new_zeros(1, missing, *clip.shape[2:])], dim=1)
@@ -88,12 +86,12 @@ def clip_vector(model: nn.Module, picks: list[int], frames: int) -> Tensor:
 
 def text_vector(model: nn.Module, words: Tokenizer, text: str) -> Tensor:
     ids = torch.tensor([words.encode(text).ids])
-    return (model.text_embedding(ids, torch.ones_like(ids)) if isinstance(model, Clip2Video) else model.text_embedding(ids))[0]
+    return model.encode_text(ids, torch.ones_like(ids))[0]
 
 
 def features(model: nn.Module, picks: list[int]) -> tuple[Tensor, Tensor]:
     """[1, T, D] of one window's frames, and the mask [1, T]."""
-    pictures = torch.stack([frame(k, facts(model).side) for k in picks])[None]
+    pictures = torch.stack([frame(k, model.limits.side) for k in picks])[None]
     return model.frame_features(pictures), torch.ones(1, len(picks))
 
 
@@ -140,7 +138,7 @@ def rerank_scores(tight: TightTransf, words: Tokenizer) -> list[list[float]]:
     rows = []
     for text in TEXTS:
         of_text = tight.clip.text_features(torch.tensor([words.encode(text).ids]))
-        rows.append([tight.similarity(tight.cross_pooled(of_text, *features(tight, picks))).item() for picks in WINDOWS])
+        rows.append([tight.similarity(of_text, Videos(None, *features(tight, picks))).item() for picks in WINDOWS])
     return rows
 
 
@@ -150,9 +148,8 @@ def captions(model: MeanP) -> list[dict]:
     for picks in WINDOWS:
         frames, mask = features(model, picks)
         clip = model.caption_memory(frames, mask)[0], mask[0]
-        greedy = model.decoder.greedy(*clip, START, END, MOST_WORDS)
-        beam, score = model.decoder.beam(*clip, START, END, PAD, MOST_WORDS)
-        _, greedy_score = model.decoder.beam(*clip, START, END, PAD, MOST_WORDS, beams=1)
+        beam, score = model.decoder.caption(*clip, START, END, PAD, MOST_WORDS)
+        greedy, greedy_score = model.decoder.caption(*clip, START, END, PAD, MOST_WORDS, beams=1)
         said = {"greedy": (greedy, greedy_score), "beam5": (beam, score)}
         found.append({kind: {"ids": ids, "text": words.decode(ids), "score": total} for kind, (ids, total) in said.items()})
     return found
@@ -172,7 +169,7 @@ def write(name: str) -> dict:
         model = build(state, heads)
     tight = build(weights(TIGHT), heads) if name == "clip4clip-two" else None
     parts = parts_of(model, tight, settings)
-    vocabulary = facts(model).vocabulary
+    vocabulary = model.limits.vocabulary
     words = tokenizer(vocabulary)
     words.save(str(folder / "tokenizer.json"))
     # CLIP-ViP pads with the end token, which is another one here.

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from clipseek_models.bundle import Bundle
-from clipseek_models.dataset import strangers
-from clipseek_models.dataset import test_set as make_test_set
-from clipseek_models.evaluate import evaluate
-from clipseek_models.scope import distances
-from clipseek_models.windows import scope, search_footage
+from clipseek_models.world.dataset import strangers
+from clipseek_models.world.dataset import test_set as make_test_set
+from clipseek_models.world.evaluate import evaluate
+from clipseek_models.world.scope import distances
+from clipseek_models.world.windows import scope, search_footage
 
 MODELS = Path(__file__).resolve().parent.parent
 SHAPES = MODELS / "bundles" / "shapes"

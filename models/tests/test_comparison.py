@@ -1,6 +1,9 @@
 """The comparison of all systems on the synthetic world, in the smallest: that each learns, is judged and kept. Needs PyTorch."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +12,19 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pycocoevalcap")
 
-from clipseek_models import dataset, tokenizer  # noqa: E402
-from clipseek_models.align import Corpus, pad, unit  # noqa: E402
 from clipseek_models.bundle import Bundle  # noqa: E402
 from clipseek_models.comparison import command, judge  # noqa: E402
 from clipseek_models.comparison.command import Settings, compare, result_file  # noqa: E402
 from clipseek_models.comparison.export import export  # noqa: E402
 from clipseek_models.comparison.learn import GROUP, by_group, learn  # noqa: E402
 from clipseek_models.comparison.variants import NAMES, PLANS, Variant  # noqa: E402
-from clipseek_models.motion import draw_scene  # noqa: E402
-from clipseek_models.nets import FrameEncoder  # noqa: E402
-from clipseek_models.pretrain import to_pixels  # noqa: E402
-from clipseek_models.tokenizer import CONTEXT_LENGTH, END, PAD, START, UNKNOWN  # noqa: E402
-from clipseek_models.world import EVENT_NAMES  # noqa: E402
+from clipseek_models.world import dataset, tokenizer  # noqa: E402
+from clipseek_models.world.align import Corpus, pad, unit  # noqa: E402
+from clipseek_models.world.motion import draw_scene  # noqa: E402
+from clipseek_models.world.nets import FrameEncoder  # noqa: E402
+from clipseek_models.world.pretrain import to_pixels  # noqa: E402
+from clipseek_models.world.scenes import EVENT_NAMES  # noqa: E402
+from clipseek_models.world.tokenizer import CONTEXT_LENGTH, END, PAD, START, UNKNOWN  # noqa: E402
 
 SHAPES = Path(__file__).resolve().parents[1] / "bundles" / "shapes"
 
@@ -52,17 +55,35 @@ def world():
     return scenes, torch.randn(16, 8, 256, generator=torch.Generator().manual_seed(3)), tokenizer.build()
 
 
-@pytest.mark.parametrize("name", ["seqTransf", "tightTransf"])
-def test_variants_learn_a_handful_by_heart(name, world):
+@pytest.mark.parametrize("name, steps", [("seqTransf", 20), ("tightTransf", 60)])
+def test_variants_learn_a_handful_by_heart(name, steps, world):
     scenes, known, words = world
     variant = Variant(name, words.get_vocab_size(), 1)
-    learn(variant, known, scenes, words, 1, 10, 60, 16)
+    learn(variant, known, scenes, words, 1, 10, steps, 16)
     corpus = Corpus(scenes, words, 5)
     _, _, ids, mask = corpus.draw(np.arange(16))
     with torch.no_grad():
-        texts = variant.texts(ids[:16], mask[:16])
-        found = variant.compare(texts, variant.features(known)).argmax(1)
-    assert (found == torch.arange(16)).float().mean() > 0.3  # by chance 0.06
+        similarity = variant.compare(variant.texts(ids[:16], mask[:16]), variant.features(known))
+    # Of all pairs, so that no single caption decides: half of the wrong clips are above the right one by chance, and 0.08 to
+    # 0.16 after so many steps, whatever the seed and the processor.
+    assert (similarity > similarity.diagonal()[:, None]).float().mean() < 0.3
+
+
+def test_processors_without_bfloat16_train_all_the_same():
+    """oneDNN is told to do as on a processor without AVX-512, where it has neither fast bfloat16 nor an LSTM in it."""
+    code = """
+import torch
+from clipseek_models.comparison.variants import Variant
+from clipseek_models.half import processor_half
+variant = Variant("seqLSTM", 100, 1)
+with processor_half():
+    clips = variant.clips(variant.features(torch.randn(2, 8, 256)))
+    assert (variant.features(torch.randn(2, 8, 256)).dtype, clips.dtype) == (torch.float32, torch.float32)
+with torch.autocast("cpu", torch.bfloat16):
+    variant.clips(variant.features(torch.randn(2, 8, 256))).sum().backward()
+"""
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_the_systems_see_the_end_token_wherever_it_is(world):
@@ -108,7 +129,7 @@ def test_the_captioned_variant_is_a_bundle(world, tmp_path):
         features = variant.features(known)
         texts = variant.texts(*pad([encoded.ids for encoded in words.encode_batch(tests.captions)]))
         memory = variant.system.caption_memory(features, torch.ones(4, 8))
-        ids, _ = variant.system.decoder.beam(memory[0], torch.ones(8), START, END, PAD, CONTEXT_LENGTH)
+        ids, _ = variant.system.decoder.caption(memory[0], torch.ones(8), START, END, PAD, CONTEXT_LENGTH)
     found = bundle.frame_features(tests.clips.reshape(-1, 64, 64, 3)).reshape(4, 8, -1)
     assert np.allclose(found, features.numpy(), atol=1e-4)
     assert np.allclose(bundle.pool(found), variant.clips(features).detach().numpy(), atol=1e-4)

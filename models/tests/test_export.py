@@ -7,11 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from clipseek_models import tokenizer  # noqa: E402
-from clipseek_models.align import Model  # noqa: E402
 from clipseek_models.bundle import Bundle  # noqa: E402
-from clipseek_models.export import export_model  # noqa: E402
-from clipseek_models.nets import DIM, FrameEncoder, MeanPool, SequentialHead, TextEncoder  # noqa: E402
+from clipseek_models.world import tokenizer  # noqa: E402
+from clipseek_models.world.align import Model  # noqa: E402
+from clipseek_models.world.export import export_model  # noqa: E402
+from clipseek_models.world.nets import DIM, FrameEncoder, MeanPool, SequentialHead, TextEncoder  # noqa: E402
 
 SCOPE = {"mean": [0.0] * DIM, "std": [1.0] * DIM, "max_distance": 2.0}
 

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from clipseek_models import clip_tokenizer  # noqa: E402
 from clipseek_models.bundle import Bundle  # noqa: E402
-from clipseek_models.systems import Heads, build, load  # noqa: E402
+from clipseek_models.systems import Heads, load  # noqa: E402
 from clipseek_models.systems.export import Settings, command, export  # noqa: E402
-from clipseek_models.systems.graph_modules import ExportError, PaddedHead, write_graphs  # noqa: E402
+from clipseek_models.systems.graph_modules import ExportError, PaddedHead  # noqa: E402
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 HEADS = {"clip4clip": Heads(2, 2, 2), "clip2video": Heads(2, 2, 2), "clip_vip": Heads(4, 3)}
@@ -70,7 +70,7 @@ def test_texts_are_as_the_system_reads_them(exported):
     ids = torch.tensor([row for row, _ in fed])
     mask = torch.tensor([[position < length for position in range(ids.shape[1])] for _, length in fed]).long()
     with torch.no_grad():
-        expected = model.text_embedding(ids, mask) if model.system == "clip2video" else model.text_embedding(ids)
+        expected = model.encode_text(ids, mask)
     # Curly quotes are straightened by CLIP4Clip's reading; CLIP-ViP's leaves them.
     assert np.allclose(bundle.texts(captions), expected.numpy(), atol=1e-5)
 
@@ -121,7 +121,7 @@ def test_a_bundle_of_another_precision(precision, tmp_path, capsys):
     assert [line.split(":")[0] for line in said[:-1]] == [f"{name}.onnx, {precision}" for name in ("frame", "head", "text")]
     bundle, ids = Bundle(out), torch.tensor([clip_tokenizer.Clip4ClipTokenizer().feed("a red ball", 16)[0]])
     with torch.no_grad():
-        expected = load(file, heads).text_embedding(ids)
+        expected = load(file, heads).encode_text(ids)
     assert (bundle.texts(["a red ball"]) * expected.numpy()).sum() > 0.99
     assert f"exported in {precision}" in bundle.manifest["source"]
 
@@ -137,9 +137,8 @@ def test_what_cannot_be_exported_is_refused(tmp_path, capsys):
             export(file, tmp_path / out, system, settings)
     with pytest.raises(ExportError, match="knows 64 tokens, CLIP's tokenizer makes 49408"):
         export(FIXTURES / "clip4clip/seqTransf/model.safetensors", tmp_path / "small", None, Settings(heads=heads))
-    decoder = build(load_file(FIXTURES / "clip4clip/caption_decoder/model.safetensors"), Heads(captions=4))
     with pytest.raises(ExportError, match="caption decoder gives no vector"):
-        write_graphs(decoder, 4, tmp_path)
+        export(FIXTURES / "clip4clip/caption_decoder/model.safetensors", tmp_path / "decoder", None, Settings(heads=Heads(captions=4)))
     assert command(tmp_path / "none.bin", tmp_path / "new", None, Settings()) == 1
     assert "cannot be read" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip4clip.safetensors"]

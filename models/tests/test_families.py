@@ -14,12 +14,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 open_clip = pytest.importorskip("open_clip")
 
+import family_folders  # noqa: E402
 import onnx  # noqa: E402
 import transformers  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-import family_folders  # noqa: E402
 from clipseek_models import __main__, precision  # noqa: E402
 from clipseek_models.bundle import Bundle, unit  # noqa: E402
 from clipseek_models.checkpoints import CheckpointError  # noqa: E402

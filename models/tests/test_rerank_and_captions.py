@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import tomllib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from clipseek_models.systems.caption_export import CaptionSettings, caption_word
 from clipseek_models.systems.clip4clip import MeanP, SeqTransf  # noqa: E402
 from clipseek_models.systems.export import Settings, command, export  # noqa: E402
 from clipseek_models.systems.graph_modules import ExportError  # noqa: E402
+from clipseek_models.systems.interface import Videos  # noqa: E402
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures" / "clip4clip"
 HEADS = Heads(2, 2, 2, 2)
@@ -205,7 +205,7 @@ def test_a_cross_encoder_alone(precision, files):
     frames, mask = windows(16)
     ids = torch.tensor([clip_tokenizer.Clip4ClipTokenizer().feed("a red ball", 5)[0]])
     with torch.no_grad():
-        expected = model.similarity(model.cross_pooled(model.clip.text_features(ids), *map(torch.from_numpy, (frames, mask))))
+        expected = model.similarity(model.encode_text(ids), Videos(None, *map(torch.from_numpy, (frames, mask))))
     allowed = {"float32": 1e-5, "float16": 5e-3, "int8": 0.1}[precision]
     assert np.allclose(bundle.rerank("a red ball", frames, mask), expected[0], atol=allowed * expected.abs().max().item())
 
@@ -225,7 +225,7 @@ def test_two_checkpoints_side_by_side(files, capsys):
         features = [model.frame_features(pictures) for model in (loose, tight)]
         vector = loose.clip_embedding(features[0], torch.ones(1, 5))
         ids = torch.tensor([bundle.tokenizer.encode("a red ball").ids])
-        score = tight.similarity(tight.cross_pooled(tight.clip.text_features(ids), features[1], torch.ones(1, 5)))
+        score = tight.similarity(tight.encode_text(ids), Videos(None, features[1], torch.ones(1, 5)))
     assert np.allclose(both, torch.cat(features, dim=-1), atol=1e-5)
     assert np.allclose(bundle.pool(both), vector, atol=1e-5)
     assert np.allclose(bundle.rerank("a red ball", both), score[0], atol=1e-5)
@@ -264,7 +264,7 @@ def test_captions_of_a_checkpoint(variant, precision, files):
     for caption, clip, of_clip in zip(found, memory, torch.from_numpy(mask), strict=True):
         assert caption.text == word_pieces().decode(caption.ids)
         with torch.no_grad():
-            ids, score = model.decoder.beam(clip, of_clip, 2, 3, 0, 12)
+            ids, score = model.decoder.caption(clip, of_clip, 2, 3, 0, 12)
         if precision == "float32":
             assert caption.ids == ids
         assert caption.score == pytest.approx(score, rel={"float32": 1e-4, "float16": 0.02, "int8": 0.2}[precision])

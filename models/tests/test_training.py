@@ -1,7 +1,6 @@
 """Fine-tuning and post-pretraining: every system and objective on real files, interruption, bad input. Needs PyTorch and PyAV."""
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -9,92 +8,24 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("av")
 
-from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
+from training_cases import FEW, FOOTAGE, SIZES, SYSTEMS, cost, few, lines, quiet, run, state  # noqa: E402
 
-from clipseek_models import checkpoints  # noqa: E402
 from clipseek_models.__main__ import main  # noqa: E402
 from clipseek_models.systems import load  # noqa: E402
 from clipseek_models.systems.export import Settings as ExportSettings  # noqa: E402
 from clipseek_models.systems.export import export  # noqa: E402
-from clipseek_models.training import captioned, clips, decode, losses, names, optimiser, snapshot  # noqa: E402
-from clipseek_models.training.captioned import DataError  # noqa: E402
-from clipseek_models.training.fresh import Sizes, clip_state  # noqa: E402
-from clipseek_models.training.initial import Plan, StartError, begun, start  # noqa: E402
+from clipseek_models.training import snapshot  # noqa: E402
+from clipseek_models.training.choices import Plan  # noqa: E402
+from clipseek_models.training.fresh import clip_state  # noqa: E402
 from clipseek_models.training.loop import Training, TrainingError  # noqa: E402
-from clipseek_models.training.settings import Settings, SettingsError, published  # noqa: E402
+from clipseek_models.training.settings import SettingsError  # noqa: E402
 from clipseek_models.training.snapshot import SnapshotError  # noqa: E402
-
-FOOTAGE = Path(__file__).resolve().parents[2] / "tests" / "fixtures" / "footage"
-TIMELINE = json.loads((FOOTAGE / "timeline.json").read_text())
-FEW = TIMELINE["clips"][:6]
-SIZES = Sizes(vision_layers=1, text_layers=2)
-SYSTEMS = {
-    "meanP": (Plan("clip4clip"), {}),
-    "meanP with 3-D patches": (Plan("clip4clip", patches="3d"), {}),
-    "seqLSTM": (Plan("clip4clip", "seqLSTM"), {}),
-    "seqTransf": (Plan("clip4clip", "seqTransf", layers=1), {}),
-    "seqTransf with 3-D patches": (Plan("clip4clip", "seqTransf", "3d", layers=1), {}),
-    "tightTransf": (Plan("clip4clip", "tightTransf", layers=1), {"epochs": 15}),
-    "CLIP2Video": (Plan("clip2video", layers=1), {}),
-    "CLIP-ViP": (Plan("clip_vip", times=3), {}),
-    "captions": (Plan("clip4clip", "seqTransf", layers=1, decoder_layers=1, decoder_positions=16), {"objective": "captions"}),
-    "narrated": (Plan("clip4clip"), {"objective": "narrated", "bag": 2}),
-    "omnisource": (Plan("clip_vip", times=3), {"objective": "omnisource"}),
-    "in bfloat16": (Plan("clip2video", layers=1), {"precision": "bfloat16"}),
-    "in parts": (Plan("clip4clip", "seqTransf", layers=1), {"accumulate": 2}),
-}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    file = tmp_path_factory.mktemp("weights") / "clip.safetensors"
-    save_file(clip_state(SIZES), file)
-    return file
-
-
-def lines(folder: Path, entries: list[dict], name: str = "train.jsonl") -> Path:
-    file = folder / name
-    file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    return file
-
-
-def few(subtitles: bool = False) -> list[dict]:
-    return [{"video": clip["file"], "caption": clip["caption"]} | ({"subtitle": f"so {clip['caption']}"} if subtitles else {}) for clip in FEW]
-
-
-@pytest.fixture
-def settings(weights, tmp_path):
-    return Settings(
-        lines(tmp_path, few(subtitles=True)), FOOTAGE, weights, Plan("clip4clip", "seqTransf", layers=1), epochs=4, batch=6, frames=3, words=16,
-        rate=2e-3, of_clip=0.5, freeze=-1, decay=0.05, workers=0,
-    )
-
-
-def quiet(line: str) -> None:
-    pass
-
-
-def run(settings: Settings, out: Path, **others) -> Training:
-    training = Training(settings, out, tell=others.pop("tell", quiet), **others)
-    assert training.run()
-    return training
-
-
-def state(file: Path) -> dict:
-    return checkpoints.read(file)
-
-
-def cost(training: Training) -> float:
-    batch = training.clips.batch([training.clips[index, 0] for index in range(len(training.clips))])
-    with torch.no_grad():
-        return sum(training.objective.cost(training.model, batch, "float32").values()).item()
 
 
 @pytest.mark.parametrize("case", SYSTEMS)
@@ -165,88 +96,31 @@ def test_the_best_epoch_is_kept(settings, tmp_path):
     )
 
 
-def test_frozen_layers_do_not_move(settings, tmp_path):
-    training = Training(replace(settings, freeze=1, epochs=1), tmp_path / "out", tell=quiet)
-    before = {name: value.clone() for name, value in training.model.named_parameters()}
-    training.run()
-    moved = {name for name, value in training.model.named_parameters() if not torch.equal(value, before[name])}
-    still = before.keys() - moved
-    assert {"clip.visual.conv1.weight", "clip.token_embedding.weight", "clip.positional_embedding", "clip.visual.ln_pre.weight"} <= still
-    assert {name for name in before if ".resblocks.0." in name and name.startswith("clip.")} <= still
-    assert {"clip.visual.proj", "clip.text_projection", "clip.ln_final.weight", "clip.logit_scale"} <= moved
-    assert "clip.transformer.resblocks.1.mlp.c_fc.weight" in moved and "transformerClip.resblocks.0.mlp.c_fc.weight" in moved
+def test_a_training_can_be_made_longer(settings, tmp_path):
+    """It says so, and goes on where it was; to ask for no more than it has had is an error."""
+    run(replace(settings, epochs=1), tmp_path / "out")
+    with pytest.raises(SnapshotError, match="has had its 1 epochs; --epochs with a larger number"):
+        Training(replace(settings, epochs=1), tmp_path / "out", resume=True, tell=quiet)
+    said = []
+    longer = run(replace(settings, epochs=3), tmp_path / "out", resume=True, tell=said.append)
+    assert longer.epoch == 3 and any("for 3 epochs in place of 1" in line for line in said)
+    [second] = [line for line in said if "epoch 2/3 step" in line]
+    assert "rate 0.00075/0.0015 " in second, "of a training of 3 epochs, not what was left of the one of 1"
 
 
-def test_rates_and_decay_by_group(weights):
-    model = start(checkpoints.read(weights), Plan("clip4clip", "seqTransf", "3d", layers=1))
-    of = {id(p): (group["lr"], group["weight_decay"]) for group in optimiser.groups(model, 1e-4, 1e-3, 0.2) for p in group["params"]}
-    rates = {name: of[id(parameter)] for name, parameter in model.named_parameters()}
-    assert rates["clip.visual.proj"] == (pytest.approx(1e-7), 0.2)
-    assert rates["clip.visual.ln_post.weight"] == rates["clip.logit_scale"] == (pytest.approx(1e-7), 0.0)
-    assert rates["transformerClip.resblocks.0.mlp.c_fc.weight"] == rates["clip.visual.conv2.weight"] == (1e-4, 0.2)
-    assert rates["transformerClip.resblocks.0.mlp.c_fc.bias"] == (1e-4, 0.0)
+def test_long_texts_are_counted(settings, tmp_path):
+    said = []
+    Training(replace(settings, words=5), tmp_path / "out", tell=said.append)
+    assert "6 of 6 texts are longer than 5 tokens and lose their end" in said
 
 
-def test_the_rate_rises_and_falls():
-    factors = [optimiser.factor(step, 100, 0.1) for step in range(100)]
-    assert factors[0] == pytest.approx(0.1) and factors[9] == factors[10] == 1.0
-    assert factors[55] == pytest.approx(0.5) and 0 < factors[99] < 0.001
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert optimiser.factor(0, 3, 0.1) == 1.0
-
-
-def test_the_temperature_stays_within_its_bounds(weights):
-    from clipseek_models.training.sides import clamp_temperature, temperature
-
-    for plan, low, high in ((Plan("clip4clip"), -2.0, math.log(100)), (Plan("clip_vip"), 0.0, math.log(200))):
-        model = start(checkpoints.read(weights), plan)
-        for value, kept in ((-2.0, low), (9.0, high)):
-            temperature(model).data.fill_(value)
-            clamp_temperature(model)
-            assert temperature(model).item() == pytest.approx(kept)
-
-
-# --- what a training starts from ----------------------------------------------------------------------------------
-
-
-def test_both_names_of_clip_are_the_same_weights():
-    state = clip_state(SIZES)
-    there = names.hugging_face({key.removeprefix("clip."): value for key, value in state.items()})
-    assert "clipmodel.text_model.encoder.layers.1.self_attn.v_proj.bias" in there
-    back = names.openai({key.removeprefix("clipmodel."): value for key, value in there.items()} | {"text_model.embeddings.position_ids": torch.ones(1)})
-    assert back.keys() == state.keys() and all(torch.equal(back[key], value) for key, value in state.items())
-
-
-def test_a_system_starts_where_clip_is(weights):
-    """With 3-D patches as with 2-D ones; CLIP-ViP's text as CLIP4Clip's, whichever names the file has."""
-    clip = checkpoints.read(weights)
-    frames, ids = torch.randn(2, 3, 3, 32, 32), torch.randint(1, 400, (2, 8))
-    with torch.no_grad():
-        flat, deep = (start(clip, Plan("clip4clip", patches=patches)).frame_features(frames) for patches in ("2d", "3d"))
-        assert torch.allclose(flat, deep, atol=1e-5)
-        text = start(clip, Plan("clip4clip")).text_embedding(ids)
-        for file in (clip, names.hugging_face(clip)):
-            assert torch.allclose(start(file, Plan("clip_vip")).text_embedding(ids), text, atol=1e-5)
-            assert torch.allclose(start(file, Plan("clip2video", layers=2)).clip.text_features(ids), start(clip, Plan("clip4clip")).clip.text_features(ids), atol=1e-5)
-
-
-def test_new_layers_begin_as_the_papers_say(weights):
-    clip = checkpoints.read(weights)
-    seq = begun(clip, Plan("clip4clip", "seqTransf", layers=2))
-    assert torch.equal(seq["transformerClip.resblocks.1.attn.in_proj_weight"], clip["clip.transformer.resblocks.1.attn.in_proj_weight"])
-    assert torch.equal(seq["frame_position_embeddings.weight"], clip["clip.positional_embedding"])
-    tight = begun(clip, Plan("clip4clip", "tightTransf", layers=2))
-    assert torch.equal(tight["cross.transformer.resblocks.0.ln_1.weight"], clip["clip.transformer.resblocks.0.ln_1.weight"])
-    assert torch.equal(tight["cross.embeddings.position_embeddings.weight"], clip["clip.positional_embedding"])
-    deep = begun(clip, Plan("clip4clip", patches="3d"))["clip.visual.conv2.weight"]
-    assert torch.equal(deep[:, :, 1], clip["clip.visual.conv1.weight"]) and not deep[:, :, ::2].any()
-    two = begun(clip, Plan("clip2video", layers=2))
-    assert torch.equal(two["type_position_embeddings.weight"], clip["clip.positional_embedding"][:2])
-    assert torch.equal(two["actionClip.resblocks.0.mlp.c_fc.bias"], clip["clip.transformer.resblocks.0.mlp.c_fc.bias"])
-    vip = begun(clip, Plan("clip_vip", proxies=4, times=6))
-    place = "clipmodel.vision_model.embeddings"
-    assert vip[f"{place}.added_cls"].shape == (3, 64) and not vip[f"{place}.temporal_embedding"].any()
-    assert vip[f"{place}.temporal_embedding"].shape == (1, 6, 64) and vip["clipmodel.logit_scale"] == pytest.approx(4.6)
+def test_every_sentence_is_a_clip_or_one_of_a_videos(settings, tmp_path):
+    said = [{"video": FEW[0]["file"], "caption": ["a", "b"]}, {"video": FEW[1]["file"], "caption": "c"}, {"video": FEW[1]["file"], "caption": "d"}]
+    data = lines(tmp_path, said)
+    each = Training(replace(settings, data=data), tmp_path / "each", tell=quiet)
+    assert [clip.captions for clip in each.clips.clips] == [("a",), ("b",), ("c",), ("d",)]
+    one = Training(replace(settings, data=data, sentences="one"), tmp_path / "one", tell=quiet)
+    assert [clip.captions for clip in one.clips.clips] == [("a", "b"), ("c", "d")]
 
 
 def test_training_goes_on_from_a_simpler_head(settings, tmp_path):
@@ -256,160 +130,6 @@ def test_training_goes_on_from_a_simpler_head(settings, tmp_path):
     then = run(replace(settings, start=tmp_path / "second" / "best.pt", epochs=1, rate=1e-12), tmp_path / "third")
     same = state(tmp_path / "second" / "best.pt")
     assert all(torch.allclose(value, same[key], atol=1e-6) for key, value in then.model.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    "change, plan, problem",
-    [
-        ({}, Plan("clip4clip", "seqTransf"), "4 temporal layers are wanted, the text encoder has only 2"),
-        ({"clip.positional_embedding": torch.ones(77, 128)}, Plan("clip2video", layers=1), "the text is 128 wide and the shared vectors 64"),
-        ({"clip.visual.conv1.weight": None}, Plan("clip4clip"), "holds no CLIP with a vision transformer"),
-        ({"clip.visual.class_embedding": None}, Plan("clip_vip"), "holds no CLIP with a vision transformer"),
-    ],
-)
-def test_a_start_that_does_not_fit_is_refused(change, plan, problem):
-    state = {key: value for key, value in (clip_state(SIZES) | change).items() if value is not None}
-    with pytest.raises(StartError, match=problem):
-        start(state, plan)
-
-
-# --- losses -------------------------------------------------------------------------------------------------------
-
-
-def test_the_symmetric_loss_is_as_in_the_paper():
-    scores = torch.randn(4, 4)
-    by_hand = -sum(math.log(math.exp(scores[i, i]) / scores[i].exp().sum()) + math.log(math.exp(scores[i, i]) / scores[:, i].exp().sum()) for i in range(4)) / 8
-    assert losses.symmetric(scores).item() == pytest.approx(by_hand, rel=1e-5)
-
-
-def test_mil_nce_is_as_in_the_paper():
-    scores, present = torch.randn(3, 2, 3), [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1)]  # bag and text; bag 1 has but one
-    there = torch.zeros(3, 2, dtype=torch.bool)
-    by_hand = 0.0
-    for bag, text in present:
-        there[bag, text] = True
-    for i in range(3):
-        own = sum(math.exp(scores[bag, text, i]) for bag, text in present if bag == i)
-        other_clips = sum(math.exp(scores[bag, text, j]) for bag, text in present if bag == i for j in range(3) if j != i)
-        other_texts = sum(math.exp(scores[bag, text, i]) for bag, text in present if bag != i)
-        by_hand += math.log((own + other_clips + other_texts) / own) / 3
-    assert losses.mil_nce(scores, there).item() == pytest.approx(by_hand, rel=1e-5)
-
-
-def test_omnisource_is_as_in_the_paper():
-    s, c, f = torch.randn(3, 3, 3)  # subtitles, captions, frames: [texts, clips]
-
-    def share(right: float, wrong: list) -> float:
-        return -math.log(math.exp(right) / (math.exp(right) + sum(math.exp(x) for x in wrong)))
-
-    def but(i: int) -> list[int]:
-        return [j for j in range(3) if j != i]
-
-    video = 0.0
-    for i in range(3):
-        both = [*s[but(i), i], *c[but(i), i]]
-        video += share(s[i, i], both) + share(c[i, i], both) + share(s[i, i], s[i, but(i)]) + share(c[i, i], c[i, but(i)])
-    found = losses.omnisource(s, c, f)
-    assert found["video"].item() == pytest.approx(video / 6, rel=1e-5)
-    assert found["frame"].item() == pytest.approx(losses.symmetric(f).item())
-
-
-# --- clips --------------------------------------------------------------------------------------------------------
-
-
-def test_every_kind_of_file_is_decoded():
-    for clip in TIMELINE["clips"]:
-        shown = decode.pictures(FOOTAGE / clip["file"], lambda count, rate: [0, count // 2, count - 1, 0])
-        assert len(shown) == 4 and shown[0].mode == "RGB", clip
-        assert np.array_equal(np.asarray(shown[0]), np.asarray(shown[3]))
-
-
-def ffmpeg(path: Path, size: tuple[int, int]) -> np.ndarray:
-    raw = subprocess.run(["ffmpeg", "-v", "error", "-i", path, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], check=True, capture_output=True)
-    return np.frombuffer(raw.stdout, np.uint8).reshape(-1, size[1], size[0], 3).astype(int)
-
-
-@pytest.mark.parametrize("file", ["h264-bframes.mkv", "turned.mp4", "mpeg2.ts", "mpeg4.avi"])
-def test_the_frames_asked_for_come_upright_and_in_order(file):
-    wanted = [0, 1, 30, 59]
-    shown = decode.pictures(FOOTAGE / file, lambda count, rate: wanted)
-    every = ffmpeg(FOOTAGE / file, shown[0].size)
-    for index, picture in zip(wanted, shown):
-        off = [np.abs(np.asarray(picture).astype(int) - every[other]).mean() for other in (max(index - 4, 0), index, min(index + 4, len(every) - 1))]
-        assert off[1] == min(off) and off[1] < 3, (file, index, off)
-
-
-def test_a_stretch_is_a_clip_of_its_own():
-    every = ffmpeg(FOOTAGE / "tape.mp4", (256, 256))
-    shown = decode.pictures(FOOTAGE / "tape.mp4", lambda count, rate: [0, count - 1] if (count, rate) == (30, 15.0) else [], 100.0, 102.0)
-    for picture, index in zip(shown, (1500, 1529)):
-        assert np.abs(np.asarray(picture).astype(int) - every[index]).mean() < 3
-
-
-def test_each_system_samples_in_its_own_way():
-    assert clips.Reading("clip4clip", 32, 12, 32).pick(75, 25.0) == [0, 25, 50]
-    assert clips.Reading("clip2video", 32, 12, 32).pick(75, 25.0) == [0, 10, 20, 35, 45, 55, 70]
-    assert clips.Reading("clip2video", 32, 4, 32).pick(12, 25.0) == [0, 0, 0, 0]
-    assert clips.Reading("clip_vip", 32, 4, 50).pick(75, 25.0) == [0, 24, 49, 74]
-
-
-def test_a_batch_has_padding_behind_a_mask(tmp_path):
-    entries = captioned.read(lines(tmp_path, [{"video": "h264.mp4", "caption": "a ball"}]), FOOTAGE)
-    data = clips.Clips(entries, clips.Reading("clip4clip", 32, 5, 8))
-    batch = data.batch([data[0, 0], (0, "broken")])
-    assert batch.pixels.shape == (1, 5, 3, 32, 32) and batch.mask.tolist() == [[1, 1, 1, 0, 0]] and not batch.pixels[0, 3:].any()
-    assert batch.ids[0, 0].tolist() == [49406, 320, 1069, 49407, 0, 0, 0, 0] and batch.words[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
-    assert batch.problems == [(0, "broken")]
-
-
-def test_epochs_see_every_clip_once_in_another_order():
-    first, second = clips.order(10, 3, 0, 7), clips.order(10, 3, 1, 7)
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(10)) and first != second
-    assert first == clips.order(10, 3, 0, 7) and min(map(len, first)) > 1
-
-
-def test_narration_near_in_time_makes_a_bag(tmp_path):
-    said = [{"video": video, "caption": f"{i}", "start_s": start, "end_s": start + 2} for i, (video, start) in enumerate([("a", 0), ("b", 1), ("a", 9), ("a", 3)])]
-    read = captioned.read(lines(tmp_path, said), tmp_path)
-    assert captioned.bags(read, 2) == [[0, 3], [1], [2, 3], [3, 0]]
-
-
-def test_long_texts_are_counted(settings, tmp_path):
-    said = []
-    Training(replace(settings, words=5), tmp_path / "out", tell=said.append)
-    assert "6 of 6 texts are longer than 5 tokens and lose their end" in said
-
-
-# --- what is wrong is said ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "line, problem",
-    [
-        ("{", "line 2: no JSON"),
-        ("[]", "line 2: no JSON object but list"),
-        ('{"caption": "x"}', 'line 2: "video" must name a file'),
-        ('{"video": "a"}', 'line 2: "caption" must be a text or a list'),
-        ('{"video": "a", "caption": ["x", ""]}', 'line 2: "caption" must be'),
-        ('{"video": "a", "caption": "x", "start_s": -1}', '"start_s" must be a number of seconds'),
-        ('{"video": "a", "caption": "x", "end_s": NaN}', '"end_s" must be a number of seconds'),
-        ('{"video": "a", "caption": "x", "start_s": 3, "end_s": 3}', "ends at 3 s, which is not after its start"),
-        ('{"video": "a", "caption": "x", "subtitle": 4}', '"subtitle" must be a text'),
-    ],
-)
-def test_lines_with_problems_are_named(line, problem, tmp_path):
-    (tmp_path / "data").write_text('{"video": "a", "caption": "x"}\n' + line + "\n\n" + line + "\n")
-    with pytest.raises(DataError, match=problem.replace("[", r"\[")) as error:
-        captioned.read(tmp_path / "data", tmp_path)
-    assert "line 2" in str(error.value) and "line 4" in str(error.value)
-
-
-def test_no_captions_at_all(tmp_path):
-    (tmp_path / "empty").write_text("\n")
-    (tmp_path / "noise").write_bytes(b"\xff\xfe\x00")
-    for name, problem in (("empty", "holds no clips"), ("none", "cannot be read"), ("noise", "cannot be read")):
-        with pytest.raises(DataError, match=problem):
-            captioned.read(tmp_path / name, tmp_path)
 
 
 def test_videos_that_are_missing_or_broken_are_listed_and_do_not_stop_the_run(settings, tmp_path):
@@ -444,6 +164,7 @@ def test_where_no_clip_can_be_read_the_run_ends(settings, tmp_path):
     "change, problem",
     [
         ({"objective": "sleep"}, "no objective 'sleep'"),
+        ({"optimiser": "luck"}, "no optimiser 'luck'"),
         ({"objective": "captions", "plan": Plan("clip_vip", decoder_layers=1)}, "captions look at CLIP4Clip's frame sequence"),
         ({"objective": "captions"}, "captions need a decoder of at least one layer"),
         ({"objective": "omnisource"}, "omnisource is CLIP-ViP's"),
@@ -486,7 +207,7 @@ def test_a_folder_in_use_and_a_snapshot_of_something_else_are_refused(settings, 
     run(replace(settings, epochs=1), out)
     with pytest.raises(TrainingError, match="holds a training already"):
         Training(settings, out, tell=quiet)
-    with pytest.raises(SnapshotError, match="epochs was 1 and is 4, rate was 0.002 and is 0.1"):
+    with pytest.raises(SnapshotError, match="rate was 0.002 and is 0.1"):
         Training(replace(settings, rate=0.1), out, resume=True, tell=quiet)
     with pytest.raises(SnapshotError, match="of a training on other clips"):
         Training(replace(settings, epochs=1, data=lines(tmp_path, few()[:4])), out, resume=True, tell=quiet)
@@ -498,7 +219,7 @@ def test_a_folder_in_use_and_a_snapshot_of_something_else_are_refused(settings, 
 def test_a_loss_that_is_no_number_ends_the_run(settings, tmp_path):
     training = Training(settings, tmp_path / "out", tell=quiet)
     training.model.clip.visual.proj.data.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="the loss is nan in step 1 of epoch 1: try a lower rate"):
+    with pytest.raises(TrainingError, match="the loss is nan by step 1 of epoch 1: try a lower rate"):
         training.run()
 
 
@@ -509,8 +230,3 @@ def test_the_command(settings, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "out" / "best.pt")
     assert main() == 1
     assert "holds a training already" in capsys.readouterr().err
-
-
-def test_what_is_not_said_is_as_published():
-    assert Settings(Path(), Path(), Path(), Plan("clip4clip")).of_clip == 1e-3
-    assert published("clip_vip", "retrieval")["rate"] == 1e-6 and published("clip_vip", "omnisource")["words"] == 70

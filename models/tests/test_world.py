@@ -5,13 +5,13 @@ from random import Random
 import numpy as np
 import pytest
 
-from clipseek_models import footage, tokenizer
-from clipseek_models.captions import Speaker, draw_claim, full_claim, ing, third, vocabulary
-from clipseek_models.dataset import test_set as make_test_set
-from clipseek_models.dataset import training_clips
-from clipseek_models.motion import draw_scene, poses
-from clipseek_models.render import render
-from clipseek_models.world import EVENT_NAMES, Look, encode_claims, encode_scenes, held_out, truth
+from clipseek_models.world import footage, tokenizer
+from clipseek_models.world.captions import Speaker, draw_claim, full_claim, ing, third, vocabulary
+from clipseek_models.world.dataset import test_set as make_test_set
+from clipseek_models.world.dataset import training_clips
+from clipseek_models.world.motion import draw_scene, poses
+from clipseek_models.world.render import render
+from clipseek_models.world.scenes import EVENT_NAMES, Look, encode_claims, encode_scenes, held_out, truth
 
 TIMES = np.arange(8) * 0.25
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 
-from .. import tokenizer
 from ..bundle import Bundle
-from ..dataset import Clips, test_set, training_clips
-from ..evaluate import evaluate
-from ..nets import FrameEncoder
-from ..pretrain import features, pretrain
-from ..world import Look, Scene
+from ..world import tokenizer
+from ..world.dataset import Clips, test_set, training_clips
+from ..world.evaluate import evaluate
+from ..world.nets import FrameEncoder
+from ..world.pretrain import features, pretrain
+from ..world.scenes import Look, Scene
 from . import judge
 from .export import export
 from .learn import learn

@@ -8,13 +8,13 @@ import torch
 from tokenizers import Tokenizer, decoders
 from torch import Tensor, nn
 
-from ..dataset import FRAMES, SIDE
-from ..export import world_settings
 from ..graphs import Writer, manifest_entries
-from ..nets import FrameEncoder
 from ..systems.caption_export import CaptionWords, caption_entries
 from ..systems.graph_modules import Head
-from ..tokenizer import CONTEXT_LENGTH, END, PAD, START
+from ..world.dataset import FRAMES, SIDE
+from ..world.export import world_manifest
+from ..world.nets import FrameEncoder
+from ..world.tokenizer import CONTEXT_LENGTH, END, PAD, START
 from .variants import DIM, Variant
 
 
@@ -64,16 +64,7 @@ def export(variant: Variant, encoder: FrameEncoder, words: Tokenizer, folder: Pa
         spoken.decoder = decoders.WordPiece(cleanup=False)  # whole words with blanks between
         said = CaptionWords(spoken, START, END, PAD, CONTEXT_LENGTH)
         entries += caption_entries(variant.system, FRAMES, DIM, DIM, writer, said, beams=5)
-    (folder / "bundle.toml").write_text("\n".join([_manifest(folder.name, variant), *entries]))
-
-
-def _manifest(name: str, variant: Variant) -> str:
-    """What `bundle.toml` says before its graphs."""
-    return f"""format = 1
-name = "{name}"
-summary = "small model of a synthetic world of moving shapes, briefly trained: {variant.name}"
-licence = "MIT OR Apache-2.0"
-source = "trained from nothing by clipseek's own models package (compare) on clips that the package renders"
-dim = {DIM}
-
-{world_settings(variant.scale().item())}"""
+    summary = f"small model of a synthetic world of moving shapes, briefly trained: {variant.name}"
+    source = "trained from nothing by clipseek's own models package (compare) on clips that the package renders"
+    text = world_manifest(folder.name, summary, source, DIM, variant.scale().item())
+    (folder / "bundle.toml").write_text("\n".join([text, *entries]))

@@ -9,11 +9,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..align import pad
-from ..captions import Speaker
-from ..dataset import TestSet
-from ..evaluate import Scores, judge
-from ..tokenizer import END, PAD, START
+from ..training.caption_figures import scored
+from ..world.align import pad
+from ..world.captions import Speaker
+from ..world.dataset import TestSet
+from ..world.evaluate import Scores, judge
+from ..world.tokenizer import END, PAD, START
 from .learn import plainly
 from .variants import Variant
 
@@ -44,21 +45,16 @@ def captions(variant: Variant, features: Tensor, tests: TestSet, tokenizer: Toke
     """Beam search over every test clip; BLEU-4 and CIDEr of pycocoevalcap, without its tokenizer: our grammar says plain
     words in lower case.
     """
-    from pycocoevalcap.bleu.bleu import Bleu
-    from pycocoevalcap.cider.cider import Cider
-
     mask = features.new_ones(features.shape[:2])
     memory = variant.system.caption_memory(features, mask)
     said = []
     for frames in memory:
-        ids, _ = variant.system.decoder.beam(frames, torch.ones(len(frames)), START, END, PAD, WORDS)
+        ids, _ = variant.system.decoder.caption(frames, torch.ones(len(frames)), START, END, PAD, WORDS)
         said.append(tokenizer.decode([i for i in ids if i != END], skip_special_tokens=False))
     right = references(tests)
-    expected, found = dict(enumerate(right)), {i: [text] for i, text in enumerate(said)}
-    bleu, _ = Bleu(4).compute_score(expected, found, verbose=0)
-    cider, _ = Cider().compute_score(expected, found)
+    bleu4, _, cider = scored({i: [text] for i, text in enumerate(said)}, dict(enumerate(right)))
     exact = sum(text == ways[0] for text, ways in zip(said, right)) / len(said)
-    return CaptionScores(100 * float(bleu[3]), 100 * float(cider), 100 * exact, [(text, ways[0]) for text, ways in zip(said, right)][:8])
+    return CaptionScores(bleu4, cider, 100 * exact, [(text, ways[0]) for text, ways in zip(said, right)][:8])
 
 
 def references(tests: TestSet) -> list[list[str]]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..align import unit
-from ..nets import FEATURES
-from ..systems.clip2video import Clip2Video
-from ..systems.clip4clip import TightTransf, mean_pooling
+from ..systems.clip4clip import mean_pooling
 from ..systems.load import build
-from ..tokenizer import CONTEXT_LENGTH, END
 from ..training import captioner
+from ..training.choices import Plan
 from ..training.fresh import Sizes, clip_state
-from ..training.initial import Plan, begun
+from ..training.initial import begun
+from ..world.align import unit
+from ..world.nets import FEATURES
+from ..world.tokenizer import CONTEXT_LENGTH, END
 
 DIM, LAYERS = 128, 2  # of every text encoder, temporal transformer, cross-encoder and caption decoder
 PLANS = {
@@ -85,16 +85,13 @@ class Variant(nn.Module):
     def clips(self, features: Tensor) -> Tensor:
         """[B, T, D] → [B, V] of unit length; of the tight type, which has no vector of a clip, the mean of its frames."""
         mask = features.new_ones(features.shape[:2])
-        if isinstance(self.system, TightTransf):
+        if not self.system.searches:
             return mean_pooling(features, mask)
         return self.system.clip_embedding(features, mask)
 
     def texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, L] → [B, V], of unit length but for the tight type."""
-        ids = end_last(ids, self.vocabulary)
-        if isinstance(self.system, TightTransf):
-            return self.system.clip.text_features(ids)
-        return self.system.text_embedding(ids, mask) if isinstance(self.system, Clip2Video) else self.system.text_embedding(ids)
+        return self.system.encode_text(end_last(ids, self.vocabulary), mask)
 
     def of_pairs(self, texts: Tensor, features: Tensor) -> Tensor:
         """The tight type: texts [G, N, D], clips [G, M, T, D] → [G, N, M], each group's texts with each of its clips."""
@@ -102,15 +99,15 @@ class Variant(nn.Module):
         frames = features[:, None].expand(-1, count, -1, -1, -1).flatten(0, 2)
         words = texts[:, :, None].expand(-1, -1, others, -1).flatten(0, 2)
         pooled = self.system.cross(words, frames, frames.new_ones(frames.shape[:2]))
-        return self.system.similarity(pooled).view(groups, count, others)
+        return self.system.similarity_dense(pooled).view(groups, count, others)
 
     def scale(self) -> Tensor | float:
         """What similarities are multiplied by."""
-        return 1.0 if isinstance(self.system, TightTransf) else self.system.clip.scale()
+        return self.system.scale() if self.system.searches else 1.0
 
     @torch.no_grad()
     def compare(self, texts: Tensor, features: Tensor) -> Tensor:
         """[N, V], [M, T, D] → [N, M]"""
-        if not isinstance(self.system, TightTransf):
+        if self.system.searches:
             return unit(texts) @ self.clips(features).T
         return torch.cat([self.of_pairs(text[None, None], features[None])[0] for text in texts])

@@ -14,13 +14,15 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..align import Corpus, Meaning, by_length, contrast, meant_by
-from ..dataset import SIDE, Clips
-from ..nets import FEATURES, MAP, AttributeReader, MapReader
-from ..pretrain import attribute_loss, map_loss, questions, to_pixels
+from ..half import processor_half
 from ..systems.load import build
-from ..training.initial import Plan, begun
-from .learn import Optimiser, Teller
+from ..training.choices import Plan
+from ..training.initial import begun
+from ..world.align import Corpus, Meaning, by_length, contrast, meant_by
+from ..world.dataset import SIDE, Clips
+from ..world.nets import FEATURES, MAP, AttributeReader, MapReader
+from ..world.pretrain import attribute_loss, map_loss, questions, to_pixels
+from ..world.steps import OneCycle
 from .variants import DIM, FRAME_POSITIONS, WHOLE, clip_weights, end_last, text_sizes
 
 PATCH, LAYERS = 16, 4
@@ -43,7 +45,7 @@ class WholeVariant(nn.Module):
 
     def texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, L] → [B, D] of unit length"""
-        return self.system.text_embedding(end_last(ids, self.vocabulary))
+        return self.system.encode_text(end_last(ids, self.vocabulary))
 
     def clips(self, frames: Tensor) -> Tensor:
         """[B, T, 3, S, S] → [B, D] of unit length"""
@@ -66,7 +68,7 @@ class Reader(nn.Module):
 
     def loss(self, model: WholeVariant, images: Tensor, known: dict[str, np.ndarray], rows: np.ndarray) -> Tensor:
         tower = model.system.clipmodel.vision_model
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             hidden = tower.post_layernorm(tower.last_hidden(images[:, None]))
             grid = SIDE // PATCH
             patches = hidden[:, -(grid**2) :].transpose(1, 2).unflatten(2, (grid, grid))
@@ -86,23 +88,22 @@ def learn_whole(
     temperature = variant.system.clipmodel.logit_scale
     temperature.data.fill_(math.log(1 / 0.07))
     learnt = [p for p in (*variant.learnt(), *meaning.parameters()) if p is not temperature]
-    optimiser, tell = Optimiser(learnt, [temperature], steps), Teller(WHOLE, steps)
-    for step in range(steps):
+    descend = OneCycle(WHOLE, learnt, steps, still=[temperature])
+    for _ in range(steps):
         rows = rng.integers(0, len(clips.scenes), batch)
         claims, reverse, ids, mask = corpus.draw(rows)
         frames = pixels(clips.pixels[rows])
         quarter, length = batch // 4, frames.shape[1]
         other, at = rng.permutation(batch)[:quarter], length // 2
         cut = torch.cat([frames[:quarter, :at], frames[torch.from_numpy(other), at:]], dim=1)
-        with torch.autocast("cpu", torch.bfloat16):
+        with processor_half():
             videos = variant.clips(torch.cat([frames, frames.flip(1), cut])).float()
             texts = by_length(variant.texts, ids, mask).float()
         loss, twins = contrast(corpus, rows, other, claims + reverse, texts @ videos.T, variant.system.scale())
         loss = loss + 0.5 * meaning.loss(videos[: 2 * batch], corpus.shown(rows)) + 0.5 * meaning.loss(texts, meant_by(claims + reverse))
-        optimiser.step(loss)
+        descend(loss, twins=twins)
         with torch.no_grad():
             temperature.clamp_(0, math.log(100))
-        tell(step, loss=loss, twins=twins)
     variant.eval()
 
 
@@ -110,12 +111,10 @@ def _learn_to_see(variant: WholeVariant, clips: Clips, rng: np.random.Generator,
     known, frames = questions(clips), clips.pixels.reshape(-1, *clips.pixels.shape[2:])
     reader = Reader()
     tower = list(variant.system.clipmodel.vision_model.parameters())
-    optimiser, tell = Optimiser([*tower, *reader.parameters()], [], steps), Teller(f"{WHOLE}, frames", steps)
-    for step in range(steps):
+    descend = OneCycle(f"{WHOLE}, frames", [*tower, *reader.parameters()], steps)
+    for _ in range(steps):
         rows = rng.integers(0, len(frames), batch)
-        loss = reader.loss(variant, to_pixels(frames[rows]), known, rows)
-        optimiser.step(loss)
-        tell(step, loss=loss)
+        descend(reader.loss(variant, to_pixels(frames[rows]), known, rows))
 
 
 def pixels(clips: np.ndarray) -> Tensor:

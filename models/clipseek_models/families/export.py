@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,8 +13,10 @@ from ..attention_nodes import Calls, attention_modules
 from ..bundles import demand_new, report, staged
 from ..checkpoints import CheckpointError
 from ..graphs import GraphError, Writer, manifest_entries
+from ..manifest import Pixels, Text, windows
+from ..manifest import manifest as write_manifest
 from ..systems.attention import separate_operators
-from ..systems.export import INTERVAL_S, Settings
+from ..systems.export import FRAMES, INTERVAL_S, INTERVAL_TOLERANCE, Settings
 from ..systems.graph_modules import ExportError
 from . import folder as folders
 from .towers import Towers
@@ -33,6 +35,7 @@ def export(
 ) -> None:
     """A model's folder → the bundle `out`, which must not be there yet. `family`, where given, must be the folder's."""
     demand_new(out)
+    settings = replace(settings, frames=settings.frames or FRAMES)
     folder = folders.recognise(path)
     if family not in (None, folder.family):
         raise ExportError(f"{path} is a model of {folder.family}, not of {family}")
@@ -115,36 +118,9 @@ def some_texts(towers: Towers, count: int, length: int) -> Tensor:
 def manifest(towers: Towers, name: str, source: str, licence: str, words: int, dim: int, settings: Settings) -> str:
     """What `bundle.toml` says before its graphs."""
     pictures, texts = towers.pictures, towers.texts
-    return f"""format = 1
-name = "{name}"
-summary = {json.dumps(towers.title)}
-licence = {json.dumps(licence)}
-source = {json.dumps(f"folder {source}, exported in {settings.precision} by clipseek's models package")}
-dim = {dim}
-
-[video]
-topology = "frames+head"
-frames = {settings.frames}
-interval_s = {INTERVAL_S}
-interval_tolerance = 0.5
-stride_frames = {max(settings.frames // 2, 1)}
-
-[pixels]
-width = {pictures.side}
-height = {pictures.side}
-resize = "{pictures.resize}"
-interpolation = "{pictures.interpolation}"
-antialias = true
-mean = {list(pictures.mean)}
-std = {list(pictures.std)}
-
-[text]
-context_length = {words}
-padding = "{texts.padding}"
-pad_id = {texts.pad}
-templates = ["{{}}"]
-
-[similarity]
-kind = "cosine"
-logit_scale = {towers.logit_scale:.4f}
-"""
+    return write_manifest(
+        name, towers.title, licence, f"folder {source}, exported in {settings.precision} by clipseek's models package", dim,
+        windows("frames+head", settings.frames, INTERVAL_S, INTERVAL_TOLERANCE),
+        Pixels(pictures.side, pictures.mean, pictures.std, pictures.resize, pictures.interpolation),
+        Text(words, texts.pad, texts.padding), towers.logit_scale,
+    )

@@ -15,12 +15,10 @@ from torch import nn
 from .. import decoding
 from ..bundle import CaptionStep
 from ..graphs import Writer
-from ..systems.caption_decoder import CaptionDecoder
 from ..systems.caption_graphs import write_captions
-from ..systems.clip2video import Clip2Video
-from ..systems.clip4clip import TightTransf, mean_pooling
-from ..systems.clip_vip import ClipVip
-from ..systems.graph_modules import facts, write_graphs
+from ..systems.clip4clip import mean_pooling
+from ..systems.graph_modules import write_graphs
+from ..systems.interface import Videos
 from ..systems.rerank import own_candidates, write_rerank
 
 Arrays = dict[str, np.ndarray]
@@ -49,12 +47,12 @@ def opened(path: Path) -> onnxruntime.InferenceSession:
 
 def outputs(model: nn.Module, inputs: Arrays, config: dict) -> Named:
     """Of what a fixture may hold, what the graphs give."""
-    if isinstance(model, TightTransf):
+    if model.reranks:
         return _tight(model, inputs)
-    return _captions(model, inputs, config) if isinstance(model, CaptionDecoder) else _vectors(model, inputs, config)
+    return _vectors(model, inputs, config) if model.searches else _captions(model, inputs, config)
 
 
-def _tight(model: TightTransf, inputs: Arrays) -> Named:
+def _tight(model: nn.Module, inputs: Arrays) -> Named:
     frames, mask = inputs["frames"], inputs["frame_mask"].astype(np.float32)
     features = Graphs(own_candidates(model), frames.shape[1]).run("frame", frames.reshape(-1, *frames.shape[2:]), mask)
     features = features.reshape(*mask.shape, -1)
@@ -70,7 +68,7 @@ def _tight(model: TightTransf, inputs: Arrays) -> Named:
     yield "sim", np.stack(scores)
 
 
-def _captions(model: CaptionDecoder, inputs: Arrays, config: dict) -> Named:
+def _captions(model: nn.Module, inputs: Arrays, config: dict) -> Named:
     mask, width = inputs["frame_mask"].astype(np.float32), model.decoder.width
     with tempfile.TemporaryDirectory() as folder:
         paths = write_captions(model, mask.shape[1], width, width, Writer(Path(folder)))
@@ -99,15 +97,16 @@ def _vectors(model: nn.Module, inputs: Arrays, config: dict) -> Named:
         frames, mask = inputs[f"frames{suffix}"], inputs[f"frame_mask{suffix}"].astype(np.float32)
         graphs = Graphs(model, frames.shape[1])
         texts = graphs.run("text", inputs["token_ids"], inputs["token_mask"])
-        if facts(model).whole_windows:
+        if model.whole_windows:
             clips = _whole_windows(model, frames, mask)
         else:
             features = graphs.run("frame", frames.reshape(-1, *frames.shape[2:]), mask).reshape(*mask.shape, -1)
             yield "frame_features", features
             features *= mask[..., None]  # a window has nothing in the place of frames that are not there
             clips = graphs.run("head", features, mask) if "head" in graphs else _mean(features, mask)
-        yield f"sim{suffix}", texts @ clips.T * (1 if isinstance(model, ClipVip) else model.clip.scale().item())
-        if isinstance(model, Clip2Video):
+        with torch.no_grad():
+            yield f"sim{suffix}", model.similarity(torch.from_numpy(texts), Videos(torch.from_numpy(clips))).numpy()
+        if model.vector_parts == 2:
             yield from _halves(model, texts, clips)
         else:
             yield f"text_embedding{suffix}", texts
@@ -121,7 +120,7 @@ def _whole_windows(model: nn.Module, frames: np.ndarray, mask: np.ndarray) -> np
     return np.concatenate([graphs[n].run("video", clip[None, :n], mask) for clip, n in zip(frames, lengths.tolist())])
 
 
-def _halves(model: Clip2Video, texts: np.ndarray, clips: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _halves(model: nn.Module, texts: np.ndarray, clips: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """What the two vectors were joined of."""
     weights = model.center_weight, 1 - model.center_weight
     for side, vectors in (("text", texts), ("clip", clips)):

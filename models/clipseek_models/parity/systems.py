@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,7 @@ from torch import Tensor, nn
 from .. import checkpoints
 from ..checkpoints import CheckpointError
 from ..systems import Heads, build
-from ..systems.caption_decoder import CaptionDecoder
-from ..systems.clip2video import Clip2Video
-from ..systems.clip4clip import MeanP, SeqLSTM, SeqTransf, TightTransf
-from ..systems.clip_vip import ClipVip, dual_softmax
+from ..systems.clip_vip import dual_softmax
 from . import onnx
 from .report import Report
 
@@ -98,37 +95,32 @@ def _equal(one: Arrays, other: Arrays) -> bool:
 
 def outputs(model: nn.Module, inputs: Arrays, config: dict) -> Named:
     """Every array that a fixture may hold, by name."""
-    of: dict[type, Callable[..., Named]] = {
-        MeanP: _loose, SeqLSTM: _loose, SeqTransf: _loose, TightTransf: _tight, Clip2Video: _clip2video, ClipVip: _clip_vip,
-        CaptionDecoder: _captions,
-    }
-    return of[type(model)](model, inputs, config)
+    if not model.searches:
+        return (_tight if model.reranks else _captions)(model, inputs, config)
+    return {"clip4clip": _loose, "clip2video": _clip2video, "clip_vip": _clip_vip}[model.system](model, inputs, config)
 
 
-def _loose(model: MeanP, inputs: Arrays, _config: dict) -> Named:
-    frames, mask = model.frame_features(inputs["frames"]), inputs["frame_mask"]
-    texts, clips = model.text_embedding(inputs["token_ids"]), model.clip_embedding(frames, mask)
-    yield "frame_features", frames
+def _loose(model: nn.Module, inputs: Arrays, _config: dict) -> Named:
+    videos, texts = model.encode_video(inputs["frames"], inputs["frame_mask"]), model.encode_text(inputs["token_ids"])
+    yield "frame_features", videos.frames
     yield "text_features", model.clip.text_features(inputs["token_ids"])
     yield "text_embedding", texts
-    yield "clip_embedding", clips
-    yield "sim", model.similarity(texts, clips)
-    if isinstance(model, SeqLSTM):
-        yield "lstm_out", model.lstm_out(frames, mask)
-    if isinstance(model, SeqTransf):
-        yield "temporal_out", model.temporal_out(frames, mask)
+    yield "clip_embedding", videos.vectors
+    yield "sim", model.similarity(texts, videos)
+    for inner in ("lstm_out", "temporal_out"):  # of the sequential types
+        if hasattr(model, inner):
+            yield inner, getattr(model, inner)(videos.frames, videos.mask)
 
 
-def _tight(model: TightTransf, inputs: Arrays, _config: dict) -> Named:
-    frames, texts = model.frame_features(inputs["frames"]), model.clip.text_features(inputs["token_ids"])
-    pooled = model.cross_pooled(texts, frames, inputs["frame_mask"])
-    yield "frame_features", frames
+def _tight(model: nn.Module, inputs: Arrays, _config: dict) -> Named:
+    videos, texts = model.encode_video(inputs["frames"], inputs["frame_mask"]), model.encode_text(inputs["token_ids"])
+    yield "frame_features", videos.frames
     yield "text_features", texts
-    yield "cross_pooled", pooled
-    yield "sim", model.similarity(pooled)
+    yield "cross_pooled", model.cross_pooled(texts, videos.frames, videos.mask)
+    yield "sim", model.similarity(texts, videos)
 
 
-def _clip2video(model: Clip2Video, inputs: Arrays, config: dict) -> Named:
+def _clip2video(model: nn.Module, inputs: Arrays, config: dict) -> Named:
     model.center_weight = config.get("center_weight", model.center_weight)
     frames, mask = model.frame_features(inputs["frames"]), inputs["frame_mask"]
     ids, words = inputs["token_ids"], inputs["token_mask"]
@@ -143,19 +135,19 @@ def _clip2video(model: Clip2Video, inputs: Arrays, config: dict) -> Named:
     for i, kind in enumerate(("global", "tab")):
         yield f"text_{kind}_embedding", texts[i]
         yield f"clip_{kind}_embedding", clips[i]
-        yield f"sim_{kind}", model.similarity(texts[i], clips[i])
-    yield "sim", model.similarity(model.text_embedding(ids, words), model.clip_embedding(frames, mask))
+        yield f"sim_{kind}", model.scaled(texts[i], clips[i])
+    yield "sim", model.similarity(model.encode_text(ids, words), model.encode_video(inputs["frames"], mask))
 
 
-def _clip_vip(model: ClipVip, inputs: Arrays, config: dict) -> Named:
-    texts = model.text_embedding(inputs["token_ids"])
+def _clip_vip(model: nn.Module, inputs: Arrays, config: dict) -> Named:
+    texts = model.encode_text(inputs["token_ids"])
     yield "text_embedding", texts
     tower = model.clipmodel.vision_model
     for suffix in config.get("frame_counts", {"": None}):
         frames = inputs[f"frames{suffix}"]
-        clips = model.clip_embedding(frames)
-        similarity = model.similarity(texts, clips)
-        yield f"clip_embedding{suffix}", clips
+        videos = model.encode_video(frames, inputs[f"frame_mask{suffix}"])
+        similarity = model.similarity(texts, videos)
+        yield f"clip_embedding{suffix}", videos.vectors
         yield f"sim{suffix}", similarity
         yield f"logits{suffix}", model.scale() * similarity
         yield f"sim_dsl{suffix}", dual_softmax(similarity)
@@ -163,14 +155,14 @@ def _clip_vip(model: ClipVip, inputs: Arrays, config: dict) -> Named:
         yield f"vision_last_hidden{suffix}", tower.last_hidden(frames[:1])
 
 
-def _captions(model: CaptionDecoder, inputs: Arrays, config: dict) -> Named:
+def _captions(model: nn.Module, inputs: Arrays, config: dict) -> Named:
     decoder, memory, mask = model.decoder, inputs["memory"], inputs["frame_mask"]
     words = inputs["token_ids"], inputs["token_mask"]
     yield "logits", decoder.logits(*words, memory, mask)
     yield "log_prob", decoder.log_prob(*words, memory, mask)
     start, end, pad, most = (config[key] for key in ("bos_id", "eos_id", "pad_id", "max_words"))
     clips = list(zip(memory, mask))
-    beams = [decoder.beam(*clip, start, end, pad, most, config["beam_size"]) for clip in clips]
+    beams = [decoder.caption(*clip, start, end, pad, most, config["beam_size"]) for clip in clips]
     yield "beam_score", torch.tensor([total for _, total in beams])
     yield "beam5", [caption for caption, _ in beams]
-    yield "greedy", [decoder.greedy(*clip, start, end, most) for clip in clips]
+    yield "greedy", [decoder.caption(*clip, start, end, pad, most, beams=1)[0] for clip in clips]

@@ -33,21 +33,21 @@ def is_separate() -> bool:
     return _SEPARATE.get()
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
     """Multi-head attention. q [B, Lq, W], k and v [B, Lk, W] → [B, Lq, W]
 
     `mask` is added to the scores, so it must broadcast to [B, heads, Lq, Lk]. Keys and values that were kept from before
-    come as they are kept: [B, heads, Lk, W / heads].
+    come as they are kept: [B, heads, Lk, W / heads]. `dropout`: share of the weights that is left out, in training.
     """
     if is_separate() or not torch.onnx.is_in_onnx_export():
-        return _attend(q, k, v, heads, mask)
+        return _attend(q, k, v, heads, mask, dropout)
     # The node repeats a mask for clips and heads, not for queries.
     return _Node.apply(q, k, v, heads, None if mask is None else mask.expand(-1, -1, q.shape[1], -1))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
     split = [x if x.dim() == 4 else split_heads(x, heads) for x in (q, k, v)]
-    return functional.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
+    return functional.scaled_dot_product_attention(*split, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

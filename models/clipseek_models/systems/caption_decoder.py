@@ -8,10 +8,12 @@ A checkpoint holds it alone, or beside the keys of a loose CLIP4Clip model, whos
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .. import decoding
 from .attention import attend
 from .blocks import TEMPORAL_EPS
 from .shapes import Heads, Shapes, heads_of
@@ -38,9 +40,10 @@ class AddAndNorm(nn.Module):
         super().__init__()
         self.dense = nn.Linear(hidden, width)
         self.LayerNorm = nn.LayerNorm(width, eps=TEMPORAL_EPS)
+        self.dropout = nn.Dropout(0.0)  # what a training sets it to
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(residual + self.dense(x))
+        return self.LayerNorm(residual + self.dropout(self.dense(x)))
 
 
 class Attention(nn.Module):
@@ -49,10 +52,12 @@ class Attention(nn.Module):
         self.heads = heads
         self.att = Projections(width)
         self.output = AddAndNorm(width, width)
+        self.dropout = nn.Dropout(0.0)  # of who looks at whom
 
     def forward(self, x: Tensor, over: Tensor, mask: Tensor) -> Tensor:
         """[B, L, W] looking at [B, N, W] → [B, L, W]"""
-        seen = attend(self.att.query(x), self.att.key(over), self.att.value(over), self.heads, mask)
+        dropout = self.dropout.p if self.training else 0.0
+        seen = attend(self.att.query(x), self.att.key(over), self.att.value(over), self.heads, mask, dropout)
         return self.output(seen, residual=x)
 
 
@@ -79,10 +84,11 @@ class Embeddings(nn.Module):
         self.word_embeddings = nn.Embedding(vocabulary, width)
         self.position_embeddings = nn.Embedding(positions, width)
         self.LayerNorm = nn.LayerNorm(width, eps=TEMPORAL_EPS)
+        self.dropout = nn.Dropout(0.0)
 
     def forward(self, ids: Tensor, first: int = 0) -> Tensor:
         """[B, L], the position of the first → [B, L, W]"""
-        return self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings.weight[first : first + ids.shape[1]])
+        return self.dropout(self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings.weight[first : first + ids.shape[1]]))
 
 
 class Predictions(nn.Module):
@@ -137,47 +143,40 @@ class Decoder(nn.Module):
         """As `logits`, normalised."""
         return self.logits(ids, mask, memory, memory_mask).log_softmax(dim=-1)
 
-    def _next(self, ids: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
-        """[B, L] complete ids → [B, vocabulary] log-probabilities of the next word."""
-        return self.log_prob(ids, torch.ones_like(ids), memory, memory_mask)[:, -1]
-
-    def greedy(self, memory: Tensor, memory_mask: Tensor, start: int, end: int, words: int) -> list[int]:
-        """[T, W] frames and mask [T] of one clip → at most `words` ids, without the start and with the end."""
-        ids = torch.tensor([[start]], device=memory.device)
-        while ids.shape[1] <= words and ids[0, -1] != end:
-            best = self._next(ids, memory[None], memory_mask[None]).argmax(dim=-1)
-            ids = torch.cat([ids, best[:, None]], dim=1)
-        return ids[0, 1:].tolist()
-
-    def beam(
+    def caption(
         self, memory: Tensor, memory_mask: Tensor, start: int, end: int, pad: int, words: int, beams: int = BEAMS,
     ) -> tuple[list[int], float]:
-        """As `greedy`, and the sum of the log-probabilities; there is no penalty for length.
+        """[T, W] frames and mask [T] of one clip → what `decoding.search` finds. With one beam it is greedy."""
+        return decoding.search(_NextWord(self, memory, memory_mask), start, end, pad, words, beams)
 
-        Done when the best hypothesis has just produced the end. The others go on even past theirs, and the winner is
-        cut at its first end or padding.
-        """
-        ids = torch.tensor([[start]], device=memory.device)
-        scores = memory.new_zeros(1)
-        while ids.shape[1] <= words and ids[0, -1] != end:
-            many = len(ids)
-            extended = scores[:, None] + self._next(ids, memory.expand(many, -1, -1), memory_mask.expand(many, -1))
-            scores, best = extended.flatten().topk(min(beams, extended.numel()))
-            vocabulary = extended.shape[1]
-            ids = torch.cat([ids[best // vocabulary], (best % vocabulary)[:, None]], dim=1)
-        caption = ids[0, 1:].tolist()
-        cut = next((i for i, word in enumerate(caption) if word in (end, pad)), None)
-        return caption if cut is None else caption[: cut + (caption[cut] == end)], float(scores[0])
+
+class _NextWord:
+    """A step of `decoding.search`: all words so far go through the decoder again."""
+
+    def __init__(self, decoder: Decoder, memory: Tensor, memory_mask: Tensor) -> None:
+        self.decoder, self.memory, self.mask = decoder, memory, memory_mask
+        self.ids = torch.empty(1, 0, dtype=torch.int64, device=memory.device)
+
+    @torch.no_grad()
+    def __call__(self, words: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        last = torch.from_numpy(words).to(self.ids)
+        self.ids = torch.cat([self.ids[torch.from_numpy(origins)], last[:, None]], dim=1)
+        memory, mask = (part.expand(len(words), *part.shape) for part in (self.memory, self.mask))
+        return self.decoder.log_prob(self.ids, torch.ones_like(self.ids), memory, mask)[:, -1].float().cpu().numpy()
 
 
 class CaptionDecoder(nn.Module):
     """A checkpoint that holds nothing else."""
 
     system, title = "clip4clip", "caption decoder"
+    searches = reranks = gives_candidates = clamps_before_step = False
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__()
         self.decoder = Decoder(shapes, heads.captions)
+
+    def clamp_temperature(self) -> None:
+        """It has none."""
 
     def caption_memory(self, frames: Tensor, _mask: Tensor) -> Tensor:
         """[B, T, W] → [B, T, W]: it is given frames that are as wide as it is."""

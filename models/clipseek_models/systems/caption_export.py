@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders
@@ -27,6 +27,10 @@ class CaptionSettings:
     tokens: tuple[str, str, str] | None = None  # start, end, padding; None: as they are usually called
     words: int | None = None  # most of a caption, end included; None: UniVL's 48, or what the decoder has positions for
     beams: int = BEAMS
+
+    def limited_to(self, words: int | None) -> CaptionSettings:
+        """To as many words as a training had, where nothing else is said."""
+        return replace(self, words=self.words or words)
 
 
 @dataclass(frozen=True)

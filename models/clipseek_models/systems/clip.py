@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import CLIP_EPS, Transformer, causal_mask
+from .interface import Limits, System
 from .shapes import Heads, Shapes, heads_of
+
+VOCABULARY = 49408  # of CLIP's tokenizer
 
 
 class ImageEncoder(nn.Module):
@@ -81,6 +84,43 @@ class Clip(nn.Module):
     def scale(self) -> Tensor:
         """What similarities are multiplied by."""
         return self.logit_scale.exp()
+
+
+class OpenAiClip(System):
+    """What CLIP4Clip and CLIP2Video share: CLIP under OpenAI's names, which encodes frames one by one."""
+
+    most_scale = math.log(100)
+
+    def __init__(self, shapes: Shapes, heads: Heads) -> None:
+        super().__init__()
+        self.clip = Clip(shapes, heads)
+
+    @property
+    def dim(self) -> int:
+        return self.clip.dim
+
+    @property
+    def whole_windows(self) -> bool:
+        return self.clip.visual.conv2 is not None
+
+    @property
+    def most_frames(self) -> int | None:
+        """Of a clip; None: any number."""
+        return None
+
+    @property
+    def limits(self) -> Limits:
+        clip = self.clip
+        patch = clip.visual.conv1.kernel_size[0]
+        return Limits(clip.visual.side, patch, clip.token_embedding.num_embeddings, len(clip.positional_embedding), self.most_frames)
+
+    @property
+    def temperature(self) -> nn.Parameter:
+        return self.clip.logit_scale
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """[B, T, 3, H, W] → [B, T, D], not normalised."""
+        return self.clip.visual(frames)
 
 
 def at_end_token(rows: Tensor, ids: Tensor) -> Tensor:

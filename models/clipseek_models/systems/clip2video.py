@@ -12,20 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import CLIP_EPS, TEMPORAL_EPS, Transformer, key_mask, unit
-from .clip import Clip, at_end_token
+from .clip import OpenAiClip, at_end_token
 from .clip4clip import mean_pooling
+from .interface import BundleTraits, Logits, Videos, full_precision
 from .shapes import Heads, Shapes, heads_of
 
 DIFFERENCE, FRAME = 0, 1  # rows of the type embeddings of the Temporal Difference Block
 
 
-class Clip2Video(nn.Module):
+class Clip2Video(OpenAiClip):
     system, title = "clip2video", "CLIP2Video"
+    bundle = BundleTraits(head="full windows", text_mask=True)
+    vector_parts = 2
     center_weight = 0.5  # of the global similarity; the alignment's gets the rest. Checkpoints do not say
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
-        super().__init__()
-        self.clip = Clip(shapes, heads)
+        super().__init__(shapes, heads)
         dim = self.clip.dim
         temporal_heads = heads_of(dim, heads.temporal, "temporal transformer")
 
@@ -42,12 +44,10 @@ class Clip2Video(nn.Module):
         self.weight_center = nn.Parameter(torch.empty(centers, dim))
         self.emb_center = nn.Parameter(torch.empty(centers, dim))
 
-    def frame_features(self, frames: Tensor) -> Tensor:
-        """[B, T, 3, H, W] → [B, T, D], not normalised.
-
-        Padding must be zero pictures and be encoded too: the last real frame's difference token sees it.
-        """
-        return self.clip.visual(frames)
+    @property
+    def most_frames(self) -> int:
+        """Of a clip."""
+        return self.frame_position_embeddings.num_embeddings
 
     def difference_out(self, frames: Tensor, mask: Tensor) -> Tensor:
         """[B, T, D] frame features, mask [B, T] → [B, T − 1, D]: attention over what changes from frame to frame."""
@@ -105,17 +105,36 @@ class Clip2Video(nn.Module):
         return unit(unit(residuals).mean(1))
 
     def clip_embedding(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] frame features, mask [B, T] → [B, 2D] of unit length, to be compared with `text_embedding`."""
+        """[B, T, D] frame features, mask [B, T] → [B, 2D] of unit length, to be compared with `encode_text`'s."""
         return self._joined(self.clip_global_embedding(frames, mask), self.clip_tab_embedding(frames, mask))
 
-    def text_embedding(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B, L] ids and mask → [B, 2D] of unit length, to be compared with `clip_embedding`."""
-        words = self.clip.token_features(ids)
-        return self._joined(unit(at_end_token(words, ids)), self._words_aligned(words, mask))
+    def encode_video(self, frames: Tensor, mask: Tensor) -> Videos:
+        """Padding must be zero pictures, which are encoded too: the last real frame's difference token sees it."""
+        features = self.frame_features(frames).float()
+        with full_precision(features):
+            return Videos(self.clip_embedding(features, mask), features, mask)
 
-    def similarity(self, texts: Tensor, clips: Tensor) -> Tensor:
+    def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        words = self.clip.token_features(ids).float()
+        with full_precision(words):
+            return self._joined(unit(at_end_token(words, ids)), self._words_aligned(words, mask))
+
+    def similarity(self, texts: Tensor, videos: Videos) -> Tensor:
+        """The weighted sum of both similarities."""
+        with full_precision(texts):
+            return self.scaled(texts, videos.vectors)
+
+    def scaled(self, texts: Tensor, clips: Tensor) -> Tensor:
         """[texts, D] and [clips, D] of unit length, of one kind → [texts, clips]. Of both kinds joined, the weighted sum."""
-        return self.clip.scale() * texts @ clips.T
+        return self.scale() * texts @ clips.T
+
+    def logits(self, texts: Tensor, videos: Videos) -> Logits:
+        """Each kind learns to stand alone: the loss is a weighted sum of two losses, not the loss of the weighted sum."""
+        c = self.center_weight
+        with full_precision(texts):
+            kinds = zip(("global", "tab"), (c, 1 - c), texts.chunk(2, dim=1), videos.vectors.chunk(2, dim=1))
+            # Joined vectors have the roots of the weights in them.
+            return {name: (weight, self.scaled(text, clip) / weight) for name, weight, text, clip in kinds}
 
     def _joined(self, global_embedding: Tensor, tab_embedding: Tensor) -> Tensor:
         """Two unit vectors [B, D] → one of 2D, so that one inner product is the weighted sum of both similarities.

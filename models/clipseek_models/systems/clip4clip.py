@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from .blocks import TEMPORAL_EPS, Transformer, key_mask, quick_gelu, unit
 from .caption_decoder import Decoder
-from .clip import Clip
+from .clip import OpenAiClip
+from .interface import BundleTraits, Logits, Videos, full_precision
 from .shapes import Heads, Shapes, heads_of
 
 
@@ -23,27 +24,18 @@ def mean_pooling(frames: Tensor, mask: Tensor) -> Tensor:
     return unit((directions * valid).sum(1) / valid.sum(1).clamp(min=1.0))
 
 
-class MeanP(nn.Module):
+class MeanP(OpenAiClip):
     """Parameter-free type (CLIP4Clip, section 3.3, similarity calculator), and what the sequential types share, captions too."""
 
     system, title = "clip4clip", "CLIP4Clip meanP"
+    gives_candidates = True
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
-        super().__init__()
-        self.clip = Clip(shapes, heads)
+        super().__init__(shapes, heads)
         self.decoder = Decoder(shapes, heads.captions) if "decoder." in shapes else None
         self.caption_projection = None
         if self.decoder and ("caption_projection." in shapes or self.decoder.width != self.clip.dim):
             self.caption_projection = nn.Linear(self.clip.dim, self.decoder.width)
-
-    @property
-    def most_frames(self) -> int | None:
-        """Of a clip; None: any number."""
-        return None
-
-    def frame_features(self, frames: Tensor) -> Tensor:
-        """[B, T, 3, H, W] → [B, T, D], not normalised."""
-        return self.clip.visual(frames)
 
     def over_time(self, frames: Tensor, mask: Tensor) -> Tensor:
         """[B, T, D] frame features → [B, T, D] that know of each other. Here they do not."""
@@ -58,19 +50,27 @@ class MeanP(nn.Module):
         memory = self.over_time(frames, mask)
         return memory if self.caption_projection is None else self.caption_projection(memory)
 
-    def text_embedding(self, ids: Tensor) -> Tensor:
-        """[B, L] ids → [B, D] of unit length."""
-        return unit(self.clip.text_features(ids))
+    def encode_video(self, frames: Tensor, mask: Tensor) -> Videos:
+        features = self.frame_features(frames).float()
+        with full_precision(features):
+            return Videos(self.clip_embedding(features, mask), features, mask)
 
-    def similarity(self, texts: Tensor, clips: Tensor) -> Tensor:
-        """[texts, D], [clips, D] of unit length → [texts, clips]"""
-        return self.clip.scale() * texts @ clips.T
+    def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        return unit(self.clip.text_features(ids).float())
+
+    def similarity(self, texts: Tensor, videos: Videos) -> Tensor:
+        with full_precision(texts):
+            return self.scale() * texts @ videos.vectors.T
+
+    def logits(self, texts: Tensor, videos: Videos) -> Logits:
+        return {"retrieval": (1.0, self.similarity(texts, videos))}
 
 
 class SeqLSTM(MeanP):
     """Sequential type with an LSTM (CLIP4Clip, section 3.3)."""
 
     title = "CLIP4Clip seqLSTM"
+    bundle = BundleTraits(head="windows")
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__(shapes, heads)
@@ -81,8 +81,10 @@ class SeqLSTM(MeanP):
 
     def lstm_out(self, frames: Tensor, mask: Tensor) -> Tensor:
         """[B, T, D] → [B, T, D]. An LSTM looks back only, so padding behind the last frame has no say; its rows are zero."""
-        start = frames.new_zeros(1, frames.shape[0], frames.shape[2])
-        hidden, _ = self.lstm_visual(frames, (start, start))
+        start = frames.new_zeros(1, frames.shape[0], frames.shape[2], dtype=torch.float32)
+        # Not every processor has an LSTM in half precision; the published training has it in float32, too.
+        with torch.autocast(frames.device.type, enabled=False):
+            hidden, _ = self.lstm_visual(frames.float(), (start, start))
         return hidden * mask.float()[..., None]
 
     def over_time(self, frames: Tensor, mask: Tensor) -> Tensor:
@@ -93,6 +95,7 @@ class SeqTransf(MeanP):
     """Sequential type with a transformer (CLIP4Clip, section 3.3)."""
 
     title = "CLIP4Clip seqTransf"
+    bundle = BundleTraits(head="windows")
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__(shapes, heads)
@@ -121,11 +124,12 @@ class CrossEmbeddings(nn.Module):
     def __init__(self, rows: int, dim: int) -> None:
         super().__init__()
         self.position_embeddings = nn.Embedding(rows, dim)
+        self.dropout = nn.Dropout(0.0)  # what a training sets it to
 
     def forward(self, text: Tensor, frames: Tensor) -> Tensor:
         """[B, D], [B, T, D] → [B, 1 + T, D]"""
         rows = torch.cat([text[:, None], frames], dim=1)
-        return rows + self.position_embeddings.weight[: rows.shape[1]]
+        return self.dropout(rows + self.position_embeddings.weight[: rows.shape[1]])
 
 
 class CrossPooler(nn.Module):
@@ -157,14 +161,14 @@ class CrossEncoder(nn.Module):
         return self.pooler(self.transformer(self.embeddings(text, frames), key_mask(mask)))
 
 
-class TightTransf(nn.Module):
+class TightTransf(OpenAiClip):
     """Tight type (CLIP4Clip, section 3.3): a pair's score is a joint function of both, so there is no vector to store."""
 
     system, title = "clip4clip", "CLIP4Clip tightTransf"
+    searches, reranks = False, True
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
-        super().__init__()
-        self.clip = Clip(shapes, heads)
+        super().__init__(shapes, heads)
         self.cross = CrossEncoder(shapes, heads.temporal)
         self.similarity_dense = nn.Linear(self.clip.dim, 1)
 
@@ -173,15 +177,21 @@ class TightTransf(nn.Module):
         """Of a clip: the first position is the text's."""
         return self.cross.embeddings.position_embeddings.num_embeddings - 1
 
-    def frame_features(self, frames: Tensor) -> Tensor:
-        """[B, T, 3, H, W] → [B, T, D], not normalised."""
-        return self.clip.visual(frames)
+    def encode_video(self, frames: Tensor, mask: Tensor) -> Videos:
+        return Videos(None, self.frame_features(frames).float(), mask)
+
+    def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.clip.text_features(ids).float()
 
     def cross_pooled(self, texts: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
         """[texts, D] text features, [clips, T, D] frame features, mask [clips, T] → [texts, clips, D]"""
         rows = [self.cross(text.expand(len(frames), -1), frames, mask) for text in texts]
         return torch.stack(rows)
 
-    def similarity(self, pooled: Tensor) -> Tensor:
-        """[texts, clips, D] → [texts, clips]: any real number, not a cosine."""
-        return self.similarity_dense(pooled).squeeze(-1)
+    def similarity(self, texts: Tensor, videos: Videos) -> Tensor:
+        """Any real numbers, not cosines."""
+        with full_precision(texts):
+            return self.similarity_dense(self.cross_pooled(texts, videos.frames, videos.mask)).squeeze(-1)
+
+    def logits(self, texts: Tensor, videos: Videos) -> Logits:
+        return {"retrieval": (1.0, self.similarity(texts, videos))}

@@ -15,6 +15,7 @@ from torch.nn import functional
 from .attention import attend
 from .blocks import CLIP_EPS, causal_mask, quick_gelu, unit
 from .clip import at_end_token
+from .interface import BundleTraits, Limits, Logits, System, Videos, full_precision
 from .shapes import Heads, Shapes, heads_of
 
 
@@ -206,8 +207,13 @@ class TwoTowers(nn.Module):
         self.logit_scale = nn.Parameter(torch.empty(()))
 
 
-class ClipVip(nn.Module):
+class ClipVip(System):
     system, title = "clip_vip", "CLIP-ViP"
+    bundle = BundleTraits(words=50, stretch=True, repaired=False)
+    whole_windows = True
+    direction_weight = 1.0  # both directions are summed, not halved
+    least_scale, most_scale = 0.0, math.log(200)
+    clamps_before_step = True
 
     def __init__(self, shapes: Shapes, heads: Heads) -> None:
         super().__init__()
@@ -215,20 +221,34 @@ class ClipVip(nn.Module):
 
     def clip_embedding(self, frames: Tensor) -> Tensor:
         """[B, T, 3, H, W] → [B, D] of unit length. No mask: short clips repeat frames."""
-        return unit(self.clipmodel.visual_projection(self.clipmodel.vision_model(frames)))
+        return unit(self.clipmodel.visual_projection(self.clipmodel.vision_model(frames)).float())
 
-    def text_embedding(self, ids: Tensor) -> Tensor:
-        """[B, L] ids → [B, D] of unit length."""
-        return unit(self.clipmodel.text_projection(self.clipmodel.text_model(ids)))
+    @property
+    def dim(self) -> int:
+        return self.clipmodel.text_projection.out_features
 
-    def scale(self) -> Tensor:
-        """What training multiplies the cosine by; evaluation does not."""
-        return self.clipmodel.logit_scale.exp()
+    @property
+    def limits(self) -> Limits:
+        text, video = self.clipmodel.text_model.embeddings, self.clipmodel.vision_model.embeddings
+        return Limits(video.side, video.patch_embedding.kernel_size[0], text.token_embedding.num_embeddings, text.position_embedding.num_embeddings, None)
 
-    @staticmethod
-    def similarity(texts: Tensor, clips: Tensor) -> Tensor:
-        """[texts, D], [clips, D] of unit length → [texts, clips], the plain cosine."""
-        return texts @ clips.T
+    @property
+    def temperature(self) -> nn.Parameter:
+        return self.clipmodel.logit_scale
+
+    def encode_video(self, frames: Tensor, mask: Tensor) -> Videos:
+        return Videos(self.clip_embedding(frames))
+
+    def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        return unit(self.clipmodel.text_projection(self.clipmodel.text_model(ids)).float())
+
+    def similarity(self, texts: Tensor, videos: Videos) -> Tensor:
+        """The plain cosine: evaluation multiplies it by nothing."""
+        with full_precision(texts):
+            return texts @ videos.vectors.T
+
+    def logits(self, texts: Tensor, videos: Videos) -> Logits:
+        return {"retrieval": (1.0, self.scale() * self.similarity(texts, videos))}
 
 
 def dual_softmax(similarity: Tensor) -> Tensor:

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from .. import clip_tokenizer, pixels
+from .. import checkpoints, clip_tokenizer, pixels
 from ..bundles import demand_new, report, staged
 from ..graphs import Writer, manifest_entries
+from ..manifest import Pixels, Text, windows
+from ..manifest import manifest as write_manifest
 from .attention import separate_operators
 from .caption_export import CaptionSettings, CaptionWords, caption_entries, caption_words
-from .clip2video import Clip2Video
-from .clip4clip import MeanP, TightTransf
-from .clip_vip import ClipVip
-from .graph_modules import ExportError, facts, write_graphs
+from .clip import VOCABULARY
+from .clip4clip import TightTransf
+from .graph_modules import ExportError, write_graphs
+from .interface import System
 from .load import load
 from .rerank import check_pair, own_candidates, same_frames, write_rerank
 from .shapes import Heads
 
-VOCABULARY = clip_tokenizer.END_ID + 1
-INTERVAL_S = 1.0  # between the frames of a window: what the systems look at of a clip of usual length
+FRAMES = 12
+INTERVAL_S, INTERVAL_TOLERANCE = 1.0, 0.5  # between the frames of a window: what the systems look at of a clip of usual length
+CLIP_PIXELS = partial(Pixels, mean=pixels.MEAN, std=pixels.STD)
+CLIP_VIP_PIXELS = partial(CLIP_PIXELS, resize="stretch", interpolation="bicubic-a075", antialias=False)
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a checkpoint does not tell."""
 
-    frames: int = 12
-    words: int | None = None  # of a text, start and end token included; None: as the system was evaluated
+    frames: int | None = None  # of a window; None: as it was trained by this package, else 12
+    words: int | None = None  # of a text, start and end token included; None: as it was trained by this package, or evaluated
     licence: str = "unknown"
     precision: str = "float32"
     heads: Heads = Heads()
@@ -43,7 +47,7 @@ class Settings:
 class Parts:
     """What a bundle is made of."""
 
-    model: nn.Module  # of its vectors
+    model: System  # of its vectors
     tight: TightTransf | None = None  # re-ranks what they find
     words: CaptionWords | None = None  # of the model's captions
 
@@ -55,13 +59,13 @@ class Parts:
     @property
     def feature_dim(self) -> int:
         """Of what is stored of a frame."""
-        return facts(self.model).dim + (self.beside.clip.dim if self.beside else 0)
+        return self.model.dim + (self.beside.dim if self.beside else 0)
 
     def most_frames(self, settings: Settings) -> int | None:
         """Of a window; None: any number. CLIP2Video's head takes full windows, filled up where they are not."""
-        if isinstance(self.model, Clip2Video):
+        if self.model.bundle.head == "full windows":
             return settings.frames
-        limits = [part.most_frames for part in (self.model, self.tight) if isinstance(part, (MeanP, TightTransf))]
+        limits = [part.limits.frames for part in (self.model, self.tight) if part]
         return min((limit for limit in limits if limit is not None), default=None)
 
     @property
@@ -88,18 +92,22 @@ def export(
     `rerank`: a checkpoint of CLIP4Clip tightTransf, which is to re-rank what the vectors find.
     """
     demand_new(out)
-    model = load(checkpoint, settings.heads)
+    model, trained = load(checkpoint, settings.heads), checkpoints.settings(checkpoint)
+    settings = replace(
+        settings, frames=settings.frames or trained.get("frames", FRAMES), words=settings.words or trained.get("words"),
+        captions=settings.captions.limited_to(trained.get("words")),
+    )
     if system not in (None, model.system):
         raise ExportError(f"{checkpoint} is a checkpoint of {model.title}, not of {system}")
     parts = parts_of(model, load(rerank, settings.heads) if rerank else None, settings)
-    known = facts(parts.model)
+    known = parts.model.limits
     if known.vocabulary != VOCABULARY:
         raise ExportError(f"the checkpoint knows {known.vocabulary} tokens, CLIP's tokenizer makes {VOCABULARY}")
     most = parts.most_frames(settings)
     if most is not None and settings.frames > most:
         raise ExportError(f"{settings.frames} frames per window are more than this checkpoint's positions are for ({most})")
     with staged(out) as staging:
-        repairs = None if isinstance(model, ClipVip) else clip_tokenizer.REPAIRS
+        repairs = clip_tokenizer.REPAIRS if model.bundle.repaired else None
         clip_tokenizer.build(repairs=repairs).save(str(staging / "tokenizer.json"))
         text = manifest(parts, out.name, " and ".join(file.name for file in (checkpoint, rerank) if file), settings)
         with separate_operators(settings.separate_attention):
@@ -109,16 +117,18 @@ def export(
 
 def parts_of(model: nn.Module, tight: nn.Module | None, settings: Settings) -> Parts:
     """What becomes of one checkpoint, or two, if they go together."""
-    if isinstance(model, TightTransf):
+    if model.reranks:
         if tight:
             raise ExportError(f"candidates come from a loose CLIP4Clip, the checkpoint is of {model.title}; that one is for --rerank")
         model, tight = own_candidates(model), model
     if tight:
         check_pair(model, tight)
+    if not model.searches:
+        raise ExportError(f"{model.title} gives no vector to search with, so there is nothing to export")
     decoder = getattr(model, "decoder", None)
     if decoder is None:
         return Parts(model, tight)
-    if facts(model).whole_windows:
+    if model.whole_windows:
         raise ExportError(f"{model.title} has 3-D patches here: no frame has a feature of its own for captions to be made of")
     return Parts(model, tight, caption_words(decoder, settings.captions))
 
@@ -127,7 +137,7 @@ def write_parts(
     parts: Parts, folder: Path, settings: Settings, tell: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """The graphs of a bundle, beside its tokenizer; what the manifest says of both."""
-    dim, feature_dim, writer = facts(parts.model).dim, parts.feature_dim, Writer(folder, settings.precision, tell)
+    dim, feature_dim, writer = parts.model.dim, parts.feature_dim, Writer(folder, settings.precision, tell)
     ports = write_graphs(parts.model, settings.frames, folder, settings.precision, tell, parts.beside)
     entries = manifest_entries(folder, ports)
     if parts.tight:
@@ -139,44 +149,17 @@ def write_parts(
 
 def manifest(parts: Parts, name: str, files: str, settings: Settings) -> str:
     """What `bundle.toml` says before its graphs."""
-    known, vip, two_vectors = facts(parts.model), isinstance(parts.model, ClipVip), isinstance(parts.model, Clip2Video)
-    context = min(known.context, facts(parts.tight).context) if parts.tight else known.context
-    words = min(settings.words or (50 if vip else 32), context)
-    video = [f'topology = "{"video" if known.whole_windows else "frames+head"}"', f"frames = {settings.frames}"]
-    most = parts.most_frames(settings)
-    if most is not None and not known.whole_windows:
-        video.append(f"max_frames = {most}")
-    if two_vectors or parts.beside:
-        video.append(f"feature_dim = {parts.feature_dim}")
-    return f"""format = 1
-name = "{name}"
-summary = "{parts.summary}"
-licence = {json.dumps(settings.licence)}
-source = {json.dumps(f"checkpoint {files}, exported in {settings.precision} by clipseek's models package")}
-dim = {2 * known.dim if two_vectors else known.dim}
-
-[video]
-{chr(10).join(video)}
-interval_s = {INTERVAL_S}
-interval_tolerance = 0.5
-stride_frames = {max(settings.frames // 2, 1)}
-
-[pixels]
-width = {known.side}
-height = {known.side}
-resize = "{"stretch" if vip else "shortest-edge"}"
-interpolation = "{"bicubic-a075" if vip else "bicubic"}"
-antialias = {"false" if vip else "true"}
-mean = {list(pixels.MEAN)}
-std = {list(pixels.STD)}
-
-[text]
-context_length = {words}
-padding = "longest"
-pad_id = {clip_tokenizer.END_ID if vip else 0}
-templates = ["{{}}"]
-
-[similarity]
-kind = "cosine"
-logit_scale = {known.logit_scale:.4f}
-"""
+    model, traits, limits = parts.model, parts.model.bundle, parts.model.limits
+    words = min(settings.words or traits.words, *(part.limits.words for part in (model, parts.tight) if part))
+    more, most = {}, parts.most_frames(settings)
+    if most is not None and not model.whole_windows:
+        more["max_frames"] = most
+    if model.vector_parts > 1 or parts.beside:
+        more["feature_dim"] = parts.feature_dim
+    return write_manifest(
+        name, parts.summary, settings.licence, f"checkpoint {files}, exported in {settings.precision} by clipseek's models package",
+        model.vector_parts * model.dim,
+        windows("video" if model.whole_windows else "frames+head", settings.frames, INTERVAL_S, INTERVAL_TOLERANCE, **more),
+        CLIP_VIP_PIXELS(limits.side) if traits.stretch else CLIP_PIXELS(limits.side),
+        Text(words, 0 if traits.repaired else clip_tokenizer.END_ID), model.scale().item(),
+    )

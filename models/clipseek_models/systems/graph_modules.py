@@ -7,16 +7,14 @@ are not, one graph takes the whole window.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..graphs import Writer
-from .clip2video import Clip2Video
-from .clip4clip import MeanP, TightTransf
-from .clip_vip import ClipVip
+from .clip import OpenAiClip
+from .interface import System
 
 LEAST_FRAMES = 3  # of a window, for which CLIP2Video is well defined
 Ports = dict[str, tuple[str, str | None, str]]  # of a graph: names of its input, its mask if it has one, its output
@@ -29,7 +27,7 @@ class ExportError(Exception):
 class Frame(nn.Module):
     """[N, 3, H, W] → [N, D], not normalised; of several models side by side, in this order"""
 
-    def __init__(self, *models: MeanP | Clip2Video | TightTransf) -> None:
+    def __init__(self, *models: OpenAiClip) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
 
@@ -52,7 +50,7 @@ class Columns(nn.Module):
 class Head(nn.Module):
     """[B, T, D] frame features, mask [B, T] → [B, D] of unit length"""
 
-    def __init__(self, model: MeanP) -> None:
+    def __init__(self, model: OpenAiClip) -> None:
         super().__init__()
         self.model = model
 
@@ -68,7 +66,7 @@ class PaddedHead(nn.Module):
     and what comes out depends on rounding; here such frames are repeated to a full window.
     """
 
-    def __init__(self, model: Clip2Video) -> None:
+    def __init__(self, model: OpenAiClip) -> None:
         super().__init__()
         self.model = model
         side = model.clip.visual.side
@@ -87,68 +85,36 @@ class PaddedHead(nn.Module):
 class Video(nn.Module):
     """[B, T, 3, H, W] → [B, D] of unit length"""
 
-    def __init__(self, model: MeanP | ClipVip) -> None:
+    def __init__(self, model: System) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        if isinstance(self.model, ClipVip):
-            return self.model.clip_embedding(pixels)
-        frames = self.model.frame_features(pixels)
-        return self.model.clip_embedding(frames, pixels.new_ones(pixels.shape[0], pixels.shape[1]))
+        return self.model.encode_video(pixels, pixels.new_ones(pixels.shape[0], pixels.shape[1])).vectors
 
 
 class Text(nn.Module):
-    """[B, L] ids, and mask for CLIP2Video → [B, D] of unit length"""
+    """[B, L] ids, and mask where the model asks for it → [B, V] of unit length"""
 
-    def __init__(self, model: MeanP | Clip2Video | ClipVip) -> None:
+    def __init__(self, model: System) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, *ids_and_mask: Tensor) -> Tensor:
-        return self.model.text_embedding(*ids_and_mask)
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a bundle says of its model."""
-
-    dim: int  # of a feature, and of a vector but for CLIP2Video
-    side: int  # of a picture
-    vocabulary: int
-    context: int  # most tokens of a text
-    whole_windows: bool  # frames cannot be encoded one by one: patches reach into the neighbours, or proxies everywhere
-    logit_scale: float
-
-
-def facts(model: nn.Module) -> Facts:
-    if isinstance(model, ClipVip):
-        towers = model.clipmodel
-        text = towers.text_model.embeddings
-        return Facts(
-            towers.text_projection.out_features, towers.vision_model.embeddings.side, text.token_embedding.num_embeddings,
-            text.position_embedding.num_embeddings, whole_windows=True, logit_scale=model.scale().item(),
-        )
-    if isinstance(model, (MeanP, TightTransf, Clip2Video)):
-        clip = model.clip
-        return Facts(
-            clip.dim, clip.visual.side, clip.token_embedding.num_embeddings, len(clip.positional_embedding),
-            whole_windows=clip.visual.conv2 is not None, logit_scale=clip.scale().item(),
-        )
-    raise ExportError(f"{model.title} gives no vector to search with, so there is nothing to export")
+        return self.model.encode_text(*ids_and_mask)
 
 
 def write_graphs(
-    model: nn.Module, frames: int, folder: Path, precision: str = "float32", tell: Callable[[str], None] = lambda line: None,
-    beside: TightTransf | None = None,
+    model: System, frames: int, folder: Path, precision: str = "float32", tell: Callable[[str], None] = lambda line: None,
+    beside: OpenAiClip | None = None,
 ) -> Ports:
     """The graphs of a model, for windows of so many frames. `tell` hears how well each agrees with its module.
 
     The frame graph gives the features of `beside` too, behind the model's own.
     """
-    known, ports, writer = facts(model), {}, Writer(folder, precision, tell)
-    picture = (3, known.side, known.side)
-    feature_dim = known.dim + (beside.clip.dim if beside else 0)
+    limits, ports, writer = model.limits, {}, Writer(folder, precision, tell)
+    picture = (3, limits.side, limits.side)
+    feature_dim = model.dim + (beside.dim if beside else 0)
 
     def write(name: str, module: nn.Module, output: str, draw: Callable[[int, int], dict[str, Tensor]], lengths=(0, 0)) -> None:
         """`draw`: inputs for a batch of a size, of a length; with two different lengths, the graph leaves the length open."""
@@ -167,20 +133,20 @@ def write_graphs(
         return draw_windows(count, length, feature_dim)
 
     def texts(count: int, length: int) -> dict[str, Tensor]:
-        ids = {"input_ids": torch.randint(known.vocabulary, (count, length))}
-        return ids | {"attention_mask": _shorter(count, length).long()} if isinstance(model, Clip2Video) else ids
+        ids = {"input_ids": torch.randint(limits.vocabulary, (count, length))}
+        return ids | {"attention_mask": _shorter(count, length).long()} if model.bundle.text_mask else ids
 
-    if known.whole_windows:
+    if model.whole_windows:
         write("video", Video(model), "video_embeds", whole_windows)
     else:
         write("frame", Frame(model, beside) if beside else Frame(model), "image_embeds", pictures)
-        if isinstance(model, Clip2Video):
+        if model.bundle.head == "full windows":
             write("head", PaddedHead(model), "embedding", windows, (frames, frames))
         elif beside:
-            write("head", Columns(Head(model), 0, known.dim), "embedding", windows, (frames, frames - 1 or 2))
-        elif type(model) is not MeanP:
+            write("head", Columns(Head(model), 0, model.dim), "embedding", windows, (frames, frames - 1 or 2))
+        elif model.bundle.head:
             write("head", Head(model), "embedding", windows, (frames, frames - 1 or 2))
-    write("text", Text(model), "text_embeds", texts, (known.context, 7))
+    write("text", Text(model), "text_embeds", texts, (limits.words, 7))
     return ports
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..graphs import Writer, manifest_entry
 from .clip4clip import MeanP, TightTransf
-from .graph_modules import Columns, ExportError, draw_windows, facts
+from .graph_modules import Columns, ExportError, draw_windows
 from .load import build
 from .shapes import Heads
 
@@ -46,14 +46,14 @@ def same_frames(model: MeanP, tight: TightTransf) -> bool:
 
 def check_pair(model: nn.Module, tight: nn.Module) -> None:
     """That the candidates of one can be re-ranked by the other."""
-    if not isinstance(tight, TightTransf):
+    if not tight.reranks:
         raise ExportError(f"only CLIP4Clip tightTransf re-ranks; this is a checkpoint of {tight.title}")
-    if not isinstance(model, MeanP):
+    if not model.gives_candidates:
         raise ExportError(f"{model.title} does not go together with {tight.title}: candidates come from a loose CLIP4Clip")
     for one in (tight, model):
-        if one.clip.visual.conv2 is not None:
+        if one.whole_windows:
             raise ExportError(f"{one.title} has 3-D patches here: no frame has a feature of its own that could be kept for re-ranking")
-    ours, theirs = facts(model), facts(tight)
+    ours, theirs = model.limits, tight.limits
     if ours.side != theirs.side:
         raise ExportError(f"{model.title} sees pictures of {ours.side} pixels, {tight.title} of {theirs.side}: they cannot share frames")
     if ours.vocabulary != theirs.vocabulary:
@@ -62,14 +62,14 @@ def check_pair(model: nn.Module, tight: nn.Module) -> None:
 
 def write_rerank(tight: TightTransf, frames: int, first: int, feature_dim: int, writer: Writer) -> str:
     """The graph, and its entry in the manifest. The model's own part of the stored features begins at `first`."""
-    known = facts(tight)
-    module = Rerank(tight) if feature_dim == known.dim else Columns(Rerank(tight), first, known.dim)
+    limits, dim = tight.limits, tight.dim
+    module = Rerank(tight) if feature_dim == dim else Columns(Rerank(tight), first, dim)
 
     def draw(length: int, words: int) -> dict[str, Tensor]:
-        return draw_windows(BATCH, length, feature_dim) | {"input_ids": torch.randint(known.vocabulary, (1, words))}
+        return draw_windows(BATCH, length, feature_dim) | {"input_ids": torch.randint(limits.vocabulary, (1, words))}
 
     free = {0: "batch", 1: "length"}
     axes = {"frames": free, "mask": free, "input_ids": {1: "words"}}
-    sample, trial = draw(frames, known.context), draw(frames - 1 or 2, 7)
+    sample, trial = draw(frames, limits.words), draw(frames - 1 or 2, 7)
     path = writer.write("rerank", module, "scores", axes, sample, trial, compared=["scores"])
     return manifest_entry("rerank", path, {"text": "input_ids", "frames": "frames", "mask": "mask", "output": "scores"})

@@ -55,11 +55,15 @@ def tie(decoder: Decoder) -> None:
     decoder.predictions.decoder.weight = decoder.embeddings.word_embeddings.weight
 
 
-def caption_loss(decoder: Decoder, memory: Tensor, memory_mask: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+def caption_loss(decoder: Decoder, memory: Tensor, memory_mask: Tensor, ids: Tensor, mask: Tensor, count_padding: bool = False) -> Tensor:
     """Mean over words of how badly each was foreseen from the true ones before it.
 
     memory [B, T, D] frames that know of each other, memory_mask [B, T]; ids and mask [B, L], from start to end token.
+
+    `count_padding`: mean over all positions, padding being wanted behind the end. UniVL's code has it so by oversight: it
+    ignores the target -1, and its reader of captions pads with 0.
     """
-    logits = decoder.logits(ids[:, :-1], mask[:, :-1], memory, memory_mask)
-    target = ids[:, 1:].masked_fill(mask[:, 1:] == 0, IGNORED)
+    foreseen = mask[:, 1:]  # positions that a word or the end token follows
+    logits = decoder.logits(ids[:, :-1] * foreseen, foreseen, memory, memory_mask)
+    target = ids[:, 1:] * foreseen if count_padding else ids[:, 1:].masked_fill(foreseen == 0, IGNORED)
     return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORED)

@@ -13,6 +13,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from .. import sampling
+
 REORDERED_S = 2.0  # how much later than its end a stretch's packets may still come: B-frames are stored out of order
 
 
@@ -24,7 +26,9 @@ Pick = Callable[[int, float], list[int]]  # the number of frames of a clip, fram
 
 
 def pictures(path: Path, pick: Pick, start_s: float | None = None, end_s: float | None = None) -> list[Image.Image]:
-    """RGB, upright, in the order and as often as `pick` asks for them."""
+    """RGB, upright, in the order and as often as `pick` asks for them. A stretch has the frame with which it ends, too, as
+    `clipseek eval` has it.
+    """
     try:
         shown, rate = _timeline(path, start_s, end_s)
         wanted = pick(len(shown), rate) if shown else []
@@ -72,13 +76,12 @@ def _timeline(path: Path, start_s: float | None, end_s: float | None) -> tuple[l
             if last is not None and packet.pts > last + round(REORDERED_S / unit):
                 break
             found.append(packet.pts)
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        described = stream.average_rate or stream.guessed_rate
     if not complete:  # AVI and its like tell only the order of packets
         found = list(_frame_times(path))
-    inside = sorted({time for time in found if (first is None or time >= first) and (last is None or time < last)})
-    if rate < 1:  # said wrong, or a slide show: sampling needs one at least
-        rate = 1.0
-    return inside, rate
+    inside = sorted({time for time in found if (first is None or time >= first) and (last is None or time <= last)})
+    rate = sampling.frame_rate([float(time * unit) for time in inside], float(described) if described else None)
+    return inside, max(rate, 1.0)  # a slide show has less than one; sampling needs one at least
 
 
 def _frame_times(path: Path) -> Iterator[int]:

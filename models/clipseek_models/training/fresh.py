@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import clip_tokenizer
+from ..systems.clip import VOCABULARY
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,12 @@ class Sizes:
     text_width: int = 64
     text_layers: int = 2
     dim: int = 64  # of the shared vectors
-    vocabulary: int = clip_tokenizer.END_ID + 1
+    vocabulary: int = VOCABULARY
     context: int = 77
     text_positions: float = 0.01  # deviation of the text's positions, which temporal blocks take over
+
+
+SMALL = Sizes(side=64, patch=16, vision_width=128, vision_layers=3, text_width=128, text_layers=2, dim=128)  # of the try-out recipe
 
 
 def clip_state(sizes: Sizes, seed: int = 0) -> dict[str, Tensor]:

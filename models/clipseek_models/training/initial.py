@@ -8,38 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from ..systems.blocks import Attention
 from ..systems.load import build
 from . import names
 from .captioner import decoder_state, tie
+from .choices import Plan
 from .names import State
 
-System = Literal["clip4clip", "clip2video", "clip_vip"]
 LOGIT_SCALE_OF_VIP = 4.60
 
 
 class StartError(Exception):
     """Why a system cannot start from a checkpoint."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which system is wanted; what nothing is said of is as published."""
-
-    system: System
-    head: str = "meanP"  # of CLIP4Clip
-    patches: str = "2d"  # of CLIP4Clip
-    layers: int = 4  # of the temporal transformer or the cross-encoder
-    centres: int = 5  # of CLIP2Video
-    proxies: int = 4  # of CLIP-ViP, the class token included
-    times: int = 12  # rows of CLIP-ViP's temporal positions
-    decoder_layers: int = 0  # of a caption decoder beside CLIP4Clip; 0: none
-    decoder_positions: int = 32  # most words of a caption
 
 
 def start(state: State, plan: Plan, seed: int = 0) -> nn.Module:
@@ -52,6 +36,19 @@ def start(state: State, plan: Plan, seed: int = 0) -> nn.Module:
     if getattr(model, "decoder", None) is not None:
         tie(model.decoder)
     return model
+
+
+def halve(model: nn.Module) -> None:
+    """CLIP's matrices in float16, as the published training of CLIP4Clip keeps them, with no float32 masters beside them
+    (section 1.7 of shared/reference/models.md). Norms, tables and all that was added to CLIP stay in float32.
+    """
+    clip = model.clip
+    parameters = [clip.text_projection, clip.visual.proj]
+    for module in clip.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.Linear, Attention)):
+            parameters += module.parameters(recurse=False)
+    for parameter in parameters:
+        parameter.data = parameter.data.half()
 
 
 def begun(state: State, plan: Plan, seed: int = 0) -> State:

@@ -1,6 +1,6 @@
 """The training itself: epochs of steps, a snapshot now and then, a judgement after each epoch, the best one kept.
 
-In the folder `out`: `best.pt`, plain weights that `load` and `export` read, the caption decoder's among them; `snapshot.pt` to
+In the folder `out`: `best.pt`, weights that `load` and `export` read, with the settings that an export needs; `snapshot.pt` to
 go on from; `left-out.jsonl`, the clips that could not be used and why.
 """
 
@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from .. import checkpoints, metrics
+from .. import checkpoints
 from ..checkpoints import CheckpointError
-from . import captioned, snapshot
+from ..systems.clip import VOCABULARY
+from . import captioned, sets, snapshot
+from .caption_figures import NoScorers, demand_scorers
 from .captioned import Clip, DataError
-from .clips import Batch, Clips, Reading, loader, order
-from .initial import StartError, start
+from .clips import Clips, Reading, loader, order, parted
+from .fresh import SMALL, clip_state
+from .initial import StartError, halve, start
 from .objectives import OBJECTIVES
-from .optimiser import BETAS, EPSILON, freeze, groups, schedule
+from .optimisers import RULES, freeze
+from .progress import Progress
 from .settings import Settings
-from .sides import clamp_temperature, context, most_frames, side, vocabulary
 from .snapshot import SnapshotError
-from .validate import Validation, validate
+from .step import Stepper
+from .validate import Judgement, judge
 
 BEST, SNAPSHOT, LEFT_OUT = "best.pt", "snapshot.pt", "left-out.jsonl"
 Tell = Callable[[str], None]
@@ -47,32 +49,59 @@ class Training:
             raise TrainingError(f"{out / SNAPSHOT}: not there, so there is nothing to go on from")
         self.device = _device(settings.device)
         torch.manual_seed(settings.seed)
-        clips = captioned.read(settings.data, settings.videos)
-        held = captioned.read(settings.validation, settings.videos) if settings.validation else []
-        self.left_out: dict[str, str] = {}  # a clip as JSON, and why
-        clips, held = self._there(clips, "training"), self._there(held, "validation")
-        if len(clips) < 2:
-            raise TrainingError(f"{settings.data}: {len(clips)} clips are there, training needs two to tell apart")
-        if settings.validation and not held:
-            raise TrainingError(f"{settings.validation}: none of its clips are there")
         self.objective = OBJECTIVES[settings.objective]
-        silent = [clip.line for clip in clips if clip.subtitle is None]
-        if silent and self.objective.texts == "sources":
-            raise TrainingError(f'{settings.data}: {len(silent)} clips lack a "subtitle" (the first in line {silent[0]}), which {settings.objective} learns from')
+        self.left_out: dict[str, str] = {}  # a clip as JSON, and why
+        clips, held = self._read()
         self._build()
-        reading = Reading(settings.plan.system, side(self.model), settings.frames, settings.words)
-        self.clips = Clips(clips, reading, self.objective.texts, settings.bag, settings.seed)
-        self.held = Clips(held, reading) if held else None
-        self.identity = self._identity()
-        self._count_long(clips)
-        parts = len(order(len(clips), settings.part, 0, settings.seed))
-        self.steps_per_epoch = -(-parts // settings.accumulate)
+        self._prepare_clips(clips, held)
+        self.steps_per_epoch = len(self._batches(0))
         self.epoch = self.step = 0  # finished epochs; finished steps of the one that runs
-        self.best: Validation | None = None
-        self._prepare_optimiser()
+        self.best: Judgement | None = None
+        rule, steps = RULES[settings.optimiser], self.steps_per_epoch * settings.epochs
+        optimiser, schedule = rule.build(self.model, settings.rate, settings.share, settings.decay, steps, settings.warmup)
+        self.stepper = Stepper(self.model, self.objective.cost, optimiser, schedule, settings.precision, settings.most_gradient, settings.weights == "float32")
         out.mkdir(parents=True, exist_ok=True)
         if resume:
             self._resume()
+
+    def _read(self) -> tuple[list[Clip], list[Clip]]:
+        """The clips to learn from, and those to judge by."""
+        settings = self.settings
+        clips, held = self._listed()
+        judged_by = settings.validation or settings.judged_by
+        clips, found = self._there(clips, "training"), self._there(held, "validation")
+        if held and not found:
+            raise TrainingError(f"{judged_by}: none of its clips are there")
+        if held and self.objective.captions:
+            try:
+                demand_scorers()
+            except NoScorers as error:
+                raise TrainingError(str(error)) from error
+        held = found
+        silent = [clip.line for clip in clips if clip.subtitle is None]
+        if silent and self.objective.texts == "sources":
+            raise TrainingError(f'{settings.data}: {len(silent)} clips lack a "subtitle" (the first in line {silent[0]}), which {settings.objective} learns from')
+        if self.objective.texts == "one":
+            clips = captioned.one_a_sentence(clips) if settings.sentences == "each" else captioned.one_a_video(clips)
+        if len(clips) < 2:
+            raise TrainingError(f"{settings.data}: {len(clips)} clips are there, training needs two to tell apart")
+        return clips, captioned.one_a_video(held)
+
+    def _listed(self) -> tuple[list[Clip], list[Clip]]:
+        """What the files list, whether its videos are there or not."""
+        settings = self.settings
+        if settings.set == "jsonl":
+            held = captioned.read(settings.validation, settings.videos) if settings.validation else []
+            return captioned.read(settings.data, settings.videos), held
+        parts = []
+        for split in ("train", settings.judged_by):
+            clips, silent = sets.read(settings.set, split, settings.data, settings.videos)
+            if silent:
+                self.tell(f"{settings.set}, {split}: of {len(silent)} videos nothing is said (the first is {silent[0]})")
+            # CLIP-ViP looks at whole videos where CLIP4Clip's loaders cut them.
+            whole = settings.plan.system == "clip_vip"
+            parts.append([replace(clip, start_s=None, end_s=None) for clip in clips] if whole else clips)
+        return parts[0], parts[1]
 
     def _there(self, clips: list[Clip], kind: str) -> list[Clip]:
         """Files that are missing are said before hours of training, not in the midst of them."""
@@ -89,37 +118,48 @@ class Training:
     def _build(self) -> None:
         settings = self.settings
         try:
-            self.model = start(checkpoints.read(settings.start), settings.plan, settings.seed)
+            weights = checkpoints.read(settings.start) if settings.start else clip_state(SMALL, settings.seed)
+            self.model = start(weights, settings.plan, settings.seed)
         except (CheckpointError, StartError) as error:
             raise TrainingError(f"{settings.start}: {error}") from error
-        if vocabulary(self.model) != 49408:
-            raise TrainingError(f"{settings.start}: knows {vocabulary(self.model)} tokens, CLIP's tokenizer makes 49408")
-        most = most_frames(self.model)
-        if most is not None and settings.frames > most:
-            raise TrainingError(f"{settings.frames} frames a clip are more than there are positions for ({most})")
-        if settings.words > context(self.model):
-            raise TrainingError(f"{settings.words} tokens a text are more than there are positions for ({context(self.model)})")
+        limits = self.model.limits
+        if settings.patch not in (None, limits.patch):
+            raise TrainingError(f"{settings.start}: has patches of {limits.patch} pixels, {settings.recipe} starts from patches of {settings.patch}")
+        if limits.vocabulary != VOCABULARY:
+            raise TrainingError(f"{settings.start}: knows {limits.vocabulary} tokens, CLIP's tokenizer makes {VOCABULARY}")
+        if limits.frames is not None and settings.frames > limits.frames:
+            raise TrainingError(f"{settings.frames} frames a clip are more than there are positions for ({limits.frames})")
+        if settings.words > limits.words:
+            raise TrainingError(f"{settings.words} tokens a text are more than there are positions for ({limits.words})")
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = settings.dropout
+        if settings.weights == "float16":
+            halve(self.model)
         self.model.to(self.device)
         frozen = freeze(self.model, settings.freeze)
         learnt = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         self.tell(f"{self.model.title}: {learnt / 1e6:.1f} million numbers learn, {frozen / 1e6:.1f} million are frozen")
 
-    def _count_long(self, clips: list[Clip]) -> None:
-        texts = [text for clip in clips for text in (*clip.captions, *([clip.subtitle] if self.objective.texts == "sources" else []))]
+    def _prepare_clips(self, clips: list[Clip], held: list[Clip]) -> None:
+        settings, objective = self.settings, self.objective
+        side, system = self.model.limits.side, settings.plan.system
+        reading = Reading(system, side, settings.frames, settings.words, settings.divisor, settings.jitter)
+        self.clips = Clips(clips, reading, objective.texts, settings.bag, settings.seed, objective.middle_frame)
+        self.held = Clips(held, reading, jittered=False) if held else None
+        self.identity = self._identity()
+        texts = [text for clip in clips for text in (*clip.captions, *([clip.subtitle] if objective.texts == "sources" else []))]
         long = sum(map(self.clips.reader.too_long, texts))
         if long:
-            self.tell(f"{long} of {len(texts)} texts are longer than {self.settings.words} tokens and lose their end")
+            self.tell(f"{long} of {len(texts)} texts are longer than {settings.words} tokens and lose their end")
 
-    def _prepare_optimiser(self) -> None:
-        settings = self.settings
-        parts = groups(self.model, settings.rate, settings.of_clip, settings.decay)
-        self.optimiser = torch.optim.AdamW(parts, betas=BETAS, eps=EPSILON)
-        self.schedule = schedule(self.optimiser, self.steps_per_epoch * settings.epochs, settings.warmup)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
+    def _batches(self, epoch: int) -> list[list[int]]:
+        return order(len(self.clips), self.settings.batch, epoch, self.settings.seed, self.settings.drop_last)
 
     def run(self) -> bool:
         """Whether it came to its end; False where it was stopped, and can go on."""
         self._list_left_out()
+        self.progress = Progress(self.settings.epochs, self.steps_per_epoch, self.epoch * self.steps_per_epoch + self.step)
         while self.epoch < self.settings.epochs:
             if not self._run_epoch():
                 self.save()
@@ -131,113 +171,100 @@ class Training:
         return True
 
     def _run_epoch(self) -> bool:
-        settings, began, waited = self.settings, time.monotonic(), 0.0
-        parts = order(len(self.clips), settings.part, self.epoch, settings.seed)[self.step * settings.accumulate :]
-        ready = iter(loader(self.clips, parts, self.epoch, settings.workers, self.device.type == "cuda"))
-        seen = used = 0
-        for first in range(0, len(parts), settings.accumulate):
+        settings, progress, used = self.settings, self.progress, 0
+        batches = self._batches(self.epoch)[self.step :]
+        ready = iter(loader(self.clips, parted(batches, settings.accumulate), self.epoch, settings.workers, self.device.type == "cuda"))
+        for _ in batches:
             if self.stop():
                 return False
-            asked = time.monotonic()
-            batches = [next(ready) for _ in parts[first : first + settings.accumulate]]
-            waited += time.monotonic() - asked
-            rates = "/".join(f"{group['lr']:.2g}" for group in self.optimiser.param_groups)
-            told = self._step(batches)
-            self.step += 1
-            seen, used = seen + sum(len(b) + len(b.problems) for b in batches), used + sum(map(len, batches))
-            if self.step % settings.tell_every == 0 or self.step == self.steps_per_epoch:
-                passed = time.monotonic() - began
-                self.tell(
-                    f"epoch {self.epoch + 1}/{settings.epochs} step {self.step}/{self.steps_per_epoch} {told} rate {rates} "
-                    f"{used / passed:.1f} clips/s, {waited / passed:.0%} waiting for clips"
-                )
-            if self.step % settings.save_every == 0:
+            with progress.waiting():
+                parts = [next(ready) for _ in range(settings.accumulate)]
+            rates = dict.fromkeys(group["lr"] for group in self.stepper.optimiser.param_groups if group["params"])
+            clips = self._step(parts)
+            self.step, used = self.step + 1, used + clips
+            last = self.step == self.steps_per_epoch
+            if self.step % settings.tell_every == 0 or last or self.step % settings.save_every == 0:
+                mean = progress.mean_losses()
+                if mean.get("loss") is not None and not abs(mean["loss"]) < float("inf"):  # nor NaN, which is less than nothing
+                    raise TrainingError(
+                        f"the loss is {mean['loss']} by step {self.step} of epoch {self.epoch + 1}: try a lower rate, or float32; "
+                        f"{self.out / SNAPSHOT} is from before"
+                    )
+                self.tell(progress.line(self.epoch, self.step, mean, rates))
+            if self.step % settings.save_every == 0 and not last:
                 self.save()
-        if seen and not used:
+        if batches and not used and self.step == len(batches):
             raise TrainingError(f"no clip of epoch {self.epoch + 1} can be read: see {self.out / LEFT_OUT}")
         return True
 
-    def _step(self, batches: list[Batch]) -> str:
-        """What it cost, in words."""
+    def _step(self, parts: list) -> int:
+        """How many clips it learnt from."""
         self.model.train()
-        for batch in batches:
-            for index, reason in batch.problems:
+        for part in parts:
+            for index, reason in part.problems:
                 self._leave_out(self.clips.clips[index], reason)
-        if any(batch.problems for batch in batches):
+        if any(part.problems for part in parts):
             self._list_left_out()
-        # A clip alone has nothing to be told apart from.
-        usable, totals = [batch for batch in batches if len(batch) > 1], {}
-        for batch in usable:
-            losses = self.objective.cost(self.model, batch.to(self.device), self.settings.precision)
-            loss = sum(losses.values()) / len(usable)
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss.item()} in step {self.step + 1} of epoch {self.epoch + 1}: try a lower rate, or float32; "
-                    f"{self.out / SNAPSHOT} is from before"
-                )
-            self.scaler.scale(loss).backward()
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + value.item() / len(usable)
-        if usable:
-            self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.most_gradient)
-            self.scaler.step(self.optimiser)
-            self.scaler.update()
-        else:
-            self.optimiser.step()  # without gradients nothing moves
-        self.schedule.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        clamp_temperature(self.model)
-        return " ".join(f"{name} {value:.4f}" for name, value in totals.items()) or "no clip could be read"
+        usable = [part for part in parts if len(part) > 1]  # a clip alone has nothing to be told apart from
+        count = sum(map(len, usable))
+        losses = self.stepper(usable) if usable else self.stepper.skip()
+        self.progress.took(losses, count)
+        return count
 
     def _judge(self) -> None:
-        settings = self.settings
+        settings, number = self.settings, self.epoch + 1
         if self.held is None:
             return self._keep()
-        judged = validate(self.model, self.held, settings.part, settings.workers, self.device, settings.precision)
+        if number % settings.judge_every and number < settings.epochs:
+            return None
+        judged = judge(self.model, self.objective, self.held, settings.part, settings.workers, self.device, settings.precision)
         if judged is None:
-            raise TrainingError(f"{settings.validation}: none of its clips can be read")
+            raise TrainingError(f"{settings.validation or settings.judged_by}: none of its clips can be read")
         for index, reason in judged.problems:
             self._leave_out(self.held.clips[index], reason)
         self._list_left_out()
-        better = judged.better_than(self.best)
-        self.tell(f"epoch {self.epoch + 1}/{settings.epochs} {judged}{', the best so far' if better else ''}")
+        better = self.best is None or judged.key > self.best.key
+        self.tell(f"epoch {number}/{settings.epochs} {judged}{', the best so far' if better else ''}")
         if better:
             self.best = judged
             self._keep()
 
     def _keep(self) -> None:
-        snapshot.write_weights(self.out / BEST, self.model)
+        snapshot.write_weights(self.out / BEST, self.model, self.settings.for_export())
 
     def save(self) -> None:
+        stepper = self.stepper
         content = {
-            "settings": json.dumps(self.settings.lasting(), sort_keys=True), "clips": self.identity, "epoch": self.epoch, "step": self.step,
-            "best": json.dumps(asdict(self.best)) if self.best else None,
-            "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(), "scaler": self.scaler.state_dict(),
-            "random": snapshot.random_state(),
+            "settings": json.dumps(self.settings.lasting(), sort_keys=True), "epochs": self.settings.epochs, "clips": self.identity,
+            "epoch": self.epoch, "step": self.step, "best": json.dumps(asdict(self.best)) if self.best else None,
+            "model": self.model.state_dict(), "optimiser": stepper.optimiser.state_dict(), "schedule": stepper.schedule.state_dict(),
+            "scaler": stepper.scaler.state_dict(), "random": snapshot.random_state(),
         }
         snapshot.write(self.out / SNAPSHOT, content)
 
     def _resume(self) -> None:
-        saved = snapshot.read(self.out / SNAPSHOT)
+        saved, file, stepper = snapshot.read(self.out / SNAPSHOT), self.out / SNAPSHOT, self.stepper
         then, now = json.loads(saved["settings"]), json.loads(json.dumps(self.settings.lasting(), sort_keys=True))
         changed = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
         if changed:
             said = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in changed)
-            raise SnapshotError(f"{self.out / SNAPSHOT}: of a training with other settings: {said}")
+            raise SnapshotError(f"{file}: of a training with other settings: {said}")
         if saved["clips"] != self.identity:
-            raise SnapshotError(f"{self.out / SNAPSHOT}: of a training on other clips; captions, or which videos are there, have changed")
-        self.model.load_state_dict(saved["model"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.scaler.load_state_dict(saved["scaler"])
-        snapshot.set_random_state(saved["random"])
+            raise SnapshotError(f"{file}: of a training on other clips; captions, or which videos are there, have changed")
         self.epoch, self.step = saved["epoch"], saved["step"]
+        if self.settings.epochs < self.epoch or (self.settings.epochs == self.epoch and not self.step):
+            raise SnapshotError(f"{file}: has had its {self.epoch} epochs; --epochs with a larger number makes the training longer")
+        self.model.load_state_dict(saved["model"])
+        stepper.optimiser.load_state_dict(saved["optimiser"])
+        stepper.schedule.load_state_dict(saved["schedule"])
+        stepper.scaler.load_state_dict(saved["scaler"])
+        snapshot.set_random_state(saved["random"])
         if saved["best"]:
-            best = json.loads(saved["best"])
-            best |= {side: metrics.Scores(**best[side]) for side in ("texts", "clips")}
-            self.best = Validation(**best)
+            self.best = Judgement(**json.loads(saved["best"]))
         self.tell(f"goes on after step {self.step} of epoch {self.epoch + 1}")
+        if saved["epochs"] != self.settings.epochs:
+            stepper.follow_schedule()
+            self.tell(f"for {self.settings.epochs} epochs in place of {saved['epochs']}: from here on the rate follows the schedule of a training of that length")
 
     def _identity(self) -> str:
         """Of the clips that are trained on: another order, or one more or less, is another training."""

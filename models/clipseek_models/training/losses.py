@@ -7,10 +7,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def symmetric(scores: Tensor) -> Tensor:
-    """[B, B] → mean of texts that look for clips and clips that look for texts (arXiv 2104.08860; CLIP2Video alike)."""
-    own = torch.arange(len(scores), device=scores.device)
-    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+def text_to_clip(scores: Tensor) -> Tensor:
+    """[B, B] → mean over texts of how badly each finds its clip."""
+    return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
+
+
+def clip_to_text(scores: Tensor) -> Tensor:
+    """[B, B] → mean over clips of how badly each finds its text."""
+    return text_to_clip(scores.T)
 
 
 def mil_nce(scores: Tensor, present: Tensor) -> Tensor:
@@ -29,19 +33,10 @@ def mil_nce(scores: Tensor, present: Tensor) -> Tensor:
     return (torch.cat([same_texts, same_clip], dim=1).logsumexp(1) - own.logsumexp(1)).mean()
 
 
-def omnisource(subtitles: Tensor, captions: Tensor, frames: Tensor) -> dict[str, Tensor]:
-    """CLIP-ViP's learning from all sources (arXiv 2209.06430, section 3.3, "V↔S,C + F↔C"), all [B, B].
-
-    A clip must find its subtitle among the others' subtitles and captions, and its caption likewise, neither counting
-    against the other; subtitles and captions find their clip; frames and captions find each other.
+def clip_among_both(wanted: Tensor, other: Tensor) -> Tensor:
+    """CLIP-ViP's (arXiv 2209.06430, section 3.3, "V↔S,C"), both [B, B]: a clip must find its text of the wanted kind among
+    all texts of both kinds; its own text of the other kind is neither right nor wrong.
     """
-    count = len(subtitles)
-    own = torch.arange(count, device=subtitles.device)
-    diagonal = torch.eye(count, dtype=torch.bool, device=subtitles.device)
-
-    def among_both(wanted: Tensor, other: Tensor) -> Tensor:
-        return F.cross_entropy(torch.cat([wanted.T, other.T.masked_fill(diagonal, float("-inf"))], dim=1), own)
-
-    from_clips = among_both(subtitles, captions) + among_both(captions, subtitles)
-    from_texts = F.cross_entropy(subtitles, own) + F.cross_entropy(captions, own)
-    return {"video": (from_clips + from_texts) / 2, "frame": symmetric(frames)}
+    diagonal = torch.eye(len(wanted), dtype=torch.bool, device=wanted.device)
+    candidates = torch.cat([wanted.T, other.T.masked_fill(diagonal, float("-inf"))], dim=1)
+    return F.cross_entropy(candidates, torch.arange(len(wanted), device=wanted.device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -22,9 +23,10 @@ def write(file: Path, content: object) -> None:
     part.rename(file)
 
 
-def write_weights(file: Path, model: nn.Module) -> None:
-    """A plain state dict under the authors' names, in float32: what `load` and `export` read."""
-    write(file, {name: value.detach().float().cpu().clone() for name, value in model.state_dict().items()})
+def write_weights(file: Path, model: nn.Module, settings: dict[str, object]) -> None:
+    """A state dict under the authors' names, in float32, and what an export needs to know beside it: `load` and `export` read both."""
+    weights = {name: value.detach().float().cpu().clone() for name, value in model.state_dict().items()}
+    write(file, {"state_dict": weights, "settings": json.dumps(settings)})
 
 
 def read(file: Path) -> dict:

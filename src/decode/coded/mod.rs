@@ -117,6 +117,8 @@ impl Inspector {
 
     /// `delta`: the container or the parser says that it is no key frame.
     pub(super) fn look(&mut self, frame: &[u8], delta: bool) -> Said {
+        // No parser knows this codec, and not every container tells key frames.
+        let delta = if matches!(self.syntax, Syntax::Vp8) { !vpx::vp8_is_key(frame) } else { delta };
         let key = !delta && self.can_start_with(frame);
         let recovering = self.is_recovering(frame, key);
         let said = Said { key, hidden: recovering, disposable: false };

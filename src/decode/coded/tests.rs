@@ -74,7 +74,11 @@ fn vp9_frames_that_refresh_nothing_and_such_that_are_not_shown() {
 }
 
 #[test]
-fn vp8_frames_that_are_not_shown() {
+fn vp8_frames_say_what_they_are_whatever_the_container_says() {
+    let mut inspector = Inspector::new(Some(Codec::Vp8), None);
+    for delta in [false, true] {
+        assert!(inspector.look(&[0b0001_0000, 0, 0], delta).key && !inspector.look(&[0b0001_0001, 0, 0], delta).key);
+    }
     assert!(look(Codec::Vp8, &[0b0000_0001, 0, 0]).hidden);
     assert!(!look(Codec::Vp8, &[0b0001_0001, 0, 0]).hidden);
     assert!(!look(Codec::Vp8, &[]).hidden);

@@ -2,6 +2,11 @@
 
 use super::bits::Bits;
 
+/// RFC 6386, 9.1.
+pub(super) fn vp8_is_key(frame: &[u8]) -> bool {
+    frame.first().is_some_and(|byte| byte & 1 == 0)
+}
+
 /// RFC 6386, 9.1: whether the frame is only there for others to refer to. It has a packet of its own, with a time of its own.
 pub(super) fn vp8_is_hidden(frame: &[u8]) -> bool {
     frame.first().is_some_and(|byte| byte >> 4 & 1 == 0)

@@ -8,8 +8,8 @@ use gstreamer::prelude::*;
 
 use super::lock;
 
-/// Asked for so many times in a row, a place has nothing to give.
-const MOST_TRIES: u32 = 16;
+/// Asked for so many times in a row, a place has nothing to give. While the file is opened there are some, too, that end.
+const MOST_TRIES: u32 = 20_000;
 
 /// Where a demuxer reads, how many times in a row it did so there, and whether it was stopped.
 #[derive(Debug, Default)]

@@ -59,7 +59,6 @@ impl Recipe {
             Container::Ts => "mpegtsmux",
             Container::Avi => "avimux",
             Container::Ivf => "avmux_ivf",
-            Container::Nut => "avmux_nut",
             Container::Raw | Container::Gif => "identity",
         };
         let video = format!("appsrc name=pictures format=time ! {encoder} ! queue max-size-time=0 ! mux.");

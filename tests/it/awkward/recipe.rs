@@ -31,7 +31,6 @@ pub(super) enum Container {
     Ts,
     Avi,
     Ivf,
-    Nut,
     Gif,
     /// None: the coded frames one behind the other.
     Raw,
@@ -110,9 +109,9 @@ impl Draw {
 
 impl Recipe {
     pub(super) fn numbered(number: usize) -> Self {
-        use Container::{Avi, Flv, Gif, Ivf, Mkv, Mov, Mp4, Nut, Raw, Ts, WebM};
+        use Container::{Avi, Flv, Gif, Ivf, Mkv, Mov, Mp4, Raw, Ts, WebM};
         let mut draw = Draw(number as u64);
-        let container = [Mp4, Mkv, Ts, Flv, Mov, WebM, Raw, Avi, Ivf, Nut, Gif][number % 11];
+        let container = [Mp4, Mkv, Ts, Flv, Mov, WebM, Raw, Avi, Ivf, Gif][number % 10];
         let h264 = Codec::H264 { b_frames: draw.of(&[0, 2, 3]), pyramid: draw.once_in(2), open: draw.once_in(3) };
         let plain = Codec::H264 { b_frames: 0, pyramid: false, open: false };
         let (interlaced, refreshed) = (Codec::H264Interlaced, Codec::H264Refreshed);
@@ -128,7 +127,6 @@ impl Recipe {
             Flv => draw.of(&[h264, plain]),
             Avi => draw.of(&[Codec::Mpeg4, Codec::Mjpeg, plain]),
             Ivf => draw.of(&[vp8, vp9]),
-            Nut => draw.of(&[Codec::Mpeg4, plain, h264]),
             Gif => Codec::Gif,
             Raw => draw.of(&[
                 h264,
@@ -143,13 +141,13 @@ impl Recipe {
                 Codec::Uncompressed,
             ]),
         };
-        let steady = matches!(container, Avi | Ivf | Nut | Gif | Raw)
+        let steady = matches!(container, Avi | Ivf | Gif | Raw)
             || matches!(codec, Codec::Mpeg2 | Codec::Mpeg2Fields { .. } | Codec::Mpeg4);
         // One JPEG by itself is a still picture.
         let least = if (container, codec) == (Raw, Codec::Mjpeg) { 2 } else { 1 };
         let frames = draw.of(&[least, 7, 40, 75]);
         let sound = match container {
-            Avi | Ivf | Nut | Gif | Raw => Sound::None,
+            Avi | Ivf | Gif | Raw => Sound::None,
             _ => draw.of(&[Sound::None, Sound::Beside(Place::Before), Sound::Beside(Place::Behind), Sound::Longer]),
         };
         let late = if steady || !draw.once_in(3) { Duration::ZERO } else { draw.of(&[500, 1300]).millis() };
@@ -196,7 +194,6 @@ impl Recipe {
             Container::Ts => "ts",
             Container::Avi => "avi",
             Container::Ivf => "ivf",
-            Container::Nut => "nut",
             Container::Gif => "gif",
             Container::Raw => match self.codec {
                 Codec::Hevc => "265",
