@@ -136,6 +136,7 @@ def test_a_recipe_trains_on_the_official_files(weights, tmp_path, capsys, monkey
     assert main() == 0
     said = capsys.readouterr().out
     assert "msvd, train: of 1 videos nothing is said (the first is missing)" in said and "left" in said and "the best so far" in said
+    assert f"clipseek eval --set msvd --annotations {data} --videos {FOOTAGE} --model BUNDLE --published clip4clip-meanP" in said
     assert checkpoints.settings(out / "best.pt") == {"system": "clip4clip", "frames": 12, "words": 32, "recipe": "clip4clip-msvd-meanP", "objective": "retrieval"}
 
 

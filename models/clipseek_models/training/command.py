@@ -77,8 +77,10 @@ def _demand_applicable(plan: Plan, chosen: dict[str, object], given: set[str]) -
 
 def _files(arguments: argparse.Namespace, recipe: Recipe | None) -> dict[str, object]:
     data, start = arguments.data, arguments.start
-    if recipe and recipe.set == "footage":
-        data = data or FOOTAGE
+    if recipe and recipe.set == "footage" and not data:
+        if not FOOTAGE.is_dir():
+            raise SettingsError("--data: this package is not in its repository; say where the repository's tests/fixtures/footage is")
+        data = FOOTAGE
     fresh = recipe is not None and recipe.start == "fresh"
     lacking = [option for option, value in (("--data", data), ("--from", start or fresh), ("--out", arguments.out)) if not value]
     if lacking:
@@ -138,6 +140,12 @@ def command(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGINT, before)
     if training.left_out:
         print(f"{len(training.left_out)} clips could not be used: see {arguments.out / LEFT_OUT}")
+    if recipe and recipe.published_row and settings.set != "jsonl":
+        name, _, row = recipe.published_row.partition("/")
+        print(
+            "beside the published figures: python -m clipseek_models export, then\n"
+            f"  clipseek eval --set {name} --annotations {settings.data} --videos {settings.videos} --model BUNDLE --published {row}"
+        )
     print(arguments.out / BEST)
     if recipe and recipe.licence:
         return _bundle(arguments.out / BEST, arguments.out / f"clipseek-{recipe.name}", recipe.licence)
