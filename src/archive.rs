@@ -1,11 +1,13 @@
-//! All that clipseek keeps: the ledger, the records in their collections, the pictures. What changes more than one of
-//! them is done here, in the order that keeps them true whenever the process dies:
+//! Everything that clipseek stores: the ledger, the records in their collections, the pictures. Changes to more than
+//! one of them are made here, in an order that keeps them consistent if the process dies at any time:
 //!
-//! - Records are written under a row of the ledger that exists already, and are called done after the store confirmed.
-//! - Records leave in three steps: the ledger calls them leaving, the store deletes and confirms, the ledger forgets.
-//! - A new label is in the ledger first, marked as not yet annotated, then in the records.
+//! - Records are written when the ledger already has a row for them, which is set to done after the store has
+//!   confirmed.
+//! - Records are deleted in three steps: the ledger sets them to leaving, the store deletes and confirms, the ledger
+//!   forgets them.
+//! - A new label is written to the ledger first, marked as not yet annotated, and then to the records.
 //!
-//! What was interrupted between two steps is a debt that [`Archive::settle`] pays.
+//! [`Archive::settle`] completes what was interrupted between two steps.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -35,7 +37,7 @@ pub struct Archive {
     pub thumbs: Thumbs,
     catalog: Arc<dyn Catalog>,
     open: tokio::sync::Mutex<HashMap<String, Arc<dyn VectorStore>>>,
-    /// Media that somebody is writing or removing right now.
+    /// Locks of the media whose records are being written or removed.
     busy: Mutex<HashMap<MediaId, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -45,7 +47,7 @@ pub struct Alone {
 }
 
 impl Archive {
-    /// Opens no collection yet.
+    /// Does not open collections yet.
     pub fn new(ledger: Ledger, thumbs: Thumbs, catalog: Arc<dyn Catalog>) -> Self {
         Self { ledger, thumbs, catalog, open: tokio::sync::Mutex::default(), busy: Mutex::default() }
     }
@@ -54,7 +56,8 @@ impl Archive {
         self.catalog.as_ref()
     }
 
-    /// The collection of a bundle, made where it is missing; the owner is this archive's ledger whatever `spec` says.
+    /// Opens the collection of a bundle, creating it if it is missing. Its owner is this archive's ledger; the owner in
+    /// `spec` is ignored.
     pub async fn collection(&self, spec: CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError> {
         let mut open = self.open.lock().await;
         if let Some(store) = open.get(&spec.name) {
@@ -66,7 +69,8 @@ impl Archive {
         Ok(store)
     }
 
-    /// A collection by its name alone: removing and checking need no bundle. `None`: there is no such collection.
+    /// Opens a collection by its name alone, because removing and checking need no bundle. `None`: there is no such
+    /// collection.
     pub async fn existing(&self, name: &str) -> Result<Option<Arc<dyn VectorStore>>, StoreError> {
         let mut open = self.open.lock().await;
         if let Some(store) = open.get(name) {
@@ -83,18 +87,18 @@ impl Archive {
     pub async fn close_unused(&self) {
         let mut open = self.open.lock().await;
         let unused: Vec<_> = open.extract_if(|_, store| Arc::strong_count(store) == 1).collect();
-        // Under the lock, so that nobody opens one again before it is closed.
+        // Close under the lock, so that nobody opens one again before it is closed.
         if let Err(error) = tokio::task::spawn_blocking(move || drop(unused)).await {
-            tracing::warn!(%error, "a collection was not closed in an orderly way");
+            tracing::warn!(%error, "a collection was not closed cleanly");
         }
     }
 
-    /// Waits until nobody else writes or removes records of this medium.
+    /// Locks a medium: waits until nobody else writes or removes its records.
     pub async fn alone(&self, media: MediaId) -> Alone {
         Alone { _turn: self.turn(media).lock_owned().await }
     }
 
-    /// `None` where somebody does: what is left to do is settled after them, at the end of the run at the latest.
+    /// `None` if the medium is locked. What is left to do is settled later, at the latest at the end of the run.
     fn try_alone(&self, media: MediaId) -> Option<Alone> {
         self.turn(media).try_lock_owned().ok().map(|turn| Alone { _turn: turn })
     }
@@ -110,8 +114,8 @@ impl Archive {
         turn
     }
 
-    /// Deletes the records that the ledger calls leaving, and brings labels and tags to the records that lack them.
-    /// Returns how many records went. Opens no collection where there is nothing to do.
+    /// Deletes the records that the ledger calls leaving, and updates labels and tags of records that lack them.
+    /// Returns the number of deleted records. Opens only collections with something to do.
     pub async fn settle(&self) -> Result<u64, ArchiveError> {
         let mut leaving: BTreeMap<String, Vec<Owned>> = BTreeMap::new();
         for content in self.ledger.leaving().await? {
@@ -125,7 +129,7 @@ impl Archive {
         Ok(gone)
     }
 
-    /// Contents of one collection.
+    /// Deletes contents of one collection; returns the number of deleted records.
     async fn remove(&self, contents: Vec<Owned>) -> Result<u64, ArchiveError> {
         let Some(first) = contents.first() else { return Ok(0) };
         let store = self.existing(&first.collection).await?;
@@ -152,7 +156,7 @@ impl Archive {
         Ok(gone)
     }
 
-    /// The same for one content whose medium the caller has for itself.
+    /// Deletes one content whose medium the caller has locked.
     pub async fn remove_one(&self, content: Owned, _alone: &Alone) -> Result<(), ArchiveError> {
         if let Some(store) = self.existing(&content.collection).await?
             && store.delete(&Selection::plan(content.media_id, &content.plan)).await? > 0
@@ -162,7 +166,7 @@ impl Archive {
         self.forget(content).await
     }
 
-    /// The records have left: so do the pictures, and then the ledger's memory of them.
+    /// Call when the records are deleted: removes the pictures, then the ledger's row.
     async fn forget(&self, content: Owned) -> Result<(), ArchiveError> {
         self.remove_pictures(&content)?;
         points::pass("after pictures were removed");
@@ -189,8 +193,9 @@ impl Archive {
         Ok(())
     }
 
-    /// What a store holds of a content that the ledger does not know, such as after the ledger was lost: all of its
-    /// records under this plan, where they are complete, and what is said of it there. Records of other plans leave.
+    /// Takes over records that the ledger does not know, such as those of a lost ledger. Returns their progress, label
+    /// and tags if all records of this content under this plan are in the store. Sets records of other plans to
+    /// leaving.
     pub async fn take_up(
         &self,
         store: &dyn VectorStore,
@@ -231,5 +236,5 @@ impl Archive {
     }
 }
 
-/// Records looked at in one go.
+/// Records read at once.
 const PAGE: usize = 10_000;

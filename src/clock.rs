@@ -1,11 +1,11 @@
-//! Time: what waits or dates asks a [`Clock`], so that a test decides what time it is.
+//! Time. Code that waits or reads the time uses a [`Clock`], so that tests can control it.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-/// The machine's clock, or one that stands still until a test moves it. Clones show the same time.
+/// The machine's clock, or a manual one that only moves when told to. Clones share the same time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     manual: Option<Arc<watch::Sender<Manual>>>,
@@ -17,7 +17,7 @@ struct Manual {
     unix: Duration,
 }
 
-/// Where the manual clock begins: 2026-01-01T00:00:00Z.
+/// Start of the manual clock: 2026-01-01T00:00:00Z.
 const MANUAL_BEGINS: Duration = Duration::from_secs(1_767_225_600);
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -32,7 +32,7 @@ impl Clock {
         Self { manual: Some(Arc::new(time)) }
     }
 
-    /// Time passed since some moment; never goes back.
+    /// Monotonic time since an arbitrary moment.
     pub fn passed(&self) -> Duration {
         match &self.manual {
             Some(time) => time.borrow().passed,
@@ -40,7 +40,7 @@ impl Clock {
         }
     }
 
-    /// Wall clock, since 1970. May be set, so it may jump in both directions.
+    /// Wall clock since the Unix epoch. It may be set, so it may jump in both directions.
     pub fn unix(&self) -> Duration {
         match &self.manual {
             Some(time) => time.borrow().unix,
@@ -51,11 +51,11 @@ impl Clock {
     pub async fn sleep(&self, length: Duration) {
         let Some(time) = &self.manual else { return tokio::time::sleep(length).await };
         let until = self.passed() + length;
-        // The sender is held here, so this ends when the time has come and not before.
+        // Cannot fail: `self` holds the sender.
         let _ = time.subscribe().wait_for(|time| time.passed >= until).await;
     }
 
-    /// `None` where the work takes longer.
+    /// `None` if the work takes longer.
     pub async fn timeout<F: Future>(&self, length: Duration, work: F) -> Option<F::Output> {
         tokio::select! {
             biased;
@@ -64,7 +64,7 @@ impl Clock {
         }
     }
 
-    /// Lets time pass. A real clock passes by itself.
+    /// Advances a manual clock. Has no effect on a real clock.
     pub fn advance(&self, length: Duration) {
         self.set(|time| {
             time.passed += length;
@@ -72,7 +72,7 @@ impl Clock {
         });
     }
 
-    /// Sets the wall clock, as an administrator or a time server does: no time passes.
+    /// Sets the wall clock of a manual clock, like an administrator or time server: no time passes.
     pub fn set_unix(&self, unix: Duration) {
         self.set(|time| time.unix = unix);
     }

@@ -10,31 +10,33 @@
 //!
 //! The modules in the order a file passes through them; each knows only those above it:
 //!
-//! - [`clock`]: what time it is, for what waits or dates; real, or set by a test.
-//! - [`shutdown`]: whether the process is asked to end.
-//! - [`secret`]: keys, tokens and addresses that hide themselves wherever they are printed. Pure.
-//! - [`linspace`]: indices spread evenly, the rounding of the published systems. Pure.
-//! - [`source`]: what to read and what it is called: walking folders, fingerprints, [`source::MediaId`].
+//! - [`clock`]: the time, for code that waits or reads it; real, or set by a test.
+//! - [`shutdown`]: whether the process has been asked to end.
+//! - [`secret`]: keys, tokens and URLs that hide themselves when printed. Pure.
+//! - [`linspace`]: indices spread evenly, with the rounding of the published systems. Pure.
+//! - [`source`]: finding video files in folders, the identity of their content ([`source::MediaId`]), patterns over
+//!   paths.
 //! - [`decode`]: a file in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
-//! - [`window`]: which frames (or features) one vector stands for. Pure.
-//! - [`embed`]: model bundles and their ONNX Runtime sessions: frames, windows and texts to unit vectors, windows to captions,
-//!   a text and a window's frames to a score.
+//! - [`window`]: cuts a stream of frames (or features) into windows, each of which becomes one vector. Pure.
+//! - [`embed`]: model bundles and their ONNX Runtime sessions: frames, windows and texts to unit vectors, windows to
+//!   captions, a text and a window's frames to a score.
 //! - [`hub`]: model files from a hub, resumable and checked.
 //! - [`store`]: records in, nearest records out: embedded Qdrant, a Qdrant server, exact in memory; a catalogue of the
 //!   collections in each.
 //! - [`config`]: typed settings: defaults < file < environment < flags.
-//! - [`ledger`]: SQLite on a thread of its own; what each path stands for in each collection, how far its records are,
-//!   why one failed.
-//! - [`thumbs`]: the pictures shown beside moments, one pack file per medium and collection.
-//! - [`archive`]: ledger, store and pictures together: what changes more than one of them, in the order that keeps them
-//!   true whenever the process dies.
-//! - [`verify`]: the invariants between the three, checked and mended.
+//! - [`ledger`]: SQLite on a thread of its own: the content of each path in each collection, how far its records are,
+//!   why it failed.
+//! - [`thumbs`]: the pictures shown with moments, one pack file per medium, collection and plan.
+//! - [`archive`]: ledger, store and pictures together: makes changes to more than one of them, in an order that keeps
+//!   them consistent if the process dies at any time.
+//! - [`verify`]: checks and repairs the invariants between the three.
 //! - [`ingest`]: one medium through every stage, many media side by side; resumes and switches.
-//! - [`search`]: the one way to ask: a request becomes moments, by vectors, by the words of captions, by both, with a second
-//!   look; one searcher per collection, kept warm.
-//! - [`eval`]: retrieval measured on the public data sets, beside the published figures.
-//! - [`parts`]: settings become ledger, store, models, decoder, searchers, ingest: the one place where parts meet.
-//! - [`cli`]: the commands: they parse and print, nothing else; the only place that speaks to the terminal.
+//! - [`search`]: turns a request into moments, by vectors, by the words of captions, or by both, with optional
+//!   re-ranking; one searcher per collection, kept warm.
+//! - [`eval`]: measures retrieval on the public data sets, and compares with the published figures.
+//! - [`parts`]: builds ledger, store, models, decoder, searchers and ingest from the settings. Only this module
+//!   connects them.
+//! - [`cli`]: the commands, which only parse and print. Only this module prints to the terminal.
 //!
 //! # What outlives a process
 //!
@@ -46,9 +48,9 @@
 //! archive settles:  store deletes what is leaving and confirms, pictures go, the ledger forgets
 //! ```
 //!
-//! So whatever dies in between, each record has an owner, the old records are shown until the new ones are whole, and what
-//! is left to do is written down. [`verify`] lists the invariants; `tests/it/archive.rs` and `tests/it/kill.rs` drive them
-//! with faults and kills.
+//! So if the process dies at any point, every record has an owner, the old records are shown until the new ones are
+//! complete, and unfinished work is recorded. [`verify`] lists the invariants; `tests/it/archive.rs` and
+//! `tests/it/kill.rs` test them with faults and kills.
 //!
 //! # How a query travels
 //!
@@ -57,12 +59,12 @@
 //!             ◀─Answer─────────────────────── search::place ◀─ moments ◀─ hits ┘
 //! ```
 //!
-//! # Rooms for what comes
+//! # Where future parts belong
 //!
-//! What a daemon adds has its place: watching folders and streams in `source`, live decoding and recording in
-//! `decode::gst`, one stream through every stage and its reconnections in `ingest` (beside `batch`), start, supervision and
-//! stop in `daemon` (on [`parts`], [`clock`] and [`shutdown`]), HTTP and the page in `api` (a file per resource, asking
-//! [`search::Searchers`]), every metric in `metrics`, jobs across machines in `fleet`.
+//! Watching folders and streams: `source`. Live decoding and recording: `decode::gst`. One stream through every stage,
+//! and its reconnections: `ingest` (beside `batch`). Start, supervision and stop: `daemon` (on [`parts`], [`clock`] and
+//! [`shutdown`]). HTTP and the web page: `api` (a file per resource, using [`search::Searchers`]). All metrics:
+//! `metrics`. Jobs across machines: `fleet`.
 //!
 //! # Boundaries
 //!
@@ -71,8 +73,8 @@
 //!
 //! # Deliberately absent
 //!
-//! No cache of answers (of text vectors there is one), no HTTP server yet, no plug-in system: a new model is a bundle (data), a new container or
-//! codec is a GStreamer plug-in.
+//! No cache of answers (text vectors are cached), no HTTP server yet, no plug-in system: a new model is a bundle
+//! (data), a new container or codec is a GStreamer plug-in.
 
 pub mod archive;
 pub mod cli;

@@ -1,7 +1,7 @@
-//! Indices spread evenly over a sequence, as the published systems spread the frames of a clip. Pure.
+//! Indices spread evenly over a sequence, with the rounding of the published systems. Pure.
 
-/// `numpy.linspace(0, total − 1, count, dtype=int)`: `count` of `total` things with both ends, some of them repeated where
-/// there are fewer. The step is a float64 on purpose: whole-number arithmetic rounds differently for some lengths.
+/// `numpy.linspace(0, total − 1, count, dtype=int)`: `count` indices of `total` items, including both ends; repeated if
+/// there are fewer items. The step must be a float64: integer arithmetic rounds differently for some lengths.
 pub fn indices(total: usize, count: usize) -> Vec<usize> {
     let last = total.saturating_sub(1);
     let step = last as f64 / (count.max(2) - 1) as f64;

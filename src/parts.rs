@@ -1,5 +1,5 @@
-//! The one place where parts meet: settings become ledger, store, models, decoder, searchers and ingest. Nothing is opened
-//! before it is needed, and looking creates nothing.
+//! Builds the program's parts from the settings: ledger, store, models, decoder, searchers and ingest. Nothing is
+//! opened before it is needed, and reading creates no files.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -30,7 +30,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Creates the data folder.
+    /// Creates the data folder and returns its path.
     pub fn data_dir(&self) -> anyhow::Result<&Path> {
         let dir = &self.settings.data_dir;
         std::fs::create_dir_all(dir)
@@ -38,7 +38,8 @@ impl Parts {
         Ok(dir)
     }
 
-    /// Only one process writes to a data folder; the lock goes with the process.
+    /// Locks the data folder for writing, until the file is dropped or the process ends. Fails if another process holds
+    /// it.
     pub fn lock(&self) -> anyhow::Result<File> {
         let path = self.data_dir()?.join("lock");
         let file = File::options()
@@ -62,12 +63,12 @@ impl Parts {
         Ok(Ledger::open(&self.settings.ledger_path()).await?)
     }
 
-    /// The ledger of a data folder that may not be there.
+    /// The ledger, if the data folder has one.
     pub async fn existing_ledger(&self) -> anyhow::Result<Option<Ledger>> {
         if self.settings.ledger_path().exists() { self.ledger().await.map(Some) } else { Ok(None) }
     }
 
-    /// All that is kept; no collection is opened yet.
+    /// The archive; opens no collection yet.
     pub fn archive(&self, ledger: Ledger) -> anyhow::Result<Archive> {
         let settings = &self.settings.store;
         let choice = match settings.kind {
@@ -83,7 +84,7 @@ impl Parts {
         Ok(Archive::new(ledger, thumbs, catalog))
     }
 
-    /// The archive of a data folder that may not be there.
+    /// The archive, if the data folder has a ledger.
     pub async fn existing_archive(&self) -> anyhow::Result<Option<Archive>> {
         self.existing_ledger().await?.map(|ledger| self.archive(ledger)).transpose()
     }
@@ -92,8 +93,8 @@ impl Parts {
         Bundles::standard(&self.settings.data_dir)
     }
 
-    /// The bundle asked for, by an argument or in the settings; else the one that this data folder was indexed with; else
-    /// the shipped one.
+    /// Chooses the bundle named by the argument or in the settings; else the one that this data folder was indexed
+    /// with; else the shipped one.
     pub async fn choose(&self, asked: Option<&str>, ledger: Option<&Ledger>) -> anyhow::Result<Chosen> {
         let indexed_with = match ledger {
             Some(ledger) => ledger.collections().await?.into_iter().map(|(_, bundle)| bundle).collect(),
@@ -106,7 +107,7 @@ impl Parts {
         EmbedSettings { engines: Some(self.settings.engines_dir()), ..self.settings.model.clone() }
     }
 
-    /// The collection of a bundle as it is made; its owner is the archive's to say.
+    /// The collection spec of a bundle. The archive sets the owner.
     pub fn collection(&self, bundle: &Outline) -> CollectionSpec {
         CollectionSpec {
             name: bundle.collection(),
@@ -125,13 +126,13 @@ impl Parts {
         Ok(ChildDecoder::new(exe).stall_after(Duration::from_secs_f64(self.settings.index.stall_secs)))
     }
 
-    /// Media decoded side by side: two more than cores, since one that starts, ends, or waits for the model leaves its
-    /// core to another.
+    /// Number of media decoded side by side: two more than cores, because a decoder that starts, ends or waits for the
+    /// model leaves its core idle.
     pub fn jobs(&self) -> usize {
         self.settings.index.jobs.unwrap_or_else(|| cores() + 2)
     }
 
-    /// What searches go through.
+    /// Opens nothing yet.
     pub fn searchers(&self, archive: Arc<Archive>) -> Arc<Searchers> {
         let settings = &self.settings.search;
         let at_least_one = |number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
@@ -146,7 +147,7 @@ impl Parts {
         Searchers::new(archive, self.bundles(), preferred, self.embed_settings(), warmth, Clock::real())
     }
 
-    /// What media go through. Store and model are opened when the first one needs them.
+    /// Store and model are opened when the first medium needs them.
     pub fn ingest(
         &self,
         archive: &Arc<Archive>,
@@ -165,7 +166,7 @@ impl Parts {
         let store = Lazy::new(move || {
             let (archive, spec, name) = (Arc::clone(&held), spec.clone(), name.clone());
             async move {
-                // Known to the ledger before it can hold anything.
+                // The ledger must know the collection before it can hold records.
                 archive.ledger.add_collection(&spec.name, &name).await?;
                 Ok(archive.collection(spec).await?)
             }

@@ -1,6 +1,6 @@
-//! Moments between two steps whose order matters: between a store's confirmation and the ledger, between a deletion and
-//! its flush. A test lets the process die at the n-th of them (`CLIPSEEK_TEST_DIE_AT=n`), as `kill -9` would; without
-//! that variable passing one costs a look at a static.
+//! Points between two steps whose order matters, such as between a store's confirmation and the ledger's commit. A test
+//! kills the process at the n-th point (`CLIPSEEK_TEST_DIE_AT=n`), like `kill -9`. Without that variable a point costs
+//! a read of a static.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ pub(crate) fn pass(name: &str) {
     {
         tracing::warn!(name, "dying, as a test asked for");
         let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::SIGKILL);
-        // The signal comes at once; nothing more may happen until it is there.
+        // Do nothing more until the signal arrives.
         loop {
             std::thread::park();
         }

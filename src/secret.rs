@@ -1,14 +1,14 @@
-//! What must not be shown: keys and tokens, and addresses that may carry some.
+//! Secrets that must not be printed: keys, tokens, and URLs that may contain them.
 //!
-//! A [`Secret`] and a [`SecretUrl`] hide themselves in everything that prints or serialises them, so a derived `Debug`,
-//! an error or `clipseek config show` cannot give them away. Only `expose` gives what they hold, for the one call that
-//! needs it. Addresses that are not kept, such as an argument quoted in an error, are printed as [`redacted`].
+//! [`Secret`] and [`SecretUrl`] hide their content when printed or serialised, so a derived `Debug`, an error or
+//! `clipseek config show` cannot reveal it. Only `expose` returns the content, for the one call that needs it. URLs
+//! that are not stored, such as an argument quoted in an error, are printed as [`redacted`].
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Stands where something was left out of an address.
+/// Replaces hidden parts of a URL.
 const LEFT_OUT: &str = "***";
 
 /// A key, token or password. Printed as `(hidden)`; its memory is overwritten when it is dropped.
@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// An address that may hold a password or a token. Printed as [`redacted`].
+/// A URL that may contain a password or a token. Printed as [`redacted`].
 #[derive(Clone, PartialEq)]
 pub struct SecretUrl(Secret);
 
@@ -59,12 +59,12 @@ impl SecretUrl {
         Self(Secret::new(url))
     }
 
-    /// The whole address.
+    /// The whole URL.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// The parts that [`redacted`] leaves out, to take them out of messages that others have written.
+    /// The parts that [`redacted`] hides, to remove them from messages of other libraries.
     pub fn secrets(&self) -> Vec<Secret> {
         take_apart(self.expose()).1.into_iter().map(Secret::new).collect()
     }
@@ -94,8 +94,8 @@ impl<'de> Deserialize<'de> for SecretUrl {
     }
 }
 
-/// A text. The error about anything else does not quote it, as errors of serde do; and a number is not taken for one,
-/// since a key of digits would lose its leading zeros.
+/// Reads a text. Unlike serde's errors, the error for another type does not quote the value. Numbers are refused,
+/// because a key of digits would lose its leading zeros.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -110,15 +110,14 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     }
 }
 
-/// The address with `***` in place of what may be secret: user and password, and every value of its query, since
-/// nothing tells a token from another value. Addresses that break the rules of the syntax are read so that rather too
-/// much is left out. A secret that is a plain part of the path (`rtmp://host/live/KEY`) cannot be told from a name and
-/// stays.
+/// The URL with `***` in place of what may be secret: user and password, and every value of the query, because a token
+/// looks like any other value. If a URL breaks the syntax, rather too much is hidden. A secret that is a plain part of
+/// the path (`rtmp://host/live/KEY`) cannot be told from a name and is shown.
 pub fn redacted(url: &str) -> String {
     take_apart(url).0
 }
 
-/// What is shown, and the parts that are not.
+/// The redacted URL, and the hidden parts.
 fn take_apart(url: &str) -> (String, Vec<&str>) {
     let is_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     let (mut shown, rest) = match url.split_once("://") {
@@ -127,11 +126,11 @@ fn take_apart(url: &str) -> (String, Vec<&str>) {
     };
     let (place, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
     if query.contains('@') {
-        // Either the '@' is part of a value, or the '?' of a password: nothing tells which.
+        // The '@' may be part of a value, or the '?' part of a password; nothing tells which.
         return (shown + LEFT_OUT, vec![rest]);
     }
     let mut hidden = Vec::new();
-    // A password may hold '/' or '@' although it should not, so only what follows the last '@' is the place.
+    // A password may contain '/' or '@' although it should not, so the host begins after the last '@'.
     let place = match place.rsplit_once('@') {
         Some((user, place)) => {
             hidden.push(user);
@@ -141,7 +140,7 @@ fn take_apart(url: &str) -> (String, Vec<&str>) {
         }
         None => place,
     };
-    // Some cameras take their password as a part of the path: /user=admin&password=x/.
+    // Some cameras take their password in the path: /user=admin&password=x/.
     for part in place.split_inclusive('/') {
         push_part(part, "/", part.contains('='), &mut shown, &mut hidden);
     }
@@ -152,7 +151,7 @@ fn take_apart(url: &str) -> (String, Vec<&str>) {
     (shown, hidden)
 }
 
-/// Shows a part, of one to be hidden only its name and the separator behind it.
+/// Appends a part to `shown`; of a hidden part only its name and separator.
 fn push_part<'a>(part: &'a str, separators: &str, hide: bool, shown: &mut String, hidden: &mut Vec<&'a str>) {
     let text = part.trim_end_matches(|c| separators.contains(c));
     let separator = &part[text.len()..];
@@ -166,7 +165,7 @@ fn push_part<'a>(part: &'a str, separators: &str, hide: bool, shown: &mut String
             shown.push('=');
             value
         }
-        // Without a value it may be a bare token, which base64 ends with '='.
+        // Without a value it may be a bare token; base64 may end with '='.
         _ => text,
     };
     hidden.push(value);
@@ -212,7 +211,7 @@ mod tests {
             ("http://host/x#access_token=abc", "http://host/x#access_token=***"),
             ("srt://host:9000?mode=caller&passphrase=abc", "srt://host:9000?mode=***&passphrase=***"),
             ("rtsp://cam:554/user=admin&password=x/1", "rtsp://cam:554/user=***/1"),
-            // What should have been written with %2F, %40, %3F and the like.
+            // Characters that should have been written as %2F, %40, %3F and so on.
             ("rtsp://me:pa/ss@cam/1", "rtsp://***@cam/1"),
             ("rtsp://me:12/34@cam/1", "rtsp://***@cam/1"),
             ("rtsp://me:p@ss/word@cam/1", "rtsp://***@cam/1"),
@@ -228,14 +227,14 @@ mod tests {
     }
 
     proptest! {
-        /// However it is spelled, and wherever it stands but in the path.
+        /// Whatever characters surround the secret, and wherever it is except in the path.
         #[test]
         fn no_password_and_no_token_is_shown(
             before in "[a-z0-9:/@?#&=;%]{0,8}", after in "[a-z0-9:/?#&=;%]{0,8}", path in "[a-z0-9/@]{0,8}",
         ) {
             let url = format!("rtsp://{before}SECRET{after}@cam/{path}");
             prop_assert!(!redacted(&url).contains("SECRET"), "{} of {}", redacted(&url), url);
-            // In front of '=' stands a name.
+            // Text before '=' is a name.
             let after = after.replace('=', "");
             let url = format!("http://cam/{path}?{before}SECRET{after}");
             prop_assert!(!redacted(&url).contains("SECRET"), "{} of {}", redacted(&url), url);

@@ -1,16 +1,18 @@
-//! Ending in good order. Asked once, what runs keeps what it has done and ends; asked twice, the process ends at once.
+//! Graceful shutdown. After the first signal running work keeps what it has done and ends; the second ends the process
+//! at once.
 
 use tokio_util::sync::CancellationToken;
 
-/// Whether the process is asked to end. Clones are asked together.
+/// Whether the process has been asked to end. Clones share this state.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     asked: CancellationToken,
 }
 
 impl Shutdown {
-    /// Asked by the first Ctrl-C or SIGTERM, and then `told` is called. The second ends the process as a signal does that
-    /// nobody handles (nothing confirmed is lost): an orderly exit would tear the model's native code down while it runs.
+    /// The first Ctrl-C or SIGTERM calls `told` and asks for the shutdown. The second ends the process like an
+    /// unhandled signal, which loses nothing that was confirmed: a regular exit would destroy the model's native code
+    /// while it runs.
     pub fn on_signals(told: impl FnOnce() + Send + 'static) -> Self {
         let shutdown = Self::default();
         let asked = shutdown.clone();
@@ -32,12 +34,12 @@ impl Shutdown {
         self.asked.is_cancelled()
     }
 
-    /// Returns when it is asked.
+    /// Waits until the shutdown is asked for.
     pub async fn asked(&self) {
         self.asked.cancelled().await;
     }
 
-    /// What work that can be cancelled listens to.
+    /// The token for work that can be cancelled.
     pub fn token(&self) -> &CancellationToken {
         &self.asked
     }

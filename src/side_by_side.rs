@@ -1,17 +1,17 @@
-//! Work on many things side by side, a few at a time.
+//! Runs work on many items concurrently, a few at a time.
 
 use std::collections::HashMap;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Things to work on, in their order. Work under way ends with this value.
+/// Items to work on, in order. Dropping it aborts running work.
 pub(crate) struct SideBySide<T, W, R> {
     queue: std::vec::IntoIter<T>,
     at_once: usize,
     work: W,
     running: JoinSet<R>,
-    /// What each of the running tasks works on.
+    /// The item of each running task.
     begun: HashMap<Id, T>,
 }
 
@@ -26,8 +26,8 @@ where
         Self { queue: things.into_iter(), at_once: at_once.max(1), work, running, begun }
     }
 
-    /// The next thing whose work has ended, with what came of it: an error where it panicked. Begins as much new work as
-    /// there is room for, and none once `halt` is cancelled. `None` when nothing is under way any more.
+    /// The next item whose work has ended, with the outcome: an error if it panicked. Starts as much new work as there
+    /// is room for, and none once `halt` is cancelled. `None` when nothing runs any more.
     pub(crate) async fn next(&mut self, halt: &CancellationToken) -> Option<(T, Result<R, JoinError>)> {
         while self.running.len() < self.at_once && !halt.is_cancelled() {
             let Some(thing) = self.queue.next() else { break };
@@ -42,7 +42,7 @@ where
         Some((thing, outcome))
     }
 
-    /// How many things were not begun.
+    /// Number of items that were not begun.
     pub(crate) fn left(&self) -> usize {
         self.queue.len()
     }

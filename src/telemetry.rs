@@ -7,12 +7,12 @@ use tracing_subscriber::EnvFilter;
 
 const VARIABLE: &str = "CLIPSEEK_LOG";
 
-/// `verbosity`: -1 errors only, 0 warnings, 1 what happens, 2 and more everything. A filter in the environment goes
-/// before it; one that cannot be read is said on standard error, and the verbosity holds.
+/// `verbosity`: -1 errors, 0 warnings, 1 information, 2 and more debugging. A filter in the environment overrides it;
+/// an invalid filter is reported on standard error and ignored.
 pub fn init(verbosity: i8) {
     let level = match verbosity {
         ..=-1 => "error",
-        // The engine warns of flags that only its server sets, and tells each log file it opens.
+        // The embedded engine warns of flags that only its server sets, and logs each log file it opens.
         0 => "warn,ort=error,qdrant_edge=error",
         1 => "info,ort=warn,qdrant_edge=error",
         _ => "debug",
@@ -24,7 +24,7 @@ pub fn init(verbosity: i8) {
     tracing_subscriber::fmt()
         .with_env_filter(asked.unwrap_or_else(|| EnvFilter::new(level)))
         .with_writer(io::stderr)
-        // It would be told on standard error with a macro that panics when nobody reads there any more.
+        // Otherwise it would report them with a macro that panics when standard error is closed.
         .log_internal_errors(false)
         .without_time()
         .with_target(false)

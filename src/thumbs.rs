@@ -1,12 +1,13 @@
-//! The pictures shown beside moments: one pack per medium, collection and plan, written while the medium is indexed.
+//! The pictures shown with moments: one pack per medium, collection and plan, written while the medium is indexed.
 //!
-//! A pack is a head (a mark, the plan), records of time (u64 nanoseconds), length (u32) and JPEG in ascending order of
-//! time, and a foot: an entry of time, place (u64) and length per picture, their number (u64) and another mark. All
-//! numbers are little-endian. Through the foot a picture is found with a few short reads, however long the medium.
+//! A pack consists of a head, records and a foot. The head is a magic number and the plan. A record is a time (u64
+//! nanoseconds), a length (u32) and a JPEG; records are sorted by time. The foot has an entry of time, offset (u64) and
+//! length per picture, their number (u64) and another magic number. All numbers are little-endian. With the foot a
+//! picture is found by a few short reads, however long the medium.
 //!
-//! It is written beside its final name and renamed when complete. An interrupted one is cut back to where indexing
-//! resumes. The plan is in both names, so a plan that is written beside another one never touches the pack of what is
-//! still shown.
+//! A pack is written under a temporary name and renamed when complete. An interrupted one is truncated to where
+//! indexing resumes. The plan is part of both names, so that writing another plan never touches a pack that is still
+//! shown.
 
 use std::fs::{DirEntry, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -23,14 +24,14 @@ use crate::source::MediaId;
 
 const HEAD_MARK: &[u8; 8] = b"clipthm2";
 const FOOT_MARK: &[u8; 8] = b"clipthme";
-/// The mark and the length of the plan.
+/// Length of the magic number and of the plan's length.
 const HEAD: usize = 8 + 2;
 const RECORD_HEAD: usize = 8 + 4;
 const ENTRY: usize = 8 + 8 + 4;
-/// The number of entries and the mark.
+/// Length of the number of entries and of the magic number.
 const TAIL: usize = 8 + 8;
 
-/// Whose pictures, and which run's.
+/// Identifies a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub media: MediaId,
@@ -45,7 +46,7 @@ impl Key {
         Self { media: media_id, collection, plan }
     }
 
-    /// A plan is no file name, so a digest of it stands in.
+    /// File name without extension, with a digest of the plan, which is not a valid file name.
     fn stem(&self) -> String {
         let plan = Sha256::digest(&self.plan);
         let short: String = plan[..6].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -57,9 +58,9 @@ impl Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     pub path: PathBuf,
-    /// Its plan is empty where the head of the pack cannot be read.
+    /// The plan is empty if the head of the pack cannot be read.
     pub key: Key,
-    /// Still being written, or left behind by a run that was interrupted.
+    /// It is being written, or was left by an interrupted run.
     pub part: bool,
 }
 
@@ -75,12 +76,13 @@ impl Thumbs {
         Ok(Self { dir })
     }
 
-    /// Starts a pack, or goes on with an interrupted one at `from`. Keeps at most one picture per `spacing`.
+    /// Starts a pack, or continues an interrupted one at `from`. Keeps at most one picture per `spacing`.
     pub fn writer(&self, key: &Key, from: Duration, spacing: Duration) -> io::Result<Writer> {
         let (part, complete) = (self.part(key), self.pack(key));
         std::fs::create_dir_all(self.collection(key))?;
         if !from.is_zero() && !part.exists() && complete.exists() {
-            // It was completed, but the run died before the ledger heard of it: what lies before `from` is in there.
+            // The run died after completing the pack and before the ledger noted it, so the pack has everything before
+            // `from`.
             std::fs::rename(&complete, &part)?;
         }
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&part)?;
@@ -99,8 +101,9 @@ impl Thumbs {
         Ok(Writer { file: BufWriter::new(file), part, complete, spacing, entries, at })
     }
 
-    /// The picture nearest to a time; the earlier of two that are equally near.
-    pub fn nearest(&self, key: &Key, pts: Duration) -> io::Result<Option<Jpeg>> {
+    /// The picture nearest to a time; of two equally near, the earlier. A picture from `before` on is taken only if there is
+    /// none earlier: there the window ends that is to be illustrated, and the picture held in it may have come long ago.
+    pub fn nearest(&self, key: &Key, pts: Duration, before: Duration) -> io::Result<Option<Jpeg>> {
         let Some(pack) = Pack::open(&self.pack(key))? else { return Ok(None) };
         let (mut low, mut high) = (0, pack.count);
         while low < high {
@@ -110,6 +113,9 @@ impl Thumbs {
         let mut nearest = None;
         for number in low.saturating_sub(1)..pack.count.min(low + 1) {
             let entry = pack.entry(number)?;
+            if nearest.is_some() && entry.pts >= before {
+                break;
+            }
             let distance = entry.pts.abs_diff(pts);
             if nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
                 nearest = Some((distance, entry));
@@ -181,14 +187,15 @@ pub struct Writer {
     complete: PathBuf,
     spacing: Duration,
     entries: Vec<Entry>,
-    /// Where the next record goes.
+    /// Offset of the next record.
     at: u64,
 }
 
 impl Writer {
-    /// Pictures too near to the one before are not kept.
-    pub fn add(&mut self, pts: Duration, jpeg: &Jpeg) -> io::Result<()> {
-        if self.entries.last().is_some_and(|last| pts <= last.pts || pts < last.pts.saturating_add(self.spacing)) {
+    /// Adds a picture, unless it is closer to the previous one than the spacing and is not held on the screen.
+    pub fn add(&mut self, pts: Duration, held: bool, jpeg: &Jpeg) -> io::Result<()> {
+        let too_near = |last: &Entry| pts <= last.pts || !held && pts < last.pts.saturating_add(self.spacing);
+        if self.entries.last().is_some_and(too_near) {
             return Ok(());
         }
         let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
@@ -202,14 +209,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Everything so far is in the file; called before the ledger moves. It then survives the end of this process in
-    /// whatever way. A power cut may cost it; then pictures are missing, which are not worth a wait for the disk here.
+    /// Writes everything to the file; call before a checkpoint in the ledger. Survives the end of this process, but not
+    /// a power failure: missing pictures are not worth waiting for the disk.
     pub fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
 
-    /// Completes the pack. It is on the disk before it gets its final name, and the name before this returns, since
-    /// nothing would write it again. Returns the time of the last picture.
+    /// Completes the pack; returns the time of the last picture. The pack is synced before it gets its final name, and
+    /// the name before this returns, because nothing would write it again.
     pub fn finish(mut self) -> io::Result<Option<Duration>> {
         for entry in &self.entries {
             self.file.write_all(&(entry.pts.as_nanos() as u64).to_le_bytes())?;
@@ -227,7 +234,7 @@ impl Writer {
     }
 }
 
-/// Where a picture lies in its pack.
+/// Position of a picture in its pack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Entry {
     pts: Duration,
@@ -235,16 +242,16 @@ struct Entry {
     len: u32,
 }
 
-/// A complete pack, of which nothing is believed that its size does not allow.
+/// A complete pack. Offsets and lengths are checked against its size before use.
 struct Pack {
     file: File,
     count: u64,
-    /// Where its foot begins.
+    /// Offset of the foot.
     foot: u64,
 }
 
 impl Pack {
-    /// `None`: there is none.
+    /// `None` if the file does not exist.
     fn open(path: &Path) -> io::Result<Option<Self>> {
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -281,7 +288,7 @@ fn broken() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the pack of pictures is damaged")
 }
 
-/// Up to eight bytes, little-endian.
+/// Reads up to eight bytes as a little-endian number.
 fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
@@ -291,7 +298,8 @@ fn head(plan: &str) -> io::Result<Vec<u8>> {
     Ok([HEAD_MARK, &length.to_le_bytes()[..], plan.as_bytes()].concat())
 }
 
-/// The whole records of a pack with this head, in order of time. One cut off by a crash ends it, and so does a foot.
+/// The complete records of a pack with this head, sorted by time. Stops at a record that a crash cut off, and at a
+/// foot.
 fn records(file: &File, head: &[u8]) -> io::Result<Vec<Entry>> {
     let size = file.metadata()?.len();
     let mut reader = BufReader::new(file);
@@ -316,7 +324,7 @@ fn records(file: &File, head: &[u8]) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// The plan in the head of a pack.
+/// Reads the plan from the head of a pack.
 fn plan_of(path: &Path) -> Option<String> {
     let mut file = File::open(path).ok()?;
     let mut head = [0; HEAD];
@@ -326,7 +334,7 @@ fn plan_of(path: &Path) -> Option<String> {
     String::from_utf8(plan).ok()
 }
 
-/// `None`: no file of ours.
+/// `None` if the file is not a pack.
 fn found(entry: &DirEntry) -> Option<Found> {
     let path = entry.path();
     let name = entry.file_name().into_string().ok()?;
@@ -373,7 +381,7 @@ mod tests {
 
     fn add(writer: &mut Writer, times: impl IntoIterator<Item = u64>) {
         for time in times {
-            writer.add(secs(time), &jpeg(time)).unwrap();
+            writer.add(secs(time), false, &jpeg(time)).unwrap();
         }
     }
 
@@ -395,16 +403,30 @@ mod tests {
         let key = key(7, "a", "p");
         let mut writer = thumbs.writer(&key, secs(0), secs(2)).unwrap();
         add(&mut writer, 0..10);
-        assert_eq!(thumbs.nearest(&key, secs(0)).unwrap(), None, "not there before it is complete");
+        assert_eq!(thumbs.nearest(&key, secs(0), Duration::MAX).unwrap(), None, "not there before it is complete");
         assert_eq!(thumbs.last(&key).unwrap(), None);
         writer.finish().unwrap();
-        assert_eq!(thumbs.nearest(&key, secs(5)).unwrap(), Some(jpeg(4)));
-        assert_eq!(thumbs.nearest(&key, secs(0)).unwrap(), Some(jpeg(0)));
-        assert_eq!(thumbs.nearest(&key, secs(99)).unwrap(), Some(jpeg(8)));
+        assert_eq!(thumbs.nearest(&key, secs(5), Duration::MAX).unwrap(), Some(jpeg(4)));
+        assert_eq!(thumbs.nearest(&key, secs(0), Duration::MAX).unwrap(), Some(jpeg(0)));
+        assert_eq!(thumbs.nearest(&key, secs(99), Duration::MAX).unwrap(), Some(jpeg(8)));
         assert_eq!(thumbs.last(&key).unwrap(), Some(secs(8)));
         thumbs.remove(&key).unwrap();
-        assert_eq!(thumbs.nearest(&key, secs(5)).unwrap(), None);
+        assert_eq!(thumbs.nearest(&key, secs(5), Duration::MAX).unwrap(), None);
         assert_eq!(thumbs.bytes(&key), 0);
+    }
+
+    #[test]
+    fn of_a_window_that_shows_what_is_held_the_held_picture_is_found() {
+        let (_dir, thumbs) = world();
+        let key = key(7, "a", "p");
+        let mut writer = thumbs.writer(&key, secs(0), secs(2)).unwrap();
+        for (time, held) in [(0, false), (1, true), (60, false)] {
+            writer.add(secs(time), held, &jpeg(time)).unwrap();
+        }
+        writer.finish().unwrap();
+        assert_eq!(thumbs.nearest(&key, secs(50), secs(60)).unwrap(), Some(jpeg(1)));
+        assert_eq!(thumbs.nearest(&key, secs(59), secs(61)).unwrap(), Some(jpeg(60)));
+        assert_eq!(thumbs.nearest(&key, secs(0), secs(0)).unwrap(), Some(jpeg(0)));
     }
 
     #[test]
@@ -412,7 +434,7 @@ mod tests {
         let (_dir, thumbs) = world();
         let key = key(7, "a", "p");
         write(&thumbs, &key, []);
-        assert_eq!(thumbs.nearest(&key, secs(5)).unwrap(), None);
+        assert_eq!(thumbs.nearest(&key, secs(5), Duration::MAX).unwrap(), None);
         assert_eq!(thumbs.last(&key).unwrap(), None);
         assert!(thumbs.bytes(&key) > 0);
     }
@@ -428,12 +450,12 @@ mod tests {
         }
         assert_eq!(listed(&thumbs), [(keys[0].clone(), true), (keys[1].clone(), true), (keys[2].clone(), true)]);
         drop(writers);
-        // Each goes on with its own.
+        // Each continues its own pack.
         for (number, key) in (0..).zip(&keys) {
             let mut writer = thumbs.writer(key, secs(number * 100 + 5), secs(1)).unwrap();
             add(&mut writer, [number * 100 + 9]);
             writer.finish().unwrap();
-            assert_eq!(thumbs.nearest(key, secs(0)).unwrap(), Some(jpeg(number * 100)));
+            assert_eq!(thumbs.nearest(key, secs(0), Duration::MAX).unwrap(), Some(jpeg(number * 100)));
             assert_eq!(thumbs.last(key).unwrap(), Some(secs(number * 100 + 9)));
         }
         thumbs.remove(&keys[0]).unwrap();
@@ -471,14 +493,15 @@ mod tests {
             (number("rchar:").unwrap(), number("syscr:").unwrap())
         };
         let before = reads();
-        assert_eq!(thumbs.nearest(&key, secs(31_415)).unwrap(), Some(jpeg(31_415)));
+        assert_eq!(thumbs.nearest(&key, secs(31_415), Duration::MAX).unwrap(), Some(jpeg(31_415)));
         let after = reads();
-        // The file of figures is read as well.
+        // Reading /proc itself also counts.
         assert!(after.0 - before.0 < 4096 && after.1 - before.1 < 40, "{before:?} {after:?}");
     }
 
     proptest! {
-        /// Killed at any time behind a checkpoint, at any byte, and gone on with where the ledger says.
+        /// Kills the writer at any time after a checkpoint, cuts the file at any byte, and resumes where the ledger
+        /// says.
         #[test]
         fn a_resumed_pack_is_that_of_an_undisturbed_run(
             gaps in prop::collection::vec(1u64..4, 1..30),
@@ -504,7 +527,7 @@ mod tests {
             let safe = std::fs::metadata(&part).unwrap().len();
             add(&mut writer, times[checkpoint..killed.clamp(checkpoint, times.len())].iter().copied());
             if finishing {
-                // Killed between the foot and its new name.
+                // Killed between writing the foot and renaming.
                 writer.finish().unwrap();
                 if cut < 0.9 {
                     std::fs::rename(thumbs.pack(&resumed), &part).unwrap();
@@ -512,7 +535,7 @@ mod tests {
             } else {
                 drop(writer);
             }
-            // Killed behind the new name and before the ledger heard of it: nothing is cut.
+            // Killed after renaming and before the ledger noted it: nothing is cut.
             let cut = if part.exists() { cut } else { 1.0 };
             let there = if part.exists() { part } else { thumbs.pack(&resumed) };
             let size = std::fs::metadata(&there).unwrap().len();
@@ -535,14 +558,14 @@ mod tests {
             write(&thumbs, &key, 0..count);
             let path = thumbs.pack(&key);
             let mut bytes = std::fs::read(&path).unwrap();
-            // Most damage in the foot, where there is most to believe.
+            // Damage mostly the foot, which has most of the numbers that are used.
             for (place, value) in flips {
                 let place = bytes.len() - 1 - ((bytes.len() as f64 * place * place) as usize).min(bytes.len() - 1);
                 bytes[place] = value;
             }
             std::fs::write(&path, &bytes).unwrap();
             let try_all = || {
-                let _ = (thumbs.nearest(&key, secs(at)), thumbs.last(&key));
+                let _ = (thumbs.nearest(&key, secs(at), Duration::MAX), thumbs.last(&key));
                 assert_eq!(thumbs.list().unwrap().count(), 1);
             };
             try_all();

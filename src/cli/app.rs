@@ -1,4 +1,4 @@
-//! What commands share: the parts, and how the terminal is spoken to.
+//! What all commands share: the program's parts and the global flags.
 
 use std::path::PathBuf;
 
@@ -35,14 +35,14 @@ impl App {
         Ok(Self { parts, config_file: global.config, json: global.json, quiet: global.quiet })
     }
 
-    /// A remark for people: not part of the result, silent with `--quiet`.
+    /// Prints a remark for people to standard error, unless `--quiet`. It is not part of the result.
     pub(super) fn say(&self, text: impl std::fmt::Display) {
         if !self.quiet {
             eprintln!("{text}");
         }
     }
 
-    /// Which bundle is meant; only its manifest is read. Where that is not clear, it is said.
+    /// Chooses the bundle, reading only its manifest. Says so if several models were indexed with.
     pub(super) async fn chosen(&self, asked: Option<&str>, ledger: Option<&Ledger>) -> anyhow::Result<Chosen> {
         let chosen = self.parts.choose(asked, ledger).await?;
         if !chosen.passed_over.is_empty() {
@@ -61,7 +61,7 @@ impl App {
         Ok((name, outline))
     }
 
-    /// The same with every file checked.
+    /// Like [`outline`](Self::outline), with every file checked.
     pub(super) async fn bundle(
         &self,
         asked: Option<&str>,

@@ -1,4 +1,5 @@
-//! `clipseek bench FILE…`: what each stage costs on a person's own files, which one limits, and what a whole run reaches.
+//! `clipseek bench FILE…`: measures the cost of each stage on a user's own files, names the limiting stage, and
+//! measures a whole run.
 
 mod encoder;
 
@@ -32,11 +33,11 @@ use crate::source::walk::walk;
 use crate::store::{Payload, Record, VectorStore};
 use crate::window::{Window, Windows};
 
-/// Frames kept from the decoder to measure the model with.
+/// Frames kept from the decoder to measure the model on.
 const SAMPLE_FRAMES: usize = 256;
-/// A stage is measured at least this long.
+/// Shortest measurement of a stage.
 const AT_LEAST: Duration = Duration::from_secs(2);
-/// Windows put into the store to measure it.
+/// Windows written to the store to measure it.
 const STORED_WINDOWS: usize = 5000;
 
 #[derive(Args)]
@@ -61,11 +62,11 @@ pub(super) struct BenchArgs {
     seconds: f64,
 }
 
-/// One stage measured alone.
+/// The cost of one stage, measured alone.
 #[derive(Debug, Serialize)]
 struct Stage {
     name: &'static str,
-    /// Processor seconds per second of footage.
+    /// CPU seconds per second of footage.
     core_s_per_s: f64,
 }
 
@@ -80,12 +81,12 @@ struct Bench {
     decode_peak_rss_bytes: u64,
     stages: Vec<Stage>,
     limiting: &'static str,
-    /// Processor time of a model that encodes the frames of each window anew, over that of encoding each frame once;
-    /// for models with frame features and windows that overlap.
+    /// CPU time of encoding the frames of each window again, divided by that of encoding each frame once; for models
+    /// with frame features and overlapping windows.
     anew_over_once: Option<f64>,
-    /// Cores ÷ summed core-seconds of the stages: hours of video per hour that the machine could do.
+    /// Cores ÷ sum of the stages' CPU seconds: an upper bound on the hours of video per hour on this machine.
     bound_h_per_h: f64,
-    /// What a whole run reached.
+    /// Hours of video per hour in a whole run.
     whole_h_per_h: Option<f64>,
     whole_over_bound: Option<f64>,
     store_bytes_per_h: Option<f64>,
@@ -130,7 +131,7 @@ pub(super) async fn run(app: &App, args: BenchArgs) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
-/// Decodes every file once, one after the other, and keeps some of the frames.
+/// Decodes the files one after the other, and keeps some of the frames.
 fn decode(app: &App, bundle: &Bundle, plan: &Plan, files: &[PathBuf], bench: &mut Bench) -> anyhow::Result<Vec<Frame>> {
     let decoder = app.decoder()?;
     let (mut sample, mut cpu) = (Vec::new(), 0.0);
@@ -165,7 +166,7 @@ fn decode(app: &App, bundle: &Bundle, plan: &Plan, files: &[PathBuf], bench: &mu
     Ok(sample)
 }
 
-/// Runs the model over the sample again and again; returns one vector per window of the sample.
+/// Runs the model repeatedly on the sample; returns one vector per window of the sample.
 async fn embed(
     bundle: &Bundle,
     model: &VideoModel,
@@ -220,12 +221,13 @@ async fn embed(
     }
 }
 
-/// The same overlapping windows, their frames encoded window by window and once each.
+/// Compares two ways to encode overlapping windows: frames window by window, and each frame once.
 async fn anew_over_once(model: &VideoModel, plan: &Plan, sample: &[Frame]) -> anyhow::Result<Option<f64>> {
-    // Time starts anew with each file of the sample.
+    // The sample may span several files, each of which starts at time 0; take the longest part.
     let Some(sample) = sample.chunk_by(|a, b| a.pts < b.pts).max_by_key(|file| file.len()) else { return Ok(None) };
     let mut cutter = Windows::new(plan.span, plan.frames, 0);
-    let windows: Vec<Window<Frame>> = sample.iter().flat_map(|frame| cutter.push(frame.pts, frame.clone())).collect();
+    let windows: Vec<Window<Frame>> =
+        sample.iter().flat_map(|frame| cutter.push(frame.pts, None, frame.clone())).collect();
     if windows.len() < 2 {
         return Ok(None);
     }
@@ -237,7 +239,7 @@ async fn anew_over_once(model: &VideoModel, plan: &Plan, sample: &[Frame]) -> an
     let once = core_seconds(async || {
         let mut cutter = Windows::new(plan.span, plan.frames, 0);
         let features = model.features(sample.to_vec()).await?;
-        let windows = features.into_iter().flat_map(|feature| cutter.push(feature.pts, feature)).collect();
+        let windows = features.into_iter().flat_map(|feature| cutter.push(feature.pts, None, feature)).collect();
         model.pool(windows).await?;
         Ok(1)
     })
@@ -249,14 +251,14 @@ fn cut<T: Clone>(items: &[T], length: usize, pts: impl Fn(&T) -> Duration) -> Ve
     let whole = |part: &[T]| {
         let mut windows = Windows::new(crate::window::Span::Whole, length, 0);
         for item in part {
-            windows.push(pts(item), item.clone());
+            windows.push(pts(item), None, item.clone());
         }
         windows.finish(pts(&part[part.len() - 1]))
     };
     items.chunks(length).flat_map(whole).collect()
 }
 
-/// Processor seconds of this process per item that the work handles.
+/// CPU seconds of this process per item, without the first call. `work` returns its number of items.
 async fn core_seconds(mut work: impl AsyncFnMut() -> anyhow::Result<usize>) -> anyhow::Result<f64> {
     work().await?;
     let (started, before, mut items) = (Instant::now(), own_cpu()?, 0);
@@ -273,7 +275,7 @@ fn own_cpu() -> anyhow::Result<f64> {
     Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
-/// Indexes the files into a folder of their own.
+/// Measures the store alone, then a whole run into a temporary data folder.
 async fn whole(
     app: &App,
     bundle: Bundle,
@@ -291,7 +293,7 @@ async fn whole(
     let apart = parts("alone");
     let alone = apart.archive(apart.ledger().await?)?.collection(apart.collection(&bundle)).await?;
     let feature: Arc<[f32]> = (0..bundle.manifest().feature_dim()).map(|d| (d as f32).sin()).collect();
-    // Each frame is kept once: those of one stride by each window.
+    // Each frame is kept once, so a window keeps the frames of one stride.
     let interval = bench.footage_s / bench.frames as f64;
     let per_window = plan.stride().map_or(plan.frames as f64, |stride| stride.as_secs_f64() / interval);
     let kept = vec![feature; if plan.features { per_window.round() as usize } else { 0 }];
@@ -301,14 +303,14 @@ async fn whole(
     let sum: f64 = bench.stages.iter().map(|stage| stage.core_s_per_s).sum();
     bench.bound_h_per_h = bench.cores as f64 / sum;
 
-    // A run opens its own.
+    // The run opens its own model.
     drop(model);
     let parts = parts("whole");
     let archive = Arc::new(parts.archive(parts.ledger().await?)?);
     let chosen = Chosen { name: bundle.name().to_owned(), outline: (*bundle).clone(), passed_over: Vec::new() };
     let plan = Arc::new(plan);
     let ingest = parts.ingest(&archive, chosen, &plan, Arc::new(Silent))?;
-    // Opening both is no part of what is measured.
+    // Open both now, so that opening is not measured.
     ingest.store.get().await?;
     ingest.model.get().await?;
     let item = |path| WorkItem { path, said: Said::default(), plan: Arc::clone(&plan), priority: Priority::Asked };
@@ -328,7 +330,7 @@ async fn whole(
     Ok(())
 }
 
-/// Processor seconds and bytes on disk per window in an embedded store, index included.
+/// CPU seconds and bytes on disk per window in an embedded store, index included.
 async fn store_alone(
     store: &Arc<dyn VectorStore>,
     dir: &Path,
@@ -348,7 +350,7 @@ async fn store_alone(
             wall_ms: None,
             minute_of_day: None,
             caption: None,
-            plan: "v2 w2 s1 f8 auto".to_owned(),
+            plan: "v3 w2 s1 f8 auto".to_owned(),
             complete: None,
         },
         features: features
@@ -359,6 +361,7 @@ async fn store_alone(
                 values: Arc::clone(values),
             })
             .collect(),
+        held: false,
     };
     let fill = async |numbers: std::ops::Range<usize>| -> anyhow::Result<u64> {
         for start in numbers.clone().step_by(256) {
@@ -369,7 +372,7 @@ async fn store_alone(
         store.optimize().await?;
         Ok(folder_bytes(dir))
     };
-    // The first filling pays for what does not grow with the number of windows.
+    // The first round pays the costs that do not depend on the number of windows.
     let before = fill(0..STORED_WINDOWS).await?;
     let cpu = own_cpu()?;
     let after = fill(STORED_WINDOWS..2 * STORED_WINDOWS).await?;
@@ -417,7 +420,7 @@ fn print(app: &App, bench: &Bench) -> anyhow::Result<()> {
     println!("limiting: {}", bench.limiting);
     if let Some(ratio) = bench.anew_over_once {
         println!(
-            "overlapping windows: encoding each window's frames anew takes {ratio:.1}× the processor time of each frame once"
+            "overlapping windows: encoding each window's frames again takes {ratio:.1}× the processor time of encoding each frame once"
         );
     }
     if let (Some(whole), Some(share)) = (bench.whole_h_per_h, bench.whole_over_bound) {

@@ -1,5 +1,5 @@
-//! Library types whose values are offered on the command line: the name and the help of each value. The library knows
-//! nothing of the command line, so it is said here.
+//! Names and help texts for the values of library types on the command line. They are here because the library does not
+//! depend on the command line.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -10,7 +10,7 @@ use crate::embed::import::Variant;
 #[cfg(feature = "eval")]
 use crate::eval::{annotations::Set, sampling::FrameRule};
 
-/// Offers all values of a type; one whose help is empty has none.
+/// Implements `ValueEnum` with these values; an empty help text means none.
 macro_rules! choices {
     ($type:ty { $($value:ident = $name:literal: $help:literal,)* }) => {
         impl ValueEnum for $type {
@@ -30,10 +30,10 @@ macro_rules! choices {
 }
 
 choices!(Sampling {
-    Auto = "auto": "Key frames where they are near enough to the wanted times (within the bundle's tolerance), more where not",
+    Auto = "auto": "Key frames if they are near enough to the wanted times (within the bundle's tolerance), else more frames",
     Keyframes = "keyframes": "Key frames only, however rare they are",
-    Gop = "gop": "From each key frame to the last wanted frame behind it; exact times",
-    All = "all": "Everything; exact times",
+    Gop = "gop": "From each key frame to the last wanted frame after it; exact times",
+    All = "all": "Every frame that is wanted or that another frame needs; exact times",
 });
 
 #[cfg(feature = "onnx")]
@@ -52,14 +52,14 @@ choices!(Set {
     Didemo = "didemo": "DiDeMo, a paragraph a video: {test,val,train}_list.txt, {test,val,train}_data.json",
     Activitynet = "activitynet": "ActivityNet, a paragraph a video: {val,train}_ids.json, val_1.json or train.json",
     Vatex = "vatex": "VATEX: test1k5_sec_list.txt or {test,val,train}_list.txt, vatex_data.json",
-    Jsonl = "jsonl": "Your own: a line for each, {\"video\": \"a.mp4\", \"caption\": \"…\"}; the caption may be a list; start_s and end_s name a part",
+    Jsonl = "jsonl": "Your own JSON lines, {\"video\": \"a.mp4\", \"caption\": \"…\"}; the caption may be a list; start_s and end_s select a part",
 });
 
 #[cfg(feature = "eval")]
 choices!(FrameRule {
     Clip4Clip = "clip4clip": "CLIP4Clip: the first frame of every second; spread evenly if there are too many",
     Clip2Video = "clip2video": "CLIP2Video: 5 frames a second, thinned evenly",
-    ClipVip = "clip-vip": "CLIP-ViP: always the same number, spread evenly over all frames, repeated where there are fewer",
+    ClipVip = "clip-vip": "CLIP-ViP: always the same number, spread evenly over all frames, repeated if there are fewer",
     Uniform = "uniform": "Spread evenly over all frames, none twice: as `index --window whole`",
 });
 
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// Values that the settings or reports have too are called there what they are called here.
+    /// Checks that a value has the same name here as in settings and reports.
     fn assert_named_as_in_files<T: ValueEnum + Serialize>() {
         for value in T::value_variants() {
             let offered = value.to_possible_value().unwrap();

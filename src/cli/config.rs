@@ -1,4 +1,4 @@
-//! `clipseek config`: what is in force, and whether it is sound.
+//! `clipseek config`: shows and checks the settings.
 
 use clap::{Args, Subcommand};
 

@@ -1,4 +1,4 @@
-//! `clipseek doctor`: everything clipseek needs, checked one by one, each with its remedy.
+//! `clipseek doctor`: checks everything that clipseek needs, and names the remedy for each problem.
 
 use serde::Serialize;
 use serde_json::json;
@@ -82,7 +82,7 @@ async fn ledger(app: &App) -> anyhow::Result<String> {
     }
 }
 
-/// What a feature would bring that this build leaves out.
+/// The check of a feature that this build leaves out.
 #[cfg(not(all(feature = "gst", feature = "onnx")))]
 fn left_out(what: &'static str, feature: &str) -> Vec<Check> {
     vec![check::<String, _>(what, Err(format!("this clipseek was built without the feature \"{feature}\"")))]
@@ -98,7 +98,7 @@ fn onnx_runtime() -> Vec<Check> {
     left_out("ONNX Runtime", "onnx")
 }
 
-/// The library, and what there is of GPUs.
+/// Checks the library, and describes the GPU support.
 #[cfg(feature = "onnx")]
 fn onnx_runtime() -> Vec<Check> {
     let info = match runtime_info() {
@@ -111,7 +111,7 @@ fn onnx_runtime() -> Vec<Check> {
     checks
 }
 
-/// GStreamer itself, and a decoder for each usual codec.
+/// Checks GStreamer, and that there is a decoder for each common codec.
 #[cfg(feature = "gst")]
 fn gstreamer() -> Vec<Check> {
     let inventory = match inventory() {
@@ -130,7 +130,8 @@ fn gstreamer() -> Vec<Check> {
     checks
 }
 
-/// What there is of a GPU. To have none is no fault; where the settings ask for one, the check of the model fails.
+/// Describes the GPU support. A missing GPU is not a failure; if the settings ask for one, the check of the model
+/// fails.
 #[cfg(feature = "onnx")]
 fn gpu(info: &GpuInfo) -> Vec<Check> {
     let state = |problem: &Result<(), String>| match problem {

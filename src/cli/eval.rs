@@ -1,4 +1,4 @@
-//! `clipseek eval`: how well a model finds videos by their captions, beside what papers report.
+//! `clipseek eval`: measures how well a model finds videos by their captions, and shows published figures beside.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -25,9 +25,9 @@ use crate::eval::run::{Eval, EvalEvent, EvalObserver, EvalReport, sampling};
 use crate::eval::sampling::{FrameRule, FrameSampling};
 use crate::eval::videos::Videos;
 
-/// How many entries of a long list are shown to people; JSON has all.
+/// Entries shown of a long list; JSON has all.
 const SHOWN: usize = 5;
-/// Where there is no terminal for a progress bar, a line is printed this often.
+/// Interval of progress lines when standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
@@ -141,7 +141,7 @@ pub(super) async fn run(app: &App, args: EvalArgs) -> anyhow::Result<End> {
             return Ok(End::Interrupted);
         }
         Err(error @ EvalError::Disk { .. }) => {
-            return Err(error).context("cannot keep what was computed (--no-cache does without)");
+            return Err(error).context("cannot write the cache (--no-cache does without it)");
         }
         Err(error) => return Err(error.into()),
     };
@@ -177,7 +177,7 @@ fn cache(app: &App, without: bool) -> anyhow::Result<Option<Arc<Cache>>> {
     Ok(Some(Arc::new(cache)))
 }
 
-/// The row asked for, or that of the bundle; where there is none, what there would be is said.
+/// The published row that was asked for, or that of the bundle. If there is none, says which rows there are.
 fn published_row(app: &App, set: Set, split: &str, asked: Option<&str>, summary: &str) -> Option<&'static Row> {
     let name = asked.or_else(|| published::name_of(summary));
     let row = name.and_then(|name| published::row(set, split, name));
@@ -248,7 +248,7 @@ fn print_report(subject: &Subject<'_>, report: &EvalReport) {
     for (scores, thing, other) in [(to_video, "caption", "video"), (to_text, "video", "caption")] {
         if scores.tied > 0 {
             println!(
-                "{} with another {other} that scores the same, counted as if it came behind (before it: R@1 {:.1})",
+                "{} tied with another {other}, counted as ranked before it (R@1 if ranked after it: {:.1})",
                 count(scores.tied, thing),
                 scores.r1_ties_lost
             );
@@ -263,11 +263,11 @@ fn print_report(subject: &Subject<'_>, report: &EvalReport) {
             "  * found in other texts that quote the paper   ? from memory of the paper: check before relying on it"
         );
         if !report.is_complete() {
-            println!("  it is over the whole set, the measured one is not");
+            println!("  the published figures cover the whole set, the measured ones do not");
         }
     }
     if report.dsl.is_some() || subject.published.is_some_and(|row| row.dsl) {
-        println!("DSL needs all queries at once: no search can have it");
+        println!("DSL needs all queries at once, so a search cannot use it");
     }
 }
 
@@ -367,12 +367,12 @@ fn json_report(subject: &Subject<'_>, report: &EvalReport) -> Value {
     })
 }
 
-/// A progress bar on a terminal; elsewhere a line now and then.
+/// Shows a progress bar on a terminal, and occasional lines elsewhere.
 struct StageBar {
     bar: ProgressBar,
     lines: bool,
     quiet: bool,
-    /// The present stage: its name, when it began, how much was done by then, and when a line was printed last.
+    /// The current stage: its name, when it began, how much was done by then, and when the last line was printed.
     stage: Mutex<(&'static str, Instant, usize, Instant)>,
 }
 

@@ -1,4 +1,4 @@
-//! `clipseek media export`: a JSON line per window.
+//! `clipseek media export`: prints a JSON line per window.
 
 use std::fmt::Write;
 
@@ -17,7 +17,7 @@ pub(super) struct ExportArgs {
     /// Name of a model or its folder
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
-    /// With each window's vector
+    /// Include each window's vector
     #[arg(long)]
     vectors: bool,
 }

@@ -1,4 +1,4 @@
-//! `clipseek index`: files in, windows in the store.
+//! `clipseek index`: indexes files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::source::path_of_uri;
 use crate::source::walk::{Found, walk};
 use crate::store::VectorStore;
 
-/// So many windows searched one by one are worth building the graph for.
+/// Number of windows outside of the graph from which it is built at the end of a run.
 const WORTH_A_GRAPH: u64 = 5000;
 
 #[derive(Args, Default)]
@@ -81,7 +81,7 @@ impl std::str::FromStr for WindowLength {
 }
 
 impl IndexArgs {
-    /// Lays the flags over the settings.
+    /// Overrides the settings with the flags.
     pub(super) fn apply(&self, app: &mut App) -> anyhow::Result<()> {
         let index = &mut app.parts.settings.index;
         match self.window {
@@ -116,8 +116,8 @@ pub(super) async fn run(mut app: App, args: IndexArgs) -> anyhow::Result<End> {
     index(&app, args.model.as_deref(), args.track, files, found, said).await
 }
 
-/// Indexes files, each with what is said of it; also what `media retry` does. `found` are those that are not tried,
-/// because they cannot be read, with what is said of them.
+/// Indexes files, each with its label and tags; also used by `media retry`. `found` names files that cannot be read:
+/// they are recorded as failed, with label and tags from `said_of_unreadable`.
 pub(super) async fn index(
     app: &App,
     model: Option<&str>,
@@ -159,8 +159,8 @@ pub(super) async fn index(
     report(app, &bundle, &totals, found.skipped, started.elapsed())
 }
 
-/// Builds the graph where enough lies outside of it to slow searches down. Whoever does not want to wait interrupts it:
-/// nothing is lost, and the next run goes on with it.
+/// Builds the graph if enough windows outside of it slow searches down. It can be interrupted: nothing is lost, and the
+/// next run builds it.
 async fn optimize(app: &App, store: &dyn VectorStore, shutdown: &Shutdown) -> anyhow::Result<()> {
     let outside = store.outside_graph().await?;
     if outside < WORTH_A_GRAPH || shutdown.is_asked() {
@@ -177,7 +177,7 @@ async fn optimize(app: &App, store: &dyn VectorStore, shutdown: &Shutdown) -> an
     Ok(())
 }
 
-/// The path that an argument means; `file://` URIs, as searches print them, are paths too.
+/// The path of an argument. Also takes `file://` URIs, which searches print.
 pub(super) fn local(argument: &Path) -> anyhow::Result<PathBuf> {
     match argument.to_str() {
         Some(uri) if uri.starts_with("file://") => {
@@ -192,7 +192,7 @@ pub(super) fn plan(settings: &IndexSettings, bundle: &Outline) -> anyhow::Result
     Ok(Plan::new(settings, bundle.manifest())?)
 }
 
-/// Ctrl-C and SIGTERM, with a word about what they do.
+/// Handles Ctrl-C and SIGTERM, and tells the user what they do.
 pub(super) fn shutdown_on_signals() -> Shutdown {
     Shutdown::on_signals(|| eprintln!("\nstopping: keeping what is done (once more to stop at once)"))
 }

@@ -1,4 +1,4 @@
-//! `clipseek media`: what is indexed, and what is to be done about it.
+//! `clipseek media`: lists, shows, removes, retries and exports what is indexed.
 
 use std::path::PathBuf;
 
@@ -25,9 +25,9 @@ pub(super) struct MediaArgs {
 
 #[derive(Subcommand)]
 enum MediaCommand {
-    /// Every file and its state
+    /// List every file and its state
     List(ListArgs),
-    /// All that is known of one medium
+    /// Show all that is known of one medium
     Show {
         /// Media id, or the path of a file
         medium: String,
@@ -49,7 +49,7 @@ struct ListArgs {
 
 #[derive(Args)]
 struct RemoveArgs {
-    /// Paths of files, each of which is forgotten; or media ids, with all places where they lie
+    /// Paths to forget, or media ids to forget with all of their paths
     #[arg(required_unless_present_any = ["missing", "failed", "unknown"])]
     media: Vec<String>,
     /// Every file that is no longer there
@@ -80,10 +80,10 @@ pub(super) async fn run(app: App, args: MediaArgs) -> anyhow::Result<End> {
     }
 }
 
-/// Files are listed in pages, so that a long list begins at once.
+/// Rows read from the ledger at once.
 const PAGE: usize = 1000;
 
-/// A file as it is shown.
+/// A file with its progress, for listing.
 struct Listed {
     file: FileRow,
     progress: Option<Progress>,
@@ -121,7 +121,7 @@ impl Listed {
         self.progress.as_ref().map_or(0, |progress| progress.tally.windows)
     }
 
-    /// Why it failed, else what could not be read of it.
+    /// Why it failed, else its problems.
     fn remark(&self) -> String {
         match (&self.file.failure, &self.progress) {
             (Some(failure), _) if self.file.tries > 1 => {
@@ -157,7 +157,7 @@ async fn list(app: &App, args: &ListArgs) -> anyhow::Result<End> {
 }
 
 fn print_list(rows: &[Listed]) {
-    // A column that says the same everywhere says nothing.
+    // Show the collection only if there are several.
     let several = rows.iter().any(|row| row.file.collection != rows[0].file.collection);
     let mut head = vec!["state", "windows", "file", "remarks"];
     if several {
@@ -245,7 +245,7 @@ async fn show(app: &App, medium: &str) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
-/// A medium by its id or by a path.
+/// Finds a medium by its id or by a path.
 async fn find(ledger: &Ledger, medium: &str) -> anyhow::Result<MediaId> {
     if let Ok(id) = uuid::Uuid::parse_str(medium) {
         ledger.media(MediaId(id)).await?.with_context(|| format!("{medium}: no such medium"))?;
@@ -258,7 +258,7 @@ async fn find(ledger: &Ledger, medium: &str) -> anyhow::Result<MediaId> {
         .with_context(|| format!("{medium}: not indexed (`clipseek media list` shows what is)"))
 }
 
-/// What is known of a path, as it was typed or behind its links, in every collection.
+/// The rows of a path in every collection: as typed, else with its links resolved.
 async fn at(ledger: &Ledger, path: &str) -> anyhow::Result<Vec<FileRow>> {
     let path = std::path::absolute(path)?;
     let files = ledger.files_at(&path).await?;
@@ -326,7 +326,7 @@ async fn retry(app: &App, args: &RetryArgs) -> anyhow::Result<End> {
                 continue;
             }
             if std::fs::symlink_metadata(&file.path).is_ok() {
-                // What was said of it is in the ledger.
+                // The ledger has its label and tags.
                 files.push((file.path, Said::default()));
             } else {
                 gone.push((file.path, "no such file or folder".to_owned()));

@@ -1,8 +1,8 @@
-//! The commands: a file each. The only place that speaks to the terminal.
+//! The commands, a file each. Only this module prints to the terminal.
 //!
 //! Exit codes: 0 done, 1 nothing found (or nothing to do), 2 failed, 130 interrupted.
 
-// First, because its macros are known from here on.
+// First, because the modules after it use its macros.
 #[macro_use]
 mod output;
 
@@ -97,17 +97,17 @@ enum Command {
     Config(config::ConfigArgs),
 }
 
-/// How a command ended that did not fail.
+/// The outcome of a command that did not return an error.
 pub(crate) enum End {
     Done,
     /// Nothing found, or nothing to do.
     Nothing,
-    /// Something failed; it has been said.
+    /// Something failed, and the user has been told.
     Failed,
     Interrupted,
 }
 
-/// The program: arguments to exit code.
+/// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let verbosity = if cli.global.quiet { -1 } else { cli.global.verbose.min(2) as i8 };
@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(run(cli));
-    // A decoder that does not answer must not hold up the end.
+    // A decoder that does not respond must not block the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     let code = match result {
         Ok(End::Done) => ExitCode::SUCCESS,
@@ -143,7 +143,7 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<End> {
     let app = App::new(cli.global)?;
-    // These two report what is wrong with the settings; all others rely on them.
+    // These two commands report problems of the settings; all others rely on valid settings.
     if !matches!(cli.command, Command::Doctor | Command::Config(_)) {
         app.settings.check()?;
     }

@@ -1,4 +1,4 @@
-//! `clipseek model`: bundles there are, and how new ones come in.
+//! `clipseek model`: lists, describes, checks, imports and downloads bundles.
 
 #[cfg(feature = "onnx")]
 use std::path::PathBuf;
@@ -26,31 +26,31 @@ pub(super) struct ModelArgs {
 
 #[derive(Subcommand)]
 enum ModelCommand {
-    /// Models there are
+    /// List the models
     List,
-    /// All that a model says of itself
+    /// Show a model's manifest
     Info { model: String },
-    /// Check a model's files, graphs and numbers
+    /// Check a model's files, and that its graphs run
     Verify { model: String },
-    /// Make a bundle of a folder in the usual ONNX layout of CLIP-like exports
+    /// Make a bundle from a folder with an ONNX export of a CLIP-like model
     #[cfg(feature = "onnx")]
     Import {
         /// Folder with vision_model.onnx, text_model.onnx (there or under onnx/), tokenizer.json, preprocessor_config.json
         dir: PathBuf,
-        /// What it is to be called
+        /// Name of the new model
         #[arg(long)]
         name: String,
-        /// Precision of the graphs, where the export has several
+        /// Precision of the graphs, if the export has several
         #[arg(long, value_enum, default_value_t)]
         variant: Variant,
     },
-    /// Fetch a model from a hub and import it; without MODEL, list the names that are known
+    /// Download a model from a hub and import it; without MODEL, list the known names
     #[cfg(feature = "onnx")]
     Pull(PullArgs),
-    /// Make a bundle of an ONNX export (this build leaves it out)
+    /// Make a bundle from an ONNX export (this build leaves it out)
     #[cfg(not(feature = "onnx"))]
     Import(NotBuilt),
-    /// Fetch a model and import it (this build leaves it out)
+    /// Download a model and import it (this build leaves it out)
     #[cfg(not(feature = "onnx"))]
     Pull(NotBuilt),
 }
@@ -80,7 +80,7 @@ pub(super) async fn run(app: &App, args: ModelArgs) -> anyhow::Result<End> {
     }
 }
 
-/// Says what came in and how it is used.
+/// Prints the new bundle and how to use it.
 #[cfg(feature = "onnx")]
 fn imported(app: &App, bundle: &Bundle) {
     if app.json {

@@ -1,4 +1,4 @@
-//! Commands that this build leaves out: they take whatever is written behind them and say which feature they need.
+//! Stands in for commands that this build leaves out: accepts any arguments and says which feature is needed.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,4 @@
-//! `clipseek probe`: what is in a file, and what of it would be sampled.
+//! `clipseek probe`: shows what is in a file and which frames would be sampled.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::decode::{
 };
 use crate::source::file_uri;
 
-/// `--every 0`: so short that no two frames fall into one interval.
+/// Interval for `--every 0`: too short for two frames.
 const EVERY_FRAME: Duration = Duration::from_nanos(1);
-/// Nobody looks at the pictures.
+/// Small, because only the frames' times are used.
 const SMALL: PixelSpec = PixelSpec {
     width: 8,
     height: 8,
@@ -30,7 +30,7 @@ const SMALL: PixelSpec = PixelSpec {
 
 #[derive(Args)]
 pub(super) struct ProbeArgs {
-    /// Files to look into
+    /// Video files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Decode, and list the time of every frame that would be sampled
@@ -39,7 +39,7 @@ pub(super) struct ProbeArgs {
     /// Which coded frames are decoded
     #[arg(long, value_enum)]
     sampling: Option<Sampling>,
-    /// From one sampled frame to the next (0: every frame; default: the model's interval)
+    /// Seconds between sampled frames (0: every frame; default: the model's interval)
     #[arg(long, value_name = "SECONDS")]
     every: Option<f64>,
     /// The video track to take, by the number that this command lists
@@ -47,12 +47,12 @@ pub(super) struct ProbeArgs {
     track: Option<u32>,
 }
 
-/// What was found of one file.
+/// What was found in one file.
 struct Found {
     path: PathBuf,
     probe: Probe,
     outcome: Option<Outcome>,
-    /// With `--frames`: the times of those that were decoded.
+    /// With `--frames`: PTS of the decoded frames.
     times: Option<Vec<Duration>>,
     error: Option<DecodeError>,
 }
@@ -100,7 +100,7 @@ pub(super) async fn run(app: &App, args: ProbeArgs) -> anyhow::Result<End> {
 fn every(seconds: f64) -> anyhow::Result<Duration> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(interval) => Ok(interval.max(EVERY_FRAME)),
-        Err(error) => bail!("--every {seconds}: no length of time: {error}"),
+        Err(error) => bail!("--every {seconds} is not a duration: {error}"),
     }
 }
 
@@ -140,6 +140,7 @@ impl Found {
             "height": probe.height,
             "orientation": probe.orientation,
             "frame_rate": probe.frame_rate,
+            "start_s": probe.start_s,
             "duration_s": probe.duration.or(outcome.map(|outcome| outcome.end)).map(exact),
             "frames": outcome.map(|outcome| outcome.packets),
             "key_frames": outcome.map(|outcome| outcome.key_frames),
@@ -200,7 +201,7 @@ impl Found {
     }
 }
 
-/// As `2: video h264 640×480, program 1`.
+/// Describes a track, such as `2: video h264 640×480, program 1`.
 pub(super) fn track_in_words(track: &Track) -> String {
     let mut words = format!("{}: {} {}", track.id, track.kind, track.codec);
     if let (Some(width), Some(height)) = (track.width, track.height) {
@@ -212,7 +213,7 @@ pub(super) fn track_in_words(track: &Track) -> String {
     words
 }
 
-/// From one key frame to the next, on average.
+/// Average interval between key frames.
 fn spacing(outcome: &Outcome) -> Option<Duration> {
     u32::try_from(outcome.key_frames).ok().and_then(|count| outcome.end.checked_div(count))
 }
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(every(0.0).unwrap(), EVERY_FRAME);
         assert_eq!(every(0.5).unwrap(), Duration::from_millis(500));
         for wrong in [-1.0, f64::NAN, f64::INFINITY] {
-            assert!(every(wrong).unwrap_err().to_string().contains("no length of time"));
+            assert!(every(wrong).unwrap_err().to_string().contains("not a duration"));
         }
     }
 }

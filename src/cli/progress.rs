@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar where someone watches, now and then a line where it goes to a file.
+//! Progress on standard error: a bar on a terminal, occasional lines elsewhere.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::text;
 use crate::ingest::{Event, Observer, Report};
 
-/// Without a terminal a line this often.
+/// Interval of progress lines when standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct ProgressBars {
@@ -25,9 +25,9 @@ struct State {
     said: Instant,
     files: u64,
     total_files: u64,
-    /// Size of each file that is not ended.
+    /// Size in bytes of each file that has not ended.
     sizes: HashMap<PathBuf, u64>,
-    /// How far those are that are being read: as many as there are jobs.
+    /// Progress of the files being read, at most as many as there are jobs.
     flying: HashMap<PathBuf, Flight>,
     total_bytes: u64,
     done_bytes: u64,
@@ -38,7 +38,7 @@ struct State {
 struct Flight {
     size: u64,
     duration: Option<Duration>,
-    /// Where embedding began (a resumed file) and how far it is.
+    /// PTS at which embedding began (not 0 in a resumed file), and the latest PTS.
     from: Option<Duration>,
     reached: Duration,
 }
@@ -75,7 +75,7 @@ impl ProgressBars {
         self.bar.finish_and_clear();
     }
 
-    /// A line above the bar.
+    /// Prints a line above the bar.
     fn line(&self, line: String) {
         if self.lines {
             eprintln!("{line}");

@@ -1,4 +1,4 @@
-//! `clipseek model pull`: a model from a hub, by one command.
+//! `clipseek model pull`: downloads a model from a hub and imports it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,9 +17,9 @@ use crate::hub::{Hub, RemoteFile, RepoName, Repository};
 
 #[derive(Args)]
 pub(super) struct PullArgs {
-    /// A known name, or hf:owner/repo[@revision] for any repository in the usual ONNX layout
+    /// A known name, or hf:owner/repo[@revision] for any repository with an ONNX export
     model: Option<String>,
-    /// What it is to be called here; its own name if not given
+    /// Name of the new model; default: its own name
     #[arg(long)]
     name: Option<String>,
     /// Precision of the graphs
@@ -27,7 +27,7 @@ pub(super) struct PullArgs {
     variant: Variant,
 }
 
-/// The bundle that came in; `None` where names were listed.
+/// Returns the imported bundle; `None` if names were listed.
 pub(super) async fn run(app: &App, args: PullArgs) -> anyhow::Result<Option<Bundle>> {
     let Some(asked) = args.model else {
         list(app);
@@ -70,11 +70,11 @@ pub(super) async fn run(app: &App, args: PullArgs) -> anyhow::Result<Option<Bund
     }
     bar.finish_and_clear();
     let bundle = import(&cache, &name, &models, args.variant)
-        .with_context(|| format!("{} is fetched ({}) but cannot be used", repository.repo, cache.display()))?;
+        .with_context(|| format!("{} was downloaded ({}) but cannot be used", repository.repo, cache.display()))?;
     Ok(Some(bundle))
 }
 
-/// What the import will need, of the precision asked for.
+/// Chooses the files that the import needs, in this precision.
 fn choose(repository: &Repository, variant: Variant) -> anyhow::Result<Vec<RemoteFile>> {
     let there = |path: &str| repository.files.iter().find(|file| file.path == path);
     let (mut chosen, mut missing) = (Vec::new(), Vec::new());
@@ -104,18 +104,18 @@ fn choose(repository: &Repository, variant: Variant) -> anyhow::Result<Vec<Remot
     bail!("{} is not in the usual ONNX layout: no {}; its graphs: {graphs}", repository.repo, missing.join(", no "))
 }
 
-/// Files of one commit; kept, so that another variant or a second try fetches only what is new.
+/// Folder for the files of one commit. It is kept, so that another variant or a second try downloads only new files.
 fn cache(data: &Path, repository: &Repository) -> PathBuf {
     data.join("hub").join(repository.repo.replace('/', "--")).join(&repository.commit)
 }
 
-/// Fetched files are copied into the bundle, so what is fetched is needed twice.
+/// Checks for twice the size as free space, because downloaded files are copied into the bundle.
 fn check_room(data: &Path, bytes: u64) -> anyhow::Result<()> {
     let disk = nix::sys::statvfs::statvfs(data)?;
     let free = disk.blocks_available() * disk.fragment_size();
     if free < 2 * bytes {
         bail!(
-            "{} to fetch need twice as much room, and only {} are free in {}: make room, or choose another --data",
+            "downloading {} needs twice that space, and {} is free in {}: make room, or choose another --data",
             text::bytes(bytes),
             text::bytes(free),
             data.display()
@@ -124,7 +124,7 @@ fn check_room(data: &Path, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The name of a repository as a bundle can have it.
+/// A bundle name made from the name of a repository.
 fn short_name(repo: &str) -> String {
     let name = repo.rsplit('/').next().unwrap_or(repo).to_ascii_lowercase();
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();

@@ -1,4 +1,4 @@
-//! `clipseek search`: flags become what is asked, and what answers it is printed.
+//! `clipseek search`: turns flags into a request and prints the answer.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -92,7 +92,7 @@ impl From<Mode> for search::Mode {
 }
 
 impl Mode {
-    /// Digits of a score that tell moments apart.
+    /// Decimals of a score, enough to tell moments apart.
     fn digits(self) -> usize {
         match self {
             Self::Vector => 3,
@@ -102,19 +102,19 @@ impl Mode {
     }
 }
 
-/// A moment as it is printed.
+/// A moment with the picture written for it.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
     placed: Placed,
-    /// The picture written for it.
+    /// Path of the picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     thumbnail: Option<String>,
 }
 
 pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
     let mut request = request(&args);
-    // Before a file is read for nothing.
+    // Check before reading the picture.
     request.check()?;
     if let Some(file) = &args.image {
         request.picture = Some(std::fs::read(file).with_context(|| format!("--image {}", file.display()))?);
@@ -130,7 +130,7 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
     show(app, &args, answer.moments)
 }
 
-/// What the flags ask; the picture is still to be read.
+/// The request of the flags, without the bytes of the picture.
 fn request(args: &SearchArgs) -> SearchRequest {
     SearchRequest {
         text: args.query.clone(),
@@ -183,7 +183,7 @@ fn print(moments: &[Shown], mode: Mode) {
             ]
         })
         .collect();
-    // Captions are cut to the width of the terminal; to a file they are written whole.
+    // Captions are cut to the width of the terminal, but not when the output is not a terminal.
     let terminal = terminal_size::terminal_size_of(std::io::stdout());
     let width = terminal.map_or(usize::MAX, |(width, _)| usize::from(width.0).saturating_sub(3));
     let table = text::table(&["#", "score", "moment", "file", "label"], &rows);
@@ -198,15 +198,20 @@ fn print(moments: &[Shown], mode: Mode) {
     }
 }
 
-/// What plays a moment in a terminal.
+/// A command line that plays a moment.
 fn play_command(moment: &Placed) -> String {
     let length = (moment.end_s - moment.start_s).max(1.0);
-    format!("ffplay -autoexit -ss {:.1} -t {length:.1} {}", moment.start_s, text::shell(&moment.file))
+    format!("ffplay -autoexit -ss {} -t {length:.1} {}", position(moment), text::shell(&moment.file))
 }
 
-/// Starts the first player there is, at the right second.
+/// Where the moment starts, as players count.
+fn position(moment: &Placed) -> String {
+    format!("{:.1}", moment.start.saturating_sub(moment.players_zero).as_secs_f64())
+}
+
+/// Starts the first available player at the start of the moment.
 fn play(moment: &Placed) -> anyhow::Result<()> {
-    let start = format!("{:.1}", moment.start_s);
+    let start = position(moment);
     let players: [(&str, Vec<String>); 3] = [
         ("ffplay", vec!["-loglevel".into(), "error".into(), "-ss".into(), start.clone()]),
         ("mpv", vec![format!("--start={start}")]),
@@ -228,7 +233,7 @@ fn write_thumbnails(app: &App, dir: &Path, moments: &mut [Shown]) -> anyhow::Res
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let thumbs = Thumbs::open(app.settings.thumbs_dir())?;
     for (rank, Shown { placed, thumbnail }) in (1..).zip(moments) {
-        if let Some(picture) = thumbs.nearest(&placed.pictures, placed.peak)? {
+        if let Some(picture) = thumbs.nearest(&placed.pictures, placed.peak, placed.window_end)? {
             let file = dir.join(format!("{rank:03}.jpg"));
             std::fs::write(&file, picture.0).with_context(|| format!("cannot write {}", file.display()))?;
             *thumbnail = Some(file.display().to_string());

@@ -1,4 +1,4 @@
-//! Words and numbers as people read them.
+//! Formats values for people.
 
 use std::path::Path;
 use std::time::Duration;
@@ -42,14 +42,14 @@ pub(super) fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// A path on one line: control characters escaped, relative to here where it lies below.
+/// A path on one line: control characters are escaped, and it is relative if below the current folder.
 pub(super) fn path(path: &Path) -> String {
     let here = std::env::current_dir().ok();
     let short = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
     short.to_string_lossy().chars().flat_map(escape).collect()
 }
 
-/// Any text on one line, at most `width` characters of it.
+/// A text on one line, cut to at most `width` characters.
 pub(super) fn line(text: &str, width: usize) -> String {
     let line: Vec<char> = text.trim().chars().flat_map(escape).collect();
     if line.len() <= width {
@@ -63,7 +63,7 @@ fn escape(character: char) -> Vec<char> {
     if character.is_control() { character.escape_default().collect() } else { vec![character] }
 }
 
-/// A path as a shell takes it.
+/// A path quoted for a shell.
 pub(super) fn shell(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
@@ -76,7 +76,7 @@ pub(super) fn shell(path: &Path) -> String {
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// Columns as wide as they need to be; the last is not padded.
+/// A table with aligned columns; the last column is not padded.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());

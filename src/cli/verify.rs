@@ -1,4 +1,4 @@
-//! `clipseek verify`: whether ledger, store and pictures agree, and what to do where they do not.
+//! `clipseek verify`: checks that ledger, store and pictures agree, and repairs differences.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -11,10 +11,10 @@ use crate::verify::{Difference, Repair, verify};
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
-    /// Mend what differs (what is done for each kind is printed; videos are never touched)
+    /// Repair the differences (each repair is printed; videos are never touched)
     #[arg(long)]
     repair: bool,
-    /// Answer yes where the repair would ask: taking over a collection that belongs to another data folder
+    /// Answer yes when the repair asks whether to take over a collection of another data folder
     #[arg(long, requires = "repair")]
     yes: bool,
 }
@@ -104,7 +104,7 @@ fn conclusion(summary: &crate::verify::Summary) -> String {
             format!("{compared} compared, {}; `clipseek verify --repair` mends", text::count(all, "difference"))
         }
         (all, repaired) => format!(
-            "{compared} compared, {}, {repaired} of them repaired; what is left asks for an answer: --yes gives it",
+            "{compared} compared, {}, {repaired} of them repaired; the others need your consent: add --yes",
             text::count(all, "difference")
         ),
     }

@@ -1,4 +1,4 @@
-//! Typed settings: defaults < file < environment < flags. Unknown keys are refused; every key is in the annotated
+//! Typed settings: defaults < file < environment < flags. Unknown keys are errors. Every key is in the annotated
 //! `pipelines/clipseek.example.toml`, which a test loads.
 
 mod search;
@@ -16,14 +16,14 @@ use crate::embed::runtime::EmbedSettings;
 use crate::secret::{Secret, SecretUrl};
 use crate::store::IndexParams;
 
-/// Environment variables: `CLIPSEEK__STORE__URL` is `store.url`.
+/// Prefix of environment variables: `CLIPSEEK__STORE__URL` sets `store.url`.
 const ENVIRONMENT: &str = "CLIPSEEK";
 
-/// Written out (`Serialize`, `Debug`) it is for people to read: secrets are hidden.
+/// All settings. `Serialize` and `Debug` hide secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Everything clipseek writes lies below this folder.
+    /// Folder for everything that clipseek writes.
     pub data_dir: PathBuf,
     pub model: EmbedSettings,
     pub index: IndexSettings,
@@ -34,31 +34,33 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IndexSettings {
-    /// Length of a window in seconds; unset: what the bundle was made for.
+    /// Length of a window in seconds; unset: the length the bundle was made for.
     pub window_secs: Option<f64>,
-    /// Every file is one window.
+    /// Each file is one window.
     pub window_whole: bool,
-    /// Seconds from one window to the next; unset: the bundle's share of the window.
+    /// Seconds from one window's start to the next; unset: the bundle's fraction of the window.
     pub stride_secs: Option<f64>,
-    /// Length of a window in frames at the bundle's frame interval; with `window_secs`, how many frames it holds.
+    /// Length of a window in frames at the bundle's frame interval; together with `window_secs`, the number of frames
+    /// in a window.
     pub frames: Option<usize>,
+    /// Frames from one window's start to the next.
     pub stride_frames: Option<usize>,
     pub sampling: Sampling,
-    /// Write what happens in each window, where the bundle has a caption decoder.
+    /// Write a caption for each window, if the bundle has a caption decoder.
     pub captions: bool,
-    /// Hypotheses kept per caption, 1 is greedy; unset: as the bundle says.
+    /// Beams per caption, 1 is greedy; unset: as the bundle says.
     pub caption_beams: Option<usize>,
-    /// Keep the features of every frame in the store, as float16; unset: where the bundle's frames have features.
+    /// Keep the features of every frame in the store, as float16; unset: if the bundle's frames have features.
     pub frame_features: Option<bool>,
     /// Files decoded side by side; unset: two more than there are cores.
     pub jobs: Option<usize>,
-    /// Longer side of the pictures shown beside moments.
+    /// Longer side in pixels of the pictures shown with moments.
     pub thumbnail_px: u32,
-    /// Least time between two such pictures.
+    /// Least seconds between two such pictures.
     pub thumbnail_secs: f64,
-    /// Progress is made durable this often.
+    /// Seconds between two checkpoints, at which progress is made durable.
     pub checkpoint_secs: f64,
-    /// A file whose decoder says nothing for this long is given up.
+    /// A file whose decoder reports nothing for this many seconds is given up.
     pub stall_secs: f64,
 }
 
@@ -91,7 +93,7 @@ pub struct StoreSettings {
     pub url: Option<SecretUrl>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<Secret>,
-    /// Goes before the name of each collection: keeps data folders apart that share a server.
+    /// Put before the name of each collection; keeps data folders apart that share a server.
     pub namespace: String,
     /// See [`IndexParams`] for these.
     pub int8: bool,
@@ -164,13 +166,13 @@ impl Settings {
         self.data_dir.join("models")
     }
 
-    /// TensorRT's engines.
+    /// Cache of TensorRT's engines.
     pub fn engines_dir(&self) -> PathBuf {
         self.data_dir.join("engines")
     }
 }
 
-/// `$XDG_DATA_HOME/clipseek`, or `~/.local/share/clipseek`, or `clipseek-data` here.
+/// `$XDG_DATA_HOME/clipseek`, else `~/.local/share/clipseek`, else `clipseek-data` in the current folder.
 fn default_data_dir() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     var("XDG_DATA_HOME")
@@ -186,10 +188,11 @@ pub enum ConfigError {
     Invalid(Vec<String>),
 }
 
-/// Settings from the file (if any) and the environment; flags are laid over them by the caller, who then calls
+/// Reads settings from the file (if any) and the environment. The caller applies the flags and then calls
 /// [`Settings::check`].
 pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
-    // Values stay the texts they are until their keys say what they are, or a key of digits would lose its zeros.
+    // Values stay texts until the type of their key is known: parsed as a number, a key of digits would lose its
+    // leading zeros.
     load_with(file, Environment::with_prefix(ENVIRONMENT).prefix_separator("__").separator("__"))
 }
 
@@ -209,7 +212,8 @@ fn load_with(file: Option<&Path>, environment: Environment) -> Result<Settings, 
     })
 }
 
-/// Done before `config` reads the file, because its error quotes the wrong line, in which a key may stand.
+/// Checks the syntax before `config` reads the file, because `config`'s error quotes a wrong line, which may hold a
+/// secret.
 fn check_syntax(path: &Path) -> Result<(), ConfigError> {
     let fail = |problem: String| ConfigError::Read(format!("{}{problem}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| fail(format!(": {error}")))?;
@@ -348,7 +352,6 @@ mod tests {
             ("device = \"cpu\"\ngpu_memory_mib = 4096", "model.gpu_memory_mib"),
             ("device = \"cpu\"\ndevice_index = 1", "model.device_index"),
             ("device = \"cuda\"\ntensorrt_workspace_mib = 1024", "model.tensorrt_workspace_mib"),
-            ("cuda_graphs = true\nio_binding = false", "model.io_binding"),
             ("gpu_memory_mib = 4", "model.gpu_memory_mib"),
             ("device_index = 1000", "model.device_index"),
         ];

@@ -1,19 +1,19 @@
-//! `[search]`: how much is kept ready for searches, and how many may ask at once.
+//! `[search]`: sizes of the caches for searches, and limits on concurrent searches.
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchSettings {
-    /// Models kept open, each with its collection; the least recently used is closed for another.
+    /// Models kept open, each with its collection; the least recently used one is closed to make room.
     pub warm_models: usize,
     /// Searches that run at once; unset: one per core.
     pub concurrent: Option<usize>,
-    /// Searches that may wait for these; more are refused.
+    /// Searches that may wait for a running one to end; further ones are refused.
     pub queue: usize,
-    /// How long one may wait before it is refused.
+    /// Seconds that a search may wait before it is refused.
     pub queue_secs: f64,
-    /// Vectors of texts kept per model, so that a text that is asked again needs no model.
+    /// Text vectors cached per model; a repeated text then needs no model.
     pub text_vectors: usize,
 }
 

@@ -1,14 +1,15 @@
-//! Rules that no single type can hold; all problems are reported together.
+//! Rules across settings; all problems are reported together.
 
 use super::{ConfigError, Settings, StoreKind, StoreSettings};
 use crate::embed::runtime::{DeviceChoice, EmbedSettings};
 
 /// See [`crate::ingest::plan::LEAST_STEP`].
 const LEAST_SECS: f64 = 0.001;
-/// Four months: longer than anybody waits, and far from what a [`std::time::Duration`] cannot hold.
+/// Four months: longer than anybody waits, and far below the limit of [`std::time::Duration`].
 const MOST_SECS: f64 = 1e7;
 
 impl Settings {
+    /// Fails with every problem of the settings.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let index = &self.index;
@@ -79,7 +80,7 @@ fn store(store: &StoreSettings, problems: &mut Vec<String>) {
     }
 }
 
-/// A setting that could have no effect is a problem: its reader believes that it has one.
+/// Reports GPU settings without effect: whoever set them believes that they have one.
 fn gpu(model: &EmbedSettings, problems: &mut Vec<String>) {
     let sizes = [
         ("model.gpu_memory_mib", model.gpu_memory_mib),
@@ -108,8 +109,5 @@ fn gpu(model: &EmbedSettings, problems: &mut Vec<String>) {
         if is_idle {
             problems.push(format!("model.{key} has no effect with model.device = \"{}\": {why}", model.device));
         }
-    }
-    if model.cuda_graphs && !model.io_binding {
-        problems.push("model.cuda_graphs needs model.io_binding".to_owned());
     }
 }

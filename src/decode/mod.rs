@@ -3,8 +3,9 @@
 //! Decoding is not trusted: [`ChildDecoder`] runs it in a process per file. There (`child`, `job`) two GStreamer graphs
 //! (`gst`, from the launch templates in `template`) stand on either side of the `gate`: one reads coded frames, the other
 //! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
-//! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `mp4` reads
-//! headers of its own. What could not be read as it
+//! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `coded` knows what
+//! coded frames say of themselves, `mp4` reads headers of its own, `ts` takes the video out of transport streams, `bare` knows
+//! files without a container. What could not be read as it
 //! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
 //! sees only this file's types.
 
@@ -17,17 +18,17 @@ pub mod wire;
 
 // What runs in the decoding process only.
 #[cfg(feature = "gst")]
+mod bare;
+#[cfg(feature = "gst")]
 pub mod child;
 #[cfg(feature = "gst")]
-mod complete;
+mod coded;
 #[cfg(feature = "gst")]
-mod disposable;
+mod complete;
 #[cfg(feature = "gst")]
 mod gate;
 #[cfg(feature = "gst")]
 mod gst;
-#[cfg(feature = "gst")]
-mod h264;
 #[cfg(feature = "gst")]
 mod job;
 #[cfg(feature = "gst")]
@@ -40,6 +41,8 @@ mod template;
 mod timeline;
 #[cfg(feature = "gst")]
 mod tracks;
+#[cfg(feature = "gst")]
+mod ts;
 
 #[cfg(feature = "gst")]
 pub use gst::{Inventory, inventory};
@@ -65,6 +68,9 @@ pub const LONGEST_GAP: Duration = Duration::from_secs(24 * 3600);
 pub struct Frame {
     /// Presentation time, counted as the request says ([`Zero`]).
     pub pts: Duration,
+    /// Until when it is shown, where that is longer than the wanted interval, though no longer than [`LONGEST_GAP`]: a
+    /// picture that is held, such as a slide.
+    pub until: Option<Duration>,
     /// The picture at the size the bundle asks for, resized and cropped. Shared by the copies of a frame, since every
     /// window that holds it has one.
     pub pixels: Arc<Rgb>,
@@ -88,7 +94,8 @@ pub struct Jpeg(pub Vec<u8>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Want {
-    /// One frame per interval, on the grid `k · interval` from [`Request::zero`] on.
+    /// One frame per interval, on the grid `k · interval` from [`Request::zero`] on; of a picture that is held over several
+    /// of these times, one.
     Every(Duration),
     /// This many frames spread evenly over the whole medium: frame index `trunc(linspace(0, last, n))`.
     Uniform(usize),
@@ -120,7 +127,7 @@ pub enum Sampling {
     Keyframes,
     /// From each key frame to the last wanted frame behind it; exact times.
     Gop,
-    /// Everything; exact times.
+    /// Every frame but those that are neither wanted nor needed by another; exact times.
     All,
 }
 
@@ -197,6 +204,13 @@ pub struct Probe {
     pub width: u32,
     pub height: u32,
     pub duration: Option<Duration>,
+    /// When the medium starts on the clock of its container, in seconds: ffprobe's `start_time`.
+    #[serde(default)]
+    pub start_s: f64,
+    /// The time that players call zero: that of the first track of all. It is not zero here where MP4 files begin later
+    /// on their own clock.
+    #[serde(default)]
+    pub players_zero: Duration,
     pub frame_rate: Option<f64>,
     /// How the container wants it to be turned.
     pub orientation: Orientation,
@@ -272,8 +286,13 @@ pub enum DecodeError {
     Unreadable(#[serde(with = "wire::os_error")] std::io::Error),
     #[error("not a video: {0}")]
     NotVideo(String),
+    #[error("a still picture, not a video: {0}")]
+    StillPicture(String),
     #[error("no video track (found: {0})")]
     NoVideoTrack(String),
+    /// Nobody can decode it without a key.
+    #[error("encrypted ({0}): save it without encryption first")]
+    Encrypted(String),
     /// The track asked for is none of the video tracks, which are listed.
     #[error("there is no video track {asked} (video tracks: {there})")]
     NoSuchTrack { asked: u32, there: String },
@@ -331,8 +350,8 @@ mod tests {
         let mut all = Vec::new();
         for number in 0..6 {
             let pixels = Arc::new(Rgb { width: 1, height: 1, data: vec![number; 3] });
-            let frame = Frame { pts: second * u32::from(number), pixels, thumbnail: None };
-            all.extend(windows.push(frame.pts, frame));
+            let frame = Frame { pts: second * u32::from(number), until: None, pixels, thumbnail: None };
+            all.extend(windows.push(frame.pts, frame.until, frame));
         }
         all.extend(windows.finish(6 * second));
         assert_eq!(all.len(), 3);

@@ -4,6 +4,10 @@
 pub(super) const READ_FILE: &str = include_str!("../../pipelines/read-file.launch");
 /// The same for a file with a header of our own.
 pub(super) const READ_MENDED: &str = include_str!("../../pipelines/read-mended.launch");
+/// The same for one stream that comes in units of its own, with their times.
+pub(super) const READ_UNITS: &str = include_str!("../../pipelines/read-units.launch");
+/// A file without a container.
+pub(super) const READ_BARE: &str = include_str!("../../pipelines/read-bare.launch");
 /// Coded frames to pictures.
 pub(super) const DECODE: &str = include_str!("../../pipelines/decode.launch");
 
@@ -29,8 +33,8 @@ mod tests {
 
     #[test]
     fn every_template_ends_in_the_sink_the_code_reads() {
-        for template in [READ_FILE, READ_MENDED, DECODE] {
-            let graph = fill(template, &[("decoder", "identity")]);
+        for template in [READ_FILE, READ_MENDED, READ_UNITS, READ_BARE, DECODE] {
+            let graph = fill(template, &[("decoder", "identity"), ("caps", "image/jpeg"), ("parser", "jpegparse")]);
             assert!(graph.rsplit('!').next().unwrap().contains("appsink name=frames"), "{graph}");
             assert!(!graph.contains('{'), "{graph}");
         }

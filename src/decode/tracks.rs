@@ -1,10 +1,12 @@
-//! Which tracks a file has and which of them is the video, told by the container's own header (MP4, Matroska, transport
-//! streams). Demuxers tell of tracks one after the other and say nothing of defaults, so the choice is made before they
+//! Which tracks a file has and which of them is the video, told by the container's own header (MP4, Matroska, AVI,
+//! ASF, transport streams). Demuxers tell of tracks one after the other and say nothing of defaults, so the choice is made before they
 //! begin. Of other containers nothing is known here: there the first video track counts.
 
+mod asf;
+mod avi;
 mod ebml;
 mod mp4;
-mod ts;
+pub(super) mod ts;
 
 use std::fs::File;
 use std::path::Path;
@@ -27,6 +29,8 @@ pub(super) struct Tracks {
 struct Entry {
     track: Track,
     orientation: Option<Orientation>,
+    /// It needs a key.
+    encrypted: bool,
 }
 
 impl Tracks {
@@ -34,7 +38,8 @@ impl Tracks {
     /// demuxer has words for it.
     pub(super) fn read(path: &Path, asked: Option<u32>) -> Result<Self, DecodeError> {
         let file = File::open(path).map_err(DecodeError::Unreadable)?;
-        let entries = mp4::read(&file).or_else(|| ebml::read(&file)).or_else(|| ts::read(&file));
+        let readers = [mp4::read, ebml::read, avi::read, asf::read, ts::read];
+        let entries = readers.iter().find_map(|read| read(&file));
         Self::choose(entries.unwrap_or_default(), asked)
     }
 
@@ -64,15 +69,34 @@ impl Tracks {
         };
         let Some(taken) = taken else {
             return match entries.iter().any(|entry| entry.track.kind == TrackKind::Picture) {
-                true => Err(DecodeError::NoVideoTrack("a still picture".to_owned())),
+                true => Err(DecodeError::StillPicture("the file has no other track".to_owned())),
                 // The demuxer may know a codec that is not known here.
                 false => Ok(Self { all: entries.into_iter().map(|entry| entry.track).collect(), ..Self::default() }),
             };
         };
+        if entries[taken].encrypted {
+            return Err(DecodeError::Encrypted(entries[taken].track.codec.clone()));
+        }
         let (wanted, orientation) = (Some(entries[taken].track.id), entries[taken].orientation);
         let mut all: Vec<Track> = entries.into_iter().map(|entry| entry.track).collect();
         all[taken].taken = true;
         Ok(Self { all, wanted, orientation })
+    }
+
+    /// Video tracks beside the wanted one, for people: id, codec and size, and of which program.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        let others = self.all.iter().filter(|track| track.kind == TrackKind::Video && !track.taken);
+        let name = |track: &Track| {
+            let mut name = format!("{} ({}", track.id, track.codec);
+            if let (Some(width), Some(height)) = (track.width, track.height) {
+                name.push_str(&format!(", {width}x{height}"));
+            }
+            if let Some(program) = track.program {
+                name.push_str(&format!(", program {program}"));
+            }
+            name + ")"
+        };
+        if self.all.iter().any(|track| track.taken) { others.map(name).collect() } else { Vec::new() }
     }
 
     /// The program of the wanted track.
@@ -84,14 +108,14 @@ impl Tracks {
 /// The usual short name of a codec that a container or GStreamer calls so; what is not known keeps its name.
 pub(super) fn codec_name(word: &str) -> String {
     let known = match word {
-        "avc1" | "avc2" | "avc3" | "avc4" | "V_MPEG4/ISO/AVC" | "video/x-h264" => "h264",
+        "avc1" | "avc2" | "h264" | "x264" | "avc3" | "avc4" | "V_MPEG4/ISO/AVC" | "video/x-h264" => "h264",
         "hvc1" | "hev1" | "dvh1" | "dvhe" | "V_MPEGH/ISO/HEVC" | "video/x-h265" => "hevc",
         "vp08" | "V_VP8" | "video/x-vp8" => "vp8",
         "vp09" | "V_VP9" | "video/x-vp9" => "vp9",
         "av01" | "V_AV1" | "video/x-av1" => "av1",
-        "mp4v" | "V_MPEG4/ISO/ASP" | "V_MPEG4/ISO/SP" => "mpeg4",
+        "mp4v" | "xvid" | "divx" | "dx50" | "fmp4" | "V_MPEG4/ISO/ASP" | "V_MPEG4/ISO/SP" => "mpeg4",
         "V_MPEG2" | "mp2v" => "mpeg2",
-        "jpeg" | "mjpa" | "mjpb" | "V_MJPEG" | "image/jpeg" => "mjpeg",
+        "jpeg" | "mjpg" | "mjpa" | "mjpb" | "V_MJPEG" | "image/jpeg" => "mjpeg",
         "apch" | "apcn" | "apcs" | "apco" | "ap4h" | "ap4x" | "V_PRORES" | "video/x-prores" => "prores",
         "mp4a" | "A_AAC" => "aac",
         "A_MPEG/L3" | ".mp3" => "mp3",
@@ -116,7 +140,7 @@ mod tests {
 
     fn entry(id: u32, kind: TrackKind, default: bool, size: (u32, u32)) -> Entry {
         let track = Track { id, kind, default, width: Some(size.0), height: Some(size.1), ..Track::default() };
-        Entry { track, orientation: None }
+        Entry { track, ..Entry::default() }
     }
 
     fn chosen(entries: &[Entry], asked: Option<u32>) -> Option<u32> {
@@ -137,7 +161,9 @@ mod tests {
         assert_eq!(chosen(&[sound.clone(), small.clone()], Some(2)), Some(2));
         let error = Tracks::choose(vec![sound, small], Some(1)).unwrap_err().to_string();
         assert_eq!(error, "there is no video track 1 (video tracks: 2)");
-        assert!(matches!(Tracks::choose(vec![cover], None), Err(DecodeError::NoVideoTrack(_))));
+        assert!(matches!(Tracks::choose(vec![cover], None), Err(DecodeError::StillPicture(_))));
+        let locked = Entry { encrypted: true, ..entry(1, Video, true, (64, 48)) };
+        assert!(matches!(Tracks::choose(vec![locked], None), Err(DecodeError::Encrypted(_))));
         assert_eq!(chosen(&[], Some(1)), Some(1));
     }
 

@@ -1,7 +1,8 @@
-//! Runs a session through buffers that stay: pinned memory, which a GPU reads and writes by itself, and for recorded
-//! CUDA graphs memory of the GPU at addresses that never change.
+//! Runs a session through buffers that are kept. Recorded CUDA graphs need GPU memory at fixed addresses; it is filled from
+//! pinned memory, by a copy of our own: given pinned memory to bind, ONNX Runtime copies buffers onto themselves and fails
+//! (seen with 1.27 and 1.31 on an H100). Without recorded graphs, kept buffers were no faster there, so none are used.
 //!
-//! Where the session takes one number of rows only, fewer are filled up with zeros and what comes of these is dropped.
+//! If the session takes only one number of rows, fewer rows are padded with zeros and the extra results are dropped.
 
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session, SessionInputValue};
@@ -9,21 +10,19 @@ use ort::value::{DynTensor, PrimitiveTensorElementType, Shape, Tensor, TensorEle
 
 use super::runtime::{Device, EmbedSettings};
 
-/// Where the buffers are.
+/// The kind of memory of the buffers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Memory {
-    /// Ordinary memory: the runtime copies.
+    /// Ordinary memory: ONNX Runtime copies to the device.
     Host,
-    /// Pinned memory of this GPU.
-    Pinned(u32),
-    /// Pinned memory, and behind it memory of this GPU at fixed addresses.
+    /// Pinned memory, copied to memory of this GPU at fixed addresses.
     Resident(u32),
-    /// As `Resident`, with ordinary memory in the place of both.
+    /// Like `Resident`, but with ordinary memory for both. For tests.
     ResidentHost,
 }
 
 impl Memory {
-    /// `fixed`: the session takes one number of rows only. `None`: the session runs without buffers of ours.
+    /// `fixed`: the session takes only one number of rows. `None`: the session runs without kept buffers.
     pub(super) fn of(device: Device, settings: &EmbedSettings, fixed: bool) -> Option<Self> {
         match device {
             Device::Cpu if !settings.rehearse => None,
@@ -32,24 +31,21 @@ impl Memory {
             Device::Cuda(index) | Device::Tensorrt(index) if settings.cuda_graphs && fixed => {
                 Some(Self::Resident(index))
             }
-            Device::Cuda(index) | Device::Tensorrt(index) if settings.io_binding => Some(Self::Pinned(index)),
-            // The rows have to be filled up, which is done in a buffer.
+            // Padding the rows needs a buffer.
             Device::Cuda(_) | Device::Tensorrt(_) => fixed.then_some(Self::Host),
         }
     }
 
-    fn host(self, session: &Session, kind: MemoryType) -> ort::Result<Allocator> {
+    fn host(self, session: &Session) -> ort::Result<Allocator> {
         match self {
-            Self::Pinned(index) | Self::Resident(index) => {
-                allocator(session, AllocationDevice::CUDA_PINNED, index, kind)
-            }
+            Self::Resident(index) => allocator(session, AllocationDevice::CUDA_PINNED, index, MemoryType::CPUInput),
             _ => Ok(Allocator::default()),
         }
     }
 
     fn device(self, session: &Session) -> ort::Result<Option<Allocator>> {
         match self {
-            Self::Host | Self::Pinned(_) => Ok(None),
+            Self::Host => Ok(None),
             Self::Resident(index) => allocator(session, AllocationDevice::CUDA, index, MemoryType::Default).map(Some),
             Self::ResidentHost => Ok(Some(Allocator::default())),
         }
@@ -59,19 +55,19 @@ impl Memory {
 fn allocator(session: &Session, device: AllocationDevice<'_>, index: u32, kind: MemoryType) -> ort::Result<Allocator> {
     let info = MemoryInfo::new(device, index.cast_signed(), AllocatorType::Device, kind)?;
     Allocator::new(session, info)
-        .map_err(|e| ort::Error::new(format!("{e}: `model.io_binding = false` does without pinned memory")))
+        .map_err(|e| ort::Error::new(format!("{e}: `model.cuda_graphs = false` does without pinned memory")))
 }
 
-/// A session's buffers. They are made anew when the shapes change, from the session's own arena.
+/// A session's buffers, from the session's own arena. They are allocated again when the shapes change.
 pub(super) struct Bound {
-    /// Declared, and so dropped, before the binding: that keeps the session alive, and with it the arena of the buffers.
+    /// Declared, and so dropped, before the binding, which keeps the session and thus the arena of the buffers alive.
     buffers: Option<Buffers>,
     binding: IoBinding,
     memory: Memory,
     output: String,
-    /// Length of the output's rows.
+    /// Values per output row.
     dim: usize,
-    /// The only number of rows that the session takes.
+    /// The only number of rows that the session takes; `None`: any.
     rows: Option<usize>,
 }
 
@@ -84,7 +80,7 @@ struct Buffers {
 struct Input {
     name: String,
     host: DynTensor,
-    /// Where the session reads, if not from a copy that is made when `host` is bound.
+    /// Where the session reads; `None`: from a copy that is made when `host` is bound.
     device: Option<DynTensor>,
 }
 
@@ -100,7 +96,7 @@ impl Bound {
         Ok(Self { buffers: None, binding, memory, output: output.to_owned(), dim, rows })
     }
 
-    /// The output's rows, as many as the inputs have.
+    /// Runs the session; returns as many output rows as the inputs have.
     pub(super) fn run(
         &mut self,
         session: &mut Session,
@@ -116,7 +112,7 @@ impl Bound {
             self.allocate(session, inputs, &shapes, room)?;
         }
         let Self { binding, buffers, dim, .. } = self;
-        let buffers = buffers.as_mut().expect("just made");
+        let buffers = buffers.as_mut().expect("just allocated");
         for ((_, value), input) in inputs.iter().zip(&mut buffers.inputs) {
             fill_tensor(&mut input.host, value)?;
             match &mut input.device {
@@ -126,7 +122,7 @@ impl Bound {
         }
         // Copies to the device may still be under way.
         binding.synchronize_inputs()?;
-        // What it returns is `buffers.output` again; an output of another shape does not fit there and is an error.
+        // It returns `buffers.output` again; an output of another shape is an error.
         drop(session.run_binding(binding)?);
         let rows_of = |values: &[f32]| values.chunks_exact(*dim).take(rows).map(<[f32]>::to_vec).collect();
         Ok(match self.memory {
@@ -142,10 +138,10 @@ impl Bound {
         shapes: &[Shape],
         rows: usize,
     ) -> ort::Result<()> {
-        // The old buffers go first: both at once would take twice the memory.
+        // Free the old buffers first: both at once would take twice the memory.
         self.binding.clear();
         self.buffers = None;
-        let (host, device) = (self.memory.host(session, MemoryType::CPUInput)?, self.memory.device(session)?);
+        let (host, device) = (self.memory.host(session)?, self.memory.device(session)?);
         let mut buffers = Vec::with_capacity(inputs.len());
         for ((name, value), shape) in inputs.iter().zip(shapes) {
             let element = element(value)?;
@@ -157,11 +153,7 @@ impl Bound {
             }
             buffers.push(input);
         }
-        let allocator = match device {
-            Some(device) => device,
-            None => self.memory.host(session, MemoryType::CPUOutput)?,
-        };
-        let mut output = Tensor::<f32>::new(&allocator, [rows, self.dim])?;
+        let mut output = Tensor::<f32>::new(device.as_ref().unwrap_or(&host), [rows, self.dim])?;
         self.binding.bind_output(self.output.as_str(), &mut output)?;
         self.buffers = Some(Buffers { inputs: buffers, output });
         Ok(())
@@ -179,7 +171,7 @@ impl Buffers {
     }
 }
 
-/// The shape of an input, with another first dimension where the session takes one number of rows only.
+/// The shape of an input, with `rows` as its first dimension if given.
 fn shape(value: &SessionInputValue<'_>, rows: Option<usize>) -> ort::Result<Shape> {
     let shape = value.dtype().tensor_shape().ok_or_else(|| ort::Error::new("an input is no tensor"))?;
     let mut shape = shape.clone();
@@ -210,7 +202,7 @@ fn fill_tensor(host: &mut DynTensor, value: &SessionInputValue<'_>) -> ort::Resu
     }
 }
 
-/// The values, and zeros behind them.
+/// Copies the values and fills the rest with zeros.
 fn fill<T: Copy + Default>(buffer: &mut [T], values: &[T]) {
     let (taken, rest) = buffer.split_at_mut(values.len());
     taken.copy_from_slice(values);
@@ -234,13 +226,10 @@ mod tests {
     fn the_memory_follows_the_device_and_the_settings() {
         let plain = EmbedSettings::default();
         let graphs = EmbedSettings { cuda_graphs: true, ..plain.clone() };
-        let unbound = EmbedSettings { io_binding: false, ..plain.clone() };
         assert_eq!(Memory::of(Device::Cpu, &graphs, false), None);
-        assert_eq!(Memory::of(Device::Cuda(1), &plain, false), Some(Memory::Pinned(1)));
-        assert_eq!(Memory::of(Device::Cuda(1), &unbound, false), None);
+        assert_eq!(Memory::of(Device::Cuda(1), &plain, false), None);
         assert_eq!(Memory::of(Device::Cuda(1), &graphs, true), Some(Memory::Resident(1)));
-        assert_eq!(Memory::of(Device::Cuda(1), &graphs, false), Some(Memory::Pinned(1)));
-        assert_eq!(Memory::of(Device::Tensorrt(0), &plain, true), Some(Memory::Pinned(0)));
-        assert_eq!(Memory::of(Device::Tensorrt(0), &unbound, true), Some(Memory::Host));
+        assert_eq!(Memory::of(Device::Cuda(1), &graphs, false), None);
+        assert_eq!(Memory::of(Device::Tensorrt(0), &plain, true), Some(Memory::Host));
     }
 }

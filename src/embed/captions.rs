@@ -1,8 +1,8 @@
-//! Captions: what happens in a window, in words, by a decoder that reads the frame features.
+//! Captions windows with a decoder that reads the frame features.
 //!
-//! Two graphs: one makes the keys and values of the encoder attention of a window, once; the other extends hypotheses by
-//! a word, with the keys and values of the words before (a cache). The first axis of everything is the hypothesis, so that
-//! [`beam`] picks rows.
+//! There are two graphs. The memory graph computes the keys and values of a window's encoder attention once. The step
+//! graph extends hypotheses by one token, with the cached keys and values of the tokens before. The first axis of every
+//! array is the hypothesis, so that [`beam`] can select rows.
 
 mod beam;
 
@@ -26,12 +26,12 @@ pub struct OnnxCaptioner {
     device: Device,
     beams: usize,
     feature_dim: usize,
-    /// Layers, 2, heads, head_dim: what the graphs' keys and values are made of.
+    /// Layers, 2, heads, head_dim: dimensions of the graphs' keys and values.
     heads: [usize; 4],
 }
 
 impl OnnxCaptioner {
-    /// `beams`: hypotheses per window; absent, as the bundle says.
+    /// `beams`: hypotheses per window; `None`: as the bundle says.
     pub fn open(bundle: &Bundle, settings: &EmbedSettings, beams: Option<usize>) -> Result<Self, EmbedError> {
         let manifest = bundle.manifest();
         let Some(entry) = manifest.captions.clone() else {
@@ -92,8 +92,8 @@ impl OnnxCaptioner {
         self.entry.max_words
     }
 
-    /// For each window the token ids, without the start and up to the first end or padding; and the sum of the
-    /// log-probabilities of these and of the end.
+    /// For each window, the token ids without the start token and up to the first end or padding token, and the sum of
+    /// the log-probabilities of these ids and the end token.
     pub fn tokens(&mut self, windows: &[Window<Feature>]) -> Result<Vec<(Vec<u32>, f32)>, EmbedError> {
         if windows.is_empty() {
             return Ok(Vec::new());
@@ -114,7 +114,7 @@ impl OnnxCaptioner {
         let captions = search(windows.len(), rules, |hypotheses: &[Row]| {
             let memory = memory.gather(hypotheses.iter().map(|row| row.window));
             let mask = filled.mask_rows(hypotheses.iter().map(|row| row.window));
-            // The first word has nothing before it.
+            // There is no cache before the first token.
             let before = if words == 0 { Vec::new() } else { past.gather(hypotheses.iter().map(|row| row.parent)) };
             let ids: Vec<i64> = hypotheses.iter().map(|row| row.last).collect();
             let n = hypotheses.len() as i64;
@@ -156,7 +156,7 @@ impl Captioner for OnnxCaptioner {
     }
 }
 
-/// Rows of `each` numbers.
+/// Rows of `each` values.
 struct Rows {
     values: Vec<f32>,
     each: usize,

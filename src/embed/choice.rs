@@ -1,4 +1,4 @@
-//! Which bundle is meant where nobody or somebody says.
+//! Chooses the bundle to use.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ const SHIPPED: &str = "shapes";
 /// A bundle that was chosen; only its manifest has been read.
 #[derive(Clone, Debug)]
 pub struct Chosen {
-    /// Under which it is found again: its name, or the whole path of its folder.
+    /// The name to find it by later: its name, or the absolute path of its folder.
     pub name: String,
     pub outline: Outline,
-    /// All that this one was chosen from, where nobody said which of several is meant.
+    /// The models that were indexed with, if there are several and none was asked for.
     pub passed_over: Vec<String>,
 }
 
 impl Bundles {
-    /// The bundle asked for; else the one that everything was `indexed_with`; else the shipped one.
+    /// Chooses the bundle asked for; else the only one of `indexed_with`; else the shipped one.
     pub fn choose(&self, asked: Option<&str>, mut indexed_with: Vec<String>) -> Result<Chosen, BundleError> {
         indexed_with.sort();
         indexed_with.dedup();
@@ -32,7 +32,7 @@ impl Bundles {
         if !Path::new(&name).is_dir() {
             return Ok(Chosen { name, outline, passed_over });
         }
-        // A folder is remembered by its whole path, so that it is found from elsewhere.
+        // A folder is remembered by its absolute path, so that it is found from other folders.
         let unnamed = |error: std::io::Error| BundleError { bundle: name.clone(), problem: error.to_string() };
         let name = name_of_dir(Path::new(&name)).map_err(unnamed)?;
         Ok(Chosen { name, outline, passed_over })

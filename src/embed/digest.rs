@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// The hash in hexadecimal and the length of a file.
+/// SHA-256 in hexadecimal, and the length of the file.
 pub(super) fn sha256_of(path: &Path) -> io::Result<(String, u64)> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
@@ -31,7 +31,7 @@ pub(super) fn sha256_of_text(text: &str) -> String {
     hex(hasher)
 }
 
-/// Hash of every value with its path, whatever the order of keys.
+/// SHA-256 of every value with its path, independent of the order of keys.
 pub(super) fn sha256_of_values(value: &Value) -> String {
     let mut lines = BTreeSet::new();
     flatten("", value, &mut lines);

@@ -1,17 +1,17 @@
-//! Numbers as a graph takes and gives them: the program works with 64-bit ids and 32-bit floats, exports may have 32-bit
-//! ids and 16-bit floats.
+//! Converts between our element types and those of a graph: we use 64-bit ids and 32-bit floats, exports may have
+//! 32-bit ids and 16-bit floats.
 
 use half::f16;
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType};
 
-/// Whether what the program has (`ours`) can be turned into what a graph has.
+/// Whether a value of our type can be converted to the graph's.
 pub(super) fn converts(ours: TensorElementType, theirs: TensorElementType) -> bool {
     use TensorElementType::{Float16, Float32, Int32, Int64};
     ours == theirs || matches!((ours, theirs), (Int64, Int32) | (Float32, Float16))
 }
 
-/// The value as an input of this type.
+/// Converts the value to this type.
 pub(super) fn cast(value: SessionInputValue<'_>, to: TensorElementType) -> ort::Result<SessionInputValue<'_>> {
     use TensorElementType::{Float16, Float32, Int32, Int64};
     let from = value.dtype().tensor_type();

@@ -1,4 +1,4 @@
-//! Stands in for a model in tests: the same input gives the same vector, and vectors mean nothing else.
+//! A test double of a model: equal inputs give equal vectors, which have no other meaning.
 
 use sha2::{Digest, Sha256};
 
@@ -67,7 +67,7 @@ mod tests {
 
     fn frame(second: u64, value: u8) -> Frame {
         let pixels = Rgb { width: 1, height: 1, data: vec![value; 3] }.into();
-        Frame { pts: Duration::from_secs(second), pixels, thumbnail: None }
+        Frame { pts: Duration::from_secs(second), until: None, pixels, thumbnail: None }
     }
 
     #[tokio::test]

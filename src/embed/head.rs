@@ -3,7 +3,7 @@
 use super::{EmbedError, Embedding, Feature, Head};
 use crate::window::Window;
 
-/// Normalises each frame, averages, normalises.
+/// Normalises each frame's feature, averages, and normalises the mean.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MeanHead;
 
@@ -13,7 +13,7 @@ impl Head for MeanHead {
     }
 }
 
-/// The direction of the mean of the vectors' directions. Vectors without direction do not count.
+/// The normalised mean of the normalised vectors. Zero vectors do not count.
 pub(super) fn mean_of_units<'a>(vectors: impl Iterator<Item = &'a [f32]>) -> Result<Embedding, EmbedError> {
     let mut sum: Vec<f64> = Vec::new();
     for vector in vectors {

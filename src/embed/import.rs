@@ -1,12 +1,14 @@
-//! Makes a bundle of a folder in a usual ONNX layout of CLIP-like models.
+//! Makes a bundle from a folder with an ONNX export of a CLIP-like model. Two layouts are known:
 //!
-//! That of Hugging Face's exports: two graphs, `vision_model.onnx` and `text_model.onnx` (at the top or under `onnx/`; in half precision or quantised
-//! with a suffix, see [`Variant`]), `tokenizer.json` and
-//! `preprocessor_config.json`; where they are there, `config.json`, `tokenizer_config.json` and a README with its
-//! licence. Or that of Immich: `visual/model.onnx` and `textual/model.onnx`, with `visual/preprocess_cfg.json`,
-//! `textual/tokenizer.json`, and open_clip's `config.json`. Graphs may take ids of 32 bits and floats of 16, and one row
-//! at a time; their weights may lie beside them (`….onnx_data`, `….onnx.data`). Names and sizes are read off the graphs and tried out. Windows get the settings of [`FRAMES`] and its
-//! neighbours, since such a model knows pictures, not time.
+//! - Hugging Face's: `vision_model.onnx` and `text_model.onnx` (at the top or under `onnx/`, in half precision or
+//!   quantised with a suffix, see [`Variant`]), `tokenizer.json`, `preprocessor_config.json`; optionally `config.json`,
+//!   `tokenizer_config.json` and a README with the licence.
+//! - Immich's: `visual/model.onnx`, `textual/model.onnx`, `visual/preprocess_cfg.json`, `textual/tokenizer.json`;
+//!   optionally open_clip's `config.json`.
+//!
+//! Graphs may take 32-bit ids, 16-bit floats and one row at a time, and may keep their weights in a file beside them
+//! (`….onnx_data`, `….onnx.data`). Names and sizes are read from the graphs and tested by running them. Such a model
+//! knows pictures but not time, so its windows get the settings of [`FRAMES`] and the constants below it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,12 +35,12 @@ const FRAMES: usize = 8;
 const INTERVAL_S: f64 = 1.0;
 const INTERVAL_TOLERANCE: f64 = 0.5;
 const STRIDE_FRAMES: usize = 4;
-/// CLIP's, for exports that do not say.
+/// CLIP's context length, for exports that do not give one.
 const CONTEXT_LENGTH: usize = 77;
-/// What CLIP-like models are trained up to; exports carry at most the value training began with.
+/// The upper limit of the logit scale in the training of CLIP-like models; exports carry at most its initial value.
 const LOGIT_SCALE: f64 = 100.0;
 
-/// The precision of the graphs: exports hold several side by side.
+/// The precision of the graphs: an export may hold several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Variant {
     #[default]
@@ -48,7 +50,7 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// What stands between `vision_model` and `.onnx`, the usual name first.
+    /// What stands between `vision_model` and `.onnx` in the file name; the most usual one first.
     pub fn suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Float32 => &[""],
@@ -58,14 +60,14 @@ impl Variant {
     }
 }
 
-/// The files of an export beside its graphs: those that must be there, and those that help.
+/// The files of an export beside its graphs: required ones, and optional ones.
 pub const NEEDED: [&str; 2] = [TOKENIZER, PREPROCESSOR];
 pub const HELPFUL: [&str; 3] = ["config.json", "tokenizer_config.json", "README.md"];
 
-/// The two graphs, without suffix and ending.
+/// File names of the two graphs, without suffix and extension.
 pub const GRAPHS: [&str; 2] = ["vision_model", "text_model"];
 
-/// Where a graph may lie in an export, the usual places first.
+/// Paths at which a graph may lie in an export, the usual ones first.
 pub fn graph_places(graph: &str, variant: Variant) -> Vec<String> {
     let folders = ["", "onnx/"].into_iter();
     let names = |folder| variant.suffixes().iter().map(move |suffix| format!("{folder}{graph}{suffix}.onnx"));
@@ -98,7 +100,7 @@ pub fn import(dir: &Path, name: &str, dest: &Path, variant: Variant) -> Result<B
     // Reading it back applies the rules that hold for every manifest.
     Manifest::parse(&text).map_err(fail)?;
     std::fs::write(staging.0.join(MANIFEST_FILE), text).map_err(created)?;
-    // Opened as it will be when used: a graph for a single picture, say, is found out now.
+    // Opened as it will be in use, so that an unusable graph is refused now.
     let bundle = Bundle::load(&staging.0)?;
     OnnxFrameEncoder::open(&bundle, &probe_settings())?;
     let tokenizer = Arc::new(TextTokenizer::open(&bundle)?);
@@ -107,7 +109,7 @@ pub fn import(dir: &Path, name: &str, dest: &Path, variant: Variant) -> Result<B
     Ok(Bundle::load(&target)?)
 }
 
-/// A folder that goes away with its value; after a successful rename nothing is there any more.
+/// A folder that is removed on drop; after a successful rename it no longer exists.
 struct Staging(PathBuf);
 
 impl Drop for Staging {
@@ -120,7 +122,7 @@ const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
 
-/// Immich's folders and its file of preprocessing.
+/// Immich's folders, and its preprocessing file.
 const VISUAL: &str = "visual";
 const TEXTUAL: &str = "textual";
 const PREPROCESS_CFG: &str = "visual/preprocess_cfg.json";
@@ -128,13 +130,13 @@ const PREPROCESS_CFG: &str = "visual/preprocess_cfg.json";
 /// A graph of an export.
 struct Source {
     path: PathBuf,
-    /// Its place in the bundle. Weights beside it keep their name, which the graph knows, so two graphs of one name
-    /// need folders of their own.
+    /// Its path in the bundle. A weights file keeps its name, because the graph refers to it; two graphs with equal
+    /// names therefore need folders of their own.
     place: String,
 }
 
 impl Source {
-    /// Places of the weights in the export and in the bundle, if they are not in the graph's own file.
+    /// Paths of the weights file in the export and in the bundle, if the graph has one.
     fn weights(&self) -> Option<(PathBuf, String)> {
         let weights = weights_of(&self.path)?;
         let name = file_name(&weights);
@@ -149,7 +151,7 @@ struct Export {
     vision: Source,
     text: Source,
     tokenizer: PathBuf,
-    /// Texts are always filled up to the full length.
+    /// Whether texts are always padded to the full length.
     pads: bool,
     preprocessing: Preprocessing,
     config: Value,
@@ -234,7 +236,7 @@ impl Export {
             }
         }
         if let Some(length) = length {
-            // A graph of one length takes no other.
+            // The graph takes only texts of this length.
             (text.context_length, text.padding) = (length, Padding::MaxLength);
         }
         if image_dim != text_dim {
@@ -286,12 +288,12 @@ impl Export {
             fixed,
             self.config["text_config"]["max_position_embeddings"].as_u64(),
             self.config["text_cfg"]["context_length"].as_u64(),
-            // Tokenizers without a limit say an astronomic one.
+            // Tokenizers without a limit give a huge number.
             self.tokenizer_config["model_max_length"].as_u64().filter(|length| *length <= 4096),
             tokenizer["truncation"]["max_length"].as_u64(),
         ];
         let context_length = lengths.into_iter().flatten().next().map_or(CONTEXT_LENGTH, |length| length as usize);
-        // SigLIP was trained on padded texts without a mask, and says so nowhere but in its name.
+        // SigLIP was trained on padded texts without a mask; only its model type tells.
         let siglip = self.config["model_type"].as_str().is_some_and(|model| model.starts_with("siglip"));
         let pad_token = &self.tokenizer_config["pad_token"];
         let pad_token = pad_token.as_str().or_else(|| pad_token["content"].as_str());
@@ -305,7 +307,7 @@ impl Export {
     }
 }
 
-/// Makes a tokenizer clean texts as open_clip does for models of SigLIP's kind, which were trained on such texts: lower
+/// Makes a tokenizer clean texts like open_clip does for SigLIP-like models, which were trained on cleaned texts: lower
 /// case, no punctuation, single spaces.
 fn canonicalize(tokenizer: &Path) -> std::io::Result<()> {
     let mut value: Value = serde_json::from_slice(&std::fs::read(tokenizer)?)?;
@@ -322,7 +324,7 @@ fn canonicalize(tokenizer: &Path) -> std::io::Result<()> {
     std::fs::write(tokenizer, serde_json::to_vec(&value)?)
 }
 
-/// Where a graph's weights lie, if they are not in its own file.
+/// The weights file beside a graph, if there is one.
 fn weights_of(graph: &Path) -> Option<PathBuf> {
     ["_data", ".data"].into_iter().find_map(|ending| {
         let mut weights = graph.as_os_str().to_owned();
@@ -335,7 +337,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The content alone: a read-only source must not make a read-only copy.
+/// Copies the content without permissions: a read-only source must not make a read-only copy.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     std::io::copy(&mut std::fs::File::open(from)?, &mut std::fs::File::create(to)?).map(drop)
 }
@@ -346,7 +348,7 @@ fn token_id(tokenizer: &Value, token: &str) -> Option<u64> {
     found.or_else(|| tokenizer["model"]["vocab"][token].as_u64())
 }
 
-/// The licence of the README's front matter.
+/// The licence in the README's front matter.
 fn licence(dir: &Path) -> String {
     let readme = std::fs::read_to_string(dir.join("README.md")).unwrap_or_default();
     let front = readme.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---")).map_or("", |(front, _)| front);
@@ -370,7 +372,7 @@ fn hash(dir: &Path, file: &str) -> Result<String, EmbedError> {
     sha256_of(&dir.join(file)).map(|(hash, _)| hash).map_err(|e| problem(format!("{file}: {e}")))
 }
 
-/// Runs one picture through: the graph's entry, and how many numbers come out.
+/// Runs one picture through the graph; returns its entry and the number of output values.
 fn probe_vision(dir: &Path, file: &str, image: [i64; 3]) -> Result<(GraphEntry, usize), EmbedError> {
     let (mut session, _) = open_session(&dir.join(file), &probe_settings())?;
     let takes = |o: &&Outlet| element(o).is_some_and(|e| converts(TensorElementType::Float32, e)) && rank(o) == 4;
@@ -391,7 +393,8 @@ fn probe_vision(dir: &Path, file: &str, image: [i64; 3]) -> Result<(GraphEntry, 
     Ok((GraphEntry { file: file.to_owned(), sha256: hash(dir, file)?, input, mask: None, output, weights: None }, dim))
 }
 
-/// Runs one word through: the graph's entry, how many numbers come out, and the length if only one is taken.
+/// Runs one word through the graph; returns its entry, the number of output values, and the text length if the graph
+/// takes only one.
 fn probe_text(dir: &Path, file: &str, text: &Text) -> Result<(GraphEntry, usize, Option<usize>), EmbedError> {
     let (mut session, _) = open_session(&dir.join(file), &probe_settings())?;
     let mut input = None;
@@ -430,7 +433,7 @@ fn probe_text(dir: &Path, file: &str, text: &Text) -> Result<(GraphEntry, usize,
     ))
 }
 
-/// The output of this name, or the only one that can be one vector per row.
+/// The output with the usual name, or the only one with a vector per row.
 fn output_name(session: &Session, file: &str, usual: &str) -> Result<String, EmbedError> {
     let outputs = session.outputs();
     let vectors: Vec<&Outlet> = outputs.iter().filter(|o| rank(o) == 2).collect();
@@ -444,7 +447,7 @@ fn output_name(session: &Session, file: &str, usual: &str) -> Result<String, Emb
     }
 }
 
-/// Numbers per row of the output.
+/// Runs the graph; returns the number of values per output row.
 fn run(
     session: &mut Session,
     file: &str,
@@ -465,7 +468,7 @@ fn run(
     }
 }
 
-/// The processor is good enough for one run, and there everywhere.
+/// On the processor, which is everywhere and fast enough for one run.
 fn probe_settings() -> EmbedSettings {
     EmbedSettings { device: DeviceChoice::Cpu, ..EmbedSettings::default() }
 }

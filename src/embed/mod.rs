@@ -1,9 +1,10 @@
-//! Model bundles and their ONNX Runtime sessions: frames, windows and texts to unit vectors, captions and scores.
+//! Model bundles and their ONNX Runtime sessions: they turn frames, windows and texts into unit vectors, captions and
+//! scores.
 //!
-//! A model is data: [`bundle`] reads and checks it, `import` makes one of a usual ONNX export. The traits below are what
-//! a bundle becomes; `onnx`, [`text`], `captions` and `rerank` implement them with sessions of [`runtime`], on a GPU
-//! through the buffers of `binding`; [`worker`] gives each session a thread behind a bounded queue, [`model`] is what the
-//! rest of the program holds, [`hashed`] stands in for a model in tests.
+//! A model is data: [`bundle`] reads and checks it, `import` makes one from an ONNX export. The traits below are the
+//! parts of a model; `onnx`, [`text`], `captions` and `rerank` implement them with sessions of [`runtime`], on a GPU
+//! through the buffers of `binding`. [`worker`] gives each session a thread behind a bounded queue. [`model`] is what
+//! the rest of the program uses. [`hashed`] is a test double.
 
 #[cfg(feature = "onnx")]
 mod binding;
@@ -40,7 +41,7 @@ pub use bundle::manifest;
 use crate::decode::Frame;
 use crate::window::Window;
 
-/// One frame through the image encoder, not normalised.
+/// The image encoder's output for one frame, not normalised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Feature {
     pub pts: Duration,
@@ -85,7 +86,7 @@ pub enum EmbedError {
     Runtime(String),
     #[error("tokenizer: {0}")]
     Tokenizer(String),
-    /// What was given cannot be encoded; another input can.
+    /// This input cannot be encoded; others can.
     #[error("{0}")]
     Input(String),
     #[error("the model's thread has ended")]
@@ -100,35 +101,35 @@ pub struct BundleError {
     pub problem: String,
 }
 
-/// Frames to features, order kept.
+/// Encodes frames to features, one per frame, in the same order.
 pub trait FrameEncoder: Send {
     fn encode(&mut self, frames: &[Frame]) -> Result<Vec<Feature>, EmbedError>;
 }
 
-/// The features of a window to its vector.
+/// Pools the features of each window to its vector.
 pub trait Head: Send {
     fn pool(&mut self, windows: &[Window<Feature>]) -> Result<Vec<Embedding>, EmbedError>;
 }
 
-/// The frames of a window to its vector, for models without per-frame features.
+/// Encodes the frames of each window to its vector, for models without per-frame features.
 pub trait VideoEncoder: Send {
     fn encode(&mut self, windows: &[Window<Frame>]) -> Result<Vec<Embedding>, EmbedError>;
 }
 
-/// What happens in a window, in words, from its features.
+/// Writes a caption for each window from its features.
 pub trait Captioner: Send {
     fn caption(&mut self, windows: &[Window<Feature>]) -> Result<Vec<String>, EmbedError>;
 }
 
-/// Windows that a [`Reranker`] looks at together; what is computed together has a say in the last digits.
+/// Windows per batch of a [`Reranker`]. The batch size affects the last digits of scores.
 pub const RERANK_BATCH: usize = 64;
 
-/// How well a text fits the frames of each window. Scores are comparable for one text only.
+/// Scores how well a text fits the frame features of each window. Scores are comparable for one text only.
 pub trait Reranker: Send {
     fn score(&mut self, text: &str, windows: &[Vec<Arc<[f32]>>]) -> Result<Vec<f32>, EmbedError>;
 }
 
-/// Captions to vectors.
+/// Encodes texts to vectors, one per text.
 pub trait TextEncoder: Send {
     fn encode(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EmbedError>;
 }

@@ -1,4 +1,4 @@
-//! A bundle ready to use: its sessions behind their threads. Cheap to clone; the threads end with the last clone.
+//! An opened bundle: its sessions behind their threads. Cheap to clone; the threads end with the last clone.
 //!
 //! Video and text have threads of their own, so that indexing never delays a search.
 
@@ -13,7 +13,7 @@ use super::{Captioner, EmbedError, Embedding, Feature, FrameEncoder, Head, Reran
 use crate::decode::{Frame, PixelSpec, Rgb};
 use crate::window::Window;
 
-/// Frames and windows to vectors.
+/// Encodes frames and windows to vectors.
 #[derive(Clone)]
 pub struct VideoModel {
     stages: Stages,
@@ -28,7 +28,7 @@ enum Stages {
 }
 
 impl VideoModel {
-    /// Opens the bundle's sessions; takes as long as reading the graphs.
+    /// Opens the bundle's sessions and warms them up. Blocks while the graphs are read.
     #[cfg(feature = "onnx")]
     pub fn open(bundle: &Bundle, settings: &EmbedSettings) -> Result<Self, EmbedError> {
         use super::head::MeanHead;
@@ -76,7 +76,7 @@ impl VideoModel {
         Ok(Self { stages: Stages::Video(worker), captioner: None, device: device.into() })
     }
 
-    /// With the bundle's caption decoder; `beams` hypotheses per window.
+    /// Adds the bundle's caption decoder, with `beams` hypotheses per window.
     #[cfg(feature = "onnx")]
     pub fn with_captions(self, bundle: &Bundle, settings: &EmbedSettings, beams: usize) -> Result<Self, EmbedError> {
         let captioner = super::captions::OnnxCaptioner::open(bundle, settings, Some(beams))?;
@@ -94,12 +94,12 @@ impl VideoModel {
         Ok(self)
     }
 
-    /// What the encoder runs on: `cpu`, `cuda:0`.
+    /// The device of the encoder, such as `cpu` or `cuda:0`.
     pub fn device(&self) -> &str {
         &self.device
     }
 
-    /// One feature per frame, in their order. Only with topology `frames+head`.
+    /// One feature per frame, in order. Fails unless the topology is `frames+head`.
     pub async fn features(&self, frames: Vec<Frame>) -> Result<Vec<Feature>, EmbedError> {
         match &self.stages {
             Stages::FramesHead { frames: worker, .. } => worker.run(frames).await,
@@ -109,7 +109,7 @@ impl VideoModel {
         }
     }
 
-    /// One vector per window. Only with topology `frames+head`.
+    /// One vector per window. Fails unless the topology is `frames+head`.
     pub async fn pool(&self, windows: Vec<Window<Feature>>) -> Result<Vec<Embedding>, EmbedError> {
         match &self.stages {
             Stages::FramesHead { head, .. } => head.run(windows).await,
@@ -119,7 +119,7 @@ impl VideoModel {
         }
     }
 
-    /// What happens in each window; `None` without a decoder.
+    /// One caption per window; `None` without a caption decoder.
     pub async fn captions(&self, windows: Vec<Window<Feature>>) -> Result<Option<Vec<String>>, EmbedError> {
         match &self.captioner {
             Some(captioner) => captioner.run(windows).await.map(Some),
@@ -140,7 +140,7 @@ impl VideoModel {
     }
 }
 
-/// Captions to vectors.
+/// Encodes texts to vectors.
 #[derive(Clone)]
 pub struct TextModel {
     worker: Worker<String, Embedding>,
@@ -172,18 +172,18 @@ impl TextModel {
         &self.device
     }
 
-    /// One vector per text. An empty text is [`EmbedError::Input`].
+    /// One vector per text. An empty text gives [`EmbedError::Input`].
     pub async fn encode(&self, texts: Vec<String>) -> Result<Vec<Embedding>, EmbedError> {
         self.worker.run(texts).await
     }
 
-    /// Whether the model sees only the beginning of this text.
+    /// Whether the text is longer than the model's context.
     pub fn is_truncated(&self, text: &str) -> Result<bool, EmbedError> {
         self.tokenizer.as_ref().map_or(Ok(false), |tokenizer| tokenizer.is_truncated(text))
     }
 }
 
-/// Judges candidates by their frames.
+/// Scores candidates by their frames.
 #[derive(Clone)]
 pub struct RerankModel {
     worker: Worker<Candidates, Vec<f32>>,
@@ -209,7 +209,7 @@ impl RerankModel {
         Ok(Self { worker: Worker::start("embed-rerank", 1, score)? })
     }
 
-    /// One score per window: comparable for this text only.
+    /// One score per window, comparable for this text only.
     pub async fn score(&self, text: String, windows: Vec<Vec<Arc<[f32]>>>) -> Result<Vec<f32>, EmbedError> {
         Ok(self.worker.run(vec![(text, windows)]).await?.swap_remove(0))
     }
@@ -220,7 +220,7 @@ fn without_onnx() -> EmbedError {
     EmbedError::Runtime("this clipseek was built without the feature \"onnx\": build it with that feature".to_owned())
 }
 
-/// Everything that can be said about the bundle in a folder: its files, and whether its graphs open and run.
+/// Checks the bundle in a folder: its files, and whether its graphs open and run.
 pub fn verify(dir: &Path, settings: &EmbedSettings) -> Vec<Check> {
     let mut checks = verify_files(dir);
     if checks.iter().all(|check| check.outcome.is_ok()) {
@@ -247,13 +247,14 @@ pub fn verify(dir: &Path, settings: &EmbedSettings) -> Vec<Check> {
     checks
 }
 
-/// A frame of noise at its place in a window, for trials: a model may give a plain picture no direction.
+/// A frame of noise with the time of frame `number` of a window, for trial runs: a plain picture may give a zero
+/// vector.
 pub(crate) fn noise(bundle: &Outline, number: usize) -> Frame {
     let PixelSpec { width, height, .. } = bundle.pixel_spec();
     let bytes = width as usize * height as usize * 3;
     let data = (0..bytes).map(|b| ((b + number).wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let pts = bundle.manifest().video.interval() * number as u32;
-    Frame { pts, pixels: Rgb { width, height, data }.into(), thumbnail: None }
+    Frame { pts, until: None, pixels: Rgb { width, height, data }.into(), thumbnail: None }
 }
 
 #[cfg(feature = "onnx")]

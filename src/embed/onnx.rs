@@ -17,7 +17,7 @@ use crate::decode::Frame;
 use crate::linspace;
 use crate::window::Window;
 
-/// What the manifest makes us expect of an input or output.
+/// An input or output that the manifest demands.
 pub(super) struct Port<'a> {
     pub(super) name: &'a str,
     pub(super) element: TensorElementType,
@@ -26,29 +26,29 @@ pub(super) struct Port<'a> {
 
 #[derive(Clone, Copy)]
 pub(super) enum Dim {
-    /// Must be left open by the graph.
+    /// The graph must leave this dimension open.
     Free(&'static str),
-    /// Open or this.
+    /// Open, or this size.
     Is(usize),
-    /// Open or any number.
+    /// Open, or any size.
     Any(&'static str),
 }
 
-/// An opened graph whose inputs and output are as the manifest says.
+/// An opened graph whose inputs and output match the manifest.
 pub(super) struct Graph {
     role: &'static str,
     session: Session,
     device: Device,
     output: String,
     dim: usize,
-    /// It takes one row at a time.
+    /// Whether it takes only one row at a time.
     single: bool,
-    /// The buffers it runs through on a GPU.
+    /// The buffers that it runs through on a GPU.
     bound: Option<Bound>,
 }
 
 impl Graph {
-    /// `dim`: length of the output's rows. Any number of rows may go through at once.
+    /// Opens a graph that takes any number of rows. `dim`: values per output row.
     pub(super) fn open(
         bundle: &Bundle,
         role: &'static str,
@@ -61,8 +61,9 @@ impl Graph {
         Self::of(opened, bundle, role, entry, (inputs, dim), settings, None)
     }
 
-    /// A graph that does the heavy work: at most `settings.batch_frames` rows at once, and nothing but their number is left
-    /// open in its shapes. TensorRT can build an engine of such a graph, and its kernels can be recorded.
+    /// Opens one of the graphs that do most of the work. It takes at most `settings.batch_frames` rows, and only the
+    /// number of rows is open in its shapes, so that TensorRT can build an engine of it and its kernels can be
+    /// recorded.
     pub(super) fn open_batched(
         bundle: &Bundle,
         role: &'static str,
@@ -77,7 +78,7 @@ impl Graph {
         Self::of(opened, bundle, role, entry, (inputs, dim), settings, rows)
     }
 
-    /// `rows`: how many every run has, where the session takes nothing else.
+    /// `rows`: the only number of rows that the session takes; `None`: any.
     fn of(
         (session, device): (Session, Device),
         bundle: &Bundle,
@@ -103,7 +104,7 @@ impl Graph {
                  takes up to 2.4 times as long as batches of 8, on a GPU more. An export with an open batch avoids it"
             );
         }
-        // The buffers hold 32-bit results.
+        // The buffers hold 32-bit floats.
         let is_narrow = session
             .outputs()
             .iter()
@@ -127,13 +128,13 @@ impl Graph {
         self.device
     }
 
-    /// The size the graph fixes for a dimension of an input, if it does.
+    /// The size of an input's dimension, if the graph fixes it.
     fn fixed(&self, input: &str, dim: usize) -> Option<usize> {
         let outlet = self.session.inputs().iter().find(|i| i.name() == input)?;
         outlet.dtype().tensor_shape()?.get(dim).and_then(|d| usize::try_from(*d).ok())
     }
 
-    /// Runs the graph; the output's rows, of which there must be as many as asked for.
+    /// Runs the graph; returns the output rows, whose number must be `rows`.
     pub(super) fn run(
         &mut self,
         inputs: Vec<(&str, SessionInputValue<'_>)>,
@@ -191,16 +192,16 @@ fn takes_single_rows(session: &Session) -> bool {
     session.inputs().iter().all(|input| first(input) == Some(1))
 }
 
-/// How far a graph may be from what the manifest makes us expect.
+/// Deviations from the manifest that a graph may have.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Leeway {
-    /// The first dimension may be this instead of open.
+    /// The first dimension may have this size instead of being open.
     pub(super) rows: Option<usize>,
-    /// Ids may be of 32 bits, floats of 16: they are converted.
+    /// Ids may have 32 bits and floats 16: they are converted.
     pub(super) narrow: bool,
 }
 
-/// Whether a graph takes and gives what the manifest says, and takes nothing else.
+/// Checks that a graph has the inputs and outputs of the manifest, and no other inputs.
 pub(super) fn check_ports(
     bundle: &Bundle,
     role: &str,
@@ -232,7 +233,7 @@ fn compare(kind: &str, found: &[Outlet], expected: &[Port<'_>], leeway: Leeway) 
         };
         let element = outlet.dtype().tensor_type();
         let shape = outlet.dtype().tensor_shape().map_or(&[][..], |s| s);
-        // Without dimensions the graph does not state the shape: a wrong one shows when it runs.
+        // An empty shape means that the graph does not state it; a wrong one fails when it runs.
         let fits = shape.is_empty()
             || (shape.len() == port.dims.len()
                 && shape.iter().zip(port.dims).enumerate().all(|(i, (s, d))| d.admits(*s) || is_rows(i, *s)));
@@ -282,14 +283,14 @@ fn missing(bundle: &Bundle, graph: &str) -> BundleError {
     bundle.error(format!("has no [graphs.{graph}]"))
 }
 
-/// `[N, 3, H, W]` to `[N, feature_dim]`.
+/// Encodes frames: `[N, 3, H, W]` to `[N, feature_dim]`.
 pub struct OnnxFrameEncoder {
     graph: Graph,
     /// Most frames at once.
     batch: usize,
     input: String,
     normaliser: Normaliser,
-    /// Kept between batches: its allocation is larger than anything else here.
+    /// Reused for every batch: it is the largest allocation here.
     buffer: Vec<f32>,
 }
 
@@ -317,8 +318,8 @@ impl OnnxFrameEncoder {
         self.graph.device()
     }
 
-    /// Runs a batch of the largest size once, so that ONNX Runtime takes all the memory it will need at the start. Growing
-    /// with each larger batch it would end up with more, and how much would differ from run to run.
+    /// Runs a batch of the largest size once, so that ONNX Runtime allocates all of its memory at the start. If its
+    /// arena grew with each larger batch, it would end up larger, and by a different amount in each run.
     pub fn warm_up(&mut self, batch: usize) -> Result<(), EmbedError> {
         let [colours, height, width] = self.normaliser.shape();
         let values = vec![0.0f32; batch * (colours * height * width) as usize];
@@ -344,12 +345,13 @@ impl FrameEncoder for OnnxFrameEncoder {
     }
 }
 
-/// `[B, T, feature_dim]` with mask `[B, T]` to `[B, dim]`. Shorter windows are filled up with zeros and mask 0.
+/// Pools windows: `[B, T, feature_dim]` with mask `[B, T]` to `[B, dim]`. Shorter windows are padded with zeros and
+/// mask 0.
 pub struct OnnxHead {
     graph: Graph,
     input: String,
     mask: String,
-    /// Frames per window where the graph takes only this many.
+    /// Frames per window, if the graph takes only this many.
     fixed_frames: Option<usize>,
     feature_dim: usize,
 }
@@ -389,7 +391,8 @@ impl Head for OnnxHead {
     }
 }
 
-/// The features of windows as one array `[N, T, feature_dim]` with mask `[N, T]`: zeros where a window has fewer frames.
+/// The features of windows as one array `[N, T, feature_dim]` with mask `[N, T]`; shorter windows are padded with
+/// zeros.
 pub(super) struct FilledWindows {
     values: Vec<f32>,
     mask: Vec<f32>,
@@ -397,7 +400,7 @@ pub(super) struct FilledWindows {
 }
 
 impl FilledWindows {
-    /// T is `frames` where given, else the most that a window has.
+    /// T is `frames` if given, else the length of the longest window.
     pub(super) fn new<'a, W>(windows: W, feature_dim: usize, frames: Option<usize>) -> Result<Self, EmbedError>
     where
         W: ExactSizeIterator<Item: ExactSizeIterator<Item = &'a [f32]>> + Clone,
@@ -437,7 +440,7 @@ impl FilledWindows {
         self.shape[1]
     }
 
-    /// The mask's rows of these windows, one after the other.
+    /// The mask rows of these windows, concatenated.
     pub(super) fn mask_rows(&self, windows: impl Iterator<Item = usize>) -> Vec<f32> {
         let frames = self.frames();
         windows.flat_map(|window| &self.mask[window * frames..(window + 1) * frames]).copied().collect()
@@ -449,7 +452,7 @@ impl FilledWindows {
     }
 }
 
-/// `[B, T, 3, H, W]` to `[B, dim]`, with exactly the frames per window that the manifest says.
+/// Encodes windows: `[B, T, 3, H, W]` to `[B, dim]`, with exactly the manifest's number of frames per window.
 pub struct OnnxVideoEncoder {
     graph: Graph,
     /// Most windows at once.
@@ -483,7 +486,7 @@ impl OnnxVideoEncoder {
         self.graph.device()
     }
 
-    /// As [`OnnxFrameEncoder::warm_up`].
+    /// See [`OnnxFrameEncoder::warm_up`].
     pub fn warm_up(&mut self, batch: usize) -> Result<(), EmbedError> {
         let [colours, height, width] = self.normaliser.shape();
         let shape = [batch as i64, self.frames as i64, colours, height, width];

@@ -1,6 +1,7 @@
-//! `preprocessor_config.json` of an ONNX export, or open_clip's `preprocess_cfg.json`: how its pictures are prepared, in a bundle's terms. Pure.
+//! Reads how an export prepares its pictures, from `preprocessor_config.json` or open_clip's `preprocess_cfg.json`, as
+//! a bundle's [`Pixels`]. Pure.
 //!
-//! What a bundle cannot say is refused, rather than imported to give wrong vectors.
+//! Settings that a bundle cannot express are refused, because importing without them would give wrong vectors.
 
 use serde_json::Value;
 
@@ -66,7 +67,7 @@ impl Preprocessing {
 
     pub(super) fn pixels(&self) -> Pixels {
         let Self { width, height, resize, interpolation, mean, std } = *self;
-        // The library that writes these files resizes with Pillow, which always widens its kernel to shrink.
+        // The libraries that write these files resize with Pillow, which always uses antialiasing when it shrinks.
         Pixels { width, height, resize, interpolation, antialias: true, mean, std }
     }
 }
@@ -78,7 +79,7 @@ enum Size {
 
 fn size(config: &Value) -> Result<(u32, u32, Resize), String> {
     let size = read_size(&config["size"], true).ok_or_else(|| format!("size {} is not understood", config["size"]))?;
-    // Where `do_center_crop` is absent: those who give the shortest edge mean to crop.
+    // If `do_center_crop` is absent, a shortest edge implies a crop.
     let crops = config["do_center_crop"].as_bool().unwrap_or(matches!(size, Size::ShortestEdge(_)));
     let crop = if crops {
         let crop = &config["crop_size"];
@@ -96,7 +97,7 @@ fn size(config: &Value) -> Result<(u32, u32, Resize), String> {
         (Size::ShortestEdge(edge), Some((width, height))) => Err(format!(
             "the shorter side becomes {edge} and {width}×{height} is cut out: only equal sizes are supported"
         )),
-        // Without the crop the picture keeps its shape, which a graph of one size cannot take: it is stretched.
+        // Without a crop the picture would keep its aspect ratio, which a graph of fixed size cannot take: stretch it.
         (Size::ShortestEdge(edge), None) => Ok((edge, edge, Resize::Stretch)),
         (Size::Exact(width, height), crop) if crop.is_none_or(|crop| crop == (width, height)) => {
             Ok((width, height, Resize::Stretch))
@@ -105,7 +106,7 @@ fn size(config: &Value) -> Result<(u32, u32, Resize), String> {
     }
 }
 
-/// A number alone is a shortest edge as `size`, and a square as `crop_size`.
+/// A plain number means the shortest edge in `size`, and a square in `crop_size`.
 fn read_size(value: &Value, edge: bool) -> Option<Size> {
     let number = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
     if let Some(n) = number(value) {

@@ -1,6 +1,6 @@
-//! Re-ranking: a cross head reads a text together with the frames of a window (CLIP4Clip's tight similarity, section 3.3 of
-//! arXiv 2104.08860). It gives no vectors, so it judges candidates that the vectors have found, over the frame features that
-//! the store keeps.
+//! Re-ranking: a cross head reads a text together with the frames of a window (CLIP4Clip's tight similarity, section
+//! 3.3 of arXiv 2104.08860). It makes no vectors to search by, so it scores candidates that a vector search found, by
+//! the frame features in the store.
 
 use std::sync::Arc;
 

@@ -1,13 +1,11 @@
-//! Where sessions run: the settings, the choice of a device, and the ONNX Runtime library behind it.
+//! Runs sessions: the settings, the choice of a device, and the ONNX Runtime library.
 //!
-//! `library` finds and loads the shared library, `session` opens a graph on the device chosen, `gpu` says what a GPU needs
-//! and what of it is missing, `placement` which operators landed where, `engines` where TensorRT keeps what it builds,
-//! `info` what people are shown of all that. A GPU that was asked for and is not there is an error that names what is
-//! missing; `auto` says in the log what it chose.
+//! `library` finds and loads the shared library, `session` opens a graph on the chosen device, `gpu` knows what a GPU
+//! needs and what of it is missing, `placement` tells which operators run on which provider, `engines` where TensorRT
+//! caches its engines, `info` collects all that for display. A GPU that was asked for and is missing is an error that
+//! names what is missing; `auto` logs its choice.
 //!
-//! What was never run on a GPU, for want of one: everything behind a registered provider, which is the arena limits,
-//! pinned buffers, CUDA graphs, engines and the timing of all of them. What was: loading the library and all of CUDA's
-//! on machines without a GPU, every error up to the driver's, and the buffers in ordinary memory.
+//! CUDA, with and without recorded graphs, was run on an H100. Never run: TensorRT and its engines, and memory limits.
 
 #[cfg(feature = "onnx")]
 mod engines;
@@ -34,15 +32,16 @@ pub use self::info::{GpuInfo, RuntimeInfo, runtime_info};
 #[cfg(feature = "onnx")]
 pub(super) use self::session::{Fixed, fixes_rows, open_fixed_session, open_session};
 
-/// What the user asks for.
+/// The device that the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceChoice {
-    /// CUDA where it is there, else the processor. Never TensorRT, which builds for minutes before it starts.
+    /// CUDA if it is available, else the processor. Never TensorRT, which builds an engine for minutes before it
+    /// starts.
     #[default]
     Auto,
     Cpu,
-    /// The GPU, or an error.
+    /// The GPU with CUDA, or an error.
     Cuda,
     /// The GPU with the image encoder as a TensorRT engine and the other graphs on CUDA, or an error.
     Tensorrt,
@@ -59,7 +58,7 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// What a session runs on.
+/// The device that a session runs on, with the number of the GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
     Cpu,
@@ -77,32 +76,30 @@ impl fmt::Display for Device {
     }
 }
 
-/// Which model, and how its sessions are opened. The fields without `skip` are what a person can set.
+/// Which model to use and how to open its sessions. Users can set the fields without `skip`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmbedSettings {
-    /// Name of a bundle, or its folder. Unset: the bundle the data folder was indexed with, else the shipped one. Only
-    /// for who chooses a bundle: a bundle that is opened is what it is.
+    /// Name of a bundle, or its folder. Unset: the bundle that the data folder was indexed with, else the shipped one.
+    /// Used only to choose a bundle; opening a bundle ignores it.
     pub name: Option<String>,
     pub device: DeviceChoice,
-    /// Which GPU, in CUDA's order.
+    /// Number of the GPU, in CUDA's order.
     pub device_index: u32,
-    /// Most GPU memory of each session's arena, in mebibytes; unset: what the GPU has.
+    /// Most GPU memory of each session's arena, in MiB; unset: no limit.
     pub gpu_memory_mib: Option<u64>,
-    /// Most GPU memory that a TensorRT engine may use for scratch, in mebibytes; unset: what the GPU has.
+    /// Most scratch memory of a TensorRT engine, in MiB; unset: no limit.
     pub tensorrt_workspace_mib: Option<u64>,
-    /// Inputs and outputs go through pinned memory that is kept.
-    pub io_binding: bool,
-    /// The image encoder's kernels are launched as one recorded graph; batches are filled up to one size.
+    /// Launch the image encoder's kernels as one recorded CUDA graph; batches are padded to one size.
     pub cuda_graphs: bool,
-    /// Processor threads of one session; unset: one per core.
+    /// CPU threads of one session; unset: one per core.
     pub threads: Option<usize>,
-    /// Most frames (or windows, or texts) that go through a graph at once, over all media being indexed.
+    /// Most frames (or windows, or texts) in one run of a graph, across all media being indexed.
     pub batch_frames: usize,
-    /// Where TensorRT keeps its engines; unset: it builds them anew at every start.
+    /// Folder where TensorRT caches its engines; unset: it builds them at every start.
     #[serde(skip)]
     pub engines: Option<PathBuf>,
-    /// Goes a GPU's way on the processor: the same buffers, in ordinary memory. For tests.
+    /// Use the same buffers on the processor as on a GPU, in ordinary memory. For tests.
     #[serde(skip)]
     pub rehearse: bool,
 }
@@ -115,7 +112,6 @@ impl Default for EmbedSettings {
             device_index: 0,
             gpu_memory_mib: None,
             tensorrt_workspace_mib: None,
-            io_binding: true,
             cuda_graphs: false,
             threads: None,
             batch_frames: 8,

@@ -1,7 +1,8 @@
-//! How far footage is from what a model was made for.
+//! Measures how far footage is from what a model was made for.
 //!
-//! A model with a narrow scope brings the mean and deviation of the features of its own kind of footage. A frame's
-//! distance is the mean over the dimensions of ((feature − mean) / deviation)²: about 1 for footage of that kind.
+//! A model with a narrow scope comes with the mean and standard deviation of the frame features of its own kind of
+//! footage. The distance of a frame is the mean over the dimensions of ((feature − mean) / deviation)², which is about
+//! 1 for such footage.
 
 use serde::Deserialize;
 
@@ -40,7 +41,7 @@ impl Scope {
         (sum / features.len() as f64) as f32
     }
 
-    /// Footage with a larger mean distance is outside of what the model was made for.
+    /// Footage with a larger mean distance is outside the model's scope.
     pub fn max_distance(&self) -> f32 {
         self.max_distance
     }

@@ -1,14 +1,14 @@
-//! Pictures to the numbers a graph takes; pure.
+//! Turns pictures into the values that a graph takes. Pure.
 
 use super::EmbedError;
 use super::manifest::Pixels;
 use crate::decode::Frame;
 
-/// Writes frames as normalised float32, colour planes one after the other (NCHW), from 8-bit RGB.
+/// Normalises 8-bit RGB frames to float32, one colour plane after the other (CHW).
 pub(super) struct Normaliser {
     width: u32,
     height: u32,
-    /// For each colour, what every 8-bit value becomes: (x / 255 − mean) / std.
+    /// For each colour, the normalised value of each 8-bit value x: (x / 255 − mean) / std.
     tables: [[f32; 256]; 3],
 }
 
@@ -66,7 +66,12 @@ mod tests {
     }
 
     fn frame(width: u32, data: &[u8]) -> Frame {
-        Frame { pts: Duration::ZERO, pixels: Rgb { width, height: 1, data: data.to_vec() }.into(), thumbnail: None }
+        Frame {
+            pts: Duration::ZERO,
+            until: None,
+            pixels: Rgb { width, height: 1, data: data.to_vec() }.into(),
+            thumbnail: None,
+        }
     }
 
     #[test]

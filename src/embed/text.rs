@@ -1,4 +1,4 @@
-//! Captions: tokenizer, templates, and the text graph.
+//! Encodes texts: tokenizer, templates, and the text graph.
 
 use tokenizers::{Tokenizer, TruncationParams};
 
@@ -6,13 +6,13 @@ use super::EmbedError;
 use super::bundle::Bundle;
 use super::manifest::{Padding, Text};
 
-/// The bundle's tokenizer with its length and padding rule.
+/// The bundle's tokenizer with its context length and padding rule.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     text: Text,
 }
 
-/// Ids and mask of a batch, row by row, each `length` long.
+/// Token ids and mask of a batch, row by row; each row has `length` values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tokens {
     pub ids: Vec<i64>,
@@ -35,15 +35,15 @@ impl TextTokenizer {
             let problem = format!("context_length {max_length} leaves no room beside {added} special tokens");
             return Err(EmbedError::Tokenizer(problem));
         }
-        // The manifest's rules replace those in the file. Cutting makes room for the end token.
+        // The manifest's rules replace those in the file. Truncation keeps the end token.
         tokenizer.with_truncation(Some(TruncationParams { max_length, ..Default::default() })).map_err(failed)?;
         tokenizer.with_padding(None);
-        // In a query, `<|endoftext|>` stands for these characters and not for the end of the text.
+        // `<|endoftext|>` in a query means these characters, not the end of the text.
         tokenizer.set_encode_special_tokens(true);
         Ok(Self { tokenizer, text: text.clone() })
     }
 
-    /// Ids of the texts as they are, padded by the bundle's rule.
+    /// Token ids of the texts without templates, padded by the bundle's rule.
     pub fn tokens(&self, texts: &[String]) -> Result<Tokens, EmbedError> {
         let mut rows = Vec::with_capacity(texts.len());
         for text in texts {
@@ -65,7 +65,7 @@ impl TextTokenizer {
         Ok(tokens)
     }
 
-    /// Ids of one query in the first template, not padded.
+    /// Token ids of one query in the first template, not padded.
     pub fn ids(&self, query: &str) -> Result<Vec<i64>, EmbedError> {
         let encoding = self.tokenizer.encode_fast(self.prompts(query)?.swap_remove(0), true);
         let encoding = encoding.map_err(|e| EmbedError::Tokenizer(e.to_string()))?;
@@ -77,7 +77,7 @@ impl TextTokenizer {
         self.tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
     }
 
-    /// The query in each of the bundle's templates. A query without a word is refused.
+    /// The query in each of the bundle's templates. An empty query is an error.
     pub fn prompts(&self, query: &str) -> Result<Vec<String>, EmbedError> {
         let query = query.trim();
         if query.is_empty() {
@@ -86,7 +86,7 @@ impl TextTokenizer {
         Ok(self.text.templates.iter().map(|template| template.replacen("{}", query, 1)).collect())
     }
 
-    /// Whether the end of the query is cut off.
+    /// Whether the query is cut off in any of the templates.
     pub fn is_truncated(&self, query: &str) -> Result<bool, EmbedError> {
         for prompt in self.prompts(query)? {
             let encoding =
@@ -116,7 +116,7 @@ mod encoder {
     use crate::embed::runtime::{Device, EmbedSettings};
     use crate::embed::{EmbedError, Embedding, TextEncoder};
 
-    /// Ids `[B, L]`, and a mask where the graph takes one, to `[B, dim]`.
+    /// Encodes token ids `[B, L]`, with a mask if the graph takes one, to `[B, dim]`.
     pub struct OnnxTextEncoder {
         tokenizer: Arc<TextTokenizer>,
         graph: Graph,
@@ -148,21 +148,27 @@ mod encoder {
             self.graph.device()
         }
 
-        /// Whether the graph takes every id that the tokenizer gives, so that the tokenizer of another model is found out
-        /// when a bundle is checked and not in the middle of a search.
+        /// Checks that the graph takes every id of the tokenizer, so that a tokenizer of another model is detected when
+        /// a bundle is checked and not during a search.
         pub fn check_vocabulary(&mut self, bundle: &Bundle) -> Result<(), EmbedError> {
             let largest = self.tokenizer.largest_id();
             let length = match self.tokenizer.text.padding {
                 Padding::Longest => 1,
                 Padding::MaxLength => self.tokenizer.text.context_length,
             };
-            let (ids, ones) = (vec![i64::from(largest); length], vec![1i64; length]);
             let shape = [1, length as i64];
-            let mut inputs = vec![(self.input.as_str(), tensor(shape, &ids)?)];
-            if let Some(mask) = &self.mask {
-                inputs.push((mask, tensor(shape, &ones)?));
-            }
-            self.graph.run(inputs, 1).map(drop).map_err(|error| {
+            let ones = vec![1i64; length];
+            let mut takes = |id: u32| {
+                let ids = vec![i64::from(id); length];
+                let mut inputs = vec![(self.input.as_str(), tensor(shape, &ids)?)];
+                if let Some(mask) = &self.mask {
+                    inputs.push((mask, tensor(shape, &ones)?));
+                }
+                self.graph.run(inputs, 1).map(drop)
+            };
+            // A graph that fails with every id has another problem, which its own error tells.
+            takes(0)?;
+            takes(largest).map_err(|error| {
                 let problem = format!(
                     "the tokenizer gives ids up to {largest}, which the text graph does not take: it is of another \
                      model ({error})"
@@ -173,7 +179,7 @@ mod encoder {
     }
 
     impl TextEncoder for OnnxTextEncoder {
-        /// A text is filled into each template; the vectors of these are normalised, averaged, and normalised again.
+        /// Each text is put into every template; the vectors of these are normalised, averaged and normalised again.
         fn encode(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EmbedError> {
             let mut prompts = Vec::new();
             for text in texts {
@@ -198,7 +204,7 @@ mod encoder {
 mod tests {
     use super::*;
 
-    /// Words by themselves, with a start and an end token.
+    /// One token per word, with a start and an end token.
     const TOKENIZER: &str = r#"{
         "version": "1.0", "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
         "padding": null, "added_tokens": [], "normalizer": {"type": "Lowercase"},

@@ -1,8 +1,8 @@
-//! A session's thread: a bounded queue, batches across callers, an asynchronous handle.
+//! Runs a session on a thread of its own: a bounded queue, batches across callers, an asynchronous handle.
 //!
-//! What waits in the queue goes through the session together, up to the batch size, whoever sent it; every caller gets
-//! the results of its own items in their order. An error reaches only the caller whose items cause it. A caller that
-//! stops waiting has its items dropped. The thread ends with the last handle.
+//! Waiting items of all callers run together, up to the batch size; every caller gets the results of its own items in
+//! order. An error reaches only the caller whose items cause it. The items of a caller that stops waiting are dropped.
+//! The thread ends with the last handle.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::EmbedError;
 
-/// Calls that may wait; more block their callers, which is what slows the decoders down to the model's pace.
+/// Calls that may wait. Further callers wait for a free place, which slows the decoders down to the model's pace.
 const QUEUE: usize = 32;
 
 pub struct Worker<In, Out> {
@@ -51,6 +51,7 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
         Ok(Self { shared: Arc::new(Shared { calls: Some(calls), thread: Some(thread) }) })
     }
 
+    /// One output per item, in order. Fails with [`EmbedError::Closed`] if the thread has panicked.
     pub async fn run(&self, items: Vec<In>) -> Result<Vec<Out>, EmbedError> {
         if items.is_empty() {
             return Ok(Vec::new());
@@ -64,12 +65,11 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
 }
 
 impl<In, Out> Drop for Shared<In, Out> {
-    /// Waits for the thread, at most one batch: a process that ends while a session still runs may crash in its
-    /// native code.
+    /// Waits for the thread, for at most one batch: a process that exits while a session runs may crash in native code.
     fn drop(&mut self) {
         self.calls = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there has been reported by the panic hook, and to the callers as `Closed`.
+            // The panic hook has reported a panic of the thread, and callers got `Closed`.
             let _ = thread.join();
         }
     }
@@ -102,7 +102,7 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
         }
     }
 
-    /// One batch of the oldest items; calls it completes are answered.
+    /// Runs one batch of the oldest items and answers the calls that it completes.
     fn run_batch(&mut self) {
         let mut items = Vec::with_capacity(self.batch);
         let mut shares = Vec::new();
@@ -116,7 +116,7 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
         }
         let outcomes = match self.outputs(&items) {
             Err(_) if shares.len() > 1 => {
-                // Some call's items cause the error. Each call's items are run alone, so that only that call fails.
+                // One call's items cause the error. Run each call's items alone, so that only that call fails.
                 let mut rest = &items[..];
                 let mut outcomes = Vec::new();
                 for share in &shares {
@@ -140,7 +140,7 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
                     if call.items.len() > 0 {
                         self.open.push_front(call);
                     } else {
-                        // An error means that nobody waits any more.
+                        // Fails if nobody waits any more.
                         let _ = call.reply.send(Ok(call.outputs));
                     }
                 }
@@ -152,7 +152,7 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
     }
 
     fn outputs(&mut self, items: &[In]) -> Result<Vec<Out>, EmbedError> {
-        // None are left where all callers have stopped waiting.
+        // Empty if all callers have stopped waiting.
         if items.is_empty() { Ok(Vec::new()) } else { (self.run)(items) }
     }
 }
@@ -165,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// Doubles numbers, refuses 13, notes its batches, and runs each only when told to.
+    /// Doubles numbers, fails on 13, records its batches, and runs each only when told to.
     struct Doubler {
         worker: Worker<i32, i32>,
         batches: Arc<Mutex<Vec<Vec<i32>>>>,
@@ -180,7 +180,7 @@ mod tests {
         let seen = Arc::clone(&batches);
         let worker = Worker::start("doubler", batch, move |items: &[i32]| {
             let _ = start.send(());
-            // An error means that the test has dropped `go`: from then on nothing waits.
+            // Fails once the test has dropped `go`: from then on nothing waits.
             let _ = gate.recv();
             seen.lock().unwrap().push(items.to_vec());
             if items.contains(&13) {
@@ -191,7 +191,7 @@ mod tests {
         Doubler { worker: worker.unwrap(), batches, go, started }
     }
 
-    /// How many calls are in the queue.
+    /// Number of calls in the queue.
     fn waiting(worker: &Worker<i32, i32>) -> usize {
         QUEUE - worker.shared.calls.as_ref().unwrap().capacity()
     }

@@ -1,8 +1,9 @@
-//! The files that say which caption belongs to which video, as the public data sets have them. Nothing is decoded here.
+//! Reads the annotation files of the public data sets, which say which caption belongs to which video. Decodes no
+//! video.
 //!
-//! Each loader gives [`Item`]s: one video, its captions, in the order of the file. What a set's official code does with
-//! its captions is done here: DiDeMo and ActivityNet join all sentences of a video into one paragraph; MSVD, VATEX and
-//! MSR-VTT (full) keep every caption as a query of its own.
+//! Each loader returns [`Item`]s, one per video with its captions, in the order of the file. Captions are treated as in
+//! each set's official code: DiDeMo and ActivityNet join all sentences of a video into one paragraph; MSVD, VATEX and
+//! MSR-VTT (full) use every caption as a query of its own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -31,12 +32,12 @@ pub enum Set {
     Activitynet,
     /// VATEX: test1k5_sec_list.txt or {test,val,train}_list.txt, vatex_data.json
     Vatex,
-    /// Your own: a line for each, {"video": "a.mp4", "caption": "…"}; the caption may be a list; start_s and end_s name a part
+    /// Your own JSON lines, {"video": "a.mp4", "caption": "…"}; the caption may be a list; start_s and end_s select a part
     Jsonl,
 }
 
 impl Set {
-    /// Name of each split with the file that lists it; the first is what papers report.
+    /// Name of each split and the file that lists it; the first is the one that papers report.
     pub fn splits(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Msrvtt1ka => &[("test", "MSRVTT_JSFUSION_test.csv")],
@@ -67,23 +68,23 @@ impl Set {
     }
 }
 
-/// A video and what is said of it.
+/// A video, or a part of one, and its captions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     pub captions: Vec<String>,
-    /// Names under which the file may be found, the likeliest first; with or without extension.
+    /// Possible names of the file, the likeliest first, with or without extension.
     pub names: Vec<String>,
     pub span: Option<ClipSpan>,
 }
 
-/// What a set's files say.
+/// The content of a set's files for one split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Annotations {
     pub split: String,
     pub items: Vec<Item>,
-    /// Every caption is a query, and a video may have several.
+    /// Whether a video may have several captions, each of them a query.
     pub many_captions: bool,
-    /// Videos that are listed but of which nothing is said.
+    /// Listed videos without a caption.
     pub without_caption: Vec<String>,
 }
 
@@ -95,11 +96,12 @@ pub struct AnnotationError {
     pub problem: String,
 }
 
-/// Reads a set. `path` is the folder of its official files, or the file that lists the split (others lie beside it).
+/// Reads a set. `path` is the folder of its official files, or the file that lists the split, with the other files
+/// beside it.
 pub fn load(set: Set, split: Option<&str>, path: &Path) -> Result<Annotations, AnnotationError> {
     let whole = |problem: String| AnnotationError { path: path.to_owned(), line: None, problem };
     let (first, file) = match split {
-        // The file that lists a split names it too.
+        // The name of the listing file determines the split.
         None => *set.splits().iter().find(|(_, file)| path.ends_with(file)).unwrap_or(&set.splits()[0]),
         Some(name) => *set.splits().iter().find(|(split, _)| *split == name).ok_or_else(|| {
             let names: Vec<&str> = set.splits().iter().map(|(name, _)| *name).collect();
@@ -201,7 +203,7 @@ fn msvd(list: &Path, captions: &Path) -> Result<Annotations, AnnotationError> {
     let ids = names(list)?;
     let fail = |problem| AnnotationError { path: captions.to_owned(), line: None, problem };
     let file = std::fs::File::open(captions).map_err(|error| fail(reason(&error)))?;
-    // Old files were written by Python 2, whose text is bytes. Nothing in a pickle is ever run here.
+    // Old files were written by Python 2, whose strings are bytes. Reading a pickle here runs no code.
     let options = serde_pickle::DeOptions::new().decode_strings();
     let mut captions: HashMap<String, Vec<Vec<String>>> =
         serde_pickle::from_reader(std::io::BufReader::new(file), options)
@@ -220,7 +222,7 @@ fn vatex(list: &Path, data: &Path) -> Result<Annotations, AnnotationError> {
     Ok(grouped(names(list)?.into_iter(), |id| data.remove(id).map(|entry| entry.captions)))
 }
 
-/// Every caption a query of its own.
+/// Items whose captions are queries of their own.
 fn grouped(ids: impl Iterator<Item = String>, mut captions: impl FnMut(&str) -> Option<Vec<String>>) -> Annotations {
     let mut found = Annotations { many_captions: true, ..Annotations::default() };
     for id in ids {
@@ -239,7 +241,7 @@ fn lsmdc(list: &Path) -> Result<Annotations, AnnotationError> {
         if row.is_empty() {
             continue;
         }
-        // Quotes have no meaning in this file, so it is not read as CSV.
+        // Quotes have no meaning in this file, so it cannot be read as CSV.
         let [id, _, _, _, _, sentence] = row.split('\t').collect::<Vec<_>>()[..] else {
             let problem = "six columns between tabs were expected: clip id, four times, sentence".to_owned();
             return Err(AnnotationError { path: list.to_owned(), line: Some(line), problem });
@@ -259,7 +261,7 @@ fn didemo(list: &Path, data: &Path) -> Result<Annotations, AnnotationError> {
     for Moment { description, video } in json::<Vec<Moment>>(data)? {
         paragraphs.entry(video).or_default().push(description);
     }
-    // The official loader looks at the first half minute only.
+    // The official loader uses only the first 31 seconds.
     let span = Some(ClipSpan { start_s: 0.0, end_s: 31.0 });
     Ok(paragraphs_of(names(list)?.into_iter().map(|name| {
         let sentences = paragraphs.remove(&name);
@@ -277,13 +279,13 @@ fn activitynet(list: &Path, data: &Path) -> Result<Annotations, AnnotationError>
     Ok(paragraphs_of(json::<Vec<String>>(list)?.into_iter().map(|id| {
         let entry = data.remove(&id);
         let span = entry.as_ref().map(|entry| ClipSpan { start_s: 0.0, end_s: entry.duration.ceil() });
-        // The official loader drops the prefix; those who downloaded the videos often kept it.
+        // The official loader drops the prefix, but downloaded videos often keep it.
         let names = id.strip_prefix("v_").map(str::to_owned).into_iter().chain([id.clone()]).collect();
         (names, entry.map(|entry| entry.sentences), span)
     })))
 }
 
-/// All sentences of a video in one caption.
+/// Items with all sentences of a video joined into one caption.
 fn paragraphs_of(videos: impl Iterator<Item = (Vec<String>, Option<Vec<String>>, Option<ClipSpan>)>) -> Annotations {
     let mut found = Annotations::default();
     for (names, sentences, span) in videos {
@@ -295,7 +297,7 @@ fn paragraphs_of(videos: impl Iterator<Item = (Vec<String>, Option<Vec<String>>,
     found
 }
 
-/// A line of a person's own file; the other names are those of CLIP-ViP's files.
+/// A line of a user's own file. The aliases are the names in CLIP-ViP's files.
 #[derive(Deserialize)]
 struct Line {
     #[serde(alias = "clip_id")]
@@ -325,7 +327,7 @@ fn jsonl(path: &Path) -> Result<Annotations, AnnotationError> {
     own(path, lines.map(|(line, number)| (serde_json::from_str(line), number)))
 }
 
-/// Lines about the same part of the same video belong together, wherever they stand.
+/// Merges lines about the same part of the same video, wherever they are in the file.
 fn own(
     path: &Path,
     lines: impl Iterator<Item = (serde_json::Result<Line>, usize)>,
@@ -369,7 +371,7 @@ fn own(
 mod tests {
     use super::*;
 
-    /// Small files in the form of the official ones.
+    /// Small files in the format of the official ones.
     fn fixture(set: Set) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/annotations").join(set.name())
     }

@@ -1,7 +1,7 @@
-//! Vectors kept from one run to the next, a file for each key, whole or not there at all.
+//! Caches vectors between runs: one file per key, which is either complete or absent.
 //!
-//! A file is a mark, the length of its head (u32), the head (JSON), the vectors (f32) and the SHA-256 of all before,
-//! little-endian. It is written beside its place and renamed; a file that is damaged all the same counts as missing.
+//! A file holds a magic number, the length of the head (u32), the head (JSON), the vectors (f32) and the SHA-256 of all
+//! that, little-endian. It is written beside its final path and then renamed. A damaged file counts as missing.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ const MARK: &[u8; 8] = b"clipevl1";
 const HASH: usize = 32;
 const CONTENTS: &str = "contents.json";
 
-/// Vectors and what belongs to them.
+/// Vectors and the data that belongs to them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry<T> {
     pub about: T,
@@ -39,7 +39,7 @@ pub struct Cache {
     contents: Mutex<Contents>,
 }
 
-/// What each file held when it was last read, so that unchanged ones need not be read to know them.
+/// The content id of each video file when it was last read, so that unchanged files are not read again.
 #[derive(Debug, Default)]
 struct Contents {
     known: BTreeMap<PathBuf, Known>,
@@ -65,7 +65,8 @@ impl Cache {
         &self.dir
     }
 
-    /// `key` says all that the vectors depend on.
+    /// The entry of this key; `None` if it is missing or damaged. The key must name everything that the vectors depend
+    /// on.
     pub fn get<T: for<'de> Deserialize<'de>>(&self, key: &str) -> Option<Entry<T>> {
         let bytes = std::fs::read(self.place(key)).ok()?;
         let (body, hash) = bytes.split_last_chunk::<HASH>()?;
@@ -98,7 +99,7 @@ impl Cache {
         write(&self.place(key), &bytes)
     }
 
-    /// Identity of a file's content; the file is read only where it is new or has changed.
+    /// Id of a file's content. The file is read only if it is new or has changed.
     pub fn media_id(&self, path: &Path) -> io::Result<MediaId> {
         let Stat { size, modified_ns } = Stat::of(path)?;
         let known = self.contents().known.get(path).copied();
@@ -112,7 +113,7 @@ impl Cache {
         Ok(media)
     }
 
-    /// Saves what is known of the files. Where that is lost, the next run reads the files again.
+    /// Saves the known content ids. If they are lost, the next run reads the files again.
     pub fn save(&self) -> io::Result<()> {
         let mut contents = self.contents();
         if contents.changed {
@@ -128,7 +129,7 @@ impl Cache {
 
     fn place(&self, key: &str) -> PathBuf {
         let name: String = Sha256::digest(key).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        // Thousands of files in one folder are slow to list.
+        // Spread over subfolders, because a folder with thousands of files is slow to list.
         self.dir.join(&name[..2]).join(&name[2..])
     }
 }

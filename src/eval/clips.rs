@@ -1,4 +1,4 @@
-//! One video, or a part of one, to its vector: survey, choice of frames, decoder, model. What was done once is kept.
+//! Turns one video, or a part of one, into its vector: survey, choice of frames, decoder, model. Results are cached.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,29 +19,29 @@ use crate::embed::{EmbedError, Embedding, Feature};
 use crate::store::Features;
 use crate::window::Window;
 
-/// A video, or the part of one, that captions are compared with.
+/// A video, or a part of one, that captions are compared with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clip {
     pub path: PathBuf,
     pub span: Option<ClipSpan>,
 }
 
-/// A clip's vector and how it came about.
+/// A clip's vector and how it was made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     pub vector: Embedding,
-    /// The features of the window's frames, in their order; empty unless they are kept.
+    /// Features of the window's frames, in order; empty unless they are asked for.
     pub features: Features,
-    /// Different frames that the vector stands for.
+    /// Number of distinct frames in the window.
     pub frames: usize,
     pub damage: Vec<String>,
-    /// An earlier run had kept it: nothing had to be decoded.
+    /// Whether it came from the cache, without decoding.
     pub kept: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClipError {
-    /// The clip's own fault: others are not concerned.
+    /// An error of this clip only.
     #[error("{0}")]
     Clip(String),
     #[error(transparent)]
@@ -66,18 +66,18 @@ impl From<EmbedError> for ClipError {
     }
 }
 
-/// What is kept beside the vectors of a clip.
+/// Cached beside the vectors of a clip.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct About {
-    /// Which vector stands at each place of the window.
+    /// For each place of the window, the index of its frame.
     places: Vec<usize>,
     times: Vec<Duration>,
-    /// How many different frames there are. A model that takes whole windows gives one vector, which does not tell.
+    /// Number of distinct frames; a model that takes whole windows gives only one vector.
     frames: usize,
     damage: Vec<String>,
 }
 
-/// Decoder, model and choice of frames: what turns a clip into its vector.
+/// Turns clips into vectors: decoder, model and choice of frames.
 pub struct Clips {
     decoder: Arc<dyn Decoder>,
     bundle: Arc<Bundle>,
@@ -85,7 +85,7 @@ pub struct Clips {
     sampling: FrameSampling,
     cache: Option<Arc<Cache>>,
     keeps_features: bool,
-    /// All that the kept vectors depend on beside the clip.
+    /// Everything except the clip that cached vectors depend on.
     key: String,
 }
 
@@ -98,8 +98,8 @@ impl Clips {
         cache: Option<Arc<Cache>>,
     ) -> Self {
         let manifest = bundle.manifest();
-        // The head is left out, since another head can use the same features. The version is in it, since two versions
-        // may decode or resize differently.
+        // Without the head, because another head can use the same features. With the version, because two versions may
+        // decode or resize differently.
         let key = json!({
             "clipseek": env!("CARGO_PKG_VERSION"),
             "frame": manifest.graphs.frame,
@@ -142,7 +142,7 @@ impl Clips {
         Ok(Encoded { vector, features, frames, damage, kept })
     }
 
-    /// The clip's frame features, or its vector where the model takes whole windows; and whether they had been kept.
+    /// The clip's frame features, or its vector if the model takes whole windows; and whether they came from the cache.
     async fn vectors(&self, clip: &Clip, stop: &CancellationToken) -> Result<(Entry<About>, bool), ClipError> {
         let key = match &self.cache {
             None => None,
@@ -199,7 +199,7 @@ fn window<T>(items: Vec<T>, pts: impl Fn(&T) -> Duration) -> Window<T> {
     Window { start: at(items.first()), end: at(items.last()), items }
 }
 
-/// The frames that a sampling takes of a clip, each once, and which of them stands at each place.
+/// The distinct frames that a sampling takes of a clip, and the index of the frame at each place.
 struct Chosen {
     frames: Vec<Frame>,
     places: Vec<usize>,
@@ -241,7 +241,7 @@ fn choose(
     let Some(last) = frames.len().checked_sub(1) else {
         return Err(ClipError::Clip("damaged: none of the wanted frames could be decoded".to_owned()));
     };
-    // A frame that could not be decoded is replaced by the next one.
+    // A frame that could not be decoded is replaced by the next decoded one, else by the last.
     let places = wanted.iter().map(|time| frames.partition_point(|frame| frame.pts < *time).min(last)).collect();
     Ok(Chosen { frames, places, damage })
 }

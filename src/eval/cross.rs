@@ -1,5 +1,5 @@
-//! Every caption with every video through a cross head (CLIP4Clip's tightTransf), as its paper measures it. No search can
-//! do that over many videos: there it judges candidates only.
+//! Scores every caption with every video through a cross head (CLIP4Clip's tightTransf), as its paper does. That is too
+//! slow for a search over many videos, which scores only candidates this way.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::embed::RERANK_BATCH;
 use crate::embed::model::RerankModel;
 use crate::store::Features;
 
-/// Blocks until the model answers, so it has to run on a thread outside of the tokio runtime.
+/// Its calls block until the model answers, so it must run on a thread outside of the tokio runtime.
 pub struct Cross {
     model: RerankModel,
     captions: Vec<String>,
@@ -34,14 +34,14 @@ impl Scorer for Cross {
         self.videos.len()
     }
 
-    /// One, since scoring a caption against a thousand videos takes seconds.
+    /// One, because scoring a caption against a thousand videos takes seconds.
     fn captions_at_once(&self) -> usize {
         1
     }
 
     fn score(&mut self, captions: Range<usize>, videos: Range<usize>, into: &mut [f32]) -> Result<(), EvalError> {
-        // Always whole batches, even where a part of one is asked for: the last digits of a score depend on what is
-        // computed together with it.
+        // Compute whole batches even for a part of one: the last digits of a score depend on the other videos in its
+        // batch.
         let from = videos.start / RERANK_BATCH * RERANK_BATCH;
         let to = videos.end.next_multiple_of(RERANK_BATCH).min(self.videos.len());
         for (row, caption) in into.chunks_mut(videos.len()).zip(&self.captions[captions]) {

@@ -1,12 +1,12 @@
-//! Recall and ranks of retrieval. Pure.
+//! Recall and rank statistics of retrieval. Pure.
 //!
-//! A rank is the number of strictly better scores, so 0 is best inside; median and mean count from 1, as papers do. The
-//! systems' own code gives a query whose true answer ties with others one rank for each of them; here a query has one
-//! rank, the best of these, and how many queries have ties is told. Where nothing ties both agree.
+//! A [`Rank`] counts strictly better scores, so 0 is best; median and mean rank count from 1, as in papers. Where the
+//! true answer ties with others, the systems' own code counts one rank for each of the tied answers. Here a query has
+//! only the best of these ranks, and the number of queries with ties is reported. Without ties both agree.
 
 use serde::Serialize;
 
-/// Where a query's true answer stands.
+/// The rank of a query's true answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rank {
     /// Candidates that score strictly better.
@@ -15,33 +15,34 @@ pub struct Rank {
     pub tied: u32,
 }
 
-/// How the median of an even number of ranks is taken.
+/// The median of an even number of ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Median {
-    /// The mean of the middle two (NumPy): sets with one caption per video, and video to text.
+    /// The mean of the middle two (as NumPy): for sets with one caption per video, and for video to text.
     Mean,
-    /// The lower of the middle two (PyTorch): text to video where videos have many captions.
+    /// The lower of the middle two (as PyTorch): for text to video if videos have many captions.
     Lower,
 }
 
-/// What papers report of one direction.
+/// The figures that papers report for one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Scores {
     pub queries: usize,
-    /// Share of queries with the true answer among the first 1, 5, 10, 50, in percent.
+    /// Recall@1, 5, 10 and 50: percentage of queries whose true answer is among the first k.
     pub r1: f64,
     pub r5: f64,
     pub r10: f64,
     pub r50: f64,
     pub median_rank: f64,
     pub mean_rank: f64,
-    /// Queries of which another candidate scores just as the true one.
+    /// Queries whose true answer ties with another candidate.
     pub tied: usize,
-    /// The share of the first with all ties lost: a model that says the same of everything has 100 and 0.
+    /// Recall@1 if every tie counted against the true answer. A model that scores everything alike has recall@1 of 100
+    /// and 0 here.
     pub r1_ties_lost: f64,
 }
 
-/// `None` without a query.
+/// `None` if there are no queries.
 pub fn scores(ranks: &[Rank], median: Median) -> Option<Scores> {
     let mut sorted: Vec<u32> = ranks.iter().map(|rank| rank.better).collect();
     sorted.sort_unstable();

@@ -1,10 +1,10 @@
-//! Retrieval measured on videos with captions: how often a caption finds its video first, and the other way round.
+//! Measures retrieval on captioned videos: how often a caption finds its video first, and the other way round.
 //!
-//! [`annotations`] reads the files of the public data sets, [`videos`] finds the footage, [`clips`] brings each video
-//! through decoder and model with the frames that [`sampling`] chooses, [`score`] ranks all captions against all videos
-//! block by block, by their vectors or by a cross head ([`cross`]), [`metrics`] makes the figures that papers report, and
-//! [`published`] holds theirs. What took time is kept ([`cache`]), so an interrupted run goes on where it was, and another
-//! head on the same frames takes seconds. [`run`] is the whole of it.
+//! [`annotations`] reads the files of the public data sets, [`videos`] finds the footage, and [`clips`] encodes each
+//! video with the frames that [`sampling`] chooses. [`score`] ranks all captions against all videos block by block, by
+//! their vectors or by a cross head ([`cross`]), [`metrics`] computes the figures that papers report, and [`published`]
+//! holds the published ones. [`run`] combines them. Slow results are cached ([`cache`]), so that an interrupted run
+//! resumes, and another head on the same frames takes seconds.
 
 pub mod annotations;
 pub mod cache;
@@ -24,25 +24,25 @@ use ndarray::Array2;
 
 use crate::embed::EmbedError;
 
-/// What ends an evaluation; a video that cannot be used does not.
+/// Errors that end an evaluation. A video that cannot be used does not end it.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     #[error(transparent)]
     Annotations(#[from] annotations::AnnotationError),
     #[error(transparent)]
     Embed(#[from] EmbedError),
-    /// What was asked for does not go together.
+    /// The request is inconsistent or names something missing.
     #[error("{0}")]
     Asked(String),
     #[error("{path}: {error}")]
     Disk { path: PathBuf, error: io::Error },
-    #[error("the model gave the score {0}, which ranks nothing")]
+    #[error("the model gave the score {0}, which cannot be ranked")]
     Score(f32),
     #[error("stopped")]
     Stopped,
 }
 
-/// Vectors of one length, one after the other.
+/// Vectors of equal length, in one buffer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vectors {
     dim: usize,
@@ -54,7 +54,7 @@ impl Vectors {
         Self { dim: dim.max(1), values: Vec::new() }
     }
 
-    /// `values` must be whole vectors.
+    /// `None` if `dim` is 0 or `values` are not whole vectors.
     pub fn of(dim: usize, values: Vec<f32>) -> Option<Self> {
         (dim > 0 && values.len().is_multiple_of(dim)).then_some(Self { dim, values })
     }

@@ -1,4 +1,4 @@
-//! Figures from papers, to stand beside measured ones. Data: `published.toml`.
+//! Figures from papers, to compare measured ones with. The data is in `published.toml`.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::annotations::Set;
 use super::sampling::FrameRule;
 
-/// How sure a figure is.
+/// The source of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sure {
     /// Stated in the authors' repository.
@@ -21,10 +21,10 @@ pub enum Sure {
     Unchecked,
 }
 
-/// A figure and how sure it is.
+/// A figure and its source.
 pub type Figure = (f64, Sure);
 
-/// One direction of a row; what was not reported is absent.
+/// The figures of one direction; `None`: not reported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Figures {
@@ -46,7 +46,7 @@ impl Figures {
 #[serde(deny_unknown_fields)]
 pub struct Row {
     pub set: Set,
-    /// Absent: of the set's usual split.
+    /// Absent: the set's usual split.
     #[serde(default)]
     pub split: Option<String>,
     /// System and variant, as `--published` takes it.
@@ -54,7 +54,7 @@ pub struct Row {
     pub title: String,
     #[serde(default)]
     pub note: Option<String>,
-    /// Made with all queries at once, see [`super::score::Dsl`].
+    /// Whether all queries were ranked together, see [`super::score::Dsl`].
     #[serde(default)]
     pub dsl: bool,
     pub text_to_video: Figures,
@@ -73,7 +73,7 @@ static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
     table.row
 });
 
-/// Names of all rows, each once, in their order.
+/// Names of all rows without duplicates, in order.
 pub fn names() -> Vec<&'static str> {
     let mut names = Vec::new();
     for row in ROWS.iter() {
@@ -84,19 +84,19 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
-/// The row of this name for a set's split, if it was published.
+/// The row of this name for a split of a set, if there is one.
 pub fn row(set: Set, split: &str, name: &str) -> Option<&'static Row> {
     rows(set, split).find(|row| row.name.eq_ignore_ascii_case(name))
 }
 
-/// All rows for a set's split.
+/// All rows for a split of a set.
 pub fn rows(set: Set, split: &str) -> impl Iterator<Item = &'static Row> {
     let usual = set.splits()[0].0;
     ROWS.iter().filter(move |row| row.set == set && row.split.as_deref().unwrap_or(usual) == split)
 }
 
-/// The frames that a system looks at: by the name of its row, or by a bundle's summary, which begins with the system's
-/// name where `clipseek_models export` wrote it.
+/// The frame rule of a system, from the name of its row or from a bundle's summary, which begins with the system's name
+/// if `clipseek_models export` wrote it.
 pub fn rule_of(name: &str) -> Option<FrameRule> {
     let name = name.to_ascii_lowercase();
     let systems =
@@ -104,8 +104,8 @@ pub fn rule_of(name: &str) -> Option<FrameRule> {
     systems.into_iter().find(|(system, _)| name.starts_with(system)).map(|(_, rule)| rule)
 }
 
-/// The row of an exported bundle: its summary is the system's name and variant. CLIP-ViP's rows go by the encoder's
-/// size, which the summary does not tell.
+/// The name of the row that belongs to a bundle's summary (system and variant). CLIP-ViP's rows are named by the
+/// encoder's size, which the summary does not contain.
 pub fn name_of(summary: &str) -> Option<&'static str> {
     let name = summary.replacen(' ', "-", 1).to_ascii_lowercase();
     names().into_iter().find(|known| known.to_ascii_lowercase() == name)

@@ -1,7 +1,7 @@
-//! The whole of an evaluation: videos and captions to vectors, vectors to ranks.
+//! Runs an evaluation: encodes videos and captions, then ranks them.
 //!
-//! Videos go side by side, a few at a time; of each only its vector stays in memory. What cannot be used is left out of
-//! both sides and named in the [`EvalReport`].
+//! A few videos are encoded side by side, and only their vectors stay in memory. Videos and captions that cannot be
+//! used are left out of both directions and named in the [`EvalReport`].
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -26,9 +26,9 @@ use crate::embed::model::{RerankModel, TextModel};
 use crate::side_by_side::SideBySide;
 use crate::store::Features;
 
-/// So many captions go to the text model together, and are kept together.
+/// Captions that are encoded and cached together.
 const CAPTIONS: usize = 256;
-/// What is known of the files is saved each time so many more of them are done.
+/// Number of videos after which the known content ids are saved.
 const SAVE_EVERY: usize = 500;
 
 /// The parts of an evaluation.
@@ -36,17 +36,17 @@ pub struct Eval {
     pub clips: Arc<Clips>,
     pub bundle: Arc<Bundle>,
     pub text: TextModel,
-    /// Scores every pair in the place of the vectors; `clips` must keep features then.
+    /// Scores every pair instead of the vectors; `clips` must then keep features.
     pub rerank: Option<RerankModel>,
     pub cache: Option<Arc<Cache>>,
     /// Videos decoded side by side.
     pub jobs: usize,
-    /// Text to video once more with all queries at once, see [`Dsl`].
+    /// Also rank text to video with all queries together, see [`Dsl`].
     pub dsl: bool,
     pub observer: Arc<dyn EvalObserver>,
 }
 
-/// Told what happens, while it happens.
+/// Receives events during an evaluation.
 pub trait EvalObserver: Send + Sync {
     fn event(&self, event: EvalEvent<'_>);
 }
@@ -59,8 +59,7 @@ pub enum EvalEvent<'a> {
     Ranked { done: usize, total: usize },
 }
 
-/// What came of it. The figures are over `videos` and `captions`, which are those of `listed_videos` and
-/// `listed_captions` that could be used.
+/// The result. The figures cover `videos` and `captions`, which are the usable ones of the listed.
 #[derive(Clone, Debug, Default)]
 pub struct EvalReport {
     pub listed_videos: usize,
@@ -68,35 +67,36 @@ pub struct EvalReport {
     /// Name of each video and number of its captions, in the order of the captions.
     pub videos: Vec<(String, usize)>,
     pub captions: Vec<String>,
-    /// Listed, but no such file was found.
+    /// Listed videos without a file.
     pub missing: Vec<String>,
     pub failed: Vec<(PathBuf, String)>,
     pub damaged: Vec<(PathBuf, String)>,
-    /// Listed, but nothing is said of them.
+    /// Listed videos without a caption.
     pub without_caption: Vec<String>,
-    /// Videos of captions without a word, which ask for nothing and are left out.
+    /// For each empty caption, the name of its video. Empty captions are left out.
     pub blank: Vec<String>,
-    /// Captions of which the model sees only the beginning; they count all the same, as in the papers.
+    /// Captions longer than the model's context. They count all the same, as in the papers.
     pub truncated: Vec<String>,
-    /// Videos with fewer different frames than were asked for.
+    /// Number of videos with fewer distinct frames than were asked for.
     pub short: usize,
-    /// Videos of which nothing had to be decoded.
+    /// Number of videos that came from the cache.
     pub kept: usize,
     pub ranking: Ranking,
-    /// `None` where nothing could be used.
+    /// `None` if no video could be used.
     pub text_to_video: Option<Scores>,
     pub video_to_text: Option<Scores>,
     pub dsl: Option<Scores>,
 }
 
 impl EvalReport {
-    /// Everything that was listed is in the figures.
+    /// Whether the figures cover everything that was listed.
     pub fn is_complete(&self) -> bool {
         self.videos.len() == self.listed_videos && self.captions.len() == self.listed_captions
     }
 }
 
-/// Which frames the authors of a system looked at in this set. `frames`: how many per video; none: as many as they took.
+/// The frames that the authors of a system used in this set. `frames`: how many per video; `None`: as many as the
+/// authors.
 pub fn sampling(set: Set, rule: FrameRule, frames: Option<usize>, bundle: &Bundle) -> Result<FrameSampling, EvalError> {
     let video = &bundle.manifest().video;
     let theirs = match (rule, set) {
@@ -129,14 +129,14 @@ pub fn sampling(set: Set, rule: FrameRule, frames: Option<usize>, bundle: &Bundl
         sampling.least = 6;
     }
     if msrvtt && rule == FrameRule::ClipVip {
-        // Its authors encoded these videos anew.
+        // Its authors re-encoded these videos at this rate.
         sampling.fps = Some(6.0);
     }
     Ok(sampling)
 }
 
 impl Eval {
-    /// Stopped, it ends with [`EvalError::Stopped`]; what is done is kept.
+    /// Returns [`EvalError::Stopped`] if stopped; finished work stays in the cache.
     pub async fn run(
         &self,
         annotations: Annotations,
@@ -152,7 +152,7 @@ impl Eval {
             without_caption: annotations.without_caption,
             ..EvalReport::default()
         };
-        // Of the official loaders only CLIP4Clip's looks at the part of the video that a set names.
+        // Only CLIP4Clip's official loader uses the part of the video that a set names.
         let spans = set == Set::Jsonl || rule == FrameRule::Clip4Clip;
         let mut found: Vec<(Item, Clip)> = Vec::new();
         for item in annotations.items {
@@ -218,7 +218,7 @@ impl Eval {
         }
     }
 
-    /// Encodes every clip, once where several items ask for the same one.
+    /// Encodes every distinct clip once.
     async fn videos(
         &self,
         clips: impl Iterator<Item = &Clip>,
@@ -245,7 +245,7 @@ impl Eval {
                     Err(reason)
                 }
                 Err(ClipError::Fatal(error)) => {
-                    // The first error is the cause; later ones follow from stopping.
+                    // Keep the first error: later ones follow from stopping.
                     fatal.get_or_insert(error);
                     halt.cancel();
                     continue;
@@ -349,7 +349,7 @@ impl Eval {
     }
 }
 
-/// The videos, as what scores them wants them.
+/// The videos' vectors and features, for the scorers.
 struct Columns {
     vectors: Vectors,
     features: Vec<Features>,

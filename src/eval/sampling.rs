@@ -1,14 +1,14 @@
-//! Which frames of a video the research systems look at when they are evaluated. Pure: from the times of all frames to
-//! the numbers of those that are taken.
+//! Chooses the frames that the research systems use in their evaluations: from the times of all frames to the indices
+//! of the chosen ones. Pure.
 //!
 //! The rules are those of the public code (CLIP4Clip, arXiv 2104.08860; CLIP2Video, arXiv 2106.11097; CLIP-ViP, arXiv
-//! 2209.06430), where they are evaluated. What is approximated:
+//! 2209.06430). Two things are approximated:
 //!
-//! - Where a system's authors encoded the videos anew at a lower frame rate first, frames are chosen as that would have
-//!   ([`at_rate`], `ffmpeg`'s rule), but not compressed again: pixels are a little better than theirs. CLIP4Clip's
-//!   optional encoding at 3 frames a second is not done unless asked for.
-//! - They counted frames with OpenCV, which counts what it decodes; here the container is counted. In files with odd
-//!   packing the two differ by a frame.
+//! - Where the authors first re-encoded the videos at a lower frame rate, the same frames are chosen ([`at_rate`],
+//!   `ffmpeg`'s rule) but not compressed again, so pixels are slightly better than theirs. CLIP4Clip's optional
+//!   re-encoding at 3 frames a second is done only on request.
+//! - The authors counted frames with OpenCV, which counts decoded frames; here the container's frames are counted. In
+//!   files with unusual packing the counts differ by one.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::linspace;
 
-/// CLIP2Video's frames were extracted at this rate.
+/// Rate at which CLIP2Video's frames were extracted, in frames a second.
 const CLIP2VIDEO_FPS: f64 = 5.0;
 
 /// How frames are chosen.
@@ -29,7 +29,7 @@ pub enum FrameRule {
     /// CLIP2Video: 5 frames a second, thinned evenly
     #[serde(rename = "clip2video")]
     Clip2Video,
-    /// CLIP-ViP: always the same number, spread evenly over all frames, repeated where there are fewer
+    /// CLIP-ViP: always the same number, spread evenly over all frames, repeated if there are fewer
     ClipVip,
     /// Spread evenly over all frames, none twice: as `index --window whole`
     Uniform,
@@ -46,17 +46,17 @@ impl std::fmt::Display for FrameRule {
     }
 }
 
-/// A rule with its numbers.
+/// A rule with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrameSampling {
     pub rule: FrameRule,
-    /// Most frames of a video; with [`FrameRule::ClipVip`] exactly so many.
+    /// Most frames per video; with [`FrameRule::ClipVip`] exactly this many.
     pub frames: usize,
-    /// [`FrameRule::Clip2Video`] takes one of so many extracted frames.
+    /// [`FrameRule::Clip2Video`] takes one of this many extracted frames.
     pub divisor: usize,
-    /// Frames are chosen as if the video had been encoded anew at this rate, in frames a second.
+    /// Choose frames as if the video had been re-encoded at this rate, in frames a second.
     pub fps: Option<f64>,
-    /// A video with fewer frames (at that rate) is left out.
+    /// Videos with fewer frames (at that rate) are left out.
     pub least: usize,
 }
 
@@ -68,14 +68,15 @@ pub struct ClipSpan {
 }
 
 impl FrameSampling {
-    /// The rule as its authors used it.
+    /// The rule with its authors' parameters.
     pub fn new(rule: FrameRule, frames: usize) -> Self {
         let fps = (rule == FrameRule::Clip2Video).then_some(CLIP2VIDEO_FPS);
         Self { rule, frames, divisor: 1, fps, least: 1 }
     }
 
-    /// Numbers of the frames taken, in order; with [`FrameRule::ClipVip`] some may come more than once. `times`: when each
-    /// frame is shown, from the start; `end`: when the last one ends; `rate`: what [`frame_rate`] makes of them.
+    /// Indices of the chosen frames, in order; with [`FrameRule::ClipVip`] possibly repeated. `times`: PTS of each
+    /// frame, from the start; `end`: end of the last frame; `rate`: from [`frame_rate`]. Fails if the part has no frame
+    /// or the video is too short for the rule.
     pub fn pick(
         &self,
         times: &[Duration],
@@ -111,8 +112,9 @@ impl FrameSampling {
     }
 }
 
-/// The first frame of every second, of those at most `most`, evenly spaced. The rate is cut to a whole number first, so
-/// that with 29.97 frames a second the picks drift off whole seconds. `seconds`: first and last, both included.
+/// The first frame of every second, thinned evenly to at most `most`. The rate is rounded down to a whole number first,
+/// so at 29.97 frames a second the picks drift off whole seconds. `seconds`: first and last, both included. Fails if
+/// the rate is below 1.
 pub fn clip4clip(frames: usize, rate: f64, most: usize, seconds: Option<(usize, usize)>) -> Result<Vec<usize>, String> {
     let rate = rate as usize;
     if rate == 0 {
@@ -124,8 +126,8 @@ pub fn clip4clip(frames: usize, rate: f64, most: usize, seconds: Option<(usize, 
     Ok(thin(decoded, most))
 }
 
-/// One of `divisor` extracted frames, evenly spaced over all `files`; of those at most `most`, evenly spaced. None where
-/// there are fewer than `divisor`.
+/// One of every `divisor` extracted frames, spread evenly over all `files`, then thinned evenly to at most `most`.
+/// Empty if there are fewer than `divisor`.
 pub fn clip2video(files: usize, divisor: usize, most: usize) -> Vec<usize> {
     thin(linspace::indices(files, files / divisor.max(1)), most)
 }
@@ -137,8 +139,8 @@ fn thin(picked: Vec<usize>, most: usize) -> Vec<usize> {
     linspace::indices(picked.len(), most).into_iter().map(|i| picked[i]).collect()
 }
 
-/// Which frame each picture of the video shows when it is encoded anew at `fps`, as `ffmpeg -vf fps=…` has it: the last
-/// one whose time, rounded to the new rate, has come.
+/// For each frame of the video re-encoded at `fps`, the index of its source frame, as `ffmpeg -vf fps=…` chooses it:
+/// the last one whose time, rounded to the new rate, has come.
 pub fn at_rate(times: &[Duration], end: Duration, fps: f64) -> Vec<usize> {
     let tick = |time: &Duration| (time.as_nanos() as f64 * fps / 1e9).round() as usize;
     let first = times.first().map_or(0, tick);
@@ -149,14 +151,14 @@ pub fn at_rate(times: &[Duration], end: Duration, fps: f64) -> Vec<usize> {
         debug_assert!(*time <= end || frame + 1 == times.len());
     }
     if frames.is_empty() && !times.is_empty() {
-        // Shorter than half a picture: the encoder would drop it, a person would not.
+        // Shorter than half a frame at the new rate: ffmpeg would drop it, but an empty result is of no use.
         frames.push(0);
     }
     frames
 }
 
-/// Frames a second, as readers of the container tell it: the described rate where the frames' times agree with it, else
-/// their average. Containers round times to the millisecond, and a rate of 29.9999 must not be cut to 29.
+/// Frames a second: the container's rate if the frames' times agree with it, else the average. Containers round times
+/// to milliseconds, and a rate of 29.9999 must not be rounded down to 29.
 pub fn frame_rate(times: &[Duration], described: Option<f64>) -> f64 {
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return 0.0 };
     let span = (*last - *first).as_secs_f64();
@@ -241,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_lower_rate_takes_the_frames_that_ffmpeg_takes() {
-        // ffmpeg -f lavfi -i testsrc=rate=R -frames:v N -vf fps=5, frames told apart by their pictures.
+        // From `ffmpeg -f lavfi -i testsrc=rate=R -frames:v N -vf fps=5`, identifying frames by their pictures.
         for (count, rate, expected) in [
             (26, 25.0, &[2, 7, 12, 17, 22][..]),
             (13, 10.0, &[0, 2, 4, 6, 8, 10, 12]),

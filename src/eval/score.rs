@@ -1,4 +1,4 @@
-//! Captions against videos, block by block: the matrix of all scores need not fit into memory.
+//! Ranks captions against videos block by block, because the matrix of all scores may not fit into memory.
 
 use std::ops::Range;
 
@@ -8,19 +8,19 @@ use ndarray::{Array2, ArrayViewMut2, s};
 use super::metrics::Rank;
 use super::{EvalError, Vectors};
 
-/// Scores held at once, of one block: 16 MiB.
+/// Scores in one block: 16 MiB.
 const BLOCK: usize = 4 << 20;
 
-/// Says how well captions fit videos. What a vector search does is the dot product ([`Dot`]); a model that looks at
-/// both together is another. A pair's score must not depend on the block it is asked for in.
+/// Scores how well captions fit videos: by dot products like a vector search ([`Dot`]), or by a model that reads both
+/// together. The score of a pair must not depend on the block that it is computed in.
 pub trait Scorer: Send {
     fn captions(&self) -> usize;
     fn videos(&self) -> usize;
-    /// Most captions that are asked for together: between them an evaluation can be stopped.
+    /// Most captions to score in one call. An evaluation can be stopped only between calls.
     fn captions_at_once(&self) -> usize {
         usize::MAX
     }
-    /// Fills `into`, `[captions, videos]` row by row.
+    /// Fills `into`, `[captions, videos]` in row-major order.
     fn score(&mut self, captions: Range<usize>, videos: Range<usize>, into: &mut [f32]) -> Result<(), EvalError>;
 }
 
@@ -72,11 +72,11 @@ impl Scorer for Dot {
     }
 }
 
-/// CLIP-ViP's "DSL": each score times the softmax, over all captions, of 100 times the scores of its video (arXiv
-/// 2209.06430, section 4). It needs all queries at once, so no search can have it.
+/// CLIP-ViP's dual softmax loss at inference ("DSL"): each score times the softmax, over all captions, of 100 times the
+/// scores of its video (arXiv 2209.06430, section 4). It needs all queries together, so a search cannot use it.
 pub struct Dsl<S> {
     inner: S,
-    /// Per video: the largest scaled score and the sum of the exponentials from there.
+    /// Per video: the largest scaled score, and the sum of exp(scaled score − largest).
     columns: Vec<(f32, f32)>,
 }
 
@@ -125,16 +125,16 @@ impl<S: Scorer> Scorer for Dsl<S> {
 /// The ranks of both directions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ranking {
-    /// Of each caption's video among all videos.
+    /// For each caption, the rank of its video among all videos.
     pub captions: Vec<Rank>,
-    /// The video that each caption finds first.
+    /// For each caption, the best video.
     pub first: Vec<usize>,
-    /// Of each video's captions among those of all videos; the best caption of a video counts for all of them.
+    /// For each video, the rank of its captions among those of all videos. The best caption of each video counts.
     pub videos: Vec<Rank>,
 }
 
-/// Ranks every caption and every video. `captions_per_video`: captions come in this order, those of a video together.
-/// `watch` is told how many captions are done.
+/// Ranks every caption and every video. `captions_per_video`: captions are in the order of videos, those of a video
+/// together. `watch` gets the number of finished captions and can stop the ranking by an error.
 pub fn rank(
     scorer: &mut dyn Scorer,
     captions_per_video: &[usize],
@@ -144,7 +144,7 @@ pub fn rank(
     assert_eq!((scorer.videos(), scorer.captions()), (videos, captions_per_video.iter().sum()));
     let owner: Vec<usize> =
         captions_per_video.iter().enumerate().flat_map(|(video, count)| std::iter::repeat_n(video, *count)).collect();
-    // A video's rank counts the groups that are better than its own, so its own must be known before.
+    // A video's rank counts the groups with a better score than its own, so its own score is needed first.
     let own = own_scores(scorer, captions_per_video, watch)?;
     let mut ranking = Ranking { videos: vec![Rank::default(); videos], ..Ranking::default() };
     let mut best = vec![f32::NEG_INFINITY; videos];
@@ -168,7 +168,7 @@ pub fn rank(
     Ok(ranking)
 }
 
-/// Each video's score for its own captions: that of the best of them.
+/// Each video's score for the best of its own captions.
 fn own_scores(
     scorer: &mut dyn Scorer,
     captions_per_video: &[usize],
@@ -187,7 +187,7 @@ fn own_scores(
     Ok(own)
 }
 
-/// Every caption's scores for all videos, caption by caption.
+/// Calls `each` with every caption and its scores for all videos, in order.
 fn blocks<S: Scorer + ?Sized>(
     scorer: &mut S,
     mut each: impl FnMut(usize, &[f32]) -> Result<(), EvalError>,
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use crate::eval::metrics::{Median, scores};
 
-    /// Scores that are known beforehand.
+    /// Returns given scores.
     struct Given(Array2<f32>);
 
     impl Given {
@@ -270,13 +270,13 @@ mod tests {
         rank(scorer, groups, &mut |_| Ok(())).unwrap()
     }
 
-    /// As the systems' own code counts: a tie adds a rank for each of its places.
+    /// Counts like the systems' own code: one rank for each tied place.
     fn with_ties(ranks: &[Rank]) -> Vec<u32> {
         ranks.iter().flat_map(|rank| rank.better..=rank.better + rank.tied).collect()
     }
 
     fn check(expected: &Value, ranks: &[Rank], median: Median, case: &str) {
-        // Also where the official count has more ranks than there are queries.
+        // With ties, the official count has more ranks than queries.
         let counted: Vec<Rank> = with_ties(ranks).into_iter().map(|better| Rank { better, tied: 0 }).collect();
         if let Some(cols) = expected.get("cols") {
             let cols: Vec<u32> = serde_json::from_value(cols.clone()).unwrap();
@@ -293,7 +293,7 @@ mod tests {
         ];
         for (key, value) in pairs {
             let Some(expected) = expected[key].as_f64() else { continue };
-            // The official code works in single precision in places.
+            // The official code uses single precision in places.
             assert!((value - expected).abs() < 1e-4 * expected.max(1.0), "{case} {key}: {value}, not {expected}");
         }
     }
@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    /// The matrix would take 1.4 GB. Other tests run beside this one.
+    /// The whole matrix would take 1.4 GB. The limit leaves room for tests that run at the same time.
     #[test]
     fn a_large_set_is_ranked_in_bounded_memory() {
         let groups = vec![10; 6000];
@@ -381,7 +381,7 @@ mod tests {
     }
 
     proptest! {
-        /// Otherwise ties and ranks would depend on the size of the blocks.
+        /// Otherwise ties and ranks would depend on the block size.
         #[test]
         fn a_pairs_score_does_not_depend_on_its_block(
             captions in 1usize..40, videos in 1usize..40, dim in 1usize..600, seed: u64, caption in 0usize..40, video in 0usize..40,

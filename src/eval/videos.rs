@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use super::EvalError;
 use crate::source::walk::walk;
 
-/// The video files below a folder, by what they may be called.
+/// The video files below a folder, by file name and by file name without extension.
 #[derive(Debug)]
 pub struct Videos {
     root: PathBuf,
     by_name: HashMap<String, PathBuf>,
     by_stem: HashMap<String, PathBuf>,
     pub files: usize,
-    /// What could not be looked at, and why.
+    /// Paths that could not be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
@@ -24,7 +24,7 @@ impl Videos {
         }
         let found = walk(&[root.to_owned()]);
         let (mut by_name, mut by_stem) = (HashMap::new(), HashMap::new());
-        // Of several with one name the first in the order of paths counts.
+        // Of files with the same name, the first in the order of paths counts.
         for path in found.files.iter().rev() {
             for (map, part) in [(&mut by_name, path.file_name()), (&mut by_stem, path.file_stem())] {
                 if let Some(part) = part {
@@ -35,8 +35,8 @@ impl Videos {
         Ok(Self { root: root.to_owned(), by_name, by_stem, files: found.files.len(), unreadable: found.unreadable })
     }
 
-    /// The first that is there of: this path below the folder, a file of this name anywhere below it, one that differs
-    /// in its extension. Data sets were often encoded anew, into other containers.
+    /// The first match of: this path below the folder; a file of this name anywhere below it; one with another
+    /// extension, because data sets are often re-encoded into other containers.
     pub fn find(&self, names: &[String]) -> Option<PathBuf> {
         names.iter().find_map(|name| {
             let path = self.root.join(name);

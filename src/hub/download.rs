@@ -1,4 +1,4 @@
-//! One file of a hub into the cache: `DIR/PATH.part` while it arrives, `DIR/PATH` once it is what the hub announced.
+//! Downloads one file of a hub into the cache: `DIR/PATH.part` while it arrives, `DIR/PATH` once its digest matches.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,12 +11,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Digest, Hub, HubError, RemoteFile, Repository};
 
-/// Tries without a single new byte before giving up; the wait doubles from the first.
+/// Tries in a row without a new byte before giving up. The wait doubles after each.
 const TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 impl Hub {
-    /// Fetches the file into `dir` unless it is there; `arrived` hears how many bytes of it are here.
+    /// Fetches the file into `dir` unless it is there, and returns its path. `arrived` is called with the number of
+    /// bytes that are on disk.
     pub async fn fetch(
         &self,
         repository: &Repository,
@@ -70,7 +71,7 @@ impl Hub {
         Ok(target)
     }
 
-    /// Asks for what is missing and writes it behind what is there.
+    /// Requests the missing bytes and appends them.
     async fn receive(
         &self,
         repository: &Repository,
@@ -92,7 +93,7 @@ impl Hub {
             let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
             let mut answer = self.accept(&repository.repo, answer)?;
             if answer.status() != StatusCode::PARTIAL_CONTENT {
-                // The whole of it comes, asked for or not.
+                // The server sends the whole file even if only a range was requested.
                 here = 0;
             }
             writer.set_len(here).and_then(|()| writer.seek(SeekFrom::Start(here))).map_err(disk)?;
@@ -111,7 +112,7 @@ impl Hub {
     }
 }
 
-/// Whether the file on disk is the announced one; if not, the digest that it has.
+/// Compares the digest of the file on disk with the announced one; returns the actual digest if they differ.
 async fn matches(path: &Path, file: &RemoteFile) -> io::Result<Result<(), String>> {
     let (path, digest, bytes) = (path.to_path_buf(), file.digest.clone(), file.bytes);
     let work = tokio::task::spawn_blocking(move || {

@@ -1,7 +1,8 @@
-//! A model hub that speaks Hugging Face's protocol: what a repository holds, and its files, resumable and checked
-//! against the hub's own digests ([`download`]). [`named`] knows models by short names.
+//! A client for model hubs with Hugging Face's protocol: lists a repository and downloads its files, resuming
+//! interrupted downloads and checking them against the hub's digests ([`download`]). [`named`] knows models by short
+//! names.
 //!
-//! Endpoint and token come from where other tools look for them: `HF_ENDPOINT`; `HF_TOKEN`, else the file `token` in
+//! Endpoint and token come from the same places as for other tools: `HF_ENDPOINT`; `HF_TOKEN`, else the file `token` in
 //! `HF_HOME` (default `~/.cache/huggingface`). The token is sent to the endpoint only and never shown.
 
 pub mod download;
@@ -18,10 +19,10 @@ use crate::secret::{Secret, redacted};
 
 const ENDPOINT: &str = "https://huggingface.co";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that says nothing for this long is broken.
+/// A connection that sends nothing for this long is considered broken.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A repository at a revision (branch, tag or commit), as a person names it.
+/// A repository at a revision (branch, tag or commit), as the user writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoName {
     /// `owner/name`
@@ -49,12 +50,12 @@ impl std::str::FromStr for RepoName {
     }
 }
 
-/// What a repository holds at one commit.
+/// The contents of a repository at one commit.
 #[derive(Clone, Debug)]
 pub struct Repository {
     pub repo: String,
     pub commit: String,
-    /// As the model card says.
+    /// Licence named in the model card.
     pub licence: String,
     pub files: Vec<RemoteFile>,
 }
@@ -66,12 +67,12 @@ pub struct RemoteFile {
     pub digest: Digest,
 }
 
-/// What the hub says a file's content is.
+/// The hub's digest of a file, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Digest {
-    /// Large files.
+    /// SHA-256, for files in large file storage.
     Sha256(String),
-    /// Others: SHA-1 of git's blob.
+    /// SHA-1 of the git blob, for other files.
     GitBlob(String),
 }
 
@@ -89,9 +90,9 @@ pub enum HubError {
          that may read it"
     )]
     Refused { repo: String, endpoint: String, status: u16 },
-    #[error("cannot fetch from {endpoint}: {problem}; what is there is kept, the same command goes on from it")]
+    #[error("cannot fetch from {endpoint}: {problem}; downloaded parts are kept, the same command resumes")]
     Unreachable { endpoint: String, problem: String },
-    #[error("{endpoint} gives an answer that is not understood: {problem}")]
+    #[error("the answer of {endpoint} is not understood: {problem}")]
     Answer { endpoint: String, problem: String },
     #[error("{file}: not what the hub announced ({expected}, arrived {found}); it was thrown away, try again")]
     Digest { file: String, expected: String, found: String },
@@ -123,6 +124,7 @@ impl Hub {
         Ok(Self { client, endpoint, token: token() })
     }
 
+    /// Lists a repository at a revision.
     pub async fn repository(&self, name: &RepoName) -> Result<Repository, HubError> {
         let RepoName { repo, revision } = name;
         let revision = revision.replace('/', "%2F");
@@ -131,7 +133,7 @@ impl Hub {
         let answer = self.accept(repo, answer)?;
         let body = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
         let model: Model = serde_json::from_slice(&body).map_err(|error| self.odd(error.to_string()))?;
-        // The commit becomes a folder of the cache, and part of an address.
+        // Checked because the commit becomes a folder of the cache and part of a URL.
         if !is_commit(&model.sha) {
             return Err(self.odd(format!("the commit {:?}, which is not 40 or 64 hexadecimal digits", model.sha)));
         }
@@ -142,7 +144,7 @@ impl Hub {
     }
 
     fn remote_file(&self, file: Sibling) -> Result<RemoteFile, HubError> {
-        // Names become paths below the cache.
+        // Checked because the names become paths below the cache.
         if file.rfilename.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
             return Err(self.odd(format!("a file called {:?}", file.rfilename)));
         }
@@ -166,7 +168,7 @@ impl Hub {
         let (repo, endpoint, status) = (repo.to_owned(), self.shown(), answer.status());
         match status {
             _ if status.is_success() => Ok(answer),
-            // The hub hides what one may not see: unknown and private repositories answer alike.
+            // The hub answers the same for unknown repositories and for those one may not see.
             StatusCode::UNAUTHORIZED if self.token.is_none() => Err(HubError::NotFound { repo, endpoint }),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(HubError::Refused { repo, endpoint, status: status.as_u16() })
@@ -190,12 +192,12 @@ impl Hub {
     }
 }
 
-/// Git names commits by SHA-1 or SHA-256.
+/// Whether it is a SHA-1 or SHA-256 in hexadecimal, as git names commits.
 fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The last cause says what happened; those above it repeat the address, which may hold a password.
+/// The innermost cause says what happened; the outer ones repeat the URL, which may hold a password.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(cause) = error.source() {
@@ -214,7 +216,7 @@ fn token() -> Option<Secret> {
     said.or_else(stored).map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).map(Secret::new)
 }
 
-/// The hub's answer, as much of it as is used.
+/// The parts of the hub's answer that are used.
 #[derive(Deserialize)]
 struct Model {
     sha: String,

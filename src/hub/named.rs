@@ -1,16 +1,16 @@
-//! Models by short names.
+//! Short names for models that can be pulled.
 
 /// A model that can be pulled by its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Named {
     pub name: &'static str,
     pub repo: &'static str,
-    /// For people: what it is good for, and how large its float32 graphs are.
+    /// For people: what it is good for, and the size of its float32 graphs.
     pub summary: &'static str,
     pub licence: &'static str,
 }
 
-/// Repositories in the usual ONNX layout. None of them could be fetched on the build machines, which reach no hub.
+/// Repositories with the usual layout of ONNX exports. Untested: no hub could be reached where this was written.
 pub const NAMED: &[Named] = &[
     Named {
         name: "clip-b32",

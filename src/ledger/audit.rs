@@ -1,4 +1,4 @@
-//! What `verify` asks of the ledger, page by page, and what it does where ledger and store disagree.
+//! The queries of `verify`, page by page, and the changes it makes where ledger and store disagree.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use super::{FileRow, Ledger, Owned, Progress, Result};
 use crate::source::MediaId;
 use crate::store::Tally;
 
-/// Records as the ledger has them.
+/// The records that the ledger claims are in the store for one content.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
     pub content: Owned,
     pub progress: Progress,
-    /// Whether a path stands for them, or will when they are done.
+    /// Whether a path shows these records, or will when they are done.
     pub is_wanted: bool,
 }
 
 impl Ledger {
-    /// The next claims behind `after`, in the order of collections and media.
+    /// The next claims after `after`, in the order of collection, medium and plan.
     pub async fn claims(&self, after: Option<Owned>, limit: usize) -> Result<Vec<Claim>> {
         let (collection, media, plan) =
             after.map_or_else(Default::default, |after| (after.collection, after.media_id.0, after.plan));
@@ -44,12 +44,12 @@ impl Ledger {
         .await
     }
 
-    /// Whether the ledger knows anything of this content in this collection.
+    /// Whether the ledger has any progress of this medium in this collection.
     pub async fn knows(&self, media: MediaId, collection: &str) -> Result<bool> {
         Ok(!self.progress(media, collection).await?.is_empty())
     }
 
-    /// Files that say they are indexed, or being indexed, without any records claimed for it.
+    /// Files marked as indexed, or as being indexed, whose records the ledger does not claim.
     pub async fn files_without_claim(&self) -> Result<Vec<FileRow>> {
         self.read(move |db| {
             db.prepare_cached(&format!(
@@ -66,8 +66,8 @@ impl Ledger {
         .await
     }
 
-    /// The records of this content have been removed: its files are to be indexed again from the beginning, unless another
-    /// plan is on its way to replace them. Whatever was said of it stays.
+    /// Call when the records of this content have been removed: queues its files to be indexed again from the
+    /// beginning, unless another plan is already being written to replace it. Labels and tags are kept.
     pub async fn queue_again(&self, content: Owned) -> Result<()> {
         self.write(move |db| {
             let Owned { media_id: media, collection, plan } = &content;
@@ -83,13 +83,13 @@ impl Ledger {
                  next_media_id = coalesce(next_media_id, ?1) WHERE media_id = ?1 AND collection = ?2",
                 params![media.0, collection],
             )?;
-            // Where all of its paths are on their way to other contents, nobody will take it up.
+            // If all of its paths are being indexed with other contents, nobody will write this one.
             release(db, *media, collection)
         })
         .await
     }
 
-    /// Nothing can be made again: what was found of these records and pictures is all there is.
+    /// Accepts the records and pictures that were found as complete, because no file is left to index again.
     pub async fn keep_as_found(&self, content: Owned, found: Tally, last_picture: Option<Duration>) -> Result<()> {
         self.write(move |db| {
             db.execute(
@@ -109,7 +109,7 @@ impl Ledger {
         .await
     }
 
-    /// What no path stands for leaves.
+    /// Sets the records of this content to leaving.
     pub async fn retire_claim(&self, content: Owned) -> Result<()> {
         self.write(move |db| {
             db.execute(
@@ -121,7 +121,7 @@ impl Ledger {
         .await
     }
 
-    /// Every path that the ledger knows, once, behind `after`.
+    /// The next distinct paths after `after`.
     pub async fn paths(&self, after: &Path, limit: usize) -> Result<Vec<PathBuf>> {
         let after = after.to_path_buf();
         self.read(move |db| {

@@ -1,4 +1,4 @@
-//! SQLite's errors in words that say what to do.
+//! Errors of the ledger: SQLite's errors with what to do about them.
 
 use std::path::{Path, PathBuf};
 
@@ -30,12 +30,12 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> LedgerError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => LedgerError::Corrupt { path, problem },
         Some(ErrorCode::DiskFull) => LedgerError::DiskFull { path },
-        // Files that share memory meet the full disk elsewhere.
+        // A full disk can show as an I/O error when SQLite extends its shared-memory file.
         Some(ErrorCode::SystemIoFailure) if is_full(&path) => LedgerError::DiskFull { path },
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             LedgerError::Sqlite { path, problem: format!("{problem} (is the folder writable?)") }
         }
-        // A table that is not there: something else was put in its place.
+        // A table is missing: another database was put in the ledger's place.
         _ if problem.contains("no such table") => LedgerError::Corrupt { path, problem },
         _ => LedgerError::Sqlite { path, problem },
     }

@@ -1,4 +1,5 @@
-//! What paths stand for: a path is begun, finished, failed or forgotten, and with it the content that it stood for.
+//! Which content each path shows: paths are begun, finished, failed or forgotten, and contents that no path shows any
+//! more are set to leaving.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,14 +12,14 @@ use super::{Failure, FileRow, Ledger, MediaRow, Owned, Progress, ProgressState, 
 use crate::decode::Probe;
 use crate::source::{MediaId, Stat};
 
-/// What has to be done for a content that lies at a path.
+/// What to do for the content at a path.
 #[derive(Debug, PartialEq)]
 pub enum Began {
-    /// All of its records are in the store already; the path stands for it now.
+    /// All of its records are already in the store; the path shows it now.
     Known,
-    /// It is to be written, from the window where an earlier run stopped.
+    /// It must be written, starting at the window where an earlier run stopped.
     Writing(Box<Writing>),
-    /// Records under the same plan are on their way out: begin again when they have left.
+    /// Records of the same plan are being deleted: begin again when they are gone.
     Leaving(Owned),
 }
 
@@ -26,7 +27,7 @@ pub enum Began {
 pub struct Writing {
     pub progress: Progress,
     pub row: MediaRow,
-    /// The ledger knew no records of it in this collection.
+    /// Whether the ledger knew no records of it in this collection.
     pub is_new: bool,
 }
 
@@ -36,12 +37,12 @@ impl Ledger {
         self.read(move |db| read_file(db, &path, &collection)).await
     }
 
-    /// Paths, each counted once per collection.
+    /// Number of paths, each counted once per collection.
     pub async fn count_files(&self) -> Result<u64> {
         self.read(|db| db.query_row("SELECT count(*) FROM files", [], |row| row.get(0))).await
     }
 
-    /// Everywhere this content lies, or is being indexed from, in the order of paths.
+    /// Every path of this content, or from which it is being indexed, sorted by path.
     pub async fn files_of(&self, media: MediaId) -> Result<Vec<FileRow>> {
         self.read(move |db| {
             db.prepare_cached(&format!(
@@ -54,8 +55,8 @@ impl Ledger {
         .await
     }
 
-    /// The next rows behind `after` in the order of paths, each with the progress that it shows: of what is done, else
-    /// of what is being written.
+    /// The next rows after `after` in the order of paths, each with its progress: the finished one if there is one,
+    /// else the one being written.
     pub async fn listing(
         &self,
         after: Option<(PathBuf, String)>,
@@ -85,7 +86,7 @@ impl Ledger {
         .await
     }
 
-    /// What this path stands for, where neither file nor plan have changed since it was indexed.
+    /// The medium of this path and what was said of it, if neither file nor plan changed since it was indexed.
     pub async fn unchanged(
         &self,
         path: &Path,
@@ -109,9 +110,9 @@ impl Ledger {
         .await
     }
 
-    /// A content was found at a path. `said` is what is said of it now; what was said of it, of the path or of what
-    /// the path stood for is kept where nothing new is said.
-    /// Where it is known, `gone` are its places in this collection that have vanished: it has moved away from there.
+    /// Records that a content was found at a path. `said` is what the user says of it now; where that is empty, label
+    /// and tags are kept from the content, the path, or the content that the path showed before. `gone` are paths in
+    /// this collection from which the content has vanished; if its records are complete, they are forgotten.
     pub async fn begin(
         &self,
         path: &Path,
@@ -136,7 +137,7 @@ impl Ledger {
                     put_indexed(db, &path, stat, *media, collection)?;
                     release_replaced(db, before.as_ref(), *media)?;
                     forget(db, &gone, collection)?;
-                    // Another plan that this path was being indexed under is not wanted any more.
+                    // Nobody wants another plan any more under which this path was being indexed.
                     release(db, *media, collection)?;
                     Ok(Began::Known)
                 }
@@ -163,8 +164,8 @@ impl Ledger {
         .await
     }
 
-    /// All records of a medium are in the store, and the path now stands for it; its other plans are on their way out,
-    /// and it has left the places that are `gone`.
+    /// Call when all records of a medium are in the store: the path shows it now, its other plans are set to leaving,
+    /// and the paths in `gone` are forgotten.
     pub async fn finish(
         &self,
         path: &Path,
@@ -198,7 +199,8 @@ impl Ledger {
         .await
     }
 
-    /// The path could not be indexed. What it stood for until now stays; what was written of its new content leaves.
+    /// Records that a path could not be indexed. The content it showed so far stays; what was written of its new
+    /// content is set to leaving.
     pub async fn fail(
         &self,
         path: &Path,
@@ -238,7 +240,7 @@ impl Ledger {
         .await
     }
 
-    /// These rows are known no more, and with the last path of a content its records leave.
+    /// Forgets these rows. The records of a content that loses its last path are set to leaving.
     pub async fn forget_files(&self, files: Vec<(PathBuf, String)>) -> Result<()> {
         self.write(move |db| {
             for (path, collection) in files {
@@ -253,7 +255,7 @@ impl Ledger {
         self.read(move |db| read_media(db, media)).await
     }
 
-    /// What the container says.
+    /// Saves what the container's header says.
     pub async fn probed(&self, media: MediaId, probe: Probe) -> Result<()> {
         self.write(move |db| {
             let probe = to_json(&probe)?;
@@ -262,13 +264,13 @@ impl Ledger {
         .await
     }
 
-    /// Says something new of a known medium, which its records do not say yet ([`Ledger::to_annotate`]).
+    /// Changes label and tags of a known medium. Its records get them later ([`Ledger::to_annotate`]).
     pub async fn say(&self, media: MediaId, said: Said) -> Result<()> {
         self.write(move |db| put_said(db, media, &said, false)).await
     }
 
-    /// The store holds records of a content, from a ledger that was lost, which say `of_records`: that counts where this
-    /// ledger knows nothing better.
+    /// Takes over label and tags from records that a lost ledger left in the store (`of_records`), where this ledger
+    /// has none.
     pub async fn say_as_records(&self, content: Owned, of_records: Said) -> Result<()> {
         self.write(move |db| {
             let Owned { media_id: media, collection, .. } = content;
@@ -285,7 +287,7 @@ impl Ledger {
         .await
     }
 
-    /// Media whose records do not have their label and tags yet, with the collections that hold them.
+    /// Media whose records do not have their current label and tags yet, with the collections that hold them.
     pub async fn to_annotate(&self) -> Result<Vec<(MediaId, Said, Vec<String>)>> {
         self.read(|db| {
             let media: Vec<(MediaId, Said)> = db
@@ -306,7 +308,7 @@ impl Ledger {
         .await
     }
 
-    /// Its records have this label and these tags now.
+    /// Call when the records of a medium have this label and these tags.
     pub async fn annotated(&self, media: MediaId, said: Said) -> Result<()> {
         self.write(move |db| {
             db.execute(
@@ -331,7 +333,7 @@ impl Ledger {
         .await
     }
 
-    /// Collection and bundle names of everything ever indexed here.
+    /// Names of all collections ever used here, each with its bundle.
     pub async fn collections(&self) -> Result<Vec<(String, String)>> {
         self.read(|db| {
             db.prepare_cached("SELECT name, bundle FROM collections ORDER BY name")?
@@ -366,14 +368,14 @@ fn read_media(db: &Connection, media: MediaId) -> rusqlite::Result<Option<MediaR
     db.prepare_cached("SELECT label, tags, probe FROM media WHERE media_id = ?")?
         .query_row([media.0], |row| {
             let probe: Option<String> = row.get(2)?;
-            // A probe of another version is made anew when its file is indexed again.
+            // A probe that another version wrote is made anew when its file is indexed again.
             let probe = probe.and_then(|probe| serde_json::from_str(&probe).ok());
             Ok(MediaRow { said: Said { label: row.get(0)?, tags: from_json(row, 1)? }, probe })
         })
         .optional()
 }
 
-/// The row of a content about to be written or found, with what is said of it.
+/// Finds or inserts the row of a content, and updates its label and tags.
 fn describe(db: &Connection, media: MediaId, file: Option<&FileRow>, said: Said) -> rusqlite::Result<MediaRow> {
     let known = read_media(db, media)?;
     let of_path = file.map(|file| file.said.clone()).unwrap_or_default();
@@ -417,7 +419,7 @@ fn put_indexed(db: &Connection, path: &Path, stat: Stat, media: MediaId, collect
     .map(drop)
 }
 
-/// What a path stood for before it stood for `media`, and what was to take its place.
+/// Releases the contents that a path showed, or was being indexed with, before `media`.
 fn release_replaced(db: &Connection, before: Option<&FileRow>, media: MediaId) -> rusqlite::Result<()> {
     let Some(file) = before else { return Ok(()) };
     for replaced in file.media_id.into_iter().chain(file.next_media_id).filter(|replaced| *replaced != media) {

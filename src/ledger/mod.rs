@@ -1,17 +1,17 @@
-//! The durable record of what is indexed, how far and under which plan: one SQLite file behind a thread of its own, so
-//! that nothing waits for a disk on an async worker.
+//! The durable record of what is indexed, how far and under which plan: one SQLite file, used by a thread of its own so
+//! that no async worker waits for the disk.
 //!
-//! It moves only behind the store: a row of `progress` is there before the first record it counts is written, and goes
-//! after the last one has left; it is called done only after the store has confirmed all records. So after a crash
-//! nothing in the store is unknown to the ledger, and the ledger never claims more than is there.
+//! The ledger follows the store. A row of `progress` exists before the first record that it counts is written, and is
+//! deleted after the last one is. It is set to done only when the store has confirmed all records. So even after a
+//! crash the ledger knows every record in the store, and never claims more than is there.
 //!
 //! ```text
 //! files (path, collection) ──media_id, next_media_id──▶ media ◀── progress (medium, collection, plan)
 //!                                                                 writing → done → leaving → gone
 //! ```
 //!
-//! [`files`] changes what paths stand for, [`paths`] finds them by name, [`progress`] has how far records are; what no path stands for any more is set to
-//! leaving in the same transaction that takes its last path away.
+//! [`files`] changes which content a path shows, [`paths`] finds paths by name, [`progress`] tracks how far records
+//! are. The transaction that removes the last path of a content also sets its records to leaving.
 
 mod audit;
 mod error;
@@ -48,9 +48,9 @@ static MIGRATIONS: LazyLock<Migrations<'static>> =
 
 /// Marks the file as ours (SQLite's `application_id`); development versions before 0.1.0 left it at 0.
 const APPLICATION_ID: i64 = 0x636c_7331;
-/// Calls that may wait for the thread; more wait with their callers.
+/// Calls that may wait for the thread; further callers wait for a free place.
 const QUEUE: usize = 64;
-/// How long another process may hold the file, such as a search while an index runs.
+/// How long to wait while another process holds the file, such as a search while an index runs.
 const BUSY: Duration = Duration::from_secs(10);
 
 type Command = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -64,7 +64,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the file, making it where it is missing.
+    /// Opens the file, creating it if it is missing. Fails if it is damaged, or of a version that is not supported.
     pub async fn open(path: &Path) -> Result<Self> {
         let (commands, mut queue) = mpsc::channel::<Command>(QUEUE);
         let (opened, owner) = oneshot::channel();
@@ -82,7 +82,7 @@ impl Ledger {
                 command(&mut connection);
             }
         });
-        let thread = thread.map_err(|error| sqlite(path, format!("no thread for it: {error}")))?;
+        let thread = thread.map_err(|error| sqlite(path, format!("cannot start its thread: {error}")))?;
         let owner = owner.await.map_err(|_| sqlite(path, "its thread ended".to_owned()))??;
         Ok(Self { path: path.to_path_buf(), owner, commands: Some(commands), thread: Some(thread) })
     }
@@ -100,14 +100,14 @@ impl Ledger {
         self.call(|connection| work(connection)).await
     }
 
-    /// All of it or nothing; on disk when it returns.
+    /// Runs `work` in one transaction, which is on disk on return.
     async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         self.call(|connection| {
-            // Immediate: a transaction that first reads and then finds another process writing could not be repeated.
+            // Immediate: a transaction that reads first and writes later fails if another process writes in between.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             points::pass("before the ledger commits");
@@ -126,7 +126,7 @@ impl Ledger {
         let gone = || sqlite(&self.path, "its thread ended".to_owned());
         let (reply, answer) = oneshot::channel();
         let command: Command = Box::new(move |connection| {
-            // Nobody listens where the caller was cancelled; what was written stands all the same.
+            // Fails if the caller was cancelled; the write counts all the same.
             let _ = reply.send(work(connection));
         });
         self.commands.as_ref().ok_or_else(gone)?.send(command).await.map_err(|_| gone())?;
@@ -139,7 +139,7 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there has been reported by the panic hook, and to the callers as an error.
+            // The panic hook has reported a panic of the thread, and callers got an error.
             let _ = thread.join();
         }
     }
@@ -156,8 +156,8 @@ fn open(path: &Path) -> Result<(Connection, Uuid)> {
     if ours != APPLICATION_ID && version != 0 {
         return Err(LedgerError::Outdated { path: path.to_path_buf() });
     }
-    // A write-ahead log: readers are not stopped, and what was committed survives `kill -9`; synced at each commit, since
-    // a record that the store has and the ledger lost in a power failure would be unknown.
+    // With a write-ahead log, readers are not blocked and commits survive `kill -9`. Each commit is synced: if a power
+    // failure took a commit back, the store would hold records that the ledger does not know.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(explain)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(explain)?;
     if version == 0 {
@@ -182,7 +182,7 @@ fn owner(connection: &mut Connection) -> rusqlite::Result<Uuid> {
     if let Some(owner) = known(connection)? {
         return Ok(owner);
     }
-    // Two processes may open a new folder at once: the first one's id counts.
+    // Two processes may open a new folder at once; the id that is written first counts.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let owner = match known(&transaction)? {
         Some(owner) => owner,

@@ -1,7 +1,7 @@
-//! Files found by their paths: exactly, by a pattern, or by a name that only looks the same.
+//! Finds files by path: exactly, by a pattern, or by a name that is the same in another Unicode normalization.
 //!
-//! Patterns are looked up by the groups of three characters in them (an FTS5 index with its trigram tokenizer), so that
-//! only paths that have all of these groups are read and compared.
+//! Patterns are looked up by their trigrams (an FTS5 index with the trigram tokenizer), so that only paths that have
+//! all of them are read and compared.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -16,11 +16,12 @@ use super::{FileRow, Ledger, Result};
 use crate::source::MediaId;
 use crate::source::glob::{PathGlob, composed};
 
-/// Groups of three characters that are looked up; more would hardly narrow further.
+/// Most trigrams in one lookup; more would hardly narrow further.
 const MOST_TRIGRAMS: usize = 24;
 
 impl Ledger {
-    /// This path in every collection; where there is none, a path that is the same to a reader ([`composed`]).
+    /// The rows of this path in every collection; if there is none, those of paths that are equal after normalization
+    /// ([`composed`]).
     pub async fn files_at(&self, path: &Path) -> Result<Vec<FileRow>> {
         let path = path.to_path_buf();
         self.read(move |db| {
@@ -43,7 +44,7 @@ impl Ledger {
         .await
     }
 
-    /// What searches in this collection show for paths that match.
+    /// The media that searches in this collection show for matching paths.
     pub async fn media_at(&self, collection: &str, glob: PathGlob) -> Result<Vec<MediaId>> {
         let collection = collection.to_owned();
         self.read(move |db| {
@@ -74,7 +75,7 @@ fn at(db: &Connection, path: &Path) -> rusqlite::Result<Vec<FileRow>> {
         .collect()
 }
 
-/// Paths that have all of these groups of characters; every path where none is given.
+/// Calls `each` with every path that has all of these trigrams, or with every path if none is given.
 fn candidates(
     db: &Connection,
     trigrams: &BTreeSet<String>,
@@ -95,8 +96,8 @@ fn candidates(
     Ok(())
 }
 
-/// Groups of three characters that follow one another in these texts and are written in one way only, composed or not:
-/// the index holds paths as they are on disk.
+/// The trigrams of these texts, without characters that Unicode normalization may change: the index holds paths as they
+/// are on disk.
 fn trigrams<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let mut trigrams = BTreeSet::new();
     for text in texts {
@@ -104,7 +105,7 @@ fn trigrams<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
         let groups = characters.windows(3).filter(|group| group.iter().all(|character| has_one_form(*character)));
         trigrams.extend(groups.map(|group| group.iter().collect::<String>()));
     }
-    // Evenly, since those of a common folder narrow least.
+    // Evenly spread: the trigrams of a common parent folder narrow least.
     let step = trigrams.len().div_ceil(MOST_TRIGRAMS).max(1);
     trigrams.into_iter().step_by(step).collect()
 }

@@ -1,4 +1,4 @@
-//! How far the records of a medium are, and which of them searches may show.
+//! How many records of a medium are stored, and which of them searches may show.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::source::MediaId;
 use crate::store::Tally;
 
 impl Ledger {
-    /// Every plan of a medium in one collection.
+    /// The progress of every plan of a medium in one collection.
     pub async fn progress(&self, media: MediaId, collection: &str) -> Result<Vec<Progress>> {
         let collection = collection.to_owned();
         self.read(move |db| read_progress(db, media, &collection)).await
     }
 
-    /// Every plan of a medium, by collection.
+    /// The progress of every plan of a medium, by collection.
     pub async fn progress_of(&self, media: MediaId) -> Result<BTreeMap<String, Vec<Progress>>> {
         self.read(move |db| {
             let mut all: BTreeMap<String, Vec<Progress>> = BTreeMap::new();
@@ -33,7 +33,7 @@ impl Ledger {
         .await
     }
 
-    /// Part of a medium is in the store: the records that `tally` counts, of windows before `resume_at`.
+    /// Call when the store has confirmed the records that `tally` counts, of windows before `resume_at`.
     pub async fn checkpoint(&self, content: Owned, resume_at: u64, tally: Tally, problems: Vec<Problem>) -> Result<()> {
         self.write(move |db| {
             db.execute(
@@ -54,7 +54,7 @@ impl Ledger {
         .await
     }
 
-    /// Records of these plans, which the ledger did not know, are to leave.
+    /// Sets records of these plans, which the ledger did not know, to leaving.
     pub async fn retire_unknown(&self, content: Owned, plans: Vec<String>) -> Result<()> {
         self.write(move |db| {
             for plan in plans {
@@ -68,7 +68,7 @@ impl Ledger {
         .await
     }
 
-    /// What is on its way out of the store.
+    /// Contents whose records are to be deleted from the store.
     pub async fn leaving(&self) -> Result<Vec<Owned>> {
         self.read(|db| {
             db.prepare_cached(
@@ -80,7 +80,7 @@ impl Ledger {
         .await
     }
 
-    /// Whether these records are still on their way out: their content may have been begun again meanwhile.
+    /// Whether these records are still to be deleted; their content may have been begun again meanwhile.
     pub async fn is_leaving(&self, content: &Owned) -> Result<bool> {
         let Owned { media_id, collection, plan } = content.clone();
         self.read(move |db| {
@@ -90,7 +90,7 @@ impl Ledger {
         .await
     }
 
-    /// The records have left. With its last plan and path a medium is forgotten.
+    /// Call when the records have been deleted. A medium without plans and paths is forgotten.
     pub async fn left(&self, content: Owned) -> Result<()> {
         self.write(move |db| {
             let Owned { media_id: media, collection, plan } = &content;
@@ -110,8 +110,8 @@ impl Ledger {
         .await
     }
 
-    /// Which of these records no search may show: of media that the ledger does not know, of a plan that is being
-    /// written beside a finished one, of a content that is to replace another one, and what is on its way out. A
+    /// The media and plans among `records` that no search may show: media that the ledger does not know, a plan that is
+    /// being written beside a finished one, a content that is to replace another one, and records to be deleted. A
     /// medium that is indexed for the first time is shown while it grows.
     pub async fn hidden(&self, collection: &str, records: Vec<(MediaId, String)>) -> Result<Vec<(MediaId, String)>> {
         let collection = collection.to_owned();
@@ -149,7 +149,7 @@ pub(super) fn read_progress(db: &Connection, media: MediaId, collection: &str) -
         .collect()
 }
 
-/// A plan that was begun before and not finished will not be taken up any more: the last one that was asked for counts.
+/// Begins a plan. A plan that was begun before and not finished is set to leaving: only the last requested one counts.
 pub(super) fn insert_writing(db: &Connection, content: &Owned) -> rusqlite::Result<Progress> {
     let Owned { media_id, collection, plan } = content;
     retire(db, *media_id, collection, &Retire::Writing)?;
@@ -167,7 +167,7 @@ pub(super) fn insert_writing(db: &Connection, content: &Owned) -> rusqlite::Resu
     })
 }
 
-/// A path no longer stands for this content: what no other path stands for, or is being indexed from, leaves.
+/// Call when a path no longer shows this content: sets to leaving what no other path shows or is being indexed with.
 pub(super) fn release(db: &Connection, media: MediaId, collection: &str) -> rusqlite::Result<()> {
     let any = |column: &str| -> rusqlite::Result<bool> {
         db.prepare_cached(&format!("SELECT 1 FROM files WHERE {column} = ? AND collection = ? LIMIT 1"))?
@@ -180,7 +180,7 @@ pub(super) fn release(db: &Connection, media: MediaId, collection: &str) -> rusq
     }
 }
 
-/// Which plans of a content are to leave.
+/// The plans of a content to set to leaving.
 pub(super) enum Retire<'a> {
     All,
     Writing,

@@ -1,4 +1,4 @@
-//! What the tables hold, as values.
+//! The rows of the tables as Rust values.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,25 +21,27 @@ pub enum FileState {
     Failed,
 }
 
-/// Why a file could not be indexed, for programs.
+/// Why a file could not be indexed, for programs. Stored and printed in snake case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// It cannot be opened: vanished, not permitted, a broken disk.
+    /// It cannot be opened or read: it vanished, access is denied, the disk is broken.
     Unreadable,
     NotVideo,
+    StillPicture,
     NoVideoTrack,
+    Encrypted,
     NoDecoder,
     Damaged,
-    /// It was written to while it was read.
+    /// It was modified while it was read.
     ChangedWhileRead,
     DecoderDied,
     DecoderStalled,
-    /// GStreamer itself could not be set up for it.
+    /// GStreamer could not be set up for it.
     DecoderSetup,
-    /// The model, or the device it runs on, did not take its frames.
+    /// The model failed on its frames, or the device did.
     Model,
-    /// A fault of clipseek's own.
+    /// A bug of clipseek.
     Internal,
 }
 
@@ -49,7 +51,7 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// What a person says of a medium.
+/// Label and tags that the user gave a medium.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
     pub label: Option<String>,
@@ -57,7 +59,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// What is said now; where nothing is, what was said before.
+    /// Label and tags of `self`; each is taken from `before` where it is empty.
     pub fn or(self, before: Said) -> Said {
         Said { label: self.label.or(before.label), tags: if self.tags.is_empty() { before.tags } else { self.tags } }
     }
@@ -70,14 +72,14 @@ pub struct FileRow {
     pub collection: String,
     pub stat: Stat,
     pub state: FileState,
-    /// What searches show for this path.
+    /// The content that searches show for this path.
     pub media_id: Option<MediaId>,
-    /// What is being indexed to take its place.
+    /// The content that is being indexed to replace it.
     pub next_media_id: Option<MediaId>,
     pub failure: Option<Failure>,
-    /// How often it failed since it last succeeded.
+    /// Failures since it last succeeded.
     pub tries: u32,
-    /// Of the path, while no medium holds it.
+    /// Label and tags of the path, kept here while no medium holds them.
     pub said: Said,
 }
 
@@ -92,7 +94,7 @@ pub struct MediaRow {
 pub enum ProgressState {
     Writing,
     Done,
-    /// Its records are being deleted.
+    /// Its records are to be deleted.
     Leaving,
 }
 
@@ -101,16 +103,16 @@ pub enum ProgressState {
 pub struct Progress {
     pub plan: String,
     pub state: ProgressState,
-    /// Number of the window at which to go on.
+    /// Index of the window to continue at.
     pub resume_at: u64,
-    /// Records that the store has confirmed: all of them, where it is done; else those of windows before `resume_at`.
+    /// Records that the store has confirmed: all of them if done, else those of windows before `resume_at`.
     pub tally: Tally,
-    /// Time of the last picture in the pack.
+    /// Time of the last picture in the medium's pack.
     pub last_picture: Option<Duration>,
     pub problems: Vec<Problem>,
 }
 
-/// Records, by whose they are.
+/// Identifies the records of one medium, collection and plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owned {
     pub media_id: MediaId,
@@ -148,7 +150,7 @@ pub(super) fn path(row: &Row<'_>, column: usize) -> rusqlite::Result<PathBuf> {
 
 pub(super) const PROGRESS: &str = "plan, state, resume_at, windows, ids, last_picture_ns, problems";
 
-/// The columns of [`PROGRESS`], from this one on.
+/// Reads the columns of [`PROGRESS`], of which the first is number `first`.
 pub(super) fn progress(row: &Row<'_>, first: usize) -> rusqlite::Result<Progress> {
     let ids: [u8; 16] = row.get(first + 4)?;
     Ok(Progress {
@@ -170,7 +172,7 @@ pub(super) fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-/// An enum as it is written in JSON and in the tables.
+/// The name of an enum variant, as in JSON and in the tables.
 pub(super) fn to_word<T: Serialize>(value: T) -> rusqlite::Result<String> {
     Ok(to_json(&value)?.trim_matches('"').to_owned())
 }

@@ -1,12 +1,12 @@
-//! Nearest windows, windows whose captions have the words, or both, under filters → moments.
+//! Finds windows by vector, by words of captions, or by both, under filters, and merges them to moments.
 
 use super::SearchError;
 use super::moments::{self, Moment, ScoredList};
 use crate::ledger::Ledger;
 use crate::store::{Filter, Hit, Query, VectorStore, Wanted};
 
-/// Candidates fetched per moment asked for, at first; windows of one moment crowd each other out, so more are fetched
-/// while that brings fewer moments than were asked for, up to a limit.
+/// Candidates fetched per wanted moment in the first try. Windows of one moment crowd others out, so while too few
+/// moments are found, more candidates are fetched, up to a limit.
 const CANDIDATES_PER_MOMENT: usize = 20;
 const MIN_CANDIDATES: usize = 200;
 const MAX_CANDIDATES: usize = 20_000;
@@ -20,8 +20,8 @@ pub struct Shelf<'a> {
 }
 
 impl Shelf<'_> {
-    /// The nearest records that may be shown. Those that may not (of media that a lost ledger knew, or that are being
-    /// replaced) are few as a rule, so they are found among the hits and left out by name when asking again.
+    /// The best records that may be shown. Hidden ones (of media that a lost ledger knew, or that are being replaced)
+    /// are usually few, so they are found among the hits and excluded by name in the next query.
     pub async fn find(&self, mut query: Query) -> Result<Vec<Hit>, SearchError> {
         loop {
             let hits = self.store.search(&query).await?;
@@ -37,7 +37,7 @@ impl Shelf<'_> {
     }
 }
 
-/// At most `limit` moments that answer best, best first; their scores are those of [`Wanted`].
+/// At most `limit` moments, best first; their scores are those of [`Wanted`].
 pub async fn search(
     shelf: &Shelf<'_>,
     wanted: &Wanted,
@@ -69,7 +69,7 @@ pub async fn search(
     Ok(moments)
 }
 
-/// How many candidates are fetched for so many moments, one try after the other.
+/// How many candidates to fetch for this many moments, one number per try.
 fn candidate_counts(moments: usize) -> impl Iterator<Item = usize> {
     let first = moments.saturating_mul(CANDIDATES_PER_MOMENT).clamp(MIN_CANDIDATES, MAX_CANDIDATES);
     let more = |count: &usize| (count * MORE_CANDIDATES).min(MAX_CANDIDATES);

@@ -1,4 +1,4 @@
-//! How many searches run at once. Others wait their turn, so many and so long.
+//! Limits how many searches run at once, how many may wait, and for how long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,8 @@ impl Gate {
         Self { running, waiting, most_waiting, patience, clock }
     }
 
-    /// Returns when a search may begin; it may go on as long as the permit is held.
+    /// Returns when a search may begin. Hold the permit until it ends. Fails if the queue is full, or after waiting too
+    /// long.
     pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, SearchError> {
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
             return Ok(permit);
@@ -75,13 +76,13 @@ mod tests {
         assert!(still_waits(&mut second).await);
         clock.advance(Duration::from_millis(1));
         assert!(matches!(second.await, Err(SearchError::QueuedTooLong { after: PATIENCE })));
-        // The place in the queue is free again.
+        // Its place in the queue is free again.
         let third = gate.enter();
         tokio::pin!(third);
         assert!(still_waits(&mut third).await);
     }
 
-    /// Whether it still waits after everything that can go on has gone on.
+    /// Whether the future is still pending after all other tasks have run.
     async fn still_waits<F: Future>(future: &mut std::pin::Pin<&mut F>) -> bool {
         tokio::select! {
             biased;

@@ -1,12 +1,13 @@
-//! The one way to ask: a [`SearchRequest`] is answered by the [`Searchers`], which keep a [`Searcher`] warm for each
-//! collection asked lately.
+//! The one entry to searching: [`Searchers`] answer a [`SearchRequest`]. They keep a [`Searcher`] warm for each
+//! recently used collection.
 //!
 //! ```text
-//! flags, JSON ─▶ request ─▶ warm (a place, a searcher) ─▶ searcher (vector, filter) ─▶ find ─▶ store
+//! flags, JSON ─▶ request ─▶ warm (a permit, a searcher) ─▶ searcher (vector, filter) ─▶ find ─▶ store
 //!                                                             place ◀── moments ◀── windows ──┘
 //! ```
 //!
-//! [`moments`] merges windows, `rerank` gives the best of them a second look, [`place`] says where a moment lies now.
+//! [`moments`] merges windows, `rerank` scores the best ones again with a second model, [`place`] looks up the file of
+//! a moment.
 
 pub mod find;
 mod gate;
@@ -31,13 +32,13 @@ use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
-    /// What is asked has no answer as it is; the text says what to ask instead.
+    /// The request cannot be answered; the text says what to ask instead.
     #[error("{0}")]
     Invalid(String),
-    #[error("{waiting} searches are waiting already, which is as many as may (search.queue): ask again in a moment")]
+    #[error("{waiting} searches are already waiting, the most that search.queue allows: try again in a moment")]
     QueueFull { waiting: usize },
     #[error(
-        "no search ended within {} s, and this one could not begin (search.queue_secs): ask again in a moment",
+        "the search did not start within {} s because others were running (search.queue_secs): try again in a moment",
         .after.as_secs_f64()
     )]
     QueuedTooLong { after: Duration },
@@ -49,14 +50,14 @@ pub enum SearchError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    #[error("the store has no collection {0}: `clipseek verify --repair` queues what was in it again")]
+    #[error("the store has no collection {0}: `clipseek verify --repair` queues its files to be indexed again")]
     NoCollection(String),
     #[error(
         "{without} of {of} candidates have no frame features in the store: index their files again, with \
          index.frame_features unset or true"
     )]
     NoFeatures { without: usize, of: usize },
-    /// A fault of clipseek's own.
-    #[error("the search did not end: {0}")]
+    /// A bug of clipseek.
+    #[error("the search was aborted: {0}")]
     Internal(String),
 }

@@ -1,13 +1,13 @@
-//! Windows to moments. Pure.
+//! Merges windows to moments. Pure.
 //!
-//! The best window not yet taken is a peak. It grows to both sides over windows of the same medium that overlap or touch
-//! the last one and score at least half way between the peak and a floor (full width at half maximum). Other windows
-//! that overlap a moment are suppressed, so a moment is shown once.
+//! The best window not yet taken is a peak. It grows to both sides over windows of the same medium that overlap or
+//! touch the span so far and score at least half way between the peak and a floor (full width at half maximum). Other
+//! windows that overlap a moment are suppressed, so each moment is returned once.
 //!
-//! Scores are compared within each list that found the peak ([`ScoredList`]). Cosine similarities have no natural zero, so
-//! their floor is the median of the candidates; that of BM25 is 0, the score of a caption without any of the words. Scores
-//! that fuse lists only say what comes first: they are made of ranks, which do not tell how much better one window answers
-//! than its neighbour.
+//! Scores are compared within each list that contains the peak ([`ScoredList`]). Cosine similarities have no natural
+//! zero, so their floor is the median of the candidates. The floor of BM25 is 0, the score of a caption without any of
+//! the words. Fused scores only order the peaks: they are made of ranks, which do not tell how much better one window
+//! is than its neighbour.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::source::MediaId;
 use crate::store::{Hit, Payload};
 
-/// Neighbouring windows that answer a query, merged.
+/// Neighbouring windows that match a query, merged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moment {
     /// Record id of the peak window.
@@ -27,13 +27,13 @@ pub struct Moment {
     /// Middle of the best window.
     pub peak: Duration,
     pub end: Duration,
-    /// Of the best window, as the list of candidates has it.
+    /// Score of the best window, from the list of candidates.
     pub score: f32,
-    /// Of the best window.
+    /// Payload of the best window.
     pub payload: Payload,
 }
 
-/// One list of windows whose scores can be compared, and the score from which on one says anything.
+/// A list of windows with comparable scores, and the floor below which a score means nothing.
 pub struct ScoredList<'a> {
     hits: &'a [Hit],
     floor: f32,
@@ -51,8 +51,8 @@ impl<'a> ScoredList<'a> {
     }
 }
 
-/// At most `limit` moments, best first, from candidates in any order. Takes O(n log n) for n windows of which none
-/// overlaps more than a few others, as those of one plan do.
+/// At most `limit` moments, best first, from candidates in any order. Takes O(n log n) for n windows if each overlaps
+/// only a few others, as the windows of one plan do.
 pub fn merge(candidates: &[Hit], lists: &[ScoredList<'_>], limit: usize) -> Vec<Moment> {
     let mut hits: Vec<&Hit> = candidates.iter().collect();
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
@@ -95,11 +95,11 @@ struct Listed {
     end: Duration,
     list: usize,
     score: f32,
-    /// The latest end of this window and all before it in the order of starts.
+    /// The latest end among this window and those that start before it.
     latest_end: Duration,
 }
 
-/// The windows of all lists, those of each medium in the order of their starts.
+/// The windows of all lists by medium, sorted by start.
 fn windows_by_medium(lists: &[ScoredList<'_>]) -> HashMap<MediaId, Vec<Listed>> {
     let mut media: HashMap<MediaId, Vec<Listed>> = HashMap::new();
     for (list, scored) in lists.iter().enumerate() {
@@ -120,17 +120,17 @@ fn windows_by_medium(lists: &[ScoredList<'_>]) -> HashMap<MediaId, Vec<Listed>> 
     media
 }
 
-/// The least score of a window in each list with which it belongs to this peak; `None` where the list has nothing to say.
+/// For each list, the lowest score with which a window joins this peak; `None`: the list does not count.
 fn least_scores(lists: &[ScoredList<'_>], score_of: &[HashMap<Uuid, f32>], peak: Uuid) -> Vec<Option<f32>> {
     let lists = || lists.iter().zip(score_of).map(|(list, of)| (list.floor, of.get(&peak).copied()));
-    // Where one list has found it, another in which it does not stand out has nothing to say.
+    // If the peak is above the floor of some lists, the other lists do not count.
     let stands_out = |(floor, score): (f32, Option<f32>)| score.is_some_and(|score| score > floor);
     let by_any = lists().any(stands_out);
     let lists = lists().map(|list| if !by_any || stands_out(list) { list } else { (list.0, None) });
     lists.map(|(floor, score)| score.map(|score| floor + (score - floor) / 2.0)).collect()
 }
 
-/// The span of the peak and of everything that reaches it, up to the moments that are there already.
+/// The span of the peak and of all windows that join it, cut at the neighbouring moments.
 fn grow(
     peak: &Payload,
     windows: &[Listed],
@@ -141,7 +141,7 @@ fn grow(
     let good = |window: &&Listed| floors[window.list].is_some_and(|floor| window.score >= floor);
     let behind = windows.partition_point(|window| window.start < peak.start);
     for window in windows[..behind].iter().rev() {
-        // Nothing further back reaches the span, or what does makes it no longer than it may be.
+        // Windows further back no longer reach the span, or can only extend it beyond its bounds.
         let bounded = earliest.is_some_and(|earliest| start <= earliest);
         if window.latest_end < start || bounded && window.latest_end <= end {
             break;
@@ -162,7 +162,7 @@ fn grow(
     (earliest.map_or(start, |earliest| start.max(earliest)), latest.map_or(end, |latest| end.min(latest)))
 }
 
-/// Spans of the moments of one medium. No two of them overlap, so the order of their starts is that of their ends.
+/// Spans of the moments of one medium. They do not overlap, so sorting by start also sorts by end.
 #[derive(Default)]
 struct Taken(BTreeSet<(Duration, Duration)>);
 
@@ -172,7 +172,7 @@ impl Taken {
         before.is_some_and(|(_, end)| window.start < *end)
     }
 
-    /// Where the last moment before `start` ends and the first behind it begins, of a window that overlaps none.
+    /// End of the last moment before `start` and start of the first one after it, for a window that overlaps none.
     fn around(&self, start: Duration) -> (Option<Duration>, Option<Duration>) {
         let before = self.0.range(..=(start, start)).next_back().map(|(_, end)| *end);
         let behind = self.0.range((Bound::Excluded((start, start)), Bound::Unbounded)).next().map(|(start, _)| *start);
@@ -242,14 +242,14 @@ mod tests {
 
     #[test]
     fn captions_grow_over_all_that_say_half_as_much() {
-        // Nearly all answer well: above their median only the two best would be left.
+        // Nearly all score high: above their median only the two best would be left.
         let scores = [1.9, 4.1, 4.0, 4.2, 4.1, 4.0, 1.9];
         let hits: Vec<Hit> = scores.iter().zip(0..).map(|(score, start)| hit(1, start, *score)).collect();
         let moments = merge(&hits, &[ScoredList::with_zero_floor(&hits)], 5);
         assert_eq!(spans(&moments), [(1, 7)], "the others overlap it");
     }
 
-    /// The fused list has every window of a short film, all with much the same score.
+    /// The fused list has every window of a short film, all with similar scores.
     #[test]
     fn fused_moments_are_as_long_as_the_list_that_found_them_says() {
         let near: Vec<Hit> = [0.1, 0.1, 0.1, 0.1, 0.8, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(spans(&moments), [(9, 12), (4, 7)]);
     }
 
-    /// The definition, plain and slow: what [`merge`] must give.
+    /// A plain and slow implementation that [`merge`] must agree with.
     mod defined {
         use super::super::*;
 
@@ -308,7 +308,8 @@ mod tests {
             list.hits.iter().find(|hit| hit.id == peak.id).map(|hit| hit.score)
         }
 
-        /// Spans of the peak's medium that are at least half as high as it; none where it is not in this list.
+        /// Spans of the peak's medium that score at least half as high as the peak; empty if the list does not contain
+        /// it.
         fn around(list: &ScoredList<'_>, peak: &Hit) -> Vec<(Duration, Duration)> {
             let Some(score) = of(list, peak) else { return Vec::new() };
             let (media, half) = (peak.payload.media_id, list.floor + (score - list.floor) / 2.0);
@@ -345,8 +346,8 @@ mod tests {
         }
     }
 
-    /// Windows of a few media, of many lengths, in two lists that have some of them in common; few different scores, so
-    /// that there are ties.
+    /// Windows of a few media and many lengths, in two lists that share some of them. Few distinct scores, so that
+    /// there are ties.
     fn lists() -> impl Strategy<Value = (Vec<Hit>, Vec<Hit>)> {
         let window = (0u128..2, 0u64..40, 0u64..9, 0i32..12, prop::option::of(0i32..12), any::<bool>());
         prop::collection::vec(window, 0..60).prop_map(|windows| {
@@ -364,7 +365,7 @@ mod tests {
         })
     }
 
-    /// The definition takes minutes for this.
+    /// The plain implementation takes minutes for this.
     #[test]
     fn many_moments_of_one_medium_are_merged_in_no_time() {
         // No two neighbours belong together, so each is a moment of its own between those that are there already.

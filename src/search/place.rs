@@ -1,4 +1,4 @@
-//! Where a moment lies now: file, time, label, as programs and people are told.
+//! The current file, time and label of a moment, in the form shown to programs and people.
 
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use crate::source::glob::PathGlob;
 use crate::store::Payload;
 use crate::thumbs;
 
-/// A moment as it is told to programs.
+/// A moment in the form of the JSON output. Times ending in `_s` are seconds from the start of the medium.
 #[derive(Clone, Debug, Serialize)]
 pub struct Placed {
     pub id: Uuid,
-    /// Readable; lossy where a name is no UTF-8.
+    /// For display; lossy if the name is not UTF-8.
     pub path: String,
     pub uri: String,
     pub label: Option<String>,
@@ -29,39 +29,46 @@ pub struct Placed {
     pub score: f32,
     /// Absent until there are models with a calibration.
     pub confidence: Option<f32>,
-    /// Of the best window.
+    /// Caption of the best window.
     pub caption: Option<String>,
-    /// Name of the configured source; none for what was indexed by hand.
+    /// Name of the configured source; `None` for media indexed by hand.
     pub source: Option<String>,
-    /// Wall clock at the start (RFC 3339), where it is known.
+    /// Wall clock at the start (RFC 3339), if known.
     pub time: Option<String>,
-    /// Under which its pictures are kept.
+    /// Key of its pictures.
     #[serde(skip)]
     pub pictures: thumbs::Key,
     /// The file itself, exactly.
     #[serde(skip)]
     pub file: PathBuf,
+    /// What players call zero, on the clock of the moment.
+    #[serde(skip)]
+    pub players_zero: Duration,
     #[serde(skip)]
     pub start: Duration,
     #[serde(skip)]
     pub peak: Duration,
     #[serde(skip)]
     pub end: Duration,
+    /// End of the best window.
+    #[serde(skip)]
+    pub window_end: Duration,
 }
 
-/// Of several places of the medium one that matches `glob` and is still there.
+/// Places a moment in one of its medium's files, preferring a file that matches `glob` and still exists.
 pub(super) async fn place(
     ledger: &Ledger,
     collection: &str,
     moment: Moment,
     glob: Option<&PathGlob>,
 ) -> Result<Placed, LedgerError> {
-    let Payload { media_id, label, caption, source, start, wall_ms, plan, .. } = moment.payload;
+    let Payload { media_id, label, caption, source, start, end: window_end, wall_ms, plan, .. } = moment.payload;
     let files = ledger.files_of(media_id).await?;
+    let probe = ledger.media(media_id).await?.and_then(|row| row.probe).unwrap_or_default();
     let wanted = |path: &Path| glob.is_none_or(|glob| glob.matches(path));
     let best = files.iter().map(|file| &file.path).max_by_key(|path| (wanted(path), path.exists(), Reverse(*path)));
     let file = best.cloned().unwrap_or_default();
-    // The payload's clock is that of the best window's start, which lies at or behind the moment's.
+    // The payload's wall clock is that of the best window, which may start later than the moment.
     let ahead_ms = i64::try_from(start.saturating_sub(moment.start).as_millis()).unwrap_or(i64::MAX);
     let time = wall_ms.and_then(|wall| DateTime::from_timestamp_millis(wall.saturating_sub(ahead_ms)));
     Ok(Placed {
@@ -79,13 +86,15 @@ pub(super) async fn place(
         time: time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true)),
         pictures: thumbs::Key::of(&Owned { media_id, collection: collection.to_owned(), plan }),
         file,
+        players_zero: probe.players_zero,
         start: moment.start,
         peak: moment.peak,
         end: moment.end,
+        window_end,
     })
 }
 
-/// Seconds with milliseconds, for JSON.
+/// Seconds, rounded to milliseconds, for JSON.
 pub fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -1,4 +1,4 @@
-//! What is asked: the value that flags of the command line and JSON both become.
+//! A search request: flags of the command line and JSON become the same value.
 
 use chrono::{DateTime, Local, NaiveDate, NaiveTime, TimeZone};
 use serde::Deserialize;
@@ -7,31 +7,31 @@ use uuid::Uuid;
 use super::SearchError;
 use crate::store::has_words;
 
-/// Moments asked for at the most.
+/// Most moments in one request.
 pub const MOST_MOMENTS: u16 = 1000;
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchRequest {
-    /// What happens, in words.
+    /// Query text: what happens.
     pub text: Option<String>,
-    /// The bytes of a JPEG, PNG or WebP picture: what looks like it. They come beside JSON, not in it.
+    /// Query picture: the bytes of a JPEG, PNG or WebP file. Not part of the JSON.
     #[serde(skip)]
     pub picture: Option<Vec<u8>>,
-    /// Id of a moment: what is like it.
+    /// Query moment by its id: finds similar ones.
     pub like: Option<Uuid>,
-    /// What the moments should not show.
+    /// Texts describing what the moments should not show.
     pub not: Vec<String>,
     /// What `text` is compared with.
     pub mode: Mode,
-    /// So many of the best windows are judged again by the text and their frames together.
+    /// How many of the best windows to score again by the text and their frames together.
     pub rerank: Option<u16>,
-    /// Moments at the most, from 1 to [`MOST_MOMENTS`].
+    /// Most moments to return, from 1 to [`MOST_MOMENTS`].
     pub limit: u16,
-    /// Only moments that the model is this sure of, from 0 to 1.
+    /// Least confidence of a moment, from 0 to 1.
     pub min_confidence: f32,
     pub label: Option<String>,
-    /// All of these.
+    /// Moments must have all of these tags.
     pub tags: Vec<String>,
     /// A pattern over paths ([`crate::source::glob::PathGlob`]).
     pub path: Option<String>,
@@ -39,9 +39,9 @@ pub struct SearchRequest {
     pub after: Option<WallTime>,
     /// Recorded before this time.
     pub before: Option<WallTime>,
-    /// All of these words are in the caption.
+    /// The caption must have all of these words.
     pub caption: Option<String>,
-    /// Name of a bundle, or its folder; none: the one that everything was indexed with.
+    /// Name of a bundle, or its folder; `None`: the bundle that everything was indexed with.
     pub model: Option<String>,
 }
 
@@ -70,16 +70,16 @@ impl Default for SearchRequest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// The pictures, by the model: scores are cosine similarities.
+    /// Compares with the pictures, by the model. Scores are cosine similarities.
     #[default]
     Vector,
-    /// The captions, by their words: scores are those of BM25.
+    /// Compares with the words of captions. Scores are BM25.
     Text,
-    /// Both, whichever list has it: scores are reciprocal ranks, fused.
+    /// Both. Scores are fused reciprocal ranks.
     Hybrid,
 }
 
-/// Unix milliseconds, written as a date or a time; in this machine's zone where none is given.
+/// Unix milliseconds, parsed from a date or a time; without a zone, in this machine's zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct WallTime(pub i64);
@@ -111,7 +111,7 @@ impl TryFrom<String> for WallTime {
 }
 
 impl SearchRequest {
-    /// Whether this can be asked at all, whatever the model.
+    /// Checks the request without a model.
     pub fn check(&self) -> Result<(), SearchError> {
         let invalid = |problem: &str| Err(SearchError::Invalid(problem.to_owned()));
         let text = self.text.as_deref();
@@ -134,7 +134,7 @@ impl SearchRequest {
         }
         if let Some(caption) = self.caption.as_deref().filter(|caption| !has_words(caption)) {
             return Err(SearchError::Invalid(format!(
-                "caption {caption:?}: no word to look for (words such as \"the\" are not)"
+                "caption {caption:?}: no word to look for (words such as \"the\" do not count)"
             )));
         }
         self.check_mode()
@@ -147,12 +147,12 @@ impl SearchRequest {
             Mode::Hybrid => "hybrid",
         };
         let problem = match self.text.as_deref() {
-            None => format!("mode {name} looks for words in captions: give it a text, not a picture or a moment"),
+            None => format!("mode {name} looks for words in captions: give it a text instead of a picture or a moment"),
             Some(text) if !has_words(text) => format!(
-                "{text:?}: no word to look for in captions (words such as \"the\" are not): say more, or use mode vector"
+                "{text:?}: no word to look for in captions (words such as \"the\" do not count): say more, or use mode vector"
             ),
             Some(_) if self.mode == Mode::Text && !self.not.is_empty() => {
-                "\"not\" is about what the pictures show: use mode vector or hybrid".to_owned()
+                "\"not\" is compared with the pictures, not with captions: use mode vector or hybrid".to_owned()
             }
             Some(_) => return Ok(()),
         };

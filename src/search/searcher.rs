@@ -1,4 +1,4 @@
-//! One collection, ready to be asked: its store, and the sessions of its bundle, opened when they are first needed.
+//! Searches one collection. The sessions of its bundle are opened when they are first needed.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,14 +23,14 @@ use crate::source::glob::PathGlob;
 use crate::store::{Filter, Query, VectorStore, Wanted};
 use crate::window::Window;
 
-/// How much of the unwanted direction is taken out of a query.
+/// Weight of each unwanted vector that is subtracted from a query.
 const NOT_WEIGHT: f32 = 0.5;
 
-/// What answers a question, best first, and what there is to say about it.
+/// The answer to a request, with remarks on it.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     pub moments: Vec<Placed>,
-    /// For people: why there is nothing, or what was not done as asked.
+    /// For people: why there are no moments, or which part of the request was not followed.
     pub remarks: Vec<String>,
 }
 
@@ -40,11 +40,11 @@ pub struct Searcher {
     collection: String,
     store: Arc<dyn VectorStore>,
     sessions: Sessions,
-    /// Vectors of the texts asked lately.
+    /// Vectors of recently used texts.
     texts: Mutex<LruCache<String, Embedding>>,
 }
 
-/// Each is opened when it is first needed and kept.
+/// Each session is opened when it is first needed, and kept.
 struct Sessions {
     settings: EmbedSettings,
     text: OnceCell<TextModel>,
@@ -53,7 +53,7 @@ struct Sessions {
 }
 
 impl Searcher {
-    /// `texts` is how many vectors of texts are kept.
+    /// `texts` is the number of text vectors to cache.
     pub fn new(
         archive: Arc<Archive>,
         bundle: Bundle,
@@ -96,7 +96,7 @@ impl Searcher {
         Ok(Answer { moments, remarks })
     }
 
-    /// Whether this bundle and its collection can answer what is asked.
+    /// Checks that this bundle and its collection can answer the request.
     async fn check(&self, request: &SearchRequest) -> Result<(), SearchError> {
         let (name, manifest) = (self.bundle.name(), self.bundle.manifest());
         if request.min_confidence > 0.0 {
@@ -112,7 +112,7 @@ impl Searcher {
         if asks_captions && self.store.captions().await? == 0 {
             return Err(SearchError::Invalid(match manifest.captions {
                 Some(_) => "no window has a caption: index again with index.captions = true".to_owned(),
-                None => format!("the model {name} writes no captions: what looks for words needs one that does"),
+                None => format!("the model {name} writes no captions, so there are no words to search"),
             }));
         }
         Ok(())
@@ -134,7 +134,7 @@ impl Searcher {
         })
     }
 
-    /// Words in captions need no model.
+    /// What to compare records with. Searching words of captions needs no model.
     async fn wanted(&self, request: &SearchRequest, remarks: &mut Vec<String>) -> Result<Wanted, SearchError> {
         let text = request.text.clone().unwrap_or_default();
         Ok(match request.mode {
@@ -144,7 +144,7 @@ impl Searcher {
         })
     }
 
-    /// The vector of whatever is looked for, less what is not wanted.
+    /// The query vector, less the unwanted ones.
     async fn vector(&self, request: &SearchRequest, remarks: &mut Vec<String>) -> Result<Embedding, SearchError> {
         let wanted = if let Some(id) = request.like {
             let record = self.store.get(id).await?;
@@ -177,7 +177,7 @@ impl Searcher {
         Ok(vector)
     }
 
-    /// A picture is a window in which nothing moves.
+    /// Encodes a picture as a window of identical frames.
     async fn of_picture(&self, bytes: &[u8]) -> Result<Embedding, SearchError> {
         let (bytes, spec) = (bytes.to_vec(), self.bundle.pixel_spec());
         let pixels = blocking(move || {
@@ -194,7 +194,7 @@ impl Searcher {
             Ok(Shrinker::default().pixels(&picture, &spec))
         })
         .await?;
-        let frame = Frame { pts: Duration::ZERO, pixels: pixels.into(), thumbnail: None };
+        let frame = Frame { pts: Duration::ZERO, until: None, pixels: pixels.into(), thumbnail: None };
         let model = self.sessions.video(&self.bundle).await?;
         let video = &self.bundle.manifest().video;
         let frames = vec![frame; video.frames];
@@ -237,7 +237,7 @@ impl Sessions {
     }
 }
 
-/// Reading graphs and pictures would hold up everything else on an async worker.
+/// Runs work on the blocking pool, because reading graphs and decoding pictures would block an async worker.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SearchError> + Send + 'static,
 ) -> Result<T, SearchError> {
@@ -248,7 +248,7 @@ fn glob(pattern: &str) -> Result<PathGlob, SearchError> {
     PathGlob::new(pattern).map_err(|error| SearchError::Invalid(format!("path: {error}")))
 }
 
-/// What to look for: the wanted vector, less the unwanted ones.
+/// The wanted vector minus [`NOT_WEIGHT`] times each unwanted one.
 fn combine(wanted: &Embedding, unwanted: &[Embedding]) -> Result<Embedding, EmbedError> {
     let mut vector = wanted.as_slice().to_vec();
     for other in unwanted {

@@ -1,4 +1,4 @@
-//! The searchers that were asked lately, kept open; the least recently used is closed for another.
+//! Keeps recently used searchers open; the least recently used one is closed to make room.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,26 +16,26 @@ use crate::embed::bundle::{Bundle, Bundles, Outline};
 use crate::embed::choice::Chosen;
 use crate::embed::runtime::EmbedSettings;
 
-/// How much is kept ready, and how many may ask.
+/// Sizes of the caches and limits on concurrent searches.
 #[derive(Clone, Copy, Debug)]
 pub struct Warmth {
     /// Searchers kept open, one per collection.
     pub collections: NonZeroUsize,
     /// Searches that run at once.
     pub concurrent: usize,
-    /// Searches that may wait for these; more are refused.
+    /// Searches that may wait for a running one to end; further ones are refused.
     pub queue: usize,
-    /// How long one may wait.
+    /// How long a search may wait.
     pub queue_wait: Duration,
-    /// Vectors of texts kept by each searcher.
+    /// Text vectors cached by each searcher.
     pub text_vectors: NonZeroUsize,
 }
 
-/// Answers what is asked of any collection of an archive.
+/// Answers requests to any collection of an archive.
 pub struct Searchers {
     archive: Arc<Archive>,
     bundles: Bundles,
-    /// Model that the settings name.
+    /// The model named in the settings.
     preferred: Option<String>,
     settings: EmbedSettings,
     warmth: Warmth,
@@ -61,7 +61,7 @@ impl Searchers {
     pub async fn answer(self: &Arc<Self>, request: SearchRequest) -> Result<Answer, SearchError> {
         request.check()?;
         let permit = self.gate.enter().await?;
-        // The engine's search cannot be cancelled, so it keeps its place until it ends, whoever still waits for it.
+        // The engine's search cannot be cancelled, so it keeps its permit until it ends, even if the caller is gone.
         let searchers = Arc::clone(self);
         let answering = tokio::spawn(async move {
             let answer = searchers.ask(&request).await;

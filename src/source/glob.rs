@@ -1,8 +1,8 @@
-//! Patterns that paths are chosen by, and names that are the same to a reader however they are encoded.
+//! Patterns over paths, and comparing names independent of their Unicode normalization.
 //!
-//! Unicode writes many letters in two ways: composed (`é`, as Linux and Windows keep what is typed) and decomposed (`e`
-//! and an accent, as macOS keeps file names). Both look the same, so what is typed in one way finds what is named in the
-//! other: both sides are compared in the composed form (NFC).
+//! Unicode encodes many letters in two ways: composed (`é`, as usually typed on Linux and Windows) and decomposed (`e`
+//! and an accent, as macOS stores file names). Both look the same, so patterns and paths are compared in the composed
+//! form (NFC).
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-/// A pattern over whole paths: `*` and `?` stop at `/`, `**` does not. One that does not begin with `/` may begin at any
-/// folder, so `*.mp4` is about the file's name and `garage/*` about what lies in any folder of that name.
+/// A pattern over whole paths: `*` and `?` do not match `/`, `**` does. A pattern that does not begin with `/` may
+/// match from any folder on: `*.mp4` matches file names, `garage/*` the files in any folder of that name.
 #[derive(Clone, Debug)]
 pub struct PathGlob {
     pattern: String,
@@ -30,14 +30,14 @@ impl PathGlob {
         self.matcher.is_match(composed(path))
     }
 
-    /// Texts that are parts of every path that matches, in the composed form.
+    /// Texts that every matching path contains, in the composed form.
     pub fn literals(&self) -> Vec<String> {
         let (mut literals, mut literal) = (Vec::new(), String::new());
         let mut characters = self.pattern.chars();
         while let Some(character) = characters.next() {
             match character {
                 '\\' => literal.extend(characters.next()),
-                // Separators are left out, since `**/` stands for no folder as well.
+                // Separators are left out, because `**/` may match no folder at all.
                 '*' | '?' | '/' | '[' | '{' => {
                     literals.push(std::mem::take(&mut literal));
                     skip_alternatives(character, &mut characters);
@@ -51,10 +51,10 @@ impl PathGlob {
     }
 }
 
-/// Goes behind the end of a class or a list of alternatives that has just begun.
+/// Skips the rest of a character class or list of alternatives.
 fn skip_alternatives(opened: char, characters: &mut std::str::Chars<'_>) {
     if opened == '[' {
-        // A closing bracket that comes first belongs to the class.
+        // A closing bracket in first place belongs to the class.
         if matches!(characters.next(), Some('!' | '^')) {
             characters.next();
         }
@@ -72,7 +72,7 @@ fn skip_alternatives(opened: char, characters: &mut std::str::Chars<'_>) {
     }
 }
 
-/// A path in the composed form; one that is no UTF-8 stays as it is.
+/// A path in the composed form; unchanged if it is not UTF-8.
 pub fn composed(path: &Path) -> Cow<'_, Path> {
     match path.to_str() {
         Some(text) if !is_nfc(text) => Cow::Owned(PathBuf::from(text.nfc().collect::<String>())),

@@ -1,5 +1,4 @@
-//! What to read and what it is called: the files below a path, their content's identity, their URIs, patterns over their
-//! paths.
+//! Video files: finding them below a path, the identity of their content, their URIs, and patterns over their paths.
 
 pub mod glob;
 pub mod walk;
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// Identity of a medium: its content, wherever it lies. The same in every data folder.
+/// Identity of a medium, derived from its content: independent of its path, and the same in every data folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MediaId(pub Uuid);
 
@@ -29,12 +28,13 @@ impl std::fmt::Display for MediaId {
 /// Namespace of media ids (UUIDv5).
 const MEDIA: Uuid = Uuid::from_u128(0x9f0f_3c1e_6a52_5a0b_8d0e_2f7c_11aa_64d1);
 
-/// Up to this size a file's identity covers every byte; of a larger one, [`SAMPLES`] blocks spread over it.
+/// Up to this size in bytes a file's identity covers every byte; of larger files it covers [`SAMPLES`] blocks of
+/// [`SAMPLE_BYTES`] bytes spread evenly, and the size.
 const HASHED_WHOLE: u64 = 64 << 20;
 const SAMPLES: u64 = 64;
 const SAMPLE_BYTES: u64 = 256 << 10;
 
-/// What tells cheaply whether a file may have changed.
+/// Size in bytes and modification time: tells cheaply whether a file may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     pub size: u64,
@@ -51,7 +51,7 @@ impl Stat {
     }
 }
 
-/// Identity of a file's content.
+/// Reads a file and returns the identity of its content.
 pub fn media_id(path: &Path) -> io::Result<MediaId> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -75,15 +75,15 @@ pub fn media_id(path: &Path) -> io::Result<MediaId> {
     Ok(MediaId(Uuid::new_v5(&MEDIA, &hash.finalize())))
 }
 
-/// Everything but unreserved characters and the path separator.
+/// Characters to encode: all but unreserved ones and the path separator.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Exact `file://` URI of an absolute path, also where its name is not UTF-8.
+/// The `file://` URI of an absolute path, exact even if the path is not UTF-8.
 pub fn file_uri(path: &Path) -> String {
     format!("file://{}", percent_encode(path.as_os_str().as_bytes(), PATH))
 }
 
-/// The path behind such a URI; `None` where it names another machine or is no `file://` URI of an absolute path.
+/// The path of a `file://` URI; `None` if it names another machine, or is not a `file://` URI of an absolute path.
 pub fn path_of_uri(uri: &str) -> Option<PathBuf> {
     let rest = uri.strip_prefix("file://")?;
     let path = rest.strip_prefix("localhost").unwrap_or(rest);

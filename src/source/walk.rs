@@ -1,4 +1,4 @@
-//! The files below the paths a person names.
+//! Finds the video files below given paths.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,36 +6,36 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-/// What was found, in the order of names.
+/// The result of a walk; files are sorted.
 #[derive(Debug, Default)]
 pub struct Found {
     /// Absolute paths of files to try.
     pub files: Vec<PathBuf>,
-    /// Files inside folders that are not media; not even tried.
+    /// Number of files that do not look like video and are not tried.
     pub skipped: u64,
-    /// What could not be looked at, and why.
+    /// Paths that could not be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
-    /// Links that lead back to a folder above them; what they lead to is walked once all the same.
+    /// Links to a folder above them. They are not followed.
     pub loops: Vec<PathBuf>,
 }
 
-/// Endings of names that video files have.
+/// Extensions of video files.
 const VIDEO: &[&str] = &[
     "264", "265", "3g2", "3gp", "3gpp", "asf", "avc", "avi", "dav", "divx", "dv", "f4v", "flv", "gif", "h264", "h265",
     "hevc", "insv", "ivf", "lrv", "m1v", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mjpg", "mkv", "mod", "mov", "mp4",
     "mpe", "mpeg", "mpg", "mts", "mxf", "nut", "obu", "ogm", "ogv", "qt", "rm", "rmvb", "tod", "trp", "tp", "ts",
     "vob", "vro", "webm", "wmv", "wtv", "y4m",
 ];
-/// Those of them that other files have too, such as programs in TypeScript and the modules of Go: these are no video
-/// where they hold text.
+/// Extensions that other files have too, such as TypeScript programs and Go modules: these are not video if they hold
+/// text.
 const AMBIGUOUS: &[&str] =
     &["264", "265", "avc", "dav", "m2t", "mod", "mts", "obu", "qt", "rm", "tod", "tp", "trp", "ts"];
-/// So much of a file tells whether it is text.
+/// Bytes read to tell whether a file is text.
 const LOOKED_AT: usize = 4096;
 
-/// Looks at each path: a file is taken whatever its name, but not program text named as video; a folder is walked and
-/// only files that look like video are taken from it, by name and content together. What is skipped is logged with the
-/// reason. Links are followed, loops reported.
+/// Walks each path. A file given directly is taken whatever its name, except text with a video extension. From folders,
+/// only files that look like video by name and content are taken. Skipped files are logged with the reason. Links are
+/// followed, loops are reported.
 pub fn walk(paths: &[PathBuf]) -> Found {
     let mut found = Found::default();
     for path in paths {
@@ -96,7 +96,7 @@ fn io_reason(error: &walkdir::Error) -> String {
     }
 }
 
-/// `std::path::absolute` keeps `..`; resolving the folder gives one path per file.
+/// Resolves the folder, because `std::path::absolute` keeps `..`: this gives one path per file.
 fn clean(path: &Path) -> PathBuf {
     match (path.parent().map(Path::canonicalize), path.file_name()) {
         (Some(Ok(parent)), Some(name)) => parent.join(name),
@@ -104,7 +104,7 @@ fn clean(path: &Path) -> PathBuf {
     }
 }
 
-/// The reason, where not.
+/// `Err` gives the reason why it does not.
 fn looks_like_video(path: &Path) -> Result<(), &'static str> {
     match ending(path) {
         Some(ending) if VIDEO.contains(&ending.as_str()) => not_text(path),
@@ -118,13 +118,13 @@ fn ending(path: &Path) -> Option<String> {
     path.extension().map(|ending| ending.to_string_lossy().to_lowercase())
 }
 
-/// Looks into a file only where its name may stand for text.
+/// Fails if the file is text. Reads only files whose extension may be one of text files.
 fn not_text(path: &Path) -> Result<(), &'static str> {
     let is_ambiguous = ending(path).is_some_and(|ending| AMBIGUOUS.contains(&ending.as_str()));
     if is_ambiguous && is_text(&head(path)) { Err("named like a video, but it holds text") } else { Ok(()) }
 }
 
-/// The first bytes; none where the file cannot be read, which is found out when it is tried.
+/// The first bytes of a file; empty if it cannot be read, which is reported when it is indexed.
 fn head(path: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     if let Ok(file) = File::open(path) {
@@ -133,7 +133,7 @@ fn head(path: &Path) -> Vec<u8> {
     head
 }
 
-/// Whether these bytes are UTF-8 or UTF-16 as editors write it. A character may be cut at the end.
+/// Whether these bytes are UTF-8 or UTF-16 text. A character may be cut off at the end.
 fn is_text(bytes: &[u8]) -> bool {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return true;
@@ -148,7 +148,7 @@ fn is_text(bytes: &[u8]) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_control() && !['\t', '\n', '\r', '\x0c'].contains(&c))
 }
 
-/// The containers' own marks, for files whose names say nothing.
+/// Whether the head has the magic number of a container, for files without an extension.
 fn starts_like_video(head: &[u8]) -> bool {
     let marks: [(usize, &[u8]); 15] = [
         (0, &[0x1a, 0x45, 0xdf, 0xa3]), // Matroska
@@ -171,7 +171,8 @@ fn starts_like_video(head: &[u8]) -> bool {
         || is_transport_stream(head)
 }
 
-/// Packets of 188 bytes, alone, with a time before each, or with a checksum behind it.
+/// Whether it is an MPEG transport stream: packets of 188 bytes, possibly preceded by a 4-byte time stamp or followed
+/// by a 16-byte checksum.
 fn is_transport_stream(head: &[u8]) -> bool {
     let fits = |(first, stride): (usize, usize)| (0..4).all(|n| head.get(first + n * stride) == Some(&0x47));
     [(0, 188), (4, 192), (0, 204)].into_iter().any(fits)
@@ -219,7 +220,7 @@ mod tests {
         let names = ["c.ts", "capture", "d.mts", "damaged.ts", "e.264", "empty.ts"];
         assert_eq!(found.files, names.map(|name| root.join(name)));
         assert_eq!(found.skipped, 3);
-        // Also where it was named.
+        // Also if it is given directly.
         let named = walk(&[root.join("a.ts")]);
         assert_eq!((named.files.len(), named.skipped), (0, 1));
     }

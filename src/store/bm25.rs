@@ -1,4 +1,4 @@
-//! Captions to sparse vectors whose dot product is BM25. Pure, and the same for every store.
+//! Turns captions into sparse vectors whose dot product is BM25. Pure, and the same for every store.
 //!
 //! BM25 as in Robertson and Zaragoza, *The Probabilistic Relevance Framework: BM25 and Beyond* (2009), section 3.4:
 //!
@@ -7,10 +7,10 @@
 //! idf(w)                = ln(1 + (N − n(w) + 0.5) / (n(w) + 0.5))
 //! ```
 //!
-//! with tf(w) how often the word is in the caption, N captions in all, and n(w) of them with the word. A caption is
-//! stored as the second factor of each of its words, a query as 1 for each of its words. The idf changes with every
-//! caption that is added, so the engine puts it in while searching (its modifier `Idf`: this very formula, counted
-//! over the shard that is searched). The average length cannot follow in the same way, so it is a constant.
+//! with tf(w) the count of the word in the caption, N the number of captions, and n(w) the number of captions with the
+//! word. A caption is stored as the second factor of each of its words, a query as 1 for each of its words. The idf
+//! changes with every caption that is added, so the engine applies it at search time (its `Idf` modifier uses this
+//! formula, counted over the searched shard). The average length cannot be applied at search time, so it is a constant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,12 +18,13 @@ use qdrant_rust_stemmers::{Algorithm, Stemmer};
 use sha2::{Digest, Sha256};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// How soon more of the same word stops to count. The usual value; Robertson and Zaragoza recommend 1.2 to 2.
+/// Term-frequency saturation: how soon repeats of a word stop adding to the score. The usual value; Robertson and
+/// Zaragoza recommend 1.2 to 2.
 const K1: f32 = 1.2;
-/// How much long captions are held back, 0 to 1. The usual value.
+/// Length normalisation, from 0 (none) to 1 (full). The usual value.
 const B: f32 = 0.75;
-/// Words of a caption of one sentence, stop words left out: an assumption, which only moves the length from which on
-/// captions are held back.
+/// Assumed number of words in a one-sentence caption without stop words. It only moves the length at which captions
+/// start to be penalised.
 const AVERAGE_LENGTH: f32 = 6.0;
 
 /// Words that say nothing about a picture: the English list of Apache Lucene (`EnglishAnalyzer`).
@@ -32,12 +33,12 @@ const STOP_WORDS: [&str; 33] = [
     "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
 ];
 
-/// Dimension of a word → weight; dimensions are unique and in order.
+/// Dimension of each word → its weight.
 pub(super) type Sparse = BTreeMap<u32, f32>;
 
-/// The words of a text as they are compared, in their order: cut at the word boundaries of Unicode (UAX #29; each
-/// Chinese character is a word), in lower case, without stop words, by their stem (Snowball's English: "dogs" is
-/// "dog"; the same is done to every language, and to both sides).
+/// The words of a text in order, in the form in which they are compared: split at Unicode word boundaries (UAX #29;
+/// each Chinese character is a word), lower-cased, without stop words, and stemmed with Snowball's English stemmer
+/// ("dogs" becomes "dog"). Captions and queries in every language are treated this way.
 pub(super) fn words(text: &str) -> Vec<String> {
     let stemmer = Stemmer::create(Algorithm::English);
     text.unicode_words()
@@ -52,7 +53,7 @@ pub(super) fn distinct_words(text: &str) -> BTreeSet<String> {
     words(text).into_iter().collect()
 }
 
-/// A caption as it is stored; empty where it has no words.
+/// The sparse vector of a caption; empty if it has no words.
 pub(super) fn caption(text: &str) -> Sparse {
     let words = words(text);
     let length = words.len() as f32 / AVERAGE_LENGTH;
@@ -63,18 +64,18 @@ pub(super) fn caption(text: &str) -> Sparse {
     counts.into_iter().map(|(dimension, n)| (dimension, n * (K1 + 1.0) / (n + K1 * (1.0 - B + B * length)))).collect()
 }
 
-/// A query as captions are compared with; empty where it has no words.
+/// The sparse vector of a query; empty if it has no words.
 pub(super) fn query(text: &str) -> Sparse {
     words(text).iter().map(|word| (dimension(word), 1.0)).collect()
 }
 
-/// How much a word says that `with` of `all` captions have.
+/// Inverse document frequency of a word that `with` of `all` captions contain.
 pub(super) fn idf(all: usize, with: usize) -> f32 {
     let (all, with) = (all as f32, with as f32);
     ((all - with + 0.5) / (with + 0.5)).ln_1p()
 }
 
-/// Two words share one by chance about once among 90 000 words; they are taken for the same word then.
+/// A hash of the word. Among 90 000 words about one pair collides and is taken for the same word.
 fn dimension(word: &str) -> u32 {
     let digest = Sha256::digest(word.as_bytes());
     u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])

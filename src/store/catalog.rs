@@ -1,4 +1,4 @@
-//! The collections of one store: which there are, whose they are, and opening, taking over and dropping them.
+//! The collections of one store: listing, opening, taking over and removing them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use super::memory::MemoryStore;
 use super::{Record, StoreError, VectorStore};
 use crate::embed::Embedding;
 
-/// A collection and whose vectors it holds.
+/// A collection, and the bundle and ledger that its vectors belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectionSpec {
     /// Letters, digits, `_`, `-` and `.`: it names a folder and, behind the namespace, a collection on a server.
@@ -20,26 +20,26 @@ pub struct CollectionSpec {
     pub dim: usize,
     /// Content hash of the bundle.
     pub bundle: String,
-    /// Id of the ledger that knows the media in it.
+    /// Id of the ledger that tracks the media in this collection.
     pub owner: Uuid,
-    /// Length of a frame's feature; `None`: the bundle's frames have none. A collection has room for them from the start,
-    /// whether they are kept or not.
+    /// Values per frame feature; `None`: the bundle has no frame features. The collection reserves room for features
+    /// whether or not they are kept.
     pub feature_dim: Option<usize>,
 }
 
-/// How vectors are held and searched. Changed settings reach an existing collection when it is opened; its graph follows
-/// when it is next optimized.
+/// How vectors are stored and searched. Changed settings apply to an existing collection when it is opened; its graph
+/// follows at the next optimization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexParams {
-    /// Search a copy of the vectors rounded to 8 bits, and judge what that finds by the vectors themselves.
+    /// Search copies of the vectors rounded to 8 bits, then rescore the candidates with the full vectors.
     pub int8: bool,
     /// Map vectors from disk instead of holding them in memory.
     pub on_disk: bool,
     /// Edges per node of the graph (HNSW's m).
     pub hnsw_m: usize,
-    /// Neighbours looked at while the graph is built (HNSW's ef_construct).
+    /// Candidate neighbours considered for each node while the graph is built (HNSW's ef_construct).
     pub hnsw_ef_construct: usize,
-    /// Neighbours looked at while it is searched (HNSW's ef).
+    /// Candidate neighbours considered in each search (HNSW's ef).
     pub hnsw_ef: usize,
 }
 
@@ -49,7 +49,7 @@ impl Default for IndexParams {
     }
 }
 
-/// A collection of clipseek's that is there. Its records may be of any plan and medium.
+/// An existing collection that clipseek made. Its records may be of any plan and medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     pub name: String,
@@ -59,23 +59,24 @@ pub struct Found {
 
 #[async_trait]
 pub trait Catalog: Send + Sync {
-    /// Whether all that is in it belongs to whoever opens it, as in a store that lies in its data folder. Of a server only
-    /// what the owner's id says.
+    /// Whether opening a collection hands it to the opener, as in a store inside a data folder. On a server a
+    /// collection belongs only to the owner in its metadata.
     fn takes_any_owner(&self) -> bool;
-    /// What there is in this namespace, in the order of names; collections that are not clipseek's are left out.
+    /// The collections in this namespace, sorted by name; collections that clipseek did not make are left out.
     async fn list(&self) -> Result<Vec<Found>, StoreError>;
-    /// Opens the collection, making it where it is missing. Refuses one of another model or another owner; an embedded
-    /// one always belongs to the data folder that it lies in, and takes its new owner.
+    /// Opens the collection, creating it if it is missing. A collection of another model is refused. A collection of
+    /// another owner is refused on a server; an embedded one belongs to the data folder it lies in, so the new owner
+    /// takes it over.
     async fn open(&self, collection: &CollectionSpec) -> Result<Arc<dyn VectorStore>, StoreError>;
-    /// Opens what is there without knowing its model; `None`: there is no such collection. Owners as for `open`.
+    /// Opens a collection without knowing its model; `None`: there is no such collection. Owners as for `open`.
     async fn open_existing(&self, name: &str, owner: Uuid) -> Result<Option<Arc<dyn VectorStore>>, StoreError>;
-    /// Gives a collection to another owner.
+    /// Gives a collection to another owner. A missing collection is not an error.
     async fn adopt(&self, name: &str, owner: Uuid) -> Result<(), StoreError>;
-    /// Removes a collection with all that is in it; none there is no error.
+    /// Removes a collection and its records. A missing collection is not an error.
     async fn remove(&self, name: &str) -> Result<(), StoreError>;
 }
 
-/// Of what is written beside a collection's vectors; raised when an older clipseek's can no longer be read.
+/// Version of the metadata stored with each collection. Raise it when older metadata can no longer be read.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 pub(super) const FORMAT: u64 = 1;
 
@@ -99,7 +100,7 @@ pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
 }
 
 impl CollectionSpec {
-    /// Whether this bundle and owner may use what is there.
+    /// Checks that this bundle and owner may use the existing collection `found`.
     pub(super) fn accept(&self, found: &CollectionSpec) -> Result<(), StoreError> {
         let collection = || self.name.clone();
         if found.bundle != self.bundle {
@@ -110,7 +111,7 @@ impl CollectionSpec {
         }
         match (found.feature_dim, self.feature_dim) {
             (expected, actual) if expected == actual => {}
-            // The same bundle without room for what its frames give.
+            // The same bundle, but made before collections reserved room for frame features.
             (None, _) => return Err(StoreError::Outdated { place: format!("collection {}", self.name) }),
             (Some(expected), actual) => {
                 let actual = actual.unwrap_or(0);
@@ -150,7 +151,7 @@ impl CollectionSpec {
             }
             if let Some(value) = feature.values.iter().find(|value| !f16::from_f32(**value).is_finite()) {
                 return Err(StoreError::Other(format!(
-                    "record {id}: frame feature {value} is no number of 16 bits: index without frame features \
+                    "record {id}: frame feature {value} does not fit 16 bits: index without frame features \
                      (index.frame_features = false)"
                 )));
             }
@@ -167,7 +168,7 @@ impl CollectionSpec {
     }
 }
 
-/// Collections in memory: gone with the process.
+/// Collections in memory, lost when the process ends.
 #[derive(Clone, Default)]
 pub struct MemoryCatalog {
     collections: Arc<Mutex<BTreeMap<String, MemoryStore>>>,

@@ -1,4 +1,4 @@
-//! What can go wrong with a store, told apart by what a caller does about it.
+//! Errors of the stores. Each variant calls for a different reaction of the caller.
 
 use uuid::Uuid;
 
@@ -10,13 +10,13 @@ pub enum StoreError {
     FeatureDimension { collection: String, expected: usize, actual: usize },
     #[error("collection {collection} belongs to another model ({found})")]
     OtherModel { collection: String, found: String },
-    /// Another data folder writes to this collection, or a ledger that was lost did.
+    /// The owner is another data folder, or a ledger that was lost.
     #[error(
         "collection {collection} belongs to another data folder ({owner}): set store.namespace to keep apart from it, or, \
          if it is this folder's own and its ledger was lost, take it over with `clipseek verify --repair --yes`"
     )]
     OtherOwner { collection: String, owner: Uuid },
-    /// Made before records had owners and plans.
+    /// Written in a format that is no longer read.
     #[error(
         "{place} was written by a development version before 0.1.0, which this one does not read: remove it and index again \
          (the videos are untouched)"
@@ -31,7 +31,7 @@ pub enum StoreError {
     DiskFull { place: String, problem: String },
     #[error("cannot reach Qdrant at {url}: {problem}")]
     Unreachable { url: String, problem: String },
-    /// It answers, but cannot do this now.
+    /// The server answers, but cannot handle the request now.
     #[error("Qdrant at {url} is busy: {problem}")]
     Busy { url: String, problem: String },
     #[error("Qdrant at {url} refuses the API key: {problem}")]
@@ -41,7 +41,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same request may succeed later without anybody changing anything: the store is away or busy.
+    /// Whether the same request may succeed later without any change, because the store is unreachable, busy or locked.
     pub fn will_pass(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::Locked { .. })
     }

@@ -1,4 +1,4 @@
-//! Exact search over records in memory: the double for tests, and the judge of the other stores.
+//! Exact search over records in memory: the test double, and the reference for the other stores.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -27,7 +27,7 @@ impl MemoryStore {
         Self { collection: collection.clone(), records: Arc::default() }
     }
 
-    /// Opens the same records again, as a folder or a server would be.
+    /// Opens the same records again, like reopening a folder or connecting again to a server.
     pub fn reopen(&self, collection: &CollectionSpec) -> Result<Self, StoreError> {
         collection.accept(&self.collection)?;
         Ok(Self { collection: collection.clone(), records: self.records.clone() })
@@ -131,7 +131,9 @@ impl VectorStore for MemoryStore {
             let of = Selection::plan(stretch.media_id, stretch.plan.clone());
             let kept = |record: &Record| {
                 let id = record.id;
-                record.features.clone().into_iter().map(move |feature| KeptFrame { record: id, feature })
+                let held = record.held;
+                let frames = record.features.clone().into_iter().enumerate();
+                frames.map(move |(n, feature)| KeptFrame { record: id, held: held && n == 0, feature })
             };
             let of_plan = records.values().filter(|record| of.holds(&record.payload)).flat_map(kept);
             let mut frames: Vec<KeptFrame> = of_plan.filter(|frame| stretch.holds(frame.feature.pts)).collect();
@@ -234,7 +236,7 @@ fn caption(payload: &Payload) -> bm25::Sparse {
 }
 
 fn without_features(record: &Record) -> Record {
-    Record { features: Vec::new(), ..record.clone() }
+    Record { features: Vec::new(), held: false, ..record.clone() }
 }
 
 fn matches(filter: &Filter, payload: &Payload) -> bool {

@@ -1,18 +1,19 @@
 //! Records in, nearest records out. One trait, three implementations that pass one suite (`tests/it/store.rs`):
-//! [`edge`] (embedded Qdrant, a folder), [`qdrant`] (a server over gRPC), [`memory`] (exact; the judge).
+//! [`edge`] (embedded Qdrant, a folder), [`qdrant`] (a server over gRPC), [`memory`] (exact; the reference for the others).
 //!
-//! A [`Catalog`] holds the collections of one store. A collection ([`CollectionSpec`]) holds the vectors of one bundle and
-//! belongs to one ledger: opening it refuses any other. Beside its vector a record may have a caption, which is found by
-//! its words ([`bm25`]), and the features of some of its frames, which are only kept and given back.
+//! A [`Catalog`] holds the collections of one store. A collection ([`CollectionSpec`]) holds the vectors of one bundle
+//! and belongs to one ledger; other bundles and ledgers are refused. Beside its vector a record may have a caption,
+//! which is searched by its words ([`bm25`]), and the features of some of its frames, which are only stored and
+//! returned.
 //!
 //! # Frame features
 //!
-//! Windows overlap, but each frame is kept once, by one of the records whose windows it lies in (`ingest::kept` says by
-//! which). So the frames of a window, or of any stretch of time, may be spread over several records, and
-//! [`VectorStore::frames`] asks for them by medium, plan and time. A record keeps a float16 matrix (a multi-vector
-//! without a graph) with a row per frame, and beside it in the payload the frames' times in whole nanoseconds, so that
-//! they come back exactly. These times are indexed: a stretch is found without looking at other records. They are not
-//! part of [`Payload`]: neither a search nor an export shows them.
+//! Windows overlap, but each frame is kept once, by one of the records whose windows contain it (`ingest::kept` chooses
+//! the record). The frames of a window, or of any stretch of time, may therefore be spread over several records, and
+//! [`VectorStore::frames`] asks for them by medium, plan and time. A record keeps a float16 matrix with a row per frame
+//! (a multi-vector without a graph). Its payload holds the frames' times in whole nanoseconds, so that they come back
+//! exactly. The times are indexed, so that a stretch is found without reading other records. They are not part of
+//! [`Payload`]: neither a search nor an export shows them.
 
 mod bm25;
 mod catalog;
@@ -53,7 +54,8 @@ pub enum StoreChoice {
     Qdrant { url: SecretUrl, api_key: Option<Secret> },
 }
 
-/// The collections kept there; `namespace` goes before the name of each. Opens nothing yet.
+/// The catalog of this store; `namespace` is put before each collection name. Nothing is opened or connected yet. Fails
+/// if the store is not built in or its address is invalid.
 #[cfg_attr(not(any(feature = "edge", feature = "qdrant")), allow(unused_variables, reason = "no store is built in"))]
 pub fn catalog(choice: &StoreChoice, namespace: &str, index: IndexParams) -> Result<Arc<dyn Catalog>, StoreError> {
     match choice {
@@ -75,59 +77,63 @@ fn not_built(feature: &str) -> StoreError {
     StoreError::Other(format!("this clipseek was built without the feature {feature:?}: build it with that feature"))
 }
 
+/// The records of one collection.
 #[async_trait]
 pub trait VectorStore: Send + Sync {
-    /// Adds or overwrites by id. Confirmed only by the next [`flush`](Self::flush).
+    /// Adds records or overwrites those with the same id. Durable only after the next [`flush`](Self::flush).
     async fn upsert(&self, records: &[Record]) -> Result<(), StoreError>;
+    /// The best records first; ties in the order of ids.
     async fn search(&self, query: &Query) -> Result<Vec<Hit>, StoreError>;
-    /// Returns how many records went.
+    /// Returns how many records were deleted.
     async fn delete(&self, selection: &Selection) -> Result<u64, StoreError>;
+    /// Replaces label and tags in all records of a medium.
     async fn annotate(&self, media_id: MediaId, annotation: &Annotation) -> Result<(), StoreError>;
-    /// One page of records with vectors, ids greater than `after`, narrowed by `selection` where given.
+    /// One page of records with their vectors but without frame features, in the order of ids, with ids greater than
+    /// `after`.
     async fn scan(
         &self,
         selection: Option<&Selection>,
         after: Option<Uuid>,
         limit: usize,
     ) -> Result<Page<Record>, StoreError>;
-    /// The same without reading any vector: whose records there are.
+    /// The same without reading any vector.
     async fn keys(
         &self,
         selection: Option<&Selection>,
         after: Option<Uuid>,
         limit: usize,
     ) -> Result<Page<Key>, StoreError>;
-    /// The record with this id, with its vector.
+    /// The record with this id, with its vector but without frame features.
     async fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError>;
-    /// The frames that are kept of these stretches, one list for each, in the order of time; no vector is compared.
+    /// The kept frames of each stretch, in the order of time: one list per stretch.
     async fn frames(&self, stretches: &[Stretch]) -> Result<Vec<Vec<KeptFrame>>, StoreError>;
-    /// Records that have features of at least one frame, in all or of a selection.
+    /// Number of records that have features of at least one frame; all records or those of a selection.
     async fn with_frames(&self, selection: Option<&Selection>) -> Result<u64, StoreError>;
-    /// Records in all, or of a selection.
+    /// Number of records, all or those of a selection.
     async fn count(&self, selection: Option<&Selection>) -> Result<u64, StoreError>;
-    /// Records whose captions have words.
+    /// Number of records whose captions have words.
     async fn captions(&self) -> Result<u64, StoreError>;
-    /// Returns when everything above survives a `kill -9`.
+    /// Returns when all earlier writes survive a `kill -9`.
     async fn flush(&self) -> Result<(), StoreError>;
-    /// Records that are searched one by one because no graph holds them; those in segments too small for a graph are not
-    /// counted. A store that sees to its graph by itself says 0.
+    /// Number of records that are searched one by one because no graph holds them, not counting those in segments too
+    /// small for a graph. 0 for a store that maintains its graph by itself.
     async fn outside_graph(&self) -> Result<u64, StoreError>;
-    /// Builds what makes search fast (HNSW). Reads, writes and flushes go on meanwhile; it cannot be stopped, and giving
-    /// up waiting for it (or ending the process) loses nothing.
+    /// Builds the graph that makes search fast (HNSW). Reads, writes and flushes go on meanwhile. It cannot be stopped,
+    /// but dropping the future or ending the process loses no records.
     async fn optimize(&self) -> Result<(), StoreError>;
 }
 
-/// Whether there is anything in this text that a caption could be found by: stop words and signs are not.
+/// Whether this text has words that captions can be searched by; stop words and punctuation do not count.
 pub fn has_words(text: &str) -> bool {
     !bm25::words(text).is_empty()
 }
 
-/// Best first; ties in the order of ids, which the engines leave open.
+/// Best first; ties in the order of ids, because the engines leave their order open.
 fn sort_hits(hits: &mut [Hit]) {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
 }
 
-/// The fields of a payload by which records are found.
+/// The payload fields that records are filtered by.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 mod field {
     pub(super) const MEDIA_ID: &str = "media_id";
@@ -139,11 +145,13 @@ mod field {
     /// Compared within one medium only, so it has no index of its own.
     pub(super) const START_S: &str = "start_s";
     pub(super) const PLAN: &str = "plan";
-    /// The distinct words of the caption. Words of our own, not the engine's full-text index: its cutting differs by
-    /// language and by how the server was built, and a filter must let through what the search finds.
+    /// The distinct words of the caption, from our own tokenizer. The engine's full-text index splits words differently
+    /// by language and build, and a filter must let through what the search finds.
     pub(super) const CAPTION_WORDS: &str = "caption_words";
     /// Times of the frames whose features the record keeps, in the order of the rows.
     pub(super) const FRAMES_NS: &str = "frames_ns";
+    /// There and true where the first of them is held (`Record::held`).
+    pub(super) const HELD: &str = "held";
 }
 
 /// The vectors of a record beside the unnamed one that it is searched by.
@@ -155,22 +163,22 @@ mod vector_name {
     pub(super) const CAPTION: &str = "caption";
 }
 
-/// A segment of the engines grows to a size that is measured by its largest vectors and each segment has a graph of its
-/// own to be searched, so with frame features (6 KB for 6 frames of 512) the usual limit would give many small graphs.
+/// The engines limit the size of a segment by its largest vectors, and each segment has a graph of its own. Frame
+/// features are large (6 KB for 6 frames of 512 values), so the default limit would give many small graphs.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 const SEGMENT_KB_WITH_FEATURES: usize = 4 << 20;
 
-/// Candidates of the search among 8-bit copies for each record that is wanted: the vectors themselves judge them.
+/// Candidates taken from the search among 8-bit copies for each wanted record; the full vectors rescore them.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 const OVERSAMPLING: f64 = 2.0;
 
-/// As they are stored, so that every store gives back the same.
+/// Rounded to float16, so that every store returns the same values.
 fn rounded(features: &[Feature]) -> Vec<Vec<f32>> {
     let round = |value: &f32| f16::from_f32(*value).to_f32();
     features.iter().map(|feature| feature.values.iter().map(round).collect()).collect()
 }
 
-/// Everything of a record but its vectors.
+/// The payload of a record, with the fields that are derived for filters.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 fn payload_to_json(record: &Record) -> serde_json::Map<String, serde_json::Value> {
     let mut map = match serde_json::to_value(&record.payload) {
@@ -181,14 +189,17 @@ fn payload_to_json(record: &Record) -> serde_json::Map<String, serde_json::Value
         map.insert(field::CAPTION_WORDS.to_owned(), bm25::distinct_words(caption).into_iter().collect());
     }
     if !record.features.is_empty() {
-        // No time is later than what fits a signed number (`decode::LATEST`).
+        // Fits: no time is later than `decode::LATEST`.
         let nanos = |feature: &Feature| i64::try_from(feature.pts.as_nanos()).unwrap_or(i64::MAX);
         map.insert(field::FRAMES_NS.to_owned(), record.features.iter().map(nanos).collect());
+    }
+    if record.held {
+        map.insert(field::HELD.to_owned(), true.into());
     }
     map
 }
 
-/// The frames of one stored record that lie in a stretch, from its payload and the rows of its features.
+/// The frames of one stored record that lie in a stretch, from its payload and its feature rows.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 fn kept_frames(
     record: Uuid,
@@ -196,7 +207,7 @@ fn kept_frames(
     rows: Features,
     stretch: &Stretch,
 ) -> Result<Vec<KeptFrame>, StoreError> {
-    let Times { frames_ns } = fields_from_json(map)?;
+    let Times { frames_ns, held } = fields_from_json(map)?;
     if frames_ns.len() != rows.len() {
         return Err(StoreError::Other(format!(
             "record {record} has features of {} frames and times of {}: `clipseek verify --repair` has its file indexed \
@@ -205,9 +216,10 @@ fn kept_frames(
             frames_ns.len()
         )));
     }
-    let frames = frames_ns.into_iter().map(Duration::from_nanos).zip(rows);
-    let frames = frames.filter(|(time, _)| stretch.holds(*time));
-    Ok(frames.map(|(pts, values)| KeptFrame { record, feature: Feature { pts, values } }).collect())
+    let frames = frames_ns.into_iter().map(Duration::from_nanos).zip(rows).enumerate();
+    let frames = frames.filter(|(_, (time, _))| stretch.holds(*time));
+    let frame = |(n, (pts, values))| KeptFrame { record, held: held && n == 0, feature: Feature { pts, values } };
+    Ok(frames.map(frame).collect())
 }
 
 #[cfg(any(feature = "edge", feature = "qdrant"))]
@@ -215,6 +227,8 @@ fn kept_frames(
 struct Times {
     #[serde(default)]
     frames_ns: Vec<u64>,
+    #[serde(default)]
+    held: bool,
 }
 
 fn sort_frames(frames: &mut [KeptFrame]) {
@@ -229,7 +243,7 @@ fn fields_from_json<T: serde::de::DeserializeOwned>(
         .map_err(|error| StoreError::Other(format!("a stored record cannot be read: {error}")))
 }
 
-/// What of a payload makes a [`Key`].
+/// The payload fields that a [`Key`] is read from.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 const KEY_FIELDS: [&str; 4] = [field::MEDIA_ID, field::PLAN, "complete", field::FRAMES_NS];
 

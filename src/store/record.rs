@@ -1,4 +1,4 @@
-//! What is kept of a window, and which records are meant.
+//! The values that stores take and return: records, selections, queries and hits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::bm25;
 use crate::embed::{Embedding, Feature};
 use crate::source::MediaId;
 
-/// What a model is shown of a window: a row per frame, in the order of time, not normalised.
+/// Features of a window's frames: a row per frame, in the order of time, not normalised.
 pub type Features = Vec<Arc<[f32]>>;
 
 /// One window in the store.
@@ -19,33 +19,36 @@ pub struct Record {
     pub id: Uuid,
     pub vector: Embedding,
     pub payload: Payload,
-    /// Of those frames of the window that this record keeps, in the order of their time. Each frame is kept by one of the
-    /// records whose windows it lies in, so this may be a part of the window's, or empty. Rounded to float16 by the store,
-    /// which gives them back by [`VectorStore::frames`](super::VectorStore::frames) only: they are large.
+    /// Features of the frames that this record keeps, in the order of time. Each frame is kept by one of the records
+    /// whose windows contain it, so these may be only some of the window's frames, or none. The store rounds them to
+    /// float16 and, because they are large, returns them only by [`VectorStore::frames`](super::VectorStore::frames).
     pub features: Vec<Feature>,
+    /// The first of these was on the screen already when the window began. It is kept by this record for its own window
+    /// alone, at the time of its start; at its true time another record keeps it.
+    pub held: bool,
 }
 
 impl Record {
-    /// The id follows from content, window, plan and bundle: it is the same in every data folder, and a replay
+    /// The id is derived from content, window, plan and bundle: it is the same in every data folder, and a replay
     /// overwrites.
-    pub fn new(bundle: &str, vector: Embedding, payload: Payload, features: Vec<Feature>) -> Self {
+    pub fn new(bundle: &str, vector: Embedding, payload: Payload, features: Vec<Feature>, held: bool) -> Self {
         let (start, end) = (payload.start.as_nanos(), payload.end.as_nanos());
         let name = format!("{start}/{end}/{}/{bundle}", payload.plan);
-        Self { id: Uuid::new_v5(&payload.media_id.0, name.as_bytes()), vector, payload, features }
+        Self { id: Uuid::new_v5(&payload.media_id.0, name.as_bytes()), vector, payload, features, held }
     }
 
-    /// Times of the frames that it keeps.
+    /// Times of the kept frames.
     pub fn frame_times(&self) -> Vec<Duration> {
         self.features.iter().map(|feature| feature.pts).collect()
     }
 
-    /// What a [`Tally`] counts of it.
+    /// The number that a [`Tally`] adds up for this record.
     pub fn mark(&self) -> u128 {
         mark(self.id, &self.frame_times())
     }
 }
 
-/// Which record it is and of which frames it keeps the features: without frames just its id.
+/// A digest of the record's id and of the times of its kept frames; without frames just the id.
 fn mark(id: Uuid, frames: &[Duration]) -> u128 {
     if frames.is_empty() {
         return id.as_u128();
@@ -70,19 +73,20 @@ pub struct Payload {
     pub wall_ms: Option<i64>,
     /// Minute of the day at `start` in the zone of the source, 0 to 1439, where the wall clock is known.
     pub minute_of_day: Option<u16>,
-    /// What the bundle's decoder says of the window; `None` and a caption without words are found by no text.
+    /// Caption that the bundle's decoder wrote for the window. A record without a caption, or with a caption without
+    /// words, is not found by text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,
     /// How the medium was sampled and cut (`Plan::key`).
     pub plan: String,
-    /// In one record of a finished medium, the last that was written: all records of this medium and plan. From it a
-    /// ledger that has lost its memory learns that nothing is missing.
+    /// Set in the last written record of a finished medium: the tally of all records of this medium and plan. A ledger
+    /// that was lost and begun anew learns from it that no record is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete: Option<Tally>,
 }
 
-/// How many records, and a digest of which and of the frames that they keep: the sum of their marks ([`Record::mark`])
-/// as numbers of 128 bits, whatever their order. Each record counts once.
+/// The number of records, and an order-independent digest of them and their kept frames: the wrapping sum of their
+/// marks ([`Record::mark`]). Add each record once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     pub windows: u64,
@@ -110,11 +114,11 @@ pub struct Annotation {
     pub tags: Vec<String>,
 }
 
-/// Which records of one medium are meant.
+/// Selects records of one medium.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
     pub media_id: MediaId,
-    /// `None`: of whatever plan.
+    /// `None`: any plan.
     pub plan: Option<String>,
     /// Only windows that start at or after this time.
     pub from: Option<Duration>,
@@ -139,7 +143,7 @@ impl Selection {
     }
 }
 
-/// What tells whose a record is, without its vectors.
+/// A record's identity and owner, without its vectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key {
     pub id: Uuid,
@@ -147,12 +151,12 @@ pub struct Key {
     pub plan: String,
     /// See [`Payload::complete`].
     pub complete: Option<Tally>,
-    /// Times of the frames that it keeps the features of, in their order.
+    /// Times of the frames whose features the record keeps, in order.
     pub frames: Vec<Duration>,
 }
 
 impl Key {
-    /// What a [`Tally`] counts of its record.
+    /// The number that a [`Tally`] adds up for this record; see [`Record::mark`].
     pub fn mark(&self) -> u128 {
         mark(self.id, &self.frames)
     }
@@ -176,19 +180,21 @@ impl Stretch {
         (self.from..=self.to).contains(&time)
     }
 
-    /// Bounds in nanoseconds for engines that compare in float64, which has not all of them: a bit too wide.
+    /// Bounds in nanoseconds for engines that compare in float64, widened because float64 cannot hold every nanosecond.
     #[cfg(any(feature = "edge", feature = "qdrant"))]
     pub(super) fn bounds_ns(&self) -> (f64, f64) {
         ((self.from.as_nanos() as f64).next_down(), (self.to.as_nanos() as f64).next_up())
     }
 }
 
-/// A frame as the store keeps it.
+/// A frame's feature, as the store returns it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptFrame {
     /// The record that keeps it.
     pub record: Uuid,
-    /// Its time is exact, its values are those of float16.
+    /// Kept for that record's window alone, see [`Record::held`].
+    pub held: bool,
+    /// Its time is exact, its values are rounded to float16.
     pub feature: Feature,
 }
 
@@ -196,7 +202,7 @@ pub struct KeptFrame {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// Where to go on; `None` at the end.
+    /// Pass as `after` to get the next page; `None` at the end.
     pub next: Option<Uuid>,
 }
 
@@ -206,26 +212,26 @@ impl<T> Default for Page<T> {
     }
 }
 
-/// Narrowing applied inside the index. Empty fields do not narrow.
+/// Conditions applied inside the index. `None` and empty lists do not narrow, except as said.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// `Some(vec![])` matches nothing.
     pub media: Option<Vec<MediaId>>,
-    /// Records of these media under these plans do not match: they are being written, or about to go.
+    /// Records of these media and plans do not match: they are being written, or about to be deleted.
     pub hidden: Vec<(MediaId, String)>,
     pub label: Option<String>,
-    /// All of these must be there.
+    /// Records must have all of these tags.
     pub tags: Vec<String>,
     /// Wall clock, Unix milliseconds: `after <= wall_ms < before`; records without wall clock do not match.
     pub after_ms: Option<i64>,
     pub before_ms: Option<i64>,
-    /// All of these words must be in the caption, in any order, case and inflection; without words (`"the"`, `"!"`)
-    /// nothing matches.
+    /// The caption must have all of these words, in any order, case and inflection. Text without words (`"the"`, `"!"`)
+    /// matches nothing.
     pub caption: Option<String>,
 }
 
 impl Filter {
-    /// What engines would take for "no narrowing".
+    /// Whether nothing can match. Engines would take these filters for "no condition".
     pub(super) fn matches_nothing(&self) -> bool {
         self.media.as_ref().is_some_and(Vec::is_empty)
             || self.caption.as_ref().is_some_and(|caption| bm25::distinct_words(caption).is_empty())
@@ -244,22 +250,22 @@ pub struct Query {
 pub enum Wanted {
     /// Every record, by cosine similarity.
     Vector(Embedding),
-    /// Those records whose captions have at least one of the words, by BM25. The counts behind it are those of the
-    /// collection, or on a server with several shards those of each shard.
+    /// Records whose captions have at least one of the words, by BM25. Word counts are those of the collection, or of
+    /// each shard on a server with several shards.
     Text(String),
     /// The best [`Query::limit`] of both lists, fused by reciprocal rank (Cormack, Clarke and Büttcher, SIGIR 2009):
     /// the sum over the lists of 1 / ([`RRF_K`] + rank), ranks from 1.
     Hybrid(Embedding, String),
 }
 
-/// The constant of the paper.
+/// The constant of the reciprocal rank fusion paper.
 pub const RRF_K: usize = 60;
 
 /// Best first; ties in the order of ids.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
     pub id: Uuid,
-    /// As [`Wanted`] says.
+    /// Cosine similarity, BM25 or fused rank, as [`Wanted`] says.
     pub score: f32,
     pub payload: Payload,
 }
@@ -313,7 +319,7 @@ mod tests {
         for nanos in [0, 1, 1 << 53, (1 << 53) + 1, i64::MAX as u64] {
             let time = Duration::from_nanos(nanos);
             let (from, to) = Stretch::new(MediaId(Uuid::nil()), "", time, time).bounds_ns();
-            // As an engine does that compares whole numbers.
+            // Like an engine that compares whole numbers.
             assert!(from as i64 <= nanos as i64 && to as i64 >= nanos as i64, "{nanos}");
         }
     }

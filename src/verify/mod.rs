@@ -1,31 +1,31 @@
-//! What must always hold between ledger, store and pictures, checked and mended.
+//! Checks and repairs the invariants between ledger, store and pictures.
 //!
-//! | invariant | where it does not hold | repair |
+//! | invariant | reported as | repair |
 //! |---|---|---|
-//! | a collection that the ledger uses belongs to it | `other_owner` | takes it over |
-//! | a collection that the ledger uses is there | `no_collection` | queues its media again |
+//! | a collection that the ledger uses belongs to the ledger | `other_owner` | takes it over |
+//! | a collection that the ledger uses exists | `no_collection` | queues its media again |
 //! | every record belongs to a medium, collection and plan that the ledger knows | `unknown_plan` | deletes the records of that plan |
-//! | a finished medium has all of its records and no others, each with the times of the frames that it keeps | `records_differ` | deletes them and queues the medium again¹ |
-//! | of an unfinished medium the store has what the ledger calls confirmed | `records_lost` | deletes them and queues the medium again¹ |
-//! | of the frames whose times a record has, the features are there | `frames_lost` | deletes the medium's records and queues it again² |
-//! | a path or an interrupted run stands for all records | `nobodys_records` | deletes them |
-//! | what is leaving has left, what was said is said everywhere | `unsettled` | goes on where it was interrupted |
-//! | a path that is indexed has records claimed for it | `no_records` | forgets the path, so that it is indexed again |
-//! | pictures reach as far as their medium | `pictures_short` | queues the medium again¹ |
-//! | pictures belong to records that are there or on their way | `stray_pictures` | deletes them |
+//! | a finished medium has all of its records and no others, each with the times of its kept frames | `records_differ` | deletes them and queues the medium again¹ |
+//! | the store has all records of an unfinished medium that the ledger calls confirmed | `records_lost` | deletes them and queues the medium again¹ |
+//! | a record with times of kept frames has their features | `frames_lost` | deletes the medium's records and queues it again² |
+//! | all records belong to a path or an interrupted run | `nobodys_records` | deletes them |
+//! | no deletion and no change of label and tags is unfinished | `unsettled` | finishes it |
+//! | the ledger claims records for every indexed path | `no_records` | forgets the path, so that it is indexed again |
+//! | the pictures of a finished medium are complete | `pictures_short` | queues the medium again¹ |
+//! | pictures belong to records that exist or are being written | `stray_pictures` | deletes them |
 //!
-//! ¹ Where no file of the medium is left, nothing could be made again: what is there is kept, and the ledger takes note of
-//! it. ² Where no file is left: writes the records anew without frames, so that they are found as before but for a second
-//! look.
+//! ¹ If no file of the medium is left, nothing could be indexed again: what was found is kept, and the ledger accepts
+//! it as complete. ² If no file is left: rewrites the records without frames, so that they are still found, but cannot
+//! be re-ranked.
 //!
-//! Records of media that the ledger does not know at all are no difference: a ledger that was lost leaves them, and they
-//! are taken up when their file is indexed again. They are counted ([`Summary::unknown`]), hidden from searches, and
-//! removed by `media remove --unknown` alone. A path that has vanished is no difference either.
+//! Records of media that the ledger does not know at all are not a difference: a lost ledger leaves them, and they are
+//! taken over when their file is indexed again. They are counted ([`Summary::unknown`]), hidden from searches, and
+//! removed only by `media remove --unknown`. A path that has vanished is not a difference either.
 //!
-//! Records are read once, in the order of their ids, and without vectors; what is held of them grows with the number of
-//! media (about a hundred bytes each), not of records. Whether features are there is asked of the store as a number: of
-//! each medium only where the number for all of the collection is wrong. That each frame is kept, and once, follows from
-//! the tally, which counts the times of frames with the records that keep them.
+//! Records are read once, in the order of ids and without vectors. Memory use grows with the number of media (about a
+//! hundred bytes each), not of records. The store is asked for the number of records with features in the whole
+//! collection, and for each medium only if that number is wrong. The tally counts the times of kept frames with their
+//! records, so it also shows that each frame is kept exactly once.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ use crate::source::MediaId;
 use crate::store::{Record, Selection, StoreError, Tally, VectorStore};
 use crate::thumbs::{self, Found};
 
-/// Rows or records looked at in one go.
+/// Rows or records read at once.
 const PAGE: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -72,25 +72,26 @@ fn lossy<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S
     path.as_ref().map(|path| path.to_string_lossy()).serialize(to)
 }
 
-/// What is no difference, but worth knowing.
+/// The totals of a run, and findings that are not differences.
 #[derive(Debug, Default, PartialEq)]
 pub struct Summary {
     pub differences: u64,
     pub repaired: u64,
-    /// Known paths without a file.
+    /// Paths of the ledger that do not exist.
     pub missing: Vec<PathBuf>,
     /// Records of media that the ledger does not know.
     pub unknown: u64,
     pub records: u64,
 }
 
-/// Where a repair would take something over that may be another's, it asks.
+/// Asks before a repair takes over something that may belong to somebody else.
 pub trait Repair: Send + Sync {
-    /// Whether to take this collection over, which belongs to another data folder or to a ledger that was lost.
+    /// Whether to take over this collection of another data folder or of a lost ledger.
     fn takes_over(&self, collection: &str) -> bool;
 }
 
-/// Compares everything; `repair` mends what differs. Nobody else may write to the archive meanwhile.
+/// Compares everything and reports each difference; with `repair`, also repairs it. Nobody else may write to the
+/// archive meanwhile.
 pub async fn verify(
     archive: &Archive,
     repair: Option<&dyn Repair>,
@@ -110,7 +111,7 @@ pub async fn verify(
     Ok(run.summary)
 }
 
-/// Deletes the records of media that the ledger does not know; returns how many there were.
+/// Deletes the records of media that the ledger does not know; returns their number.
 pub async fn remove_unknown(archive: &Archive) -> Result<u64, ArchiveError> {
     let mut removed = 0;
     for found in archive.catalog().list().await? {
@@ -143,7 +144,7 @@ struct Run<'a> {
     summary: Summary,
 }
 
-/// Records by medium and plan; plans are few, so each is kept once.
+/// Records by medium and plan. Plans are few, so each text is stored once and referred to by its index.
 struct Tallies {
     plans: Vec<String>,
     counts: HashMap<(MediaId, u32), Counted>,
@@ -152,7 +153,7 @@ struct Tallies {
 #[derive(Default)]
 struct Counted {
     tally: Tally,
-    /// Records with times of frames.
+    /// Number of records with times of kept frames.
     with_frames: u64,
 }
 
@@ -188,7 +189,7 @@ async fn tally(store: &dyn VectorStore) -> Result<Tallies, StoreError> {
     }
 }
 
-/// Writes these records anew, without frames.
+/// Rewrites these records without frames.
 async fn without_frames(store: &dyn VectorStore, selection: &Selection) -> Result<Tally, StoreError> {
     let (mut tally, mut after) = (Tally::default(), None);
     loop {
@@ -235,10 +236,11 @@ impl Run<'_> {
         (self.report)(difference);
     }
 
-    /// What was interrupted between two steps. It is repaired first, so that nothing of it is taken for another fault.
+    /// Reports what was interrupted between two steps. It is repaired first, so that it is not reported as another
+    /// difference.
     async fn unsettled(&mut self) -> Result<(), ArchiveError> {
         for content in self.archive.ledger.leaving().await? {
-            let detail = format!("records of plan {:?} are on their way out", content.plan);
+            let detail = format!("records of plan {:?} are still to be deleted", content.plan);
             self.differs(DifferenceKind::Unsettled, Some(&content), &content.collection, detail).await?;
         }
         for (media_id, _, collections) in self.archive.ledger.to_annotate().await? {
@@ -254,8 +256,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Those that the ledger uses and those that belong to it. A ledger that uses none yet may have been lost: then all
-    /// that there are may be its own.
+    /// The collections that the ledger uses or owns. A ledger that uses none may be new after a loss, so then any
+    /// collection may be its own.
     async fn collections(&mut self) -> Result<Vec<String>, ArchiveError> {
         let owner = self.archive.ledger.owner();
         let used: Vec<String> = self.archive.ledger.collections().await?.into_iter().map(|(name, _)| name).collect();
@@ -312,7 +314,7 @@ impl Run<'_> {
                 if claim.content.collection != name {
                     return self.unclaimed(name, store.as_deref(), tallies).await;
                 }
-                // A run that died before it made the collection has claimed records, but none is confirmed.
+                // A run that died before creating the collection has claims, but no confirmed records.
                 if holds(&claim) && !std::mem::replace(&mut is_said, true) {
                     let detail = "the store has no such collection".to_owned();
                     self.differs(DifferenceKind::NoCollection, None, name, detail).await?;
@@ -327,7 +329,7 @@ impl Run<'_> {
         }
     }
 
-    /// `lost_frames`: some medium of the collection has lost frames.
+    /// Checks one claim against the records found. `lost_frames`: some medium of the collection lacks features.
     async fn claim(
         &mut self,
         store: Option<&dyn VectorStore>,
@@ -339,7 +341,7 @@ impl Run<'_> {
         let Counted { tally: found, with_frames } = found;
         let collection = content.collection.clone();
         if !is_wanted {
-            let detail = format!("no path stands for {} records of plan {:?}", found.windows, content.plan);
+            let detail = format!("{} records of plan {:?} belong to no path", found.windows, content.plan);
             self.differs(DifferenceKind::NobodysRecords, Some(&content), &collection, detail).await?;
             if self.repair.is_some() {
                 self.archive.ledger.retire_claim(content).await?;
@@ -355,7 +357,7 @@ impl Run<'_> {
             ProgressState::Leaving => return Ok(()),
             ProgressState::Done if found != progress.tally => {
                 let (has, wants) = (found.windows, progress.tally.windows);
-                let others = if has == wants { ", some of them others or with other frames" } else { "" };
+                let others = if has == wants { ", some of them different or with other frames" } else { "" };
                 (DifferenceKind::RecordsDiffer, format!("the store has {has} records of {wants}{others}"))
             }
             ProgressState::Writing if found.windows < progress.tally.windows => {
@@ -393,15 +395,15 @@ impl Run<'_> {
         Ok(self.archive.ledger.queue_again(content).await?)
     }
 
-    /// Whether a file is left from which records and pictures could be made again.
+    /// Whether a file is left to index again.
     async fn is_anywhere(&self, content: &Owned) -> Result<bool, LedgerError> {
         let files = self.archive.ledger.files_of(content.media_id).await?;
         let here = tokio::task::spawn_blocking(move || files.iter().any(|file| file.path.exists()));
-        // Where that could not be found out, nothing is deleted.
+        // If this cannot be found out, nothing is deleted.
         Ok(here.await.unwrap_or(false))
     }
 
-    /// What is wrong with the pictures of a finished medium.
+    /// What is wrong with the pictures of a finished medium, if anything.
     fn pictures(&self, content: &Owned, last: Option<std::time::Duration>) -> Option<String> {
         let wanted = last?;
         match self.archive.thumbs.last(&thumbs::Key::of(content)) {
@@ -414,7 +416,7 @@ impl Run<'_> {
         }
     }
 
-    /// Records that no claim of the ledger accounts for.
+    /// Reports records without a claim of the ledger.
     async fn unclaimed(
         &mut self,
         name: &str,
@@ -450,7 +452,7 @@ impl Run<'_> {
                 media_id: file.media_id.or(file.next_media_id),
                 path: Some(file.path.clone()),
                 collection: Some(file.collection.clone()),
-                detail: "the ledger has no records for what this path stands for".to_owned(),
+                detail: "the ledger has no records for this path's content".to_owned(),
                 repaired: self.repair.is_some(),
             });
             if self.repair.is_some() {
@@ -473,7 +475,7 @@ impl Run<'_> {
                 media_id: Some(found.key.media),
                 path: None,
                 collection: Some(found.key.collection.clone()),
-                detail: format!("{} belongs to no records that are there or on their way", found.path.display()),
+                detail: format!("{} belongs to no records", found.path.display()),
                 repaired: self.repair.is_some(),
             });
             if self.repair.is_some() {
@@ -483,7 +485,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Pictures of media that the ledger does not know stay as long as their records.
+    /// Whether a pack belongs to records. Packs of media that the ledger does not know are kept like their records.
     async fn is_wanted(&self, found: &Found) -> Result<bool, LedgerError> {
         let rows = self.archive.ledger.progress(found.key.media, &found.key.collection).await?;
         let claims = |row: &Progress| row.plan == found.key.plan && (row.state != ProgressState::Done || !found.part);

@@ -1,26 +1,37 @@
-"""Compares clipseek with PyAV (FFmpeg's libraries) on every file below a folder: how many frames there are, and when each
-is shown, within 1 ms. Prints a line for each file that differs, by kind, and a summary. Pictures are not compared.
+"""Compares clipseek with PyAV (FFmpeg's libraries) on every file below a folder: how many frames there are, when each is
+shown (within 1 ms), and the pictures (mean difference at most 2/255, turned as the display matrix says, interlaced ones
+against ffmpeg's yadif). Prints a line for each file that differs, by kind, a line for each folder, and a summary.
 
-    python3 -m venv venv && venv/bin/pip install av
+    python3 -m venv venv && venv/bin/pip install av numpy pillow imageio-ffmpeg
     venv/bin/python tests/peers/sweep.py DIR --clipseek target/release/clipseek
 
 Times count from where the medium starts: the container's start_time, in MP4 zero on its own clock (in fragmented MP4 its
-first fragment). Frames that are said to be shown at one time count once. A file that PyAV gives no frame of is counted,
-not compared. Exit: 0 all agree, 1 some differ.
+first fragment). Where time stamps jump, they are those that ffmpeg's showinfo prints. Frames that are said to be shown at
+one time count once. A file that PyAV gives no frame of is counted, not compared. Exit: 0 all agree, 1 some differ.
 """
 
 import argparse
 import collections
 import concurrent.futures
+import hashlib
 import json
 import os
 import pathlib
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 
+import numpy
+
+from sweep_reference import SIDE
+
 NEAR = 0.001
+MOST_DIFFERENCE = 2.0
 TIMEOUT = 120
+GREETING = b"csd\x04"
+REQUEST, PROBE, FRAME, DONE, FAILED = 1, 2, 3, 5, 6
 # Kinds of difference, in the order in which they are told.
 KINDS = {
     "fails": "clipseek gives no frame",
@@ -28,137 +39,171 @@ KINDS = {
     "more": "clipseek gives more frames",
     "shifted": "all times differ by the same",
     "times": "some times differ",
+    "pictures": "some pictures differ",
 }
 
 
-def is_fragmented(path):
-    """Whether an MP4 file has fragments, told by its first boxes."""
-    with open(path, "rb") as file:
-        for _ in range(200):
-            head = file.read(16)
-            if len(head) < 8:
-                return False
-            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-            if kind == b"moof":
-                return True
-            if size == 1 and len(head) == 16:
-                size = int.from_bytes(head[8:], "big")
-            if size < 8:
-                return False
-            file.seek(size - len(head), 1)
-    return False
-
-
-def frames_of_pyav(path):
-    """Runs in a process of its own: some files kill it."""
-    import av
-
-    av.logging.set_level(av.logging.PANIC)
-    with av.open(path) as container:
-        stream = container.streams.best("video")
-        if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-            return {"frames": 0, "times": []}
-        start = (container.start_time or 0) / 1_000_000
-        if "mp4" in container.format.name and not is_fragmented(path):
-            start = 0.0
-        times, count = [], 0
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.FFmpegError):
-                break
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                continue
-            for frame in frames:
-                count += 1
-                if frame.pts is not None:
-                    times.append(float(frame.pts * frame.time_base) - start)
-    return {"frames": count, "times": times}
-
-
-def run(command):
-    """What it printed, as JSON, and what it said if it failed."""
-    # Neither may fill a pipe that nobody reads while it works.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+def reference(path, ffmpeg, kept):
+    """Times, places of the pictures, pictures; or None and why. `kept`: a folder where they are kept."""
+    script = pathlib.Path(__file__).with_name("sweep_reference.py")
+    stat = path.stat()
+    name = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+    out = kept / f"{name}.npz"
+    if not out.exists():
+        command = [sys.executable, str(script), str(path), str(out), ffmpeg]
         try:
-            subprocess.run(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, timeout=TIMEOUT)
+            ran = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
+            problem = ran.stderr.decode(errors="replace").strip()[-200:] or "it died"
         except subprocess.TimeoutExpired:
-            return None, f"no end after {TIMEOUT} s"
-        out.seek(0), err.seek(0)
-        try:
-            return json.load(out), None
-        except ValueError:
-            return None, err.read().decode(errors="replace").strip()[-200:] or "it died"
+            problem = f"no end after {TIMEOUT} s"
+        if not out.exists():
+            # The next time it would be no other.
+            numpy.savez(out, times=[], places=[], pictures=[], problem=problem)
+    with numpy.load(out) as found:
+        return (found["times"], found["places"], found["pictures"]), str(found.get("problem", ""))
+
+
+def clipseek(program, path, places):
+    """Speaks with its decoding process. Times of all frames, the pictures of those at these places, and what it says."""
+    request = {
+        "track": None, "decode": True, "want": {"every": {"secs": 0, "nanos": 1}}, "zero": "medium", "sampling": "all",
+        "tolerance": 0, "from": {"secs": 0, "nanos": 0}, "thumbnail_px": None,
+        "pixels": {"width": SIDE, "height": SIDE, "resize": "stretch", "interpolation": "bilinear", "antialias": True},
+    }  # fmt: skip
+    task = json.dumps(request).encode()
+    body = struct.pack("<I", len(task)) + task + os.fsencode(os.path.abspath(path))
+    process = subprocess.Popen(
+        ["timeout", str(TIMEOUT), program, "decode-child"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    times, pictures, says = [], {}, "it died"
+    wanted = set(places)
+    with process:
+        process.stdin.write(GREETING + struct.pack("<BI", REQUEST, len(body)) + body)
+        process.stdin.flush()
+        if process.stdout.read(len(GREETING)) == GREETING:
+            while len(head := process.stdout.read(5)) == 5:
+                kind, length = struct.unpack("<BI", head)
+                message = process.stdout.read(length)
+                if kind == FRAME:
+                    if len(times) in wanted:
+                        pixels = numpy.frombuffer(message, numpy.uint8, SIDE * SIDE * 3, offset=16)
+                        pictures[len(times)] = pixels.reshape(SIDE, SIDE, 3)
+                    times.append(struct.unpack_from("<Q", message)[0] / 1e9)
+                elif kind == DONE:
+                    says = "; ".join(problem["detail"] for problem in json.loads(message)["problems"])
+                    break
+                elif kind == FAILED:
+                    error = json.loads(message)
+                    says = json.dumps(error) if isinstance(error, dict) else str(error)
+                    break
+        process.stdin.close()
+    return numpy.asarray(times), pictures, says
 
 
 def different(expected, found):
-    """The kind of difference and its details, or None. Both lists ascend."""
+    """The kind of difference of the times and its details, or None. Both ascend."""
     if len(expected) != len(found):
         return "fewer" if len(found) < len(expected) else "more", f"{len(found)} frames, not {len(expected)}"
-    shifts = [b - a for a, b in zip(expected, found)]
-    worst = max(range(len(shifts)), key=lambda n: abs(shifts[n]), default=None)
-    if worst is None or abs(shifts[worst]) <= NEAR:
+    if numpy.isnan(expected).any() or len(expected) == 0:
+        # FFmpeg knows no times either: only the number can be compared.
         return None
-    if max(shifts) - min(shifts) <= 2 * NEAR:
+    shifts = found - expected
+    worst = int(numpy.abs(shifts).argmax())
+    if abs(shifts[worst]) <= NEAR:
+        return None
+    if shifts.max() - shifts.min() <= 2 * NEAR:
         return "shifted", f"by {shifts[0]:+.6f} s"
     return "times", f"frame {worst} at {found[worst]:.6f} s, not {expected[worst]:.6f} s"
 
 
-def compare(path, clipseek):
+def unlike(theirs, ours):
+    """Of those that differ too much: how many, the worst of them and by how much; or None."""
+    differences = {
+        place: float(numpy.abs(picture.astype(numpy.int16) - ours[place]).mean())
+        for place, picture in theirs.items() if place in ours
+    }  # fmt: skip
+    wrong = {place: difference for place, difference in differences.items() if difference > MOST_DIFFERENCE}
+    if not wrong:
+        return None
+    worst = max(wrong, key=wrong.get)
+    return "pictures", f"{len(wrong)} of {len(differences)}, frame {worst} by {wrong[worst]:.1f}"
+
+
+def ordered(times, places, pictures):
+    """In the order in which they are shown, each time once: times, and the pictures by their place in it."""
+    if numpy.isnan(times).any():
+        return times, dict(zip(places.tolist(), pictures))
+    unique, first = numpy.unique(times, return_index=True)
+    rank = {int(index): place for place, index in enumerate(first)}
+    return unique, {rank[int(at)]: picture for at, picture in zip(places, pictures) if int(at) in rank}
+
+
+def compare(path, program, ffmpeg, kept):
     """Kind of difference ('agrees', 'nothing' where PyAV has no frame) and its details."""
-    theirs, problem = run([sys.executable, os.path.abspath(__file__), "--pyav", str(path)])
-    if theirs is None or theirs["frames"] == 0:
+    theirs, problem = reference(path, ffmpeg, kept)
+    if len(theirs[0]) == 0:
         return "nothing", problem or "PyAV gives no frame"
-    with tempfile.TemporaryDirectory() as data:
-        command = [clipseek, "--data", data, "probe", "--frames", "--json", "--every", "0", "--sampling", "all", str(path)]
-        ours, problem = run(command)
-    file = ours["files"][0] if ours else {}
-    found = file.get("frames_s") or []
-    if not found:
-        return "fails", file.get("error") or problem or "no frame"
-    expected = theirs["times"]
-    if len(expected) < theirs["frames"]:
-        # FFmpeg knows no times either: only the number can be compared.
-        if len(found) == theirs["frames"]:
-            return "agrees", ""
-        return "fewer" if len(found) < theirs["frames"] else "more", f"{len(found)} frames, not {theirs['frames']}"
-    difference = different(sorted(set(expected)), found)
+    expected, pictures = ordered(*theirs)
+    found, ours, says = clipseek(program, path, pictures)
+    if len(found) == 0:
+        return "fails", f"{says} ({len(expected)} frames)"
+    difference = different(expected, found) or unlike(pictures, ours)
     if difference is None:
         return "agrees", ""
-    told = "; ".join(problem["detail"] for problem in file.get("problems", []))
-    return difference[0], difference[1] + (f" (it says: {told})" if told else "")
+    return difference[0], difference[1] + (f" (it says: {says})" if says else "")
+
+
+def find_ffmpeg():
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except ImportError:
+        return ""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dir", nargs="?", type=pathlib.Path, help="folder with files")
+    parser.add_argument("dir", type=pathlib.Path, help="folder with files")
     parser.add_argument("--clipseek", default="clipseek", help="the program")
+    parser.add_argument("--kept", type=pathlib.Path, help="folder in which PyAV's results are kept for the next time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="files at a time")
-    parser.add_argument("--pyav", metavar="FILE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.pyav:
-        print(json.dumps(frames_of_pyav(arguments.pyav)))
-        return 0
-    if arguments.dir is None or not arguments.dir.is_dir():
+    if not arguments.dir.is_dir():
         parser.error("give the folder with the files")
+    ffmpeg = find_ffmpeg()
+    if not ffmpeg:
+        print("no ffmpeg: where time stamps jump, they are not continued", file=sys.stderr)
     files = sorted(path for path in arguments.dir.rglob("*") if path.is_file())
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        results = list(zip(files, pool.map(lambda path: compare(path, arguments.clipseek), files)))
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool,
+    ):
+        kept = arguments.kept or pathlib.Path(temporary)
+        kept.mkdir(parents=True, exist_ok=True)
+        found = pool.map(lambda path: compare(path, arguments.clipseek, ffmpeg, kept), files)
+        results = [(path.relative_to(arguments.dir), *result) for path, result in zip(files, found)]
     for kind, meaning in KINDS.items():
-        lines = [(path, detail) for path, (found, detail) in results if found == kind]
+        lines = [f"  {path}: {detail}" for path, found, detail in results if found == kind]
         if lines:
-            print(f"{meaning}:")
-        for path, detail in lines:
-            print(f"  {path.relative_to(arguments.dir)}: {detail}")
-    counted = collections.Counter(kind for _, (kind, _) in results)
-    videos = len(results) - counted["nothing"]
-    differing = {kind: counted[kind] for kind in KINDS if counted[kind]}
-    listed = ", ".join(f"{number} {kind}" for kind, number in differing.items()) or "none differs"
-    print(f"{counted['agrees']} of {videos} files agree ({listed}); {counted['nothing']} without a frame by PyAV")
-    return 1 if differing else 0
+            print(f"{meaning}:", *lines, sep="\n")
+    folders = collections.defaultdict(collections.Counter)
+    for path, kind, _ in results:
+        folders[path.parts[0] if len(path.parts) > 1 else "."][kind] += 1
+    for folder, counted in folders.items():
+        print(f"{folder}: {summary(counted)}")
+    counted = sum(folders.values(), collections.Counter())
+    print(f"all: {summary(counted)}")
+    return 1 if any(counted[kind] for kind in KINDS) else 0
+
+
+def summary(counted):
+    videos = sum(counted.values()) - counted["nothing"]
+    differing = ", ".join(f"{counted[kind]} {kind}" for kind in KINDS if counted[kind]) or "none differs"
+    return f"{counted['agrees']} of {videos} files agree ({differing}); {counted['nothing']} without a frame by PyAV"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-//! `clipseek bench --encoder`: how many frames a second the model's encoder takes on its device, with the settings in force.
+//! `clipseek bench --encoder`: measures how many frames a second the model's encoder takes on its device, with the
+//! current settings.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::embed::manifest::Topology;
 use crate::embed::model::{VideoModel, noise};
 use crate::window::Window;
 
-/// Calls that wait for the model at any time, so that it never waits for one.
+/// Concurrent calls, so that the model never waits for input.
 const CALLS: usize = 3;
 
 #[derive(Debug, Serialize)]
@@ -22,14 +23,13 @@ struct Rate {
     model: String,
     device: String,
     batch_frames: usize,
-    io_binding: bool,
     cuda_graphs: bool,
-    /// To open the model and run it once; engines that are not there yet are built.
+    /// Seconds to open the model and run it once, including building missing engines.
     open_s: f64,
     frames: u64,
     seconds: f64,
     frames_per_s: f64,
-    /// Processor seconds per second: preparing the pixels, and what the device leaves to it.
+    /// CPU seconds per second: preparing pixels, and what the device leaves to the processor.
     cores: f64,
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn run(app: &App, model: Option<&str>, seconds: f64) -> anyhow:
     let model = VideoModel::open(&bundle, &settings)?;
     let open_s = opening.elapsed().as_secs_f64();
     let items = batch(&bundle, settings.batch_frames);
-    // The first ones set up what a batch needs on the thread that runs it.
+    // The first runs allocate what a batch needs on the model's thread.
     for _ in 0..2 {
         encode(&model, &items).await?;
     }
@@ -60,7 +60,6 @@ pub(super) async fn run(app: &App, model: Option<&str>, seconds: f64) -> anyhow:
         model: bundle.name().to_owned(),
         device: model.device().to_owned(),
         batch_frames: settings.batch_frames,
-        io_binding: settings.io_binding,
         cuda_graphs: settings.cuda_graphs,
         open_s,
         frames,
@@ -79,7 +78,7 @@ pub(super) async fn run(app: &App, model: Option<&str>, seconds: f64) -> anyhow:
     Ok(End::Done)
 }
 
-/// What goes through the encoder at once: frames, or windows where the model takes these.
+/// One batch: frames, or windows if the model takes whole windows.
 enum Items {
     Frames(Vec<Frame>),
     Windows(Vec<Window<Frame>>),
@@ -100,7 +99,7 @@ fn batch(bundle: &Bundle, size: usize) -> Items {
     }
 }
 
-/// How many frames went through.
+/// Encodes one batch and returns its number of frames.
 async fn encode(model: &VideoModel, items: &Items) -> anyhow::Result<u64> {
     Ok(match items {
         Items::Frames(frames) => model.features(frames.clone()).await?.len() as u64,

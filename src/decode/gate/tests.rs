@@ -98,7 +98,7 @@ fn run(packets: &[Packet], sampling: Sampling, interval: i64, from: i64) -> Run 
     for packet in packets {
         take(gate.push(*packet, ()));
     }
-    take(gate.finish());
+    take(gate.finish(None, false));
     gate.report(&mut run.outcome);
     run
 }
@@ -235,6 +235,23 @@ fn frames_cut_away_by_an_edit_list_are_decoded_but_not_handed_on() {
     assert_eq!(run.wanted, [18 * 40 * MS, 28 * 40 * MS]);
     assert_eq!(run.decoded.len(), 29);
     assert_eq!(run.outcome.end.as_millis(), 12 * 40);
+}
+
+#[test]
+fn of_key_frames_that_are_not_shown_the_first_frame_behind_is_handed_on() {
+    let stream = Stream { groups: vec![30, 1000, 30], bframes: 2, open: true, steps: vec![40], start: 0 };
+    for cut in [1, 18, 40, 700, 900, 1028] {
+        let mut packets = stream.packets();
+        packets.iter_mut().for_each(|packet| packet.shown = packet.pts >= cut * 40 * MS);
+        let run = run(&packets, Sampling::Keyframes, 40 * MS, 0);
+        // With B-frames, the first in coded order is shown a little later.
+        let first = run.wanted[0] / MS / 40 - cut;
+        assert!((0..4).contains(&first), "{cut}: {first}");
+        let keys = [0, 30, 1030].into_iter().filter(|key| *key >= cut).count();
+        // Those that lead the next key frame stand in for none.
+        assert_eq!(run.wanted.len(), keys + usize::from(cut != 1028), "{cut}");
+        assert!(run.wanted.iter().all(|pts| run.decoded.iter().any(|packet| packet.pts == *pts)), "{cut}");
+    }
 }
 
 const DAY: i64 = 24 * 3600 * 1000;

@@ -1,9 +1,11 @@
 //! What the descriptions of a stream (caps, tags, events) say of the medium.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
+use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoInfo};
 
 use super::super::pixels::{Orientation, shown_size};
 use super::super::{LATEST, Probe};
@@ -47,7 +49,7 @@ pub(super) fn read(
         (0, _) | (_, 0) => (0, 0),
         coded => shown_size(coded, pixel_aspect, orientation),
     };
-    let frame_rate = fraction("framerate").filter(|f| f.numer() > 0 && f.denom() > 0);
+    let frame_rate = fraction("framerate").filter(|rate| step(*rate).is_some_and(is_believable));
     let probe = Probe {
         container: container_name.or_else(|| container.map(str::to_string)),
         codec: structure.map(|s| s.name().to_string()).unwrap_or_default(),
@@ -57,6 +59,8 @@ pub(super) fn read(
             .filter(|d| *d >= NO_DURATION)
             .map(|d| Duration::from_nanos(d.nseconds()))
             .filter(|d| *d <= LATEST),
+        start_s: 0.0,
+        players_zero: Duration::ZERO,
         frame_rate: frame_rate.map(|f| f64::from(f.numer()) / f64::from(f.denom())),
         orientation,
         recorded_at_ms,
@@ -65,10 +69,55 @@ pub(super) fn read(
     (probe, orientation)
 }
 
-/// Time per frame in nanoseconds, where the description tells.
+/// The colours of this stream use all values.
+pub(super) fn set_full_range(structure: &mut gst::StructureRef) {
+    let colours = structure.get::<&str>("colorimetry").ok().and_then(|told| VideoColorimetry::from_str(told).ok());
+    if let Some(told) = colours {
+        let range = VideoColorRange::Range0_255;
+        let full = VideoColorimetry::new(range, told.matrix(), told.transfer(), told.primaries());
+        structure.set("colorimetry", full.to_string());
+    }
+}
+
+/// The same description with the colours that FFmpeg takes, and all who use its libraries, where a stream is silent about
+/// them: those of standard definition, however large the picture. `None`: it is not silent.
+pub(super) fn with_usual_colours(caps: &gst::CapsRef) -> Option<gst::Caps> {
+    let info = VideoInfo::from_caps(caps).ok().filter(VideoInfo::is_yuv)?;
+    let told =
+        caps.structure(0)?.get::<&str>("colorimetry").ok().and_then(|told| VideoColorimetry::from_str(told).ok());
+    if told.as_ref().is_some_and(|told| told.matrix() != VideoColorMatrix::Unknown) {
+        return None;
+    }
+    let told = told.unwrap_or_else(|| info.colorimetry());
+    let range = if told.range() == VideoColorRange::Unknown { VideoColorRange::Range16_235 } else { told.range() };
+    let usual = VideoColorimetry::new(range, VideoColorMatrix::Bt601, told.transfer(), told.primaries());
+    let mut caps = caps.to_owned();
+    caps.make_mut().structure_mut(0)?.set("colorimetry", usual.to_string());
+    Some(caps)
+}
+
+/// Time per frame in nanoseconds, where the description tells: of rates that somebody can mean. Encoders that nobody told
+/// a rate write one of a frame in a thousand seconds, or of the ticks of their clock.
 pub(super) fn nominal_step(caps: &gst::CapsRef) -> Option<i64> {
-    let rate = caps.structure(0)?.get::<gst::Fraction>("framerate").ok()?;
+    described_step(caps).filter(|step| is_believable(*step))
+}
+
+/// Whether the description has a rate that nobody can mean. Then parsers count with it.
+pub(super) fn has_absurd_rate(caps: &gst::CapsRef) -> bool {
+    described_step(caps).is_some_and(|step| !is_believable(step))
+}
+
+fn described_step(caps: &gst::CapsRef) -> Option<i64> {
+    step(caps.structure(0)?.get::<gst::Fraction>("framerate").ok()?)
+}
+
+fn step(rate: gst::Fraction) -> Option<i64> {
     (rate.numer() > 0).then(|| i64::from(rate.denom()) * 1_000_000_000 / i64::from(rate.numer()))
+}
+
+/// Less than a thousand frames a second, as FFmpeg has it, and at least one a minute.
+fn is_believable(step: i64) -> bool {
+    step > 1_000_000 && step <= 60_000_000_000
 }
 
 /// Containers that were never told the time say 1904 or 1970.
@@ -76,4 +125,33 @@ fn unix_ms(time: &gst::DateTime) -> Option<i64> {
     const A_DAY: i64 = 86_400;
     let seconds = time.to_g_date_time().ok()?.to_unix();
     (seconds > A_DAY).then_some(seconds * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_that_nobody_can_mean_are_not_believed() {
+        gst::init().unwrap();
+        let caps = |numer, denom| {
+            gst::Caps::builder("video/x-h264").field("framerate", gst::Fraction::new(numer, denom)).build()
+        };
+        for (rate, expected) in [
+            ((25, 1), Some(40_000_000)),
+            ((30_000, 1001), Some(33_366_666)),
+            ((999, 1), Some(1_001_001)),
+            ((1, 60), Some(60_000_000_000)),
+            ((1000, 1), None),
+            ((90_000, 1), None),
+            ((1_000_000_000, 1), None),
+            ((1, 1000), None),
+            ((0, 1), None),
+        ] {
+            let caps = caps(rate.0, rate.1);
+            assert_eq!(nominal_step(&caps), expected, "{rate:?}");
+            assert_eq!(has_absurd_rate(&caps), expected.is_none() && rate.0 > 0, "{rate:?}");
+        }
+        assert_eq!(nominal_step(&gst::Caps::new_empty_simple("video/x-h264")), None);
+    }
 }

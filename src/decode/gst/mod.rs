@@ -3,10 +3,13 @@
 
 mod decoders;
 mod facts;
+mod libav;
 mod log;
 mod mended;
 mod pictures;
 mod reader;
+mod start;
+mod units;
 
 use std::sync::{Mutex, MutexGuard};
 

@@ -14,15 +14,16 @@ use super::super::gate::Released;
 use super::super::pixels::{Orientation, Picture, deinterlace};
 use super::super::{DecodeError, template, timeline};
 use super::reader::Coded;
-use super::{element, launch, lock, reported_error};
+use super::{element, facts, launch, lock, reported_error};
 
 /// Bytes of coded frames waiting for the decoder.
 const QUEUE: u64 = 2 << 20;
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 /// Between two looks at a full queue.
 const PAUSE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
-/// Longer than any decoder holds a picture back.
+/// Longer than any decoder holds a picture back, in time and in frames.
 const MOST_DELAY: i64 = 1_000_000_000;
+const MOST_FRAMES_HELD: i64 = 32;
 /// Coded frames kept in case the decoder breaks on one of them.
 const MOST_KEPT: usize = 256;
 /// Added to all times: frames cut away by an edit list lie before zero, which GStreamer does not allow.
@@ -38,6 +39,8 @@ struct Control {
     /// Times of coded frames of which no picture has come yet, and whether it is unknown which belongs to which.
     coming: Mutex<BTreeSet<i64>>,
     order_unknown: AtomicBool,
+    /// So much of time is held back at most.
+    delay: AtomicI64,
     /// How much later a picture may be that stands in for a lost one.
     slack: i64,
     pictures: AtomicU64,
@@ -50,19 +53,36 @@ impl Control {
     /// The time of a picture that the decoder says came out of the frame coded for `pts`.
     fn time(&self, pts: i64) -> i64 {
         let mut coming = lock(&self.coming);
+        let delay = self.delay.load(Ordering::Relaxed).max(MOST_DELAY);
         if !self.order_unknown.load(Ordering::Relaxed) {
             // What is long past will not come.
-            *coming = coming.split_off(&(pts - MOST_DELAY));
-            coming.remove(&pts);
-            return pts;
+            *coming = coming.split_off(&(pts - delay));
+            if coming.remove(&pts) {
+                return pts;
+            }
+            // A picture whose time goes back is given that of the one before it.
+            return match coming.first().copied().filter(|first| *first < pts) {
+                Some(early) => {
+                    coming.remove(&early);
+                    early
+                }
+                None => pts,
+            };
         }
         // Pictures come in the order they are shown in, so the earliest time is meant.
         while let Some(first) = coming.pop_first() {
-            if first >= pts - MOST_DELAY {
+            if first >= pts - delay {
                 return first;
             }
         }
         pts
+    }
+
+    /// Whether this picture was given up: files may put frames in another order than their codec does.
+    fn comes_late(&self, pts: i64) -> bool {
+        let mut lost = lock(&self.lost);
+        let place = lost.iter().rposition(|time| *time == pts);
+        place.map(|place| lost.remove(place)).is_some()
     }
 
     /// Whether this picture is handed on.
@@ -70,7 +90,7 @@ impl Control {
         self.pictures.fetch_add(1, Ordering::Relaxed);
         self.latest.fetch_max(pts, Ordering::Relaxed);
         let mut wanted = lock(&self.wanted);
-        let mut keep = wanted.remove(&pts);
+        let mut keep = wanted.remove(&pts) || self.comes_late(pts);
         // Those before it did not come and will not.
         while let Some(lost) = wanted.first().copied().filter(|time| *time < pts) {
             wanted.pop_first();
@@ -135,6 +155,14 @@ impl Decoding {
             }
             gst::PadProbeReturn::Ok
         });
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+            if let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view())
+                && let Some(caps) = facts::with_usual_colours(event.caps())
+            {
+                info.data = Some(gst::PadProbeData::Event(gst::event::Caps::new(&caps)));
+            }
+            gst::PadProbeReturn::Ok
+        });
         let entry = decoder.static_pad("sink").ok_or_else(|| DecodeError::Setup("a decoder without input".into()))?;
         entry.add_probe(gst::PadProbeType::BUFFER, drain_at_gap);
         let bus = pipeline.bus().expect("a pipeline has a bus");
@@ -171,6 +199,8 @@ impl Decoding {
             self.caps = Some(coded.caps);
         }
         self.control.order_unknown.fetch_or(!packet.in_order, Ordering::Relaxed);
+        let delay = packet.duration.unwrap_or(0).saturating_mul(MOST_FRAMES_HELD);
+        self.control.delay.fetch_max(delay, Ordering::Relaxed);
         lock(&self.control.coming).insert(packet.pts);
         let mut buffer = coded.buffer;
         let fields = buffer.make_mut();

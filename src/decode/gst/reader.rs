@@ -1,5 +1,6 @@
 //! A file to its coded frames.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,17 +9,19 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
-use super::super::disposable::{self, Syntax, h265_sub_layers};
-use super::super::h264::{self, Layout};
+use super::super::bare::Bare;
+use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::{Tracks, codec_name};
+use super::super::ts::Stream;
 use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
-use super::{element, facts, launch, lock, reported_error};
+use super::start::{Sounds, time_at};
+use super::{element, facts, launch, libav, lock, reported_error, units};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -28,8 +31,10 @@ const GRACE: u32 = 15;
 const LAST_CHANCE: u32 = 150;
 /// So many glances without finding any track, and there is none.
 const PATIENCE: u32 = 1500;
-/// libav's reader of GIF goes round in circles at the end of the file instead of saying so: silence is the end.
-const END_OF_GIF: u32 = 100;
+/// Containers whose clocks begin at zero and whose headers tell how long they are.
+const HEADER_TELLS: [&str; 3] = ["video/x-matroska", "video/webm", "video/x-flv"];
+/// By how much a promised duration may be off.
+const ROUGHLY: Duration = Duration::from_secs(2);
 /// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
 const START_ROUNDING: i128 = 1_000_000;
 
@@ -39,11 +44,17 @@ const BEYOND: gst::ClockTime = gst::ClockTime::from_nseconds(1 << 61);
 /// Size of an MPEG-4 frame that says "not coded". Files with packed B-frames are full of them.
 const MPEG4_NOT_CODED: usize = 8;
 
+/// Mark of a photo with other pictures behind it: a preview, another eye's view, a map of brightness.
+const MULTI_PICTURE: &[u8] = b"MPF\0";
+const LONGEST_JPEG_HEAD: usize = 64 << 10;
+
 /// Where the bytes come from.
 #[derive(Clone, Debug)]
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
+    Stream(Stream),
+    Bare(PathBuf, Bare),
 }
 
 /// One coded frame.
@@ -53,16 +64,41 @@ pub(in crate::decode) struct Coded {
     pub(super) caps: gst::Caps,
 }
 
+impl Found {
+    /// Of a file that is nothing but coded frames of this kind.
+    fn bare(kind: Bare) -> Self {
+        let codec = codec_name(kind.media_type());
+        let track = Track { kind: TrackKind::Video, codec, taken: true, ..Track::default() };
+        let container = Some(kind.media_type().to_owned());
+        Self { container, bare: true, tracks: vec![track], connected: true, ..Self::default() }
+    }
+}
+
+/// A coded frame as it came out of the graph.
+#[derive(Debug)]
+struct Whole {
+    sample: gst::Sample,
+    /// It came in two halves, of which this is made.
+    two_fields: bool,
+}
+
 /// What has been learned while the container was opened.
 #[derive(Debug, Default)]
 struct Found {
     container: Option<String>,
+    /// There is no container: coded frames lie in the file one behind the other.
+    bare: bool,
     /// As the graph tells of them, one by one.
     tracks: Vec<Track>,
+    sounds: Sounds,
+    /// Its demuxer cuts by means of segments, as that of MP4 follows edit lists.
+    cut: bool,
     without_plugin: Option<String>,
     connected: bool,
     /// A track that nobody wants came to its end.
     others_ended: bool,
+    /// End of what has been read of these tracks so far, on the container's clock.
+    others_reach: Option<gst::ClockTime>,
     /// The end of the video arrived at its parser.
     ended: bool,
 }
@@ -77,20 +113,28 @@ pub(in crate::decode) struct Reader {
     timeline: Timeline,
     /// Description as it came, and as it goes on.
     caps: Option<(gst::Caps, gst::Caps)>,
-    layout: Option<Layout>,
-    /// How it is told which frames no other needs; none where that is not certain.
-    syntax: Option<Syntax>,
-    sub_layers_unknown: Option<Layout>,
+    inspector: Inspector,
+    /// Where pictures may be coded as two fields.
+    finder: Option<FieldFinder>,
+    /// A field that waits for the other one of its frame.
+    half: Option<(gst::Sample, Field)>,
+    /// Whole frames, not taken yet.
+    whole: VecDeque<Whole>,
     /// Frames so small say no more than "as before" and give no picture.
     least_size: Option<usize>,
     /// The decoder of this codec (GIF) gives all pictures the same time.
     shuffles: bool,
-    clean_start_seen: bool,
-    first: Option<(Packet, Coded)>,
+    /// Read already, not yet asked for.
+    ahead: VecDeque<(Packet, Coded)>,
+    /// When the medium starts, and what is added to that to get the time in the container.
+    zero: Option<i64>,
+    origin: i64,
     probe: Probe,
     orientation: Orientation,
     /// Where a header of our own tells the frames apart, and which of them comes next.
     mended: Option<Arc<Mended>>,
+    /// How long it is, where it was not the graph that read it.
+    duration: Option<Duration>,
     next_number: usize,
     /// The first error reported.
     problem: Option<gst::glib::Error>,
@@ -118,12 +162,30 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, mended);
                 pipeline
             }
+            Source::Stream(stream) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve(&element(&pipeline, "input")?, stream)?;
+                pipeline
+            }
+            Source::Bare(path, kind) => {
+                let values = [("caps", kind.media_type()), ("parser", kind.parser())];
+                let pipeline = launch(&template::fill(template::READ_BARE, &values))?;
+                element::<gst::Element>(&pipeline, "input")?.set_property("location", path);
+                pipeline
+            }
         };
         let sink: gst_app::AppSink = element(&pipeline, "frames")?;
         let found = Arc::new(Mutex::new(Found::default()));
-        // A header of our own has one track, whatever it is called.
-        let choice = if matches!(source, Source::Mended(_)) { Tracks::default() } else { tracks.clone() };
-        connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
+        // A header of our own has one track, whatever it is called, and a stream is one.
+        let choice = if matches!(source, Source::File(_)) { tracks.clone() } else { Tracks::default() };
+        match source {
+            Source::Bare(_, kind) => *lock(&found) = Found::bare(*kind),
+            Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
+            Source::Mended(_) | Source::File(_) => {}
+        }
+        if !matches!(source, Source::Bare(..)) {
+            connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
+        }
         let bus = pipeline.bus().expect("a pipeline has a bus");
         let mut reader = Self {
             pipeline,
@@ -133,19 +195,22 @@ impl Reader {
             tracks: tracks.clone(),
             timeline: Timeline::default(),
             caps: None,
-            layout: None,
-            syntax: None,
-            sub_layers_unknown: None,
+            inspector: Inspector::default(),
+            finder: None,
+            half: None,
+            whole: VecDeque::new(),
             least_size: None,
             shuffles: false,
-            clean_start_seen: false,
-            first: None,
+            ahead: VecDeque::new(),
+            zero: None,
+            origin: 0,
             probe: Probe::default(),
             orientation: Orientation::default(),
             mended: match source {
-                Source::File(_) => None,
                 Source::Mended(mended) => Some(mended.clone()),
+                _ => None,
             },
+            duration: None,
             next_number: 0,
             problem: None,
             hopeless: false,
@@ -155,12 +220,39 @@ impl Reader {
         }
         match reader.pull()? {
             Some(first) => {
-                reader.learn(&first.1);
-                reader.first = Some(first);
+                match source {
+                    Source::File(_) => reader.find_start(first)?,
+                    Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
+                    Source::Bare(..) => (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into()),
+                    Source::Stream(stream) => {
+                        (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
+                        reader.origin = stream.origin;
+                        reader.duration = stream.duration;
+                    }
+                }
+                reader.learn();
+                if matches!(source, Source::Bare(_, Bare::Jpeg)) && reader.is_still()? {
+                    return Err(DecodeError::NotVideo("a still picture".into()));
+                }
                 Ok(reader)
             }
             None => Err(reader.failure()),
         }
+    }
+
+    /// A JPEG picture alone in a file is a still one, also where a smaller one belongs to it; several are a video.
+    fn is_still(&mut self) -> Result<bool, DecodeError> {
+        let is_marked = |data: &[u8]| {
+            let mut places = data.windows(MULTI_PICTURE.len()).take(LONGEST_JPEG_HEAD);
+            places.any(|bytes| bytes == MULTI_PICTURE)
+        };
+        let first = self.ahead.front().and_then(|(_, coded)| coded.buffer.map_readable().ok());
+        if first.is_some_and(|data| is_marked(&data)) {
+            return Ok(true);
+        }
+        let second = self.pull()?;
+        self.ahead.extend(second);
+        Ok(self.ahead.len() < 2)
     }
 
     pub(in crate::decode) fn probe(&self) -> &Probe {
@@ -173,7 +265,22 @@ impl Reader {
 
     /// When the medium starts, where that is known: its first frame may be later.
     pub(in crate::decode) fn zero(&self) -> Option<i64> {
-        self.mended.as_ref().map(|_| 0)
+        self.zero
+    }
+
+    /// Reads ahead until it is known when all tracks begin.
+    fn find_start(&mut self, first: (Packet, Coded)) -> Result<(), DecodeError> {
+        let video = first.0.pts;
+        let mut bytes = first.0.bytes;
+        self.ahead.push_back(first);
+        while lock(&self.found).sounds.are_missing(self.ahead.len(), bytes)
+            && let Some(next) = self.pull()?
+        {
+            bytes += next.0.bytes;
+            self.ahead.push_back(next);
+        }
+        self.zero = Some(lock(&self.found).sounds.start(video));
+        Ok(())
     }
 
     /// Where the video should end.
@@ -184,6 +291,16 @@ impl Reader {
         }
     }
 
+    /// Whether the file went on for as long as it promised, as its sound tells; `None`: nothing tells.
+    pub(in crate::decode) fn keeps_promise(&self) -> Option<bool> {
+        let Some(promised) = self.promised().filter(|_| self.mended.is_none()) else {
+            return self.mended.as_ref().map(|_| true);
+        };
+        let reach = Duration::from(lock(&self.found).others_reach?);
+        let header_tells = self.probe.container.as_deref().is_some_and(|kind| HEADER_TELLS.contains(&kind));
+        header_tells.then_some(reach + ROUGHLY >= promised)
+    }
+
     /// What the header of the file asks for and does not get.
     pub(in crate::decode) fn problems(&self) -> &[Problem] {
         self.mended.as_ref().map_or(&[], |mended| &mended.film().problems)
@@ -191,7 +308,7 @@ impl Reader {
 
     /// Description of the codec of the first frame.
     pub(in crate::decode) fn codec(&self) -> Option<&gst::CapsRef> {
-        self.first.as_ref().map(|(_, coded)| coded.caps.as_ref())
+        self.ahead.front().map(|(_, coded)| coded.caps.as_ref())
     }
 
     /// What made the reading end early.
@@ -201,7 +318,7 @@ impl Reader {
 
     /// `None`: the end, be it of the file or of what can be read of it.
     pub(in crate::decode) fn next(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
-        match self.first.take() {
+        match self.ahead.pop_front() {
             Some(first) => Ok(Some(first)),
             None => self.pull(),
         }
@@ -210,19 +327,44 @@ impl Reader {
     fn pull(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
         let mut quiet = 0;
         loop {
+            while let Some(whole) = self.whole.pop_front() {
+                if let Some(coded) = self.take(&whole) {
+                    return Ok(Some(coded));
+                }
+            }
             if let Some(sample) = self.sink.try_pull_sample(GLANCE) {
                 quiet = 0;
-                match self.take(&sample) {
-                    Some(coded) => return Ok(Some(coded)),
-                    None => continue,
-                }
+                self.pair(sample);
+                continue;
             }
             quiet += 1;
             self.note_problem();
             if self.sink.is_eos() || self.is_over(quiet) {
-                return Ok(None);
+                let last = self.half.take().map(|(sample, _)| Whole { sample, two_fields: false });
+                return Ok(last.and_then(|last| self.take(&last)));
             }
         }
+    }
+
+    /// Two fields become the frame that they are halves of.
+    fn pair(&mut self, sample: gst::Sample) {
+        let field = self.field(&sample);
+        match (self.half.take(), field) {
+            (Some((first, half)), Some(field)) if field.completes(half) => self.whole.extend(joined(&first, &sample)),
+            (half, field) => {
+                self.whole.extend(half.map(|(sample, _)| Whole { sample, two_fields: false }));
+                match field {
+                    Some(field) => self.half = Some((sample, field)),
+                    None => self.whole.push_back(Whole { sample, two_fields: false }),
+                }
+            }
+        }
+    }
+
+    fn field(&mut self, sample: &gst::Sample) -> Option<Field> {
+        let (raw_caps, buffer) = (sample.caps_owned()?, sample.buffer()?);
+        self.describe(raw_caps);
+        self.finder.as_mut()?.field(&buffer.map_readable().ok()?)
     }
 
     /// Whether no more frames will come although the sink was not told. Errors do not always end the stream: one bad
@@ -235,7 +377,6 @@ impl Reader {
             || (self.problem.is_some() && quiet > GRACE)
             || (ended && quiet > LAST_CHANCE)
             || (!found.connected && quiet > PATIENCE)
-            || (self.shuffles && quiet > END_OF_GIF)
     }
 
     fn note_problem(&mut self) {
@@ -246,7 +387,8 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, sample: &gst::Sample) -> Option<(Packet, Coded)> {
+    fn take(&mut self, whole: &Whole) -> Option<(Packet, Coded)> {
+        let Whole { sample, two_fields } = whole;
         let buffer = sample.buffer_owned()?;
         let raw_caps = sample.caps_owned()?;
         let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
@@ -257,35 +399,42 @@ impl Reader {
         if self.least_size.is_some_and(|least| delta && buffer.size() <= least) {
             return None;
         }
-        let key = !delta && self.is_clean_start(&buffer);
-        if !delta {
-            self.note_sub_layers(&buffer);
-        }
-        let disposable = delta && self.is_disposable(&buffer);
+        let said = buffer.map_readable().map(|data| self.inspector.look(&data, delta));
+        let Said { key, hidden, disposable } = said.unwrap_or_default();
         if let Some(mended) = &self.mended {
             let film = mended.film();
             let number = buffer.pts().map_or(self.next_number, |pts| film.number(pts.nseconds()));
-            self.next_number = number + 1;
+            self.next_number = number + 1 + usize::from(*two_fields);
+            let second = film.frame(number + 1).filter(|_| *two_fields).map_or(0, |field| field.duration);
             let packet = film.frame(number).map(|frame| Packet {
                 pts: frame.pts,
-                duration: Some(frame.duration).filter(|duration| *duration > 0),
+                duration: Some(frame.duration + second).filter(|duration| *duration > 0),
                 key,
-                shown: frame.shown,
+                shown: frame.shown && !hidden,
                 bytes: buffer.size(),
                 in_order: !self.shuffles,
                 disposable,
             })?;
             return Some((packet, Coded { buffer, caps }));
         }
-        let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
-        let (pts, shown) = place(buffer.pts(), segment);
-        let (dts, _) = place(buffer.dts(), segment);
+        let segment = sample.segment().filter(|_| lock(&self.found).cut);
+        let segment = segment.and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+        let (mut pts, shown) = place(buffer.pts(), segment);
+        let (mut dts, _) = place(buffer.dts(), segment);
+        let mut duration = buffer.duration().and_then(|duration| i64::try_from(duration.nseconds()).ok());
+        // What the parser made of a rate that nobody can mean; where there is a container, it has times of its own.
+        if facts::has_absurd_rate(&caps) {
+            duration = None;
+        }
+        if lock(&self.found).bare && facts::nominal_step(&caps).is_none() {
+            (pts, dts) = (None, None);
+        }
         let packet = self.timeline.place(Stamp {
             pts,
             dts,
-            duration: buffer.duration().and_then(|d| i64::try_from(d.nseconds()).ok()),
+            duration,
             key,
-            shown,
+            shown: shown && !hidden,
             bytes: buffer.size(),
             in_order: !self.shuffles,
             disposable,
@@ -303,54 +452,40 @@ impl Reader {
         if let Some(structure) = caps.make_mut().structure_mut(0) {
             // The transparency of WebM is a stream of its own, which is not wanted, and decoders refuse its mark.
             structure.remove_field("codec-alpha");
+            if self.mended.as_ref().is_some_and(|mended| mended.film().full_range) {
+                facts::set_full_range(structure);
+            }
             let is_mpeg4 = structure.name() == "video/mpeg" && structure.get::<i32>("mpegversion") == Ok(4);
             self.shuffles = structure.name().contains("gif");
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
             let record = structure.get::<gst::Buffer>("codec_data").ok();
             let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
-            if structure.name() == "video/x-h264" {
-                let layout = record.as_ref().map_or(Layout::StartCodes, |record| Layout::from_codec_data(record));
-                self.layout = Some(layout);
-            }
-            (self.syntax, self.sub_layers_unknown) = syntax(structure, record.as_deref());
+            let inspector = Inspector::new(codec(structure), record.as_deref());
+            self.finder = inspector.field_finder();
+            self.inspector = inspector.goes_on_from(&self.inspector);
         }
         self.timeline.set_nominal(facts::nominal_step(&caps));
         self.caps = Some((raw, caps.clone()));
         caps
     }
 
-    fn is_clean_start(&mut self, buffer: &gst::Buffer) -> bool {
-        let Some(layout) = self.layout else { return true };
-        let Ok(data) = buffer.map_readable() else { return true };
-        let clean = h264::is_clean_start(layout, &data);
-        self.clean_start_seen |= clean;
-        // Some encoders never mark a start; then every intra picture has to do.
-        clean || !self.clean_start_seen
-    }
-
-    fn is_disposable(&self, buffer: &gst::Buffer) -> bool {
-        let Some(syntax) = self.syntax else { return false };
-        buffer.map_readable().is_ok_and(|data| disposable::is_disposable(syntax, &data))
-    }
-
-    /// H.265 may say in its key frames alone whether all its frames are of one layer.
-    fn note_sub_layers(&mut self, buffer: &gst::Buffer) {
-        let (Some(layout), Ok(data)) = (self.sub_layers_unknown, buffer.map_readable()) else { return };
-        if let Some(layers) = h265_sub_layers(None, layout, &data) {
-            self.syntax = (layers == 1).then_some(Syntax::H265(layout));
-        }
-    }
-
-    fn learn(&mut self, first: &Coded) {
+    fn learn(&mut self) {
+        let Some((_, first)) = self.ahead.front() else { return };
         let container = lock(&self.found).container.clone();
         let film = self.mended.as_ref().map(|mended| mended.film());
         let duration = match film {
             Some(film) => u64::try_from(film.duration).ok().map(gst::ClockTime::from_nseconds),
-            None => self.pipeline.query_duration::<gst::ClockTime>(),
+            None => match self.duration {
+                Some(duration) => gst::ClockTime::try_from(duration).ok(),
+                None => self.pipeline.query_duration::<gst::ClockTime>(),
+            },
         };
         let pad = self.sink.static_pad("sink").expect("a sink has a sink pad");
         let known = film.map(|film| film.orientation).or(self.tracks.orientation);
         (self.probe, self.orientation) = facts::read(&pad, &first.caps, container.as_deref(), duration, known);
+        let start = film.map_or(0, |film| film.start);
+        self.probe.players_zero = Duration::from_nanos(u64::try_from(start).unwrap_or(0));
+        self.probe.start_s = (self.zero.unwrap_or(0) + self.origin + start) as f64 / 1e9;
         // What the header lists goes before what the graph has told of so far.
         let told = || lock(&self.found).tracks.clone();
         self.probe.tracks = if self.tracks.all.is_empty() { told() } else { self.tracks.all.clone() };
@@ -363,10 +498,19 @@ impl Reader {
         let text = || self.problem().unwrap_or("there is no coded frame in it").to_string();
         let kind = found.container.as_deref().unwrap_or("");
         if let Some(codec) = found.without_plugin.clone().filter(|_| !found.connected) {
-            return DecodeError::NoDecoder { remedy: remedy(&codec), codec };
+            return DecodeError::NoDecoder { remedy: remedy(), codec };
         }
-        if kind.starts_with("text/") || kind.starts_with("image/") && kind != "image/gif" {
+        if kind.starts_with("text/") {
             return DecodeError::NotVideo(kind.to_string());
+        }
+        if kind.starts_with("image/") && kind != "image/gif" {
+            return DecodeError::StillPicture(kind.to_string());
+        }
+        let needs_key = |error: &gst::glib::Error| {
+            error.matches(gst::StreamError::Decrypt) || error.matches(gst::StreamError::DecryptNokey)
+        };
+        if self.problem.as_ref().is_some_and(needs_key) || found.tracks.iter().any(|track| is_locked(&track.codec)) {
+            return DecodeError::Encrypted(text());
         }
         if !found.connected && !found.tracks.is_empty() {
             return self.no_track(&found.tracks);
@@ -401,26 +545,34 @@ impl Reader {
     }
 }
 
-/// How it is told which frames of this stream no other needs; and the layout of one that says it later.
-fn syntax(structure: &gst::StructureRef, record: Option<&[u8]>) -> (Option<Syntax>, Option<Layout>) {
-    // Where fields may be coded one by one, a picture may have two parts. The two parsers say it in their own ways.
-    let says = |name: &str, word: &str| structure.get::<&str>(name).is_ok_and(|said| said == word);
-    match structure.name().as_str() {
-        "video/x-h264" if says("coded-picture-structure", "frame") => {
-            (Some(Syntax::H264(record.map_or(Layout::StartCodes, Layout::from_codec_data))), None)
-        }
-        "video/x-h265" if says("interlace-mode", "progressive") => {
-            let layout = record.map_or(Layout::StartCodes, Layout::from_h265_codec_data);
-            match record.and_then(|record| h265_sub_layers(Some(record), layout, &[])) {
-                Some(layers) => ((layers == 1).then_some(Syntax::H265(layout)), None),
-                None => (None, Some(layout)),
-            }
-        }
-        "video/mpeg" if structure.get::<i32>("mpegversion") == Ok(4) => (Some(Syntax::Mpeg4), None),
-        "video/mpeg" => (Some(Syntax::Mpeg2), None),
-        "video/x-vp9" => (Some(Syntax::Vp9), None),
-        _ => (None, None),
-    }
+/// Whether GStreamer's word for a stream says that it needs a key.
+fn is_locked(word: &str) -> bool {
+    ["application/x-cenc", "application/x-cbcs", "application/x-webm-enc"].contains(&word)
+}
+
+/// A frame out of its two fields, shown from the time of the first for as long as both last.
+fn joined(first: &gst::Sample, second: &gst::Sample) -> Option<Whole> {
+    let (mut frame, second) = (first.buffer_owned()?, second.buffer_owned()?);
+    let duration = frame.duration().zip(second.duration()).map(|(first, second)| first.saturating_add(second));
+    frame.append(second);
+    frame.make_mut().set_duration(duration);
+    let segment = first.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+    let caps = first.caps_owned();
+    let sample = gst::Sample::builder().buffer(&frame).caps_if_some(caps.as_ref()).segment_if_some(segment).build();
+    Some(Whole { sample, two_fields: true })
+}
+
+fn codec(structure: &gst::StructureRef) -> Option<Codec> {
+    Some(match structure.name().as_str() {
+        "video/x-h264" => Codec::H264,
+        "video/x-h265" => Codec::H265,
+        "video/mpeg" if structure.get::<i32>("mpegversion") == Ok(4) => Codec::Mpeg4,
+        "video/mpeg" => Codec::Mpeg2,
+        "video/x-vp8" => Codec::Vp8,
+        "video/x-vp9" => Codec::Vp9,
+        "video/x-av1" => Codec::Av1,
+        _ => return None,
+    })
 }
 
 /// Connects the wanted video track to the sink and notes what else there is. The other tracks lead nowhere, but they are
@@ -449,10 +601,13 @@ fn connect_tracks(
         };
         let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
         found.connected |= taken;
+        if kind == TrackKind::Sound {
+            found.sounds.expect(index as usize);
+        }
         found.tracks.push(Track { id: index, kind, codec: codec_name(&name), taken, ..Track::default() });
         drop(found);
         if let (false, Some(graph)) = (taken, graph.upgrade()) {
-            swallow(&graph, pad, &learned);
+            swallow(&graph, pad, &learned, kind, index as usize);
         }
     });
     let learned = found.clone();
@@ -479,6 +634,11 @@ fn connect_tracks(
         bin.connect_deep_element_added(move |_, _, element| {
             if let Some(program) = program.filter(|_| is_called(element, "tsdemux")) {
                 element.set_property("program-number", i32::from(program));
+            }
+            lock(&learned).cut |= is_called(element, "qtdemux");
+            if element.factory().is_some_and(|made_by| libav::is_demuxer(&made_by.name())) {
+                let learned = learned.clone();
+                libav::watch(element, move || lock(&learned).others_ended = true);
             }
             watch_type(element, &learned);
             watch_parser(element, &learned);
@@ -513,18 +673,35 @@ fn container_id(pad: &gst::Pad) -> Option<u32> {
     if number.len() == 8 { u32::from_str_radix(number, 16).ok() } else { number.parse().ok() }
 }
 
-/// Connects a track that nobody wants to a sink that throws it away.
-fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>) {
+/// Connects a track that nobody wants to a sink that throws it away, and notes when it begins.
+fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>, kind: TrackKind, index: usize) {
     let sink = gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build();
     let Ok(sink) = sink else { return };
     if graph.add(&sink).is_ok()
         && let Some(target) = sink.static_pad("sink")
         && sink.sync_state_with_parent().is_ok()
     {
-        let found = found.clone();
-        target.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            lock(&found).others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
+        let learned = found.clone();
+        target.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER, move |_, info| {
+            let mut found = lock(&learned);
+            found.others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
+            if let Some((buffer, pts)) = info.buffer().and_then(|buffer| Some((buffer, buffer.pts()?))) {
+                found.others_reach = found.others_reach.max(Some(pts + buffer.duration().unwrap_or_default()));
+            }
             gst::PadProbeReturn::Ok
+        });
+        let learned = found.clone();
+        target.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let mut found = lock(&learned);
+            let Some(time) = info.buffer().and_then(|buffer| time_at(pad, buffer, found.cut)) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            match kind {
+                TrackKind::Sound | TrackKind::Video => found.sounds.begin(index, time),
+                TrackKind::Text => found.sounds.begin_text(time),
+                TrackKind::Picture | TrackKind::Other => {}
+            }
+            gst::PadProbeReturn::Remove
         });
         let _ = pad.link(&target);
     }
@@ -539,10 +716,24 @@ fn watch_type(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     element.connect("have-type", false, move |values| {
         let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
         if let Some(structure) = caps.as_ref().and_then(|caps| caps.structure(0)) {
-            lock(&found).container.get_or_insert_with(|| structure.name().to_string());
+            let mut found = lock(&found);
+            if found.container.is_none() {
+                found.container = Some(structure.name().to_string());
+                found.bare = is_bare(structure);
+            }
         }
         None
     });
+}
+
+/// Whether this kind of file is a stream of coded video and nothing else.
+fn is_bare(structure: &gst::StructureRef) -> bool {
+    let is_mpeg_system = || structure.get::<bool>("systemstream") == Ok(true);
+    match structure.name().as_str() {
+        "video/x-h264" | "video/x-h265" => true,
+        "video/mpeg" => !is_mpeg_system(),
+        _ => false,
+    }
 }
 
 /// Parsers throw away what lies before the part to be shown, even the key frame that it needs. So they are told that all
@@ -573,8 +764,12 @@ fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     });
 }
 
-/// Time on the graph's clock, and whether it lies in what is to be shown.
-fn place(time: Option<gst::ClockTime>, segment: Option<&gst::FormattedSegment<gst::ClockTime>>) -> (Option<i64>, bool) {
+/// Time on the clock of a demuxer that cuts by means of segments (else without one: times are those of the container), and
+/// whether it lies in what is to be shown.
+pub(super) fn place(
+    time: Option<gst::ClockTime>,
+    segment: Option<&gst::FormattedSegment<gst::ClockTime>>,
+) -> (Option<i64>, bool) {
     let nanos = |time: gst::ClockTime| i128::from(time.nseconds());
     let (Some(time), Some(segment)) = (time, segment) else {
         return (time.and_then(|time| i64::try_from(nanos(time)).ok()), true);

@@ -20,7 +20,7 @@ use std::path::Path;
 use super::pixels::Orientation;
 use super::{Problem, ProblemKind};
 use boxes::{Header, boxed, child, children, head};
-use edits::{Edit, Placed, Scales, place, to_nanos};
+use edits::{Edit, Placed, Sample, Scales, place, to_nanos};
 use samples::{Fragments, Track};
 
 /// Limits against headers made to hurt.
@@ -55,6 +55,10 @@ pub(super) struct Film {
     /// When the new header says that each of them is shown, in nanoseconds, ascending.
     starts: Vec<u64>,
     pub(super) orientation: Orientation,
+    /// Its colours use all values. GStreamer reads the rest of what is said of them, but not this.
+    pub(super) full_range: bool,
+    /// When its first track begins, be it sound or pictures, in nanoseconds: from there players count.
+    pub(super) start: i64,
     /// How long the file says that it is, in nanoseconds; never shorter than its video.
     pub(super) duration: i64,
     /// The end of the video as the header has it, whether the file goes on so far or not.
@@ -208,6 +212,7 @@ fn write(
         unfollowed("the edit list asks for another speed, and is shown at the usual one");
     }
     samples.retain(|sample| sample.size > 0);
+    show_no_earlier_than_decoded(&mut samples);
     let (mut placed, followed) = place(&samples, &edits, scales);
     if !followed {
         unfollowed("the edit list shows more pictures than are believed, and is followed up to there");
@@ -217,6 +222,9 @@ fn write(
         // A clock that begins before zero begins with its first picture.
         placed.iter_mut().for_each(|frame| frame.pts -= earliest);
     }
+    let sounds = children(moov).into_iter().filter(|(kind, _)| kind == b"trak");
+    let sounds = sounds.filter_map(|(_, track)| sound_start(track)).map(|units| to_nanos(units.into(), scales.movie));
+    let start = sounds.fold(earliest.max(0), i64::min);
     let end = |frame: &Placed| frame.pts.saturating_add(frame.duration);
     let end = placed.iter().filter(|frame| frame.shown).map(end).max()?;
     placed.retain(|frame| {
@@ -281,7 +289,29 @@ fn write(
     header.extend(1_u32.to_be_bytes());
     header.extend(b"mdat");
     header.extend((DATA_HEADER + file_length).to_be_bytes());
-    Some((header, Film { placed, starts, orientation, duration: told.max(end), end, problems }))
+    Some((
+        header,
+        Film {
+            placed,
+            starts,
+            orientation,
+            full_range: track.has_full_range(),
+            start,
+            duration: told.max(end),
+            end,
+            problems,
+        },
+    ))
+}
+
+/// Some files say that frames are shown before they are decoded; then all are later by as much, as FFmpeg has it.
+fn show_no_earlier_than_decoded(samples: &mut [Sample]) {
+    /// More than this is no order of frames, but nonsense.
+    const MOST: i64 = 1 << 28;
+    let early = samples.iter().map(|sample| sample.dts.saturating_sub(sample.cts)).max();
+    if let Some(early) = early.filter(|early| (1..MOST).contains(early)) {
+        samples.iter_mut().for_each(|sample| sample.cts = sample.cts.saturating_add(early));
+    }
 }
 
 /// Fragments are written before it is known how long the movie becomes: a lone edit says where it starts, not its end.
@@ -302,6 +332,16 @@ fn first_fragment(moov: &[u8], starts: &[(u32, u64)], scale: u32) -> i64 {
         Some(u128::from(*start) * u128::from(scale) / u128::from(own))
     });
     first.min().map_or(0, |start| i64::try_from(start).unwrap_or(i64::MAX / 4))
+}
+
+/// For how long nothing is heard before this track begins, in the time scale of the movie; `None`: it is no sound.
+fn sound_start(track: &[u8]) -> Option<u64> {
+    if child(track, &[b"mdia", b"hdlr"])?.get(8..12)? != b"soun" {
+        return None;
+    }
+    let (edits, _) = samples::edits(child(track, &[b"edts", b"elst"]).unwrap_or(&[]));
+    let empty = edits.iter().take_while(|edit| edit.media_time.is_none());
+    Some(empty.fold(0_u64, |length, edit| length.saturating_add(edit.duration)))
 }
 
 /// How the picture is turned, and by how much its width is stretched more than its height, as ffmpeg does it.

@@ -54,6 +54,16 @@ impl<'a> Track<'a> {
         let both = be32(self.codec()?.1, 24)?;
         Some((both >> 16, both & 0xffff))
     }
+
+    /// Whether the description of the colours says that they use all values.
+    pub(super) fn has_full_range(&self) -> bool {
+        /// Before the boxes in the description of a codec.
+        const FIELDS: usize = 78;
+        let boxes = self.codec().and_then(|(_, content)| content.get(FIELDS..));
+        let colours = boxes.and_then(|boxes| child(boxes, &[b"colr"]));
+        colours
+            .is_some_and(|colours| colours.starts_with(b"nclx") && colours.get(10).is_some_and(|byte| byte >> 7 == 1))
+    }
 }
 
 pub(super) fn is_video(media: &[u8]) -> bool {
@@ -62,7 +72,7 @@ pub(super) fn is_video(media: &[u8]) -> bool {
 }
 
 /// And whether one asks for another speed than the usual.
-fn edits(list: &[u8]) -> (Vec<Edit>, bool) {
+pub(super) fn edits(list: &[u8]) -> (Vec<Edit>, bool) {
     let wide = list.first() == Some(&1);
     let (width, rate_at) = if wide { (20, 16) } else { (12, 8) };
     let (mut edits, mut other_rate) = (Vec::new(), false);

@@ -131,10 +131,10 @@ fn a_single_pixel_and_a_single_line_have_a_size_too() {
 
 #[cfg(feature = "gst")]
 #[test]
-fn the_second_field_is_interpolated() {
-    let mut data = vec![10, 10, 99, 99, 20, 20, 99, 99];
+fn the_second_field_is_brought_halfway_to_what_lies_between_the_first() {
+    let mut data = vec![10, 10, 99, 11, 20, 20, 99, 99];
     deinterlace(&mut data, 2);
-    assert_eq!(data, [10, 10, 15, 15, 20, 20, 20, 20]);
+    assert_eq!(data, [10, 10, 18, 13, 20, 20, 20, 20]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::super::{Track, TrackKind};
@@ -9,25 +10,102 @@ use super::{Entry, be16};
 
 /// The tables come several times a second, so they are near the beginning.
 const LOOKED_AT: u64 = 4 << 20;
-const SYNC: u8 = 0x47;
-const PACKET: usize = 188;
+pub(in crate::decode) const SYNC: u8 = 0x47;
+pub(in crate::decode) const PACKET: usize = 188;
+/// Bytes before the first packet that are passed over, and packets that have to follow where there are such bytes.
+const MOST_BEFORE: usize = 64 << 10;
+const FOLLOWING: usize = 10;
 
-pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
-    let length = file.metadata().ok()?.len().min(LOOKED_AT);
-    let mut start = [0; 4 * 204];
-    let read = file.read_at(&mut start, 0).ok()?;
-    let (first, stride) = layout(&start[..read])?;
-    let mut bytes = vec![0; length as usize];
-    let read = file.read_at(&mut bytes, 0).ok()?;
-    let packets = bytes[first..read].chunks(stride).filter_map(|packet| packet.get(..PACKET));
-    Some(entries(packets)).filter(|entries| !entries.is_empty())
+/// Whether most packets of this stream are scrambled: what is in the clear between them is of no use.
+fn is_scrambled<'a>(packets: impl Iterator<Item = &'a [u8]>, pid: u32) -> bool {
+    let (scrambled, clear): (Vec<&[u8]>, Vec<&[u8]>) =
+        packets.filter(|packet| u32::from(pid_of(packet)) == pid).partition(|packet| packet[3] & 0xc0 != 0);
+    scrambled.len() > clear.len()
 }
 
-/// Where the first packet begins, and how far it is to the next: 188 bytes, with a time before each (AVCHD) or a
-/// checksum behind it.
-fn layout(bytes: &[u8]) -> Option<(usize, usize)> {
-    let fits = |first: usize, stride: usize| (0..3).all(|n| bytes.get(first + n * stride) == Some(&SYNC));
-    [(0, PACKET), (4, 192), (0, 204)].into_iter().find(|(first, stride)| fits(*first, *stride))
+/// How packets lie in a file: they are 188 bytes long, with a time before each (AVCHD) or a checksum behind it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::decode) struct Layout {
+    /// Where the first packet begins.
+    pub(in crate::decode) first: u64,
+    /// How far it is from one to the next.
+    pub(in crate::decode) stride: usize,
+}
+
+impl Layout {
+    /// `None`: no transport stream.
+    pub(in crate::decode) fn of(file: &File) -> io::Result<Option<Self>> {
+        let mut start = vec![0; MOST_BEFORE + (FOLLOWING + 1) * 204];
+        let read = file.read_at(&mut start, 0)?;
+        Ok(Self::told(&start[..read]))
+    }
+
+    fn told(bytes: &[u8]) -> Option<Self> {
+        let fits = |first: usize, stride: usize, count: usize| {
+            (0..count).all(|number| bytes.get(first + number * stride) == Some(&SYNC))
+        };
+        let layout = |first: usize, stride: usize| Self { first: first as u64, stride };
+        let usual = [(0, PACKET), (4, 192), (0, 204)].into_iter().find(|(first, stride)| fits(*first, *stride, 3));
+        usual.map(|(first, stride)| layout(first, stride)).or_else(|| {
+            let places = (0..bytes.len().min(MOST_BEFORE)).filter(|place| bytes[*place] == SYNC);
+            let mut all = places.flat_map(|place| [PACKET, 192, 204].map(|stride| (place, stride)));
+            all.find(|(place, stride)| fits(*place, *stride, FOLLOWING)).map(|(place, stride)| layout(place, stride))
+        })
+    }
+}
+
+pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
+    let layout = Layout::of(file).ok()??;
+    let mut bytes = vec![0; file.metadata().ok()?.len().min(LOOKED_AT) as usize];
+    let read = file.read_at(&mut bytes, 0).ok()?;
+    let packets = || {
+        let all = bytes[layout.first as usize..read].chunks(layout.stride);
+        all.filter_map(|packet| packet.get(..PACKET).filter(|packet| packet[0] == SYNC))
+    };
+    let mut entries = entries(packets());
+    if entries.is_empty() {
+        entries = without_tables(packets());
+    }
+    for entry in &mut entries {
+        entry.encrypted = is_scrambled(packets(), entry.track.id);
+    }
+    Some(entries).filter(|entries| !entries.is_empty())
+}
+
+/// The video of a stream whose tables are missing or damaged: told by what is in it.
+fn without_tables<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Entry> {
+    const VIDEO: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
+    let mut entries: Vec<Entry> = Vec::new();
+    for packet in packets.filter(|packet| starts_unit(packet)) {
+        let id = u32::from(pid_of(packet));
+        let Some(unit) = payload(packet).filter(|unit| unit.starts_with(&[0, 0, 1])) else { continue };
+        if !unit.get(3).is_some_and(|stream| VIDEO.contains(stream)) || entries.iter().any(|e| e.track.id == id) {
+            continue;
+        }
+        let codes = unit[4..].windows(4).filter(|bytes| bytes.starts_with(&[0, 0, 1])).map(|bytes| bytes[3]);
+        let codec = codes.into_iter().find_map(|code| match code {
+            0xb3 => Some("mpeg2"),
+            0xb0 => Some("mpeg4"),
+            0x40 | 0x46 => Some("hevc"),
+            0x09 | 0x67 | 0x27 | 0x47 => Some("h264"),
+            _ => None,
+        });
+        if let Some(codec) = codec {
+            let track =
+                Track { id, kind: TrackKind::Video, codec: codec.to_owned(), default: true, ..Track::default() };
+            entries.push(Entry { track, ..Entry::default() });
+        }
+    }
+    entries
+}
+
+pub(in crate::decode) fn pid_of(packet: &[u8]) -> u16 {
+    be16(packet, 1).unwrap_or(0) & 0x1fff
+}
+
+/// Whether this packet begins a new unit of its stream.
+pub(in crate::decode) fn starts_unit(packet: &[u8]) -> bool {
+    packet[1] & 0x40 != 0
 }
 
 /// In the order of the programs' table, and within it of each program's.
@@ -35,15 +113,15 @@ fn entries<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Entry> {
     let mut programs: Option<Vec<(u16, u16)>> = None;
     let mut sections: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
     let mut maps: BTreeMap<u16, Vec<Entry>> = BTreeMap::new();
-    for packet in packets.filter(|packet| packet[0] == SYNC) {
-        let pid = be16(packet, 1).unwrap_or(0) & 0x1fff;
+    for packet in packets {
+        let pid = pid_of(packet);
         let is_wanted = match &programs {
             None => pid == 0,
             Some(programs) => programs.iter().any(|(_, map)| *map == pid),
         };
         let Some(payload) = payload(packet).filter(|_| is_wanted) else { continue };
         let section = sections.entry(pid).or_default();
-        if packet[1] & 0x40 != 0 {
+        if starts_unit(packet) {
             let pointer = usize::from(payload.first().copied().unwrap_or(0));
             *section = payload.get(1 + pointer..).unwrap_or_default().to_vec();
         } else {
@@ -66,10 +144,11 @@ fn entries<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Entry> {
     order.iter().filter_map(|(program, _)| maps.remove(program)).flatten().collect()
 }
 
-fn payload(packet: &[u8]) -> Option<&[u8]> {
-    let start = match packet[3] >> 4 & 3 {
-        1 => 4,
-        3 => 5 + usize::from(packet[4]),
+/// What a packet carries; `None` if that is nothing, or scrambled.
+pub(in crate::decode) fn payload(packet: &[u8]) -> Option<&[u8]> {
+    let start = match (packet[3] >> 6, packet[3] >> 4 & 3) {
+        (0, 1) => 4,
+        (0, 3) => 5 + usize::from(packet[4]),
         _ => return None,
     };
     packet.get(start..)
@@ -104,7 +183,7 @@ fn streams(section: &[u8], program: u16) -> Vec<Entry> {
             program: Some(program),
             ..Track::default()
         };
-        entries.push(Entry { track, orientation: None });
+        entries.push(Entry { track, ..Entry::default() });
         rest = rest.get(5 + length..).unwrap_or_default();
     }
     entries
@@ -202,13 +281,26 @@ mod tests {
     }
 
     #[test]
+    fn a_scrambled_stream_is_told() {
+        let mut packets = two_programs();
+        packets[0][3] |= 0x80;
+        packets[3][3] |= 0xc0;
+        let told = |pid| is_scrambled(packets.iter().map(Vec::as_slice), pid);
+        assert!(told(0x200) && !told(0x100) && !told(0x201));
+    }
+
+    #[test]
     fn packets_of_all_sizes_are_recognised() {
         for (before, behind) in [(0, 0), (4, 0), (0, 16)] {
             let pad = |packet: Vec<u8>| [vec![0; before], packet, vec![0; behind]].concat();
             let bytes: Vec<u8> = two_programs().into_iter().flat_map(pad).collect();
-            assert_eq!(layout(&bytes), Some((before, PACKET + before + behind)));
+            let layout = Layout { first: before as u64, stride: PACKET + before + behind };
+            assert_eq!(Layout::told(&bytes), Some(layout));
+            let cut = [&bytes[50..], &bytes, &bytes].concat();
+            let first = layout.first + layout.stride as u64 - 50;
+            assert_eq!(Layout::told(&cut), Some(Layout { first, ..layout }));
         }
-        assert_eq!(layout(b"GGGGG"), None);
+        assert_eq!(Layout::told(b"GGGGG"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The text of `bundle.toml`: its tables, what makes them consistent, and the hash of what they mean.
+//! The content of `bundle.toml`: its tables, their consistency checks, and the hash of its settings.
 //!
-//! Pure: reads no file. [`super`] compares it with what lies in the folder.
+//! Pure: reads no file. [`super`] compares the manifest with the files of the folder.
 
 use std::path::{Component, Path};
 
@@ -10,7 +10,7 @@ pub use super::tables::*;
 use crate::decode::PixelSpec;
 use crate::embed::digest::sha256_of_values;
 
-/// The only manifest format there is.
+/// The only supported manifest format.
 pub const FORMAT: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,9 +20,9 @@ pub struct Manifest {
     pub name: String,
     pub summary: String,
     pub licence: String,
-    /// Where the weights come from, for people.
+    /// Origin of the weights, for people.
     pub source: String,
-    /// Length of every vector of this bundle.
+    /// Values per vector.
     pub dim: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<ScopeEntry>,
@@ -32,18 +32,18 @@ pub struct Manifest {
     pub similarity: Similarity,
     pub graphs: Graphs,
     pub tokenizer: FileEntry,
-    /// Present for a model that can compare a text with the frames of a window.
+    /// Present for a model that can score a text together with the frames of a window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rerank: Option<RerankEntry>,
-    /// Present for a model that says what happens in a window.
+    /// Present for a model that writes captions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub captions: Option<CaptionsEntry>,
 }
 
 impl Manifest {
-    /// Reads the text and checks that it is consistent; every inconsistency is in the message.
+    /// Reads the text and checks that it is consistent; the error names every inconsistency.
     pub fn parse(text: &str) -> Result<Self, String> {
-        // A later format may have keys that this one does not know; then the error should be about the format.
+        // Check the format first: a later format may have unknown keys, and the error should be about the format.
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string().trim_end().to_owned())?;
         if let Some(format) = table.get("format")
             && format.as_integer() != Some(i64::from(FORMAT))
@@ -55,7 +55,7 @@ impl Manifest {
         if problems.is_empty() { Ok(manifest) } else { Err(problems.join("; ")) }
     }
 
-    /// Every file the bundle needs beside its manifest: what it is for, its name, its SHA-256.
+    /// Every file of the bundle beside its manifest: role, name, SHA-256.
     pub fn files(&self) -> Vec<(&'static str, &str, &str)> {
         let mut files: Vec<(&'static str, &str, &str)> =
             self.graph_entries().iter().map(|(role, g)| (*role, g.file.as_str(), g.sha256.as_str())).collect();
@@ -76,12 +76,12 @@ impl Manifest {
         files
     }
 
-    /// Length of a frame's feature.
+    /// Values per frame feature.
     pub fn feature_dim(&self) -> usize {
         self.video.feature_dim.unwrap_or(self.dim)
     }
 
-    /// The same where there are such features to be kept: a graph that takes whole windows gives none.
+    /// Values per frame feature; `None` for a graph that takes whole windows, which has no frame features.
     pub fn frame_feature_dim(&self) -> Option<usize> {
         (self.video.topology == Topology::FramesHead).then(|| self.feature_dim())
     }
@@ -91,8 +91,8 @@ impl Manifest {
         PixelSpec { width, height, resize, interpolation, antialias }
     }
 
-    /// SHA-256 of everything that changes a vector: settings and the hashes of files. Name, descriptions, file names,
-    /// comments, layout of the text and the scope do not count.
+    /// SHA-256 of everything that changes a vector: settings and the hashes of files. It does not depend on name,
+    /// descriptions, file names, scope, comments or layout.
     pub fn hash(&self) -> String {
         let mut value = serde_json::to_value(self).expect("a manifest is plain data");
         for key in ["name", "summary", "licence", "source", "scope"] {
@@ -227,7 +227,7 @@ impl Manifest {
 pub(in crate::embed) const NAME_RULE: &str =
     "lower-case letters, digits, - and _ only, at most 64, a letter or digit first";
 
-/// Names become folder and collection names.
+/// Whether it is a valid bundle name. Names are used for folders and collections.
 pub(in crate::embed) fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')

@@ -1,5 +1,5 @@
-//! A bundle on disk: the manifest and files of a folder, checked; and the folders where bundles are looked for.
-//! Knows nothing of what runs the graphs.
+//! A bundle on disk: reads and checks its manifest and files, and finds bundles in the folders that hold them. Does not
+//! know how graphs are run.
 
 pub mod manifest;
 mod tables;
@@ -17,8 +17,7 @@ use crate::source::{file_uri, path_of_uri};
 
 pub const MANIFEST_FILE: &str = "bundle.toml";
 
-/// What `bundle.toml` alone says of a bundle: enough to know its collection and how media are sampled for it. Whether its
-/// files are there is not checked.
+/// A bundle's manifest, without checking its files: enough to know its collection and how media are sampled.
 #[derive(Clone, Debug)]
 pub struct Outline {
     dir: PathBuf,
@@ -48,12 +47,12 @@ impl Outline {
         self.manifest.dim
     }
 
-    /// Identity of what the bundle computes, see [`Manifest::hash`].
+    /// Identifies what the bundle computes, see [`Manifest::hash`].
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// The collection that holds this bundle's vectors, and no other's.
+    /// Name of the collection that holds only this bundle's vectors.
     pub fn collection(&self) -> String {
         format!("clipseek_{}_{}", self.manifest.name, &self.hash[..12])
     }
@@ -68,7 +67,7 @@ impl Outline {
     }
 }
 
-/// A bundle whose manifest is consistent and whose files are all there, unchanged.
+/// A bundle whose manifest is consistent and whose files are present and unchanged.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     outline: Outline,
@@ -85,12 +84,12 @@ impl std::ops::Deref for Bundle {
 }
 
 impl Bundle {
-    /// Reads and checks the folder; hashes every file. All problems are in the error.
+    /// Reads and checks the folder, hashing every file. The error names all problems.
     pub fn load(dir: &Path) -> Result<Self, BundleError> {
         Self::check(Outline::read(dir)?)
     }
 
-    /// The same for a bundle whose manifest has been read.
+    /// Checks the files of a bundle whose manifest has been read, see [`load`](Self::load).
     pub fn check(outline: Outline) -> Result<Self, BundleError> {
         let (dir, manifest) = (outline.dir(), outline.manifest());
         let mut bytes = 0;
@@ -133,8 +132,7 @@ pub struct Check {
     pub outcome: Result<String, String>,
 }
 
-/// Checks what lies in a folder, one result per thing checked, going on as far as possible.
-/// Whether the graphs run is checked by [`super::model::verify`].
+/// Checks manifest and files in a folder, with one result each.
 pub fn verify_files(dir: &Path) -> Vec<Check> {
     let what = MANIFEST_FILE.to_owned();
     let manifest = match read_manifest(dir) {
@@ -168,13 +166,13 @@ fn check_file(path: &Path, expected: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
-/// The folders that hold bundles, a folder each; of two bundles with one name the first counts.
+/// Folders that contain bundle folders. If two bundles have the same name, the first one counts.
 #[derive(Clone, Debug)]
 pub struct Bundles {
     dirs: Vec<PathBuf>,
 }
 
-/// A folder that has a manifest, with what the manifest says. Files are not checked.
+/// A folder with a manifest. Its files are not checked.
 #[derive(Debug)]
 pub struct Listed {
     pub dir: PathBuf,
@@ -199,7 +197,7 @@ impl Bundles {
             let Ok(entries) = std::fs::read_dir(dir) else { continue };
             let mut folders: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
             folders.sort();
-            // What begins with a dot is an import under way.
+            // Folders that begin with a dot are imports in progress.
             folders.retain(|f| f.join(MANIFEST_FILE).is_file() && !file_name(f).starts_with('.'));
             for folder in folders {
                 let manifest = read_manifest(&folder);
@@ -212,16 +210,16 @@ impl Bundles {
         listed
     }
 
-    /// A bundle by its name, or by the path or `file://` URI of its folder; its files are not looked at yet.
+    /// Finds a bundle by its name, or by the path or `file://` URI of its folder. Files are not checked.
     pub fn outline(&self, name: &str) -> Result<Outline, BundleError> {
         Outline::read(&self.dir_of(name)?)
     }
 
-    /// Its folder, also where the bundle is too damaged to be opened.
+    /// Finds the folder of a bundle, even if the bundle is damaged.
     pub fn dir_of(&self, name: &str) -> Result<PathBuf, BundleError> {
         let listed = self.list();
         let named = |l: &&Listed| l.manifest.as_ref().is_ok_and(|m| m.name == name);
-        // A manifest that cannot be read has no name; then the folder's name counts.
+        // A bundle with an unreadable manifest is found by the name of its folder.
         let broken = |l: &&Listed| l.manifest.is_err() && file_name(&l.dir) == name;
         if let Some(found) = listed.iter().find(named).or_else(|| listed.iter().find(broken)) {
             return Ok(found.dir.clone());
@@ -240,7 +238,8 @@ impl Bundles {
     }
 }
 
-/// The name under which [`Bundles::dir_of`] finds a folder from anywhere: its path, or its URI where the path is no text.
+/// The name by which [`Bundles::dir_of`] finds a folder from anywhere: its absolute path, or its URI if the path is not
+/// UTF-8.
 pub fn name_of_dir(dir: &Path) -> std::io::Result<String> {
     let dir = std::path::absolute(dir)?;
     Ok(dir.to_str().map_or_else(|| file_uri(&dir), str::to_owned))
@@ -250,7 +249,8 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Beside the executable, where a package puts them, or in the source tree the executable was built in.
+/// Folders of the shipped bundles: beside the executable, where a package installs them, or in the source tree that the
+/// executable was built in.
 fn shipped_dirs() -> Vec<PathBuf> {
     let mut dirs = Vec::new();
     if let Ok(exe) = std::env::current_exe() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode::{Interpolation, Resize};
 
-/// Present for a model that knows only part of the world.
+/// `[scope]` of a manifest: present for a model that was made for one kind of footage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScopeEntry {
@@ -25,12 +25,14 @@ pub struct Video {
     /// Most frames of a window that the head can take; absent: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_frames: Option<usize>,
-    /// Length of a frame's feature where it is not that of the vectors (CLIP2Video joins two vectors into one).
+    /// Values per frame feature, if not equal to `dim` (CLIP2Video joins two vectors into one).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_dim: Option<usize>,
+    /// Seconds between frames.
     pub interval_s: f64,
-    /// Share of the interval by which a frame may be away from its place.
+    /// Fraction of the interval by which a frame's time may deviate.
     pub interval_tolerance: f64,
+    /// Frames from one window's start to the next.
     pub stride_frames: usize,
 }
 
@@ -42,10 +44,10 @@ impl Video {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Topology {
-    /// Each frame is encoded by itself; a small head makes the window's vector of the frames' features.
+    /// Each frame is encoded by itself; a small head pools the features of a window to its vector.
     #[serde(rename = "frames+head")]
     FramesHead,
-    /// One graph takes all frames of a window.
+    /// One graph encodes all frames of a window together.
     #[serde(rename = "video")]
     Video,
 }
@@ -69,7 +71,7 @@ pub struct Text {
     pub context_length: usize,
     pub padding: Padding,
     pub pad_id: u32,
-    /// Each is filled with the query at `{}`; the vectors are averaged.
+    /// The query is put at `{}` of each template; the resulting vectors are averaged.
     pub templates: Vec<String>,
 }
 
@@ -100,7 +102,7 @@ pub enum SimilarityKind {
 pub struct Graphs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<GraphEntry>,
-    /// Absent with `frames+head`: mean pooling.
+    /// Absent with `frames+head`: features are averaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<GraphEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,11 +116,11 @@ pub struct GraphEntry {
     pub file: String,
     pub sha256: String,
     pub input: String,
-    /// Heads must have one, text graphs may, image graphs have none.
+    /// Required for heads, optional for text graphs, absent for image graphs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
     pub output: String,
-    /// Weights that the graph keeps outside of its file, under the name that it knows.
+    /// Weights outside of the graph's file, under the name that the graph refers to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<FileEntry>,
 }
@@ -155,11 +157,11 @@ pub struct CaptionsEntry {
     pub start_id: u32,
     pub end_id: u32,
     pub pad_id: u32,
-    /// Tokens of a caption at the most, its end included.
+    /// Most tokens of a caption, the end token included.
     pub max_words: usize,
-    /// Hypotheses kept per window unless the settings say otherwise; 1 is greedy.
+    /// Hypotheses per window unless the settings say otherwise; 1 is greedy.
     pub beams: usize,
-    /// Token ids to text.
+    /// Turns token ids into text.
     pub tokenizer: FileEntry,
     pub memory: MemoryEntry,
     pub step: StepEntry,
@@ -179,13 +181,13 @@ pub struct MemoryEntry {
     pub output: String,
 }
 
-/// `[captions.step]`: run once per word.
+/// `[captions.step]`: run once per token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepEntry {
     pub file: String,
     pub sha256: String,
-    /// int64 `[N, 1]`: the last token.
+    /// int64 `[N, 1]`: the previous token.
     pub ids: String,
     /// float32 `[N, layers, 2, heads, P, head_dim]`: keys and values of the P tokens before it.
     pub past: String,

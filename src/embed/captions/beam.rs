@@ -1,25 +1,25 @@
-//! Beam search over many windows at once. Pure: what comes next is asked of a function.
+//! Beam search over many windows at once. Pure: a function supplies the log-probabilities.
 //!
-//! As UniVL decodes (arXiv 2002.06353): a hypothesis is worth the plain sum of its words' log-probabilities, without a
-//! penalty for length; a window is finished when its best hypothesis has just produced the end token; hypotheses that
-//! ended and are not the best are extended like any other.
+//! Follows UniVL's decoding (arXiv 2002.06353). The score of a hypothesis is the sum of its tokens' log-probabilities,
+//! without a length penalty. A window is finished when its best hypothesis has just produced the end token; other
+//! hypotheses that ended are extended like any other.
 
-/// Tokens that mean something to the search.
+/// Special tokens and limits of the search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) start: i64,
     pub(super) end: i64,
     /// Most tokens, the end token included.
     pub(super) max_words: usize,
-    /// Hypotheses kept per window; 1 is greedy.
+    /// Hypotheses per window; 1 is greedy.
     pub(super) beams: usize,
 }
 
-/// One hypothesis to be extended by a word.
+/// A hypothesis to extend by one token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Row {
     pub(super) window: usize,
-    /// Its place among the rows of the call before; 0 in the first call.
+    /// Index of its parent among the rows of the previous call; 0 in the first call.
     pub(super) parent: usize,
     pub(super) last: i64,
 }
@@ -36,11 +36,11 @@ pub(super) struct Caption {
 struct Hypothesis {
     tokens: Vec<i64>,
     score: f32,
-    /// Row that its last word came from.
+    /// The row that its last token came from.
     parent: usize,
 }
 
-/// `next` gives the log-probabilities of all words, for each row; rows of a window stand together, best first.
+/// `next` returns the log-probabilities of all tokens for each row. Rows of a window are consecutive, best first.
 pub(super) fn search<E>(
     windows: usize,
     rules: Rules,
@@ -74,7 +74,7 @@ pub(super) fn search<E>(
     Ok(beams.into_iter().map(best).collect())
 }
 
-/// The best extensions of a window's hypotheses, best first. `first_row` is the row of the first hypothesis.
+/// The best extensions of a window's hypotheses, best first. `first_row` is the index of the first hypothesis's row.
 fn extend(hypotheses: &[Hypothesis], log_probs: &[Vec<f32>], first_row: usize, beams: usize) -> Vec<Hypothesis> {
     let mut candidates: Vec<(f32, usize, usize)> = Vec::new();
     for (place, (hypothesis, words)) in hypotheses.iter().zip(log_probs).enumerate() {
@@ -89,7 +89,7 @@ fn extend(hypotheses: &[Hypothesis], log_probs: &[Vec<f32>], first_row: usize, b
     best(candidates, beams).into_iter().map(extended).collect()
 }
 
-/// The `count` best, best first; the earlier one of equals.
+/// The `count` best candidates, best first; of equal ones, the earlier.
 fn best(mut candidates: Vec<(f32, usize, usize)>, count: usize) -> Vec<(f32, usize, usize)> {
     let order = |a: &(f32, usize, usize), b: &(f32, usize, usize)| {
         b.0.total_cmp(&a.0).then_with(|| (a.1, a.2).cmp(&(b.1, b.2)))
@@ -114,10 +114,10 @@ mod tests {
         Rules { start: 0, end: END, max_words: 4, beams }
     }
 
-    /// Words 1 and 2, then the end; what comes next depends on the last word only, and on the window.
+    /// Tokens 1 and 2, then the end. The next token depends only on the window and the last token.
     fn words(row: &Row) -> Vec<f32> {
         let probabilities: [f32; 4] = match (row.window, row.last) {
-            // Greedy takes 1, whose continuations are poor.
+            // Greedy search takes 1, whose continuations are unlikely.
             (0, 0) => [0.0, 0.6, 0.4, 0.0],
             (0, 1) => [0.0, 0.3, 0.3, 0.4],
             (0, 2) => [0.0, 0.05, 0.05, 0.9],
@@ -159,7 +159,7 @@ mod tests {
         };
         search(2, rules(2), next).unwrap();
         assert_eq!(calls[0], [Row { window: 0, parent: 0, last: 0 }, Row { window: 1, parent: 0, last: 0 }]);
-        // The second window has ended; the first goes on with both words of its only row.
+        // The second window has ended; the first continues with both tokens of its only row.
         assert_eq!(calls[1], [Row { window: 0, parent: 0, last: 1 }, Row { window: 0, parent: 0, last: 2 }]);
     }
 }

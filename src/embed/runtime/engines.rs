@@ -1,9 +1,9 @@
-//! Where TensorRT keeps what it builds.
+//! The folders where TensorRT caches its engines.
 //!
-//! An engine is good only for the graph, batch, precision, GPU and library versions it was built with. ONNX Runtime's own
-//! file names tell apart the names in a graph and the compute capability, but not the weights nor TensorRT's version, so
-//! every combination has a folder: `ENGINES/BUNDLE/ROLE-KEY`, with the key's parts in `key.txt`. A folder may be deleted
-//! at any time; its engine is built anew.
+//! An engine is valid only for the graph, batch, precision, GPU and library versions it was built with. The file names
+//! that ONNX Runtime chooses depend on the names in a graph and the compute capability, but not on the weights or
+//! TensorRT's version. So every combination has a folder: `ENGINES/BUNDLE/ROLE-KEY`, with the parts of the key in
+//! `key.txt`. Folders may be deleted at any time; the engines are then rebuilt.
 
 use std::fmt::Write;
 use std::io;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::embed::digest::sha256_of_text;
 
-/// What an engine depends on.
+/// Everything that an engine depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct EngineKey<'a> {
     /// Hash of the bundle, which covers the graphs and their weights.
@@ -19,12 +19,13 @@ pub(super) struct EngineKey<'a> {
     pub(super) role: &'a str,
     pub(super) batch: usize,
     pub(super) float16: bool,
-    /// ONNX Runtime's own words: version, commit, build.
+    /// ONNX Runtime's build information: version, commit, build.
     pub(super) onnx_runtime: &'a str,
     /// Names and sizes of TensorRT's and CUDA's libraries, see [`identity`].
     pub(super) libraries: Vec<String>,
-    /// Models of the machine's GPUs, and which one is used.
+    /// Models of the machine's GPUs.
     pub(super) gpus: Vec<String>,
+    /// Number of the GPU used.
     pub(super) index: u32,
 }
 
@@ -47,7 +48,7 @@ impl EngineKey<'_> {
         Path::new(&self.bundle[..self.bundle.len().min(12)]).join(format!("{}-{}", self.role, &key[..12]))
     }
 
-    /// The folder below `engines`, created.
+    /// Creates the folder below `engines` and returns its path.
     pub(super) fn open(&self, engines: &Path) -> io::Result<PathBuf> {
         let dir = engines.join(self.folder());
         std::fs::create_dir_all(&dir)?;
@@ -62,7 +63,8 @@ pub(super) fn has_engine(dir: &Path) -> bool {
     files.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|extension| extension == "engine"))
 }
 
-/// A library by its file's name, links followed, and its size: distributions name the version, wheels do not.
+/// Identifies a library by its file name after following links, and by its size: distributions put the version into the
+/// name, Python wheels do not.
 pub(super) fn identity(library: &Path) -> String {
     let path = std::fs::canonicalize(library).unwrap_or_else(|_| library.to_owned());
     let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());

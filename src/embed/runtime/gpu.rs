@@ -1,9 +1,9 @@
-//! What a GPU session needs of the machine: the driver, CUDA's and TensorRT's libraries. Loads those that lie beside
-//! ONNX Runtime, and says of a failure what is missing and what to do.
+//! What a GPU session needs from the machine: the driver and the libraries of CUDA and TensorRT. Loads those that lie
+//! beside ONNX Runtime, and explains failures with a remedy.
 //!
 //! ONNX Runtime loads its providers from its own folder, but they find CUDA through the system's loader, which does not
-//! look there. A library that is loaded already is found by its name, so loading them first, by their paths, does without
-//! `LD_LIBRARY_PATH`.
+//! look there. The loader finds a library by name if it is already loaded, so loading them first by path makes
+//! `LD_LIBRARY_PATH` unnecessary.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,8 @@ use tracing::debug;
 
 use super::Device;
 
-/// File names without the version, which is that of the CUDA that ONNX Runtime was built for. Each library comes after
-/// those that it needs.
+/// File names without the version, which depends on the CUDA that ONNX Runtime was built for. Each library is listed
+/// after those that it needs.
 const CUDA_LIBRARIES: &[&str] = &[
     "libcudart.so",
     "libcublasLt.so",
@@ -27,14 +27,14 @@ const CUDA_LIBRARIES: &[&str] = &[
 ];
 const TENSORRT_LIBRARIES: &[&str] = &["libnvinfer.so", "libnvinfer_plugin.so", "libnvonnxparser.so"];
 
-/// The folder in which NVIDIA's driver describes itself.
+/// The folder where NVIDIA's driver publishes its version and GPUs.
 const DRIVER_FILES: &str = "/proc/driver/nvidia";
 
 pub(super) fn load_driver() -> Result<(), String> {
     preload_dylib("libcuda.so.1").map_err(|e| explain(&e.to_string()))
 }
 
-/// Checks what can be checked before a session is tried, and loads what lies beside the library.
+/// Checks what can be checked without a session, and loads the libraries beside ONNX Runtime.
 pub(super) fn prepare(library: &Path, device: Device) -> Result<(), String> {
     let (name, there, make) = match device {
         Device::Cpu => return Ok(()),
@@ -63,7 +63,7 @@ pub(super) fn libraries_beside(library: &Path) -> Vec<PathBuf> {
     beside(library, &[CUDA_LIBRARIES, TENSORRT_LIBRARIES].concat())
 }
 
-/// The files of these libraries in the folder of `library`, in the order of the names.
+/// The files of these libraries in the folder of `library`, in the order of `names`.
 fn beside(library: &Path, names: &[&str]) -> Vec<PathBuf> {
     let Some(dir) = library.parent().filter(|dir| !dir.as_os_str().is_empty()) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
@@ -73,7 +73,7 @@ fn beside(library: &Path, names: &[&str]) -> Vec<PathBuf> {
     names.iter().filter_map(of).map(|file| dir.join(file)).collect()
 }
 
-/// The libraries that an engine depends on, where this process has loaded them from: after the provider is registered.
+/// The loaded libraries that an engine depends on. Call after the provider is registered.
 pub(super) fn engine_libraries() -> Vec<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let others =
@@ -93,7 +93,7 @@ fn loaded(maps: &str, names: &[&str]) -> Vec<PathBuf> {
     paths
 }
 
-/// An error of the loader, of ONNX Runtime or of CUDA without the source locations in it, and what to do about it.
+/// Shortens an error of the loader, ONNX Runtime or CUDA (drops source locations) and adds a remedy.
 pub(super) fn explain(problem: &str) -> String {
     let problem = problem.rfind("FAIL : ").map_or(problem, |at| &problem[at + "FAIL : ".len()..]);
     let problem = problem.rfind("CUDA failure").map_or(problem, |at| &problem[at..]);
@@ -139,19 +139,19 @@ fn remedy(problem: &str) -> Option<String> {
     remedies.iter().find(|(sign, _)| problem.contains(sign)).map(|(_, remedy)| (*remedy).to_owned())
 }
 
-/// The library that glibc's loader did not find.
+/// The library that glibc's loader reports as missing.
 fn missing_library(problem: &str) -> Option<&str> {
     let before = &problem[..problem.find(": cannot open shared object file")?];
     let start = before.rfind(|c: char| c.is_whitespace() || "/\"'`".contains(c)).map_or(0, |at| at + 1);
     Some(&before[start..]).filter(|name| name.starts_with("lib"))
 }
 
-/// Version of the driver, and models of the GPUs that it knows.
+/// Version of the driver, and models of its GPUs.
 pub(super) fn driver() -> (Option<String>, Vec<String>) {
     driver_in(Path::new(DRIVER_FILES))
 }
 
-/// The same from the driver's files below `dir`.
+/// Reads them from the driver's files below `dir`.
 fn driver_in(dir: &Path) -> (Option<String>, Vec<String>) {
     let version = std::fs::read_to_string(dir.join("version")).ok();
     let version = version.as_deref().and_then(|text| {

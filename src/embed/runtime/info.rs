@@ -1,4 +1,4 @@
-//! What there is of ONNX Runtime and of GPUs, for people to see.
+//! Describes ONNX Runtime and the GPUs of this machine, for display.
 
 use std::path::PathBuf;
 
@@ -14,14 +14,14 @@ use crate::embed::EmbedError;
 #[derive(Clone, Debug)]
 pub struct RuntimeInfo {
     pub path: PathBuf,
-    /// In its own words: version, commit, build.
+    /// ONNX Runtime's build information: version, commit, build.
     pub build: String,
     pub gpu: GpuInfo,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuInfo {
-    /// Whether sessions can be opened on CUDA, and why not.
+    /// Whether sessions can be opened on CUDA; the error says why not.
     pub cuda: Result<(), String>,
     pub tensorrt: Result<(), String>,
     /// CUDA's and TensorRT's libraries beside ONNX Runtime.
@@ -31,7 +31,7 @@ pub struct GpuInfo {
     pub gpus: Vec<String>,
 }
 
-/// Loads ONNX Runtime, and what belongs to GPUs as far as it is there.
+/// Loads ONNX Runtime and the GPU libraries that are present.
 pub fn runtime_info() -> Result<RuntimeInfo, EmbedError> {
     let library = library()?;
     let (driver, gpus) = driver();
@@ -45,7 +45,7 @@ pub fn runtime_info() -> Result<RuntimeInfo, EmbedError> {
     Ok(RuntimeInfo { path: library.path, build: ort::info().to_owned(), gpu })
 }
 
-/// Whether sessions can be opened on this device. Loads the provider and all it needs, which also looks for a GPU.
+/// Checks that sessions can be opened on this device. Loads the provider and its libraries, and looks for a GPU.
 fn probe(library: &Library, device: Device) -> Result<(), String> {
     prepare(&library.path, device)?;
     let failed = |e: ort::Error| explain(&e.to_string());

@@ -1,5 +1,5 @@
-//! The ONNX Runtime library: loaded when the first session is opened, from the first of: `ORT_DYLIB_PATH`; `lib/` beside
-//! the executable and the other places of [`library_places`]; the system's library path.
+//! Loads the ONNX Runtime library when the first session is opened, from the first of: `ORT_DYLIB_PATH`; `lib/` beside
+//! the executable and the other folders of [`library_places`]; the system's library path.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +21,8 @@ pub(super) struct Library {
     pub(super) path: PathBuf,
 }
 
-/// One per process: ONNX Runtime allows no second one. A failure is not kept, so that the next try may succeed.
+/// The library, loaded at most once per process, as ONNX Runtime demands. Failures are not cached: the next call tries
+/// again.
 pub(super) fn library() -> Result<Library, EmbedError> {
     static LOADED: Mutex<Option<Library>> = Mutex::new(None);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,7 +41,7 @@ fn load() -> Result<Library, EmbedError> {
         None => PathBuf::from("libonnxruntime.so"),
     };
     let environment = load_from(&path, &places)?;
-    // Formatting its messages below warnings, which nobody sees, would cost time.
+    // Formatting messages that nobody sees would cost time.
     environment.set_log_level(LogLevel::Warning);
     info!(path = %path.display(), "ONNX Runtime loaded");
     Ok(Library { environment, path })
@@ -63,14 +64,14 @@ fn load_from(path: &Path, places: &[PathBuf]) -> Result<Environment, EmbedError>
     Err(EmbedError::Runtime(problem))
 }
 
-/// Folders that may hold the library, in the order of preference.
+/// Folders that may hold the library, in order of preference.
 fn library_places() -> Vec<PathBuf> {
     let Ok(exe) = std::env::current_exe() else { return Vec::new() };
     let Some(dir) = exe.parent() else { return Vec::new() };
     vec![dir.join("lib"), dir.join("../lib/clipseek"), dir.join("../lib")]
 }
 
-/// The newest `libonnxruntime.so*` of a folder.
+/// The `libonnxruntime.so*` in a folder with the highest version.
 fn library_in(dir: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(dir).ok()?;
     let mut found: Vec<PathBuf> = entries
@@ -117,7 +118,7 @@ mod tests {
         assert!(text.contains(&path.display().to_string()) && text.contains("ORT_DYLIB_PATH"), "{text}");
     }
 
-    /// A library that does nothing but tell an old version; needs a C compiler.
+    /// Builds a library that only reports an old version; needs a C compiler.
     #[test]
     fn old_library_is_named_with_its_version() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! The few facts about a graph that have to be known before a session is made of it, read from the ONNX file: protocol
-//! buffers, of which only the fields below are looked at (`onnx.proto`: ModelProto, GraphProto, TensorProto,
-//! ValueInfoProto). Weights are skipped, not read.
+//! Reads the few facts that are needed before a session is opened from an ONNX file. ONNX files are protocol buffers,
+//! of which only the fields below are read (`onnx.proto`: ModelProto, GraphProto, TensorProto, ValueInfoProto). Weights
+//! are skipped.
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek};
@@ -11,9 +11,9 @@ const FLOAT16: u64 = 10;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct OnnxFile {
-    /// Some weights are in half precision.
+    /// Whether any weights are in half precision.
     pub(super) float16: bool,
-    /// Inputs with the name of their first dimension, where it has one.
+    /// Names of the inputs, each with the symbolic name of its first dimension, if it has one.
     pub(super) inputs: Vec<(String, Option<String>)>,
 }
 
@@ -80,12 +80,12 @@ impl OnnxFile {
 struct Reader<R> {
     inner: BufReader<R>,
     at: u64,
-    /// Of the field last read, where it is a number.
+    /// Value of the last field, if it is a varint.
     value: u64,
 }
 
 impl<R: Read + Seek> Reader<R> {
-    /// Calls `each` with the number of every field up to `end`, and where the field ends. What `each` leaves is skipped.
+    /// Calls `each` with the number and end of every field up to `end`. Skips what `each` does not read.
     fn message(&mut self, end: u64, mut each: impl FnMut(&mut Self, u64, u64) -> io::Result<()>) -> io::Result<()> {
         while self.at < end {
             let key = self.varint()?;
@@ -108,7 +108,7 @@ impl<R: Read + Seek> Reader<R> {
         Ok(())
     }
 
-    /// Goes down a path of messages and calls `each` with the end of every one at its end.
+    /// Follows a path of nested messages and calls `each` with the end of every message at its end.
     fn nested(
         &mut self,
         end: u64,
@@ -176,7 +176,7 @@ mod tests {
     fn half_precision_is_seen_in_the_weights() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.onnx");
-        // data_type 10 behind eight dimensions, then raw data that must not be taken for anything.
+        // Two dims fields, data_type 10, then raw data that must not be misread.
         let weights = [&[8u8, 1, 8, 2, 16, 10][..], &field(9, &[0xff; 40])].concat();
         let fixed = field(11, &[field(1, b"fixed"), field(2, &field(1, &field(2, &field(1, &[8, 3]))))].concat());
         let graph = field(7, &[field(5, &weights), fixed].concat());

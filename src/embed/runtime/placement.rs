@@ -1,9 +1,9 @@
-//! Which operators of a session landed on which provider.
+//! Reads which operators of a session were assigned to which provider.
 //!
-//! ONNX Runtime runs what a GPU's provider does not take on the processor and does not say so. Its own switch against that
-//! (`session.disable_cpu_ep_fallback`) refuses too much: it also counts the integer arithmetic on shapes, which the CUDA
-//! provider leaves to the processor on purpose. So the operators are asked for, and only those that do a network's work
-//! are a reason to refuse.
+//! ONNX Runtime silently runs operators on the processor that the GPU's provider does not support. Its own switch
+//! against that (`session.disable_cpu_ep_fallback`) is too strict: it also counts integer arithmetic on shapes, which
+//! the CUDA provider leaves to the processor on purpose. So the assignment is read, and only operators that do the
+//! main work of a network lead to a refusal.
 #![allow(unsafe_code, reason = "the binding has no safe call for this part of ONNX Runtime's C interface")]
 
 use std::collections::BTreeMap;
@@ -13,13 +13,13 @@ use ort::AsPointer;
 use ort::ortsys;
 use ort::session::Session;
 
-/// Set to `1` when a session is built, it makes ONNX Runtime remember what it placed where.
+/// Session option: `1` makes ONNX Runtime record the assignment.
 pub(super) const RECORD: &str = "session.record_ep_graph_assignment_info";
 
 const CPU: &str = "CPUExecutionProvider";
 
-/// Parts of the names of operators that do a network's work: products, convolutions, attention, normalisation,
-/// activations, quantisation.
+/// Parts of the names of operators that do the main work of a network: products, convolutions, attention,
+/// normalisation, activations, quantisation.
 const WORK: &[&str] = &[
     "MatMul",
     "Gemm",
@@ -41,17 +41,17 @@ const WORK: &[&str] = &[
     "GRU",
 ];
 
-/// How many operators of which kind each provider has.
+/// Number of operators by provider and operator type.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Placement(BTreeMap<String, BTreeMap<String, usize>>);
 
 impl Placement {
-    /// Of a session built with [`RECORD`].
+    /// Reads the placement of a session built with [`RECORD`].
     pub(super) fn of(session: &Session) -> ort::Result<Self> {
         let mut placement = Self::default();
         let (mut parts, mut count) = (std::ptr::null(), 0);
-        // SAFETY: the session lives, and the out-parameters are of the types of the C interface. What comes back belongs
-        // to the session and is only read here, while it is borrowed.
+        // SAFETY: the session is alive, and the out-parameters have the types of the C interface. The returned data
+        // belongs to the session and is only read while the session is borrowed.
         ortsys![unsafe Session_GetEpGraphAssignmentInfo(session.ptr(), &mut parts, &mut count)?];
         for part in unsafe { slice(parts, count) } {
             let mut name = std::ptr::null();
@@ -73,7 +73,7 @@ impl Placement {
         *self.0.entry(provider.to_owned()).or_default().entry(operator.to_owned()).or_default() += 1;
     }
 
-    /// Operators that do a network's work and landed on the processor, with how many there are of each.
+    /// Working operators that were assigned to the processor, such as `2 MatMul`.
     pub(super) fn left_to_cpu(&self) -> Vec<String> {
         let is_work = |operator: &str| WORK.iter().any(|part| operator.contains(part));
         let operators = self.0.get(CPU).into_iter().flatten();

@@ -1,4 +1,4 @@
-//! A graph opened on the device that was chosen.
+//! Opens a graph on the chosen device.
 
 use std::path::Path;
 use std::sync::Once;
@@ -17,8 +17,8 @@ use super::placement::{Placement, RECORD};
 use super::{Device, DeviceChoice, EmbedSettings};
 use crate::embed::EmbedError;
 
-/// A graph that is always run with the same number of rows, fewer being filled up: what an engine or a recorded CUDA
-/// graph is made for.
+/// A graph that is always run with the same number of rows (fewer are padded), as TensorRT engines and recorded CUDA
+/// graphs need.
 #[derive(Clone, Copy)]
 pub(in crate::embed) struct Fixed<'a> {
     pub(in crate::embed) role: &'a str,
@@ -28,12 +28,12 @@ pub(in crate::embed) struct Fixed<'a> {
     pub(in crate::embed) bundle: &'a str,
 }
 
-/// A session for this graph, and where it runs. With `tensorrt` that is CUDA: an engine needs fixed shapes.
+/// Opens a session and returns its device. With `tensorrt` that is CUDA: an engine needs fixed shapes.
 pub(in crate::embed) fn open_session(graph: &Path, settings: &EmbedSettings) -> Result<(Session, Device), EmbedError> {
     open(graph, None, settings)
 }
 
-/// A session for a graph whose rows are filled up to one number where the device needs it, see [`fixes_rows`].
+/// Opens a session whose number of rows is fixed if the device needs it, see [`fixes_rows`].
 pub(in crate::embed) fn open_fixed_session(
     graph: &Path,
     fixed: Fixed<'_>,
@@ -57,8 +57,8 @@ fn open(graph: &Path, fixed: Option<Fixed<'_>>, settings: &EmbedSettings) -> Res
         DeviceChoice::Tensorrt if fixed.is_some() => Device::Tensorrt(settings.device_index),
         _ => Device::Cuda(settings.device_index),
     };
-    // With `auto` and no driver, gigabytes of libraries would be loaded in vain. Where a GPU is asked for by name, the
-    // libraries are checked first, since one of them may be what is missing.
+    // With `auto`, check for the driver first, to avoid loading gigabytes of libraries in vain. If a GPU was asked for,
+    // load the libraries first, because one of them may be what is missing.
     let driver = if asked == DeviceChoice::Auto { gpu::load_driver() } else { Ok(()) };
     let opened = driver
         .and_then(|()| gpu::prepare(&library.path, device))
@@ -73,8 +73,8 @@ fn open(graph: &Path, fixed: Option<Fixed<'_>>, settings: &EmbedSettings) -> Res
     }
 }
 
-/// A machine without a GPU is usual. One that has ONNX Runtime for GPUs and does not use a GPU is not: that is a warning,
-/// given once.
+/// Logs the fallback to the processor. A machine without a GPU is usual; one with ONNX Runtime for GPUs that cannot use
+/// its GPU is not, so it gets a warning, once.
 fn tell_fallback(problem: &str) {
     static TOLD: Once = Once::new();
     if CUDA::is_available().unwrap_or(false) {
@@ -102,8 +102,8 @@ fn open_on_gpu(
             graph.display(),
             left.join(", ")
         );
-        // With `auto`, most of a graph on a GPU is better than none of it. Where a GPU is asked for by name, all of it has to
-        // run there.
+        // With `auto`, a graph that runs mostly on the GPU is accepted. If a GPU was asked for, all of it must run
+        // there.
         if settings.device != DeviceChoice::Auto {
             return Err(problem);
         }
@@ -126,26 +126,26 @@ fn build(
     }
     if let Some(fixed) = fixed.filter(|_| fixes_rows(device, settings)) {
         let facts = OnnxFile::read(graph).map_err(|e| wrong(e.to_string()))?;
-        // A graph that does not name the dimension is compiled for the shape of its first run, which is the same.
+        // If the dimension has no name, the provider compiles for the shape of the first run, which is the same.
         if let Some(name) = facts.first_dimension(fixed.input) {
             builder = builder.with_dimension_override(name, fixed.rows as i64).map_err(|e| wrong(e.to_string()))?;
         }
         if matches!(device, Device::Tensorrt(_)) {
-            // Registered once without options, which loads the libraries that the provider is linked to: their versions
-            // are part of the engine's key.
+            // Register the provider once without options: this loads its libraries, whose versions are part of the
+            // engine's key.
             TensorRT::default().register(&mut self::builder(library, settings).map_err(failed)?).map_err(failed)?;
             let provider = tensorrt(settings, fixed, facts.float16)?;
             provider.register(&mut builder).map_err(failed)?;
         }
     }
     if device != Device::Cpu {
-        // With TensorRT, CUDA runs the operators that TensorRT does not take.
+        // With TensorRT, CUDA runs the operators that TensorRT does not support.
         cuda(settings, device).register(&mut builder).map_err(failed)?;
     }
     builder.commit_from_file(graph).map_err(|e| wrong(e.to_string()))
 }
 
-/// Whether graphs that allow it are run with one number of rows only.
+/// Whether graphs that can be run with a fixed number of rows are.
 pub(in crate::embed) fn fixes_rows(device: Device, settings: &EmbedSettings) -> bool {
     match device {
         Device::Cpu => settings.rehearse && settings.cuda_graphs,
@@ -157,22 +157,21 @@ pub(in crate::embed) fn fixes_rows(device: Device, settings: &EmbedSettings) -> 
 fn cuda(settings: &EmbedSettings, device: Device) -> CUDA {
     let mut provider = CUDA::default()
         .with_device_id(settings.device_index.cast_signed())
-        // Batches vary in size; an exhaustive search would run anew for each.
+        // Batches vary in size; an exhaustive search would be repeated for each size.
         .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
-        // An arena that doubles takes up to twice the memory that is needed, and fails when only the double is over the
-        // limit.
+        // An arena that doubles takes up to twice the needed memory, and fails early at the memory limit.
         .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
     if let Some(bytes) = settings.gpu_memory_mib.map(bytes) {
         provider = provider.with_memory_limit(bytes);
     }
-    // With TensorRT nothing is recorded here: a recording needs the whole graph on CUDA.
+    // Not with TensorRT: a recording needs the whole graph on CUDA.
     provider.with_cuda_graph(settings.cuda_graphs && matches!(device, Device::Cuda(_)))
 }
 
 fn tensorrt(settings: &EmbedSettings, fixed: Fixed<'_>, float16: bool) -> Result<TensorRT, EmbedError> {
     let mut provider = TensorRT::default()
         .with_device_id(settings.device_index.cast_signed())
-        // Half precision only for graphs that are stored in it: a float32 graph is computed in float32.
+        // Half precision only for graphs stored in it: a float32 graph is computed in float32.
         .with_fp16(float16)
         .with_cuda_graph(settings.cuda_graphs);
     if let Some(bytes) = settings.tensorrt_workspace_mib.map(bytes) {
@@ -193,7 +192,7 @@ fn tensorrt(settings: &EmbedSettings, fixed: Fixed<'_>, float16: bool) -> Result
         EmbedError::Runtime(format!("cannot write TensorRT's engines below {}: {e}", engines.display()))
     })?;
     if !has_engine(&dir) {
-        // Nothing else is shown while the engine is being built.
+        // A warning, because nothing else is shown while the engine is built.
         warn!(
             "TensorRT builds an engine for the {} graph: this takes minutes, once (in {})",
             fixed.role,
@@ -218,7 +217,7 @@ fn builder(library: &Library, settings: &EmbedSettings) -> ort::Result<SessionBu
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
-        // Waiting threads must leave the processor to the decoders.
+        // Waiting threads must not take processor time from the decoders.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?;
     Ok(builder)

@@ -3,13 +3,13 @@ CREATE TABLE ledger (
     owner BLOB NOT NULL
 );
 
--- The bundle behind each collection: its name, or the folder it lies in.
+-- The bundle of each collection: its name, or the folder it lies in.
 CREATE TABLE collections (
     name   TEXT PRIMARY KEY,
     bundle TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- One row per content. `annotated` is 0 while records in the store do not have its label and tags yet.
+-- One row per content. `annotated` is 0 while its records in the store do not have its label and tags yet.
 CREATE TABLE media (
     media_id  BLOB PRIMARY KEY,
     label     TEXT,
@@ -19,9 +19,8 @@ CREATE TABLE media (
 ) WITHOUT ROWID;
 CREATE INDEX media_to_annotate ON media (media_id) WHERE annotated = 0;
 
--- One row per path and collection. `media_id` is the content that the path stands for in searches, `next_media_id` the
--- content that is being indexed to take its place. `label` and `tags` hold what was said of a path whose content is
--- not indexed yet.
+-- One row per path and collection. `media_id` is the content that searches show for the path, `next_media_id` the
+-- content that is being indexed to replace it. `label` and `tags` are those of a path whose content is not indexed yet.
 CREATE TABLE files (
     path          BLOB NOT NULL,
     collection    TEXT NOT NULL,
@@ -43,8 +42,8 @@ CREATE TABLE files (
 CREATE INDEX files_by_media ON files (media_id, collection) WHERE media_id IS NOT NULL;
 CREATE INDEX files_by_next_media ON files (next_media_id, collection) WHERE next_media_id IS NOT NULL;
 
--- The records of one medium in one collection under one plan. The row is there before the first record is stored, and
--- goes after the last one has left. `windows` and `ids` count what the store has confirmed.
+-- The records of one medium in one collection under one plan. The row is inserted before the first record is stored,
+-- and deleted after the last record is. `windows` and `ids` count what the store has confirmed.
 CREATE TABLE progress (
     media_id        BLOB NOT NULL,
     collection      TEXT NOT NULL,

@@ -1,5 +1,5 @@
--- Every path of `files` once, and the groups of three characters in it, so that patterns are looked up in an index. The
--- triggers keep both as `files` changes. Updates of `files` never change a path.
+-- Every path of `files` once, with an index of its trigrams for looking up patterns. The triggers keep both as `files`
+-- changes. Updates of `files` never change a path.
 CREATE TABLE paths (
     id   INTEGER PRIMARY KEY,
     path BLOB NOT NULL UNIQUE

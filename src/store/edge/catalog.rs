@@ -1,4 +1,4 @@
-//! The folders of collections under one folder.
+//! The collections of an embedded store: one folder each, under a common folder.
 
 use std::fs;
 use std::io;
@@ -56,7 +56,7 @@ impl EdgeCatalog {
         EdgeStore::new(opened, self.index)
     }
 
-    /// On the blocking pool: the folder may lie on a slow disk, and opening takes seconds for millions of records.
+    /// Runs on the blocking pool: the disk may be slow, and opening takes seconds for millions of records.
     async fn blocking<T, F>(&self, job: F) -> Result<T, StoreError>
     where
         T: Send + 'static,

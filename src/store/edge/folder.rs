@@ -1,12 +1,12 @@
-//! The folder of one collection: who may open it, whose vectors it holds, and putting it in order after a crash.
+//! The folder of one collection: locking it, checking its owner, and recovering it after a crash.
 //!
 //! ```text
 //! <dir>/<namespace><collection>/
 //!   lock           held (flock) while a process has it open
-//!   unclean        there while it is open, so still there after a crash
-//!   journal.jsonl  what is written while the optimizer works
+//!   unclean        exists while the collection is open, so it remains after a crash
+//!   journal.jsonl  the writes made while the optimizer works
 //!   unindexed      how many records were written since the graph was built
-//!   shard/         the engine's files, and collection.json: whose vectors they are
+//!   shard/         the engine's files, and collection.json: their bundle and owner
 //!   shard.new/     a shard being made; renamed when complete
 //! ```
 
@@ -32,7 +32,7 @@ pub(super) struct Folder {
 pub(super) struct Opened {
     pub(super) folder: Folder,
     pub(super) shard: EdgeShard,
-    /// What the shard is opened with, now and again.
+    /// The shard is opened with it now, and whenever it is opened again.
     pub(super) config: EdgeConfig,
     pub(super) collection: CollectionSpec,
     /// Records that were written since the graph was built.
@@ -40,7 +40,8 @@ pub(super) struct Opened {
 }
 
 impl Drop for Folder {
-    /// Closing the file alone would leave the lock to a child process that was just being started.
+    /// A child process that is being started may have inherited the open file, so closing it would not release the
+    /// lock.
     fn drop(&mut self) {
         let _ = self.lock.unlock();
     }
@@ -52,7 +53,7 @@ impl Folder {
         Ok(Self { lock: lock(&path)?, path })
     }
 
-    /// Makes the shard where there is none, and opens it.
+    /// Opens the shard, creating it if it is missing.
     pub(super) fn open(
         self,
         namespace: &str,
@@ -60,7 +61,7 @@ impl Folder {
         index: &IndexParams,
     ) -> Result<Opened, StoreError> {
         if !self.shard().exists() {
-            // The engine maps its files: where the disk is full it is killed, not told.
+            // The engine writes through memory maps: on a full disk it is killed instead of getting an error.
             check_free_space(&self.path)?;
             drop(self.make(namespace, wanted, index)?);
             self.rename(&self.new_shard(), &self.shard())?;
@@ -76,7 +77,7 @@ impl Folder {
         Ok(Opened { folder: self, shard, config, collection, unindexed })
     }
 
-    /// The collection that is there, if it is what is wanted; this folder's owner takes it.
+    /// Checks that the stored collection is the wanted one and gives it the wanted owner.
     fn accept(&self, wanted: &CollectionSpec) -> Result<CollectionSpec, StoreError> {
         let stored = self.stored()?;
         let found = stored.spec(&wanted.name);
@@ -97,7 +98,8 @@ impl Folder {
         stored.of(owner).write(&self.shard()).map_err(|error| io_failed(&self.path, &error))
     }
 
-    /// With all that is in it. A crash within leaves a folder without a shard, which is none.
+    /// Removes the collection. A crash in between leaves a folder without a shard, which does not count as a
+    /// collection.
     pub(super) fn remove(self) -> Result<(), StoreError> {
         let remove = || -> io::Result<()> {
             remove_folder(&self.new_shard())?;
@@ -133,8 +135,8 @@ impl Folder {
             .map_err(|error| self.corrupt(&error.to_string()))
     }
 
-    /// The engine locks its log as well and gives that lock up by closing it only, so a child process that was just
-    /// being started can hold it a moment longer than we do.
+    /// The engine also locks its log, and releases that lock only by closing the file. A child process that is being
+    /// started may therefore hold it a moment longer than we do.
     fn wait_for_log(&self) -> Result<(), StoreError> {
         let log = self.shard().join("wal");
         let file = File::open(&log).map_err(|error| self.corrupt(&format!("{}: {error}", log.display())))?;
@@ -166,11 +168,11 @@ impl Folder {
             shard.flush();
             Ok(())
         })?;
-        tracing::info!(writes, "made again what was written during an optimization that was cut short");
+        tracing::info!(writes, "replayed the writes of an interrupted optimization");
         fs::remove_file(&path).map_err(|error| io_failed(&path, &error))
     }
 
-    /// Called once the shard is closed with all on disk; the folder is free then.
+    /// Call when the shard is closed and everything is on disk. Unlocks the folder.
     pub(super) fn closed_cleanly(&self) -> io::Result<()> {
         match fs::remove_file(self.journal()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -188,9 +190,9 @@ impl Folder {
         Ok(self.list_full_logs()?.len())
     }
 
-    /// The engine never replays its log nor shortens it, and a log is larger than the vectors in it. What is needed of
-    /// it is where it ends, as numbers of operations must go on from there: so all full files but the last can go.
-    /// Only while the shard is closed and flushed.
+    /// Deletes all full log files but the last. The engine neither replays nor shortens its log, which is larger than
+    /// the vectors in it; it only needs the end of the log to continue the operation numbers. Call only while the shard
+    /// is closed and flushed.
     fn trim_log(&self) -> io::Result<()> {
         let mut logs = self.list_full_logs()?;
         logs.sort_unstable();
@@ -213,7 +215,7 @@ impl Folder {
         Ok(logs)
     }
 
-    /// A new shard that nothing is in, which is the folder's when it has been renamed.
+    /// Makes an empty shard, to be renamed into its place.
     fn make(&self, namespace: &str, spec: &CollectionSpec, index: &IndexParams) -> Result<EdgeShard, StoreError> {
         let stored = Stored::new(namespace, spec);
         let new = self.new_shard();
@@ -241,7 +243,7 @@ impl Folder {
     }
 
     fn unindexed(&self) -> u64 {
-        // Lost in a crash, it costs nothing but speed.
+        // A count lost in a crash only affects speed.
         fs::read_to_string(self.unindexed_file()).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
@@ -274,7 +276,7 @@ impl Folder {
     }
 }
 
-/// The engine locks its log too, but tells a locked folder from a broken one only in words.
+/// A lock of our own, because the engine reports a locked log and a broken one by the same kind of error.
 fn lock(path: &Path) -> Result<File, StoreError> {
     let file = path.join("lock");
     let lock = File::options()

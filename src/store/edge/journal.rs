@@ -1,9 +1,9 @@
-//! What is written while the optimizer works, so that it can be written again after a kill.
+//! A log of the writes made while the optimizer works, so that they can be replayed after a kill.
 //!
-//! The engine does not replay its own log, and what is otherwise true after a flush is not true during an optimization:
-//! records that are deleted then are only remembered as such, and the files that held a record are removed while the
-//! newer version of it may not be on disk yet. So every write of that time comes here first, and all of them are made
-//! again when the shard is opened after a kill. Each may be made any number of times, as long as their order is kept.
+//! The engine does not replay its own log, and during an optimization a flush does not make writes durable: deletions
+//! are kept only in memory, and the files that held a record are removed before the newer version of it is on disk. So
+//! every write during an optimization is appended here first, and all of them are replayed when the shard is opened
+//! after a kill. Replaying is idempotent as long as the order is kept.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -26,7 +26,7 @@ impl Journal {
         let mut line = serde_json::to_vec(operation)?;
         line.push(b'\n');
         if let Err(error) = self.file.write_all(&line) {
-            // Half a line would spoil the one after it.
+            // A partial line would corrupt the next one.
             self.file.set_len(self.length)?;
             return Err(error);
         }
@@ -43,7 +43,7 @@ impl Journal {
     }
 }
 
-/// The operations in their order. A line that a kill cut short is left out: nothing was confirmed of it.
+/// The operations in order. A line that a kill cut short is left out: it was never confirmed.
 pub(super) fn read(path: &Path) -> io::Result<impl Iterator<Item = io::Result<UpdateOperation>>> {
     let mut lines = io::BufReader::new(File::open(path)?);
     Ok(std::iter::from_fn(move || {

@@ -1,22 +1,24 @@
 //! Vectors in a folder, in this process: the engine of a Qdrant server as a library (`qdrant-edge`).
 //!
-//! One thread writes: upserts, deletes and flushes come to it through a bounded queue. Reads run beside it on the
+//! One thread writes: upserts, deletes and flushes reach it through a bounded queue. Reads run beside it on the
 //! blocking pool, so a search does not wait for an import. The optimizer has a thread of its own ([`shard`]).
 //!
-//! - What a [`flush`](VectorStore::flush) confirmed is there after a `kill -9`; later writes may be there or not, each
-//!   record whole. The engine does not replay its log: while it optimizes, a log of our own does that ([`journal`]).
+//! - What a [`flush`](VectorStore::flush) confirmed survives a `kill -9`. Later writes may be lost, but never part of a
+//!   record. The engine does not replay its log, so a log of our own covers optimizations ([`journal`]).
 //! - The graph (HNSW) is built by [`optimize`](VectorStore::optimize) only; records added since are searched one by one.
-//!   An annotation writes its records anew, so it takes them out of the graph.
-//! - A store that is dropped while it optimizes keeps its folder locked until that is done; a process that ends does not
-//!   wait for it. The engine goes on until it finds nothing to do, so writes that touch most records keep it busy.
-//! - A folder is open in one process at a time. It belongs to the data folder that it lies in: another owner takes it.
+//!   An annotation rewrites its records and so takes them out of the graph.
+//! - A store that is dropped during an optimization keeps its folder locked until the optimization ends; a process that
+//!   exits does not wait for it. The engine goes on until it finds nothing to do, so writes that touch most records
+//!   keep it busy.
+//! - A folder is open in one process at a time. It belongs to the data folder that it lies in: a new owner takes it
+//!   over.
 //!
-//! Measured with 512 dimensions and short payloads: 2.5 KB on disk per record with graph and indexes, plus up to
-//! 300 MB of the engine's log; all of it is mapped from disk, so that the process itself holds about 0.15 GB per
-//! million records and the page cache what is searched. On one busy core 17 000 records a second go in, and a flush
-//! takes 80 to 200 ms whether it confirms one record or thousands: flush per medium, not per window. A caption of nine
-//! words adds 0.4 KB to a record; frame features add 2 bytes a value (1 KB for each frame of 512), the same again and a
-//! half to the log.
+//! Measured with 512 dimensions and short payloads: 2.5 KB on disk per record with graph and indexes, plus up to 300 MB
+//! of the engine's log. All of it is mapped from disk: the process itself uses about 0.15 GB per million records, and
+//! the page cache holds what is searched. On one busy core 17 000 records are written per second. A flush takes 80 to
+//! 200 ms for one record or thousands, so flush per medium, not per window. A caption of nine words adds 0.4 KB to a
+//! record. Frame features add 2 bytes per value (1 KB for each frame of 512 values), and three bytes per value to the
+//! log.
 
 mod catalog;
 mod folder;
@@ -48,14 +50,15 @@ use super::{
 };
 use crate::source::MediaId;
 
-/// Writes waiting for the thread; more wait with their callers.
+/// Writes that may wait for the thread; further callers wait for a free place.
 const QUEUE: usize = 16;
-/// Values and records per operation of the engine, which is one entry of its log: at least one record.
+/// Most values in one operation of the engine, which is one entry of its log. An operation has at least one record.
 const BATCH_VALUES: usize = 1 << 20;
+/// Most records in one operation.
 const BATCH: usize = 500;
-/// The engine maps files that grow as they are written, and a full disk then ends the process: refuse before.
+/// Writes are refused below this. The engine writes through growing memory maps, so a full disk would kill the process.
 const MIN_FREE_BYTES: u64 = 256 << 20;
-/// Smaller segments get no graph from the engine (its `indexing_threshold`).
+/// The engine builds no graph for smaller segments (its `indexing_threshold`).
 const GRAPH_FROM_BYTES: u64 = 10_000 << 10;
 
 type Job = Box<dyn FnOnce(&Arc<Shard>) + Send>;
@@ -95,7 +98,7 @@ impl EdgeStore {
         })
     }
 
-    /// Runs on the thread that writes.
+    /// Runs a job on the writing thread.
     async fn write<T, F>(&self, job: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -103,7 +106,7 @@ impl EdgeStore {
     {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |shard| {
-            // Nobody listens where the caller was cancelled; the write stands all the same.
+            // Fails if the caller was cancelled; the write counts all the same.
             let _ = answer.send(guarded(|| job(shard)));
         });
         let jobs = self.jobs.as_ref().ok_or_else(closed)?;
@@ -111,7 +114,7 @@ impl EdgeStore {
         answered.await.map_err(|_| closed())?
     }
 
-    /// Runs beside it.
+    /// Runs a job on the blocking pool, beside the writing thread.
     async fn read<T, F>(&self, job: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -126,7 +129,7 @@ impl EdgeStore {
         done.await.map_err(|_| closed())?
     }
 
-    /// A page of records and where to go on.
+    /// One page of records with ids greater than `after`.
     async fn scroll<T, F>(
         &self,
         selection: Option<&Selection>,
@@ -156,7 +159,7 @@ impl EdgeStore {
 }
 
 impl Drop for EdgeStore {
-    /// Waits until all is on disk and the folder is free again, but not for the optimizer.
+    /// Waits until everything is on disk and the folder is unlocked, but not for the optimizer.
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
@@ -267,8 +270,8 @@ impl VectorStore for EdgeStore {
         self.write(|shard| shard.flush()).await
     }
 
-    /// What the engine says of itself cannot be used: deleted and overwritten records stay in its count of the graph.
-    /// So what was written since the graph was built is counted, as if all of it were in one segment.
+    /// The engine's own count cannot be used: it includes deleted and overwritten records. So records written since the
+    /// graph was built are counted, as if all of them were in one segment.
     async fn outside_graph(&self) -> Result<u64, StoreError> {
         let records = self.shard.unindexed();
         let bytes = records * (self.collection.dim * size_of::<f32>()) as u64;
@@ -296,7 +299,7 @@ impl VectorStore for EdgeStore {
     }
 }
 
-/// As many as may go to one operation.
+/// Splits records into as many as fit one operation.
 fn batches(records: &[Record]) -> impl Iterator<Item = &[Record]> {
     let values = |record: &Record| {
         record.vector.as_slice().len() + record.features.iter().map(|feature| feature.values.len()).sum::<usize>()
@@ -305,10 +308,10 @@ fn batches(records: &[Record]) -> impl Iterator<Item = &[Record]> {
     records.chunks((BATCH_VALUES / most).clamp(1, BATCH))
 }
 
-/// The engine panics where others return errors.
+/// Turns a panic into an error: the engine panics in cases where other libraries return errors.
 fn guarded<T>(job: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
-        Err(StoreError::Other(format!("the embedded engine gave up: {}", panic_text(panic.as_ref()))))
+        Err(StoreError::Other(format!("the embedded engine panicked: {}", panic_text(panic.as_ref()))))
     })
 }
 
@@ -343,11 +346,11 @@ fn closed() -> StoreError {
 }
 
 fn no_thread(error: &io::Error) -> StoreError {
-    StoreError::Other(format!("no thread for the store: {error}"))
+    StoreError::Other(format!("cannot start a thread for the store: {error}"))
 }
 
 fn check_free_space(path: &Path) -> Result<(), StoreError> {
-    // Not every file system answers.
+    // Not every file system reports its free space.
     let Ok(stat) = nix::sys::statvfs::statvfs(path) else { return Ok(()) };
     check_free(path, stat.blocks_available() * stat.fragment_size())
 }
@@ -367,7 +370,7 @@ mod tests {
     #[test]
     fn a_panic_becomes_an_error_with_its_reason() {
         let error = guarded::<()>(|| panic!("WAL flushed: {}", "no space")).unwrap_err();
-        assert_eq!(error.to_string(), "store: the embedded engine gave up: WAL flushed: no space");
+        assert_eq!(error.to_string(), "store: the embedded engine panicked: WAL flushed: no space");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Our records, filters and questions in the engine's types, and back.
+//! Converts our records, filters and queries to the engine's types, and back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::store::{
     rounded, sort_frames, vector_name,
 };
 
-/// Records that are read at once where their frames are wanted.
+/// Records read per page when their frames are wanted.
 const RECORDS_AT_ONCE: usize = 256;
 
 pub(super) fn key(name: &str) -> JsonPath {
@@ -58,7 +58,7 @@ fn sparse(weights: bm25::Sparse) -> SparseVector {
     SparseVector { indices, values }
 }
 
-/// What reading a record reads: not the others, which are large.
+/// Reads only the vector that is searched; the others are large.
 pub(super) fn only_vector() -> WithVector {
     WithVector::Selector(vec![DEFAULT_VECTOR_NAME.to_owned()])
 }
@@ -74,7 +74,7 @@ fn features(found: Option<VectorStructInternal>) -> Features {
     }
 }
 
-/// In the order of time.
+/// The kept frames of a stretch, in the order of time.
 pub(super) fn frames(engine: &EdgeShard, stretch: &Stretch) -> Result<Vec<KeptFrame>, StoreError> {
     let (mut frames, mut from) = (Vec::new(), None);
     loop {
@@ -82,7 +82,7 @@ pub(super) fn frames(engine: &EdgeShard, stretch: &Stretch) -> Result<Vec<KeptFr
             offset: from,
             limit: Some(RECORDS_AT_ONCE),
             filter: Some(of_stretch(stretch)),
-            with_payload: Some(WithPayloadInterface::Fields(vec![key(field::FRAMES_NS)])),
+            with_payload: Some(WithPayloadInterface::Fields(vec![key(field::FRAMES_NS), key(field::HELD)])),
             with_vector: WithVector::Selector(vec![vector_name::FEATURES.to_owned()]),
             order_by: None,
         };
@@ -111,7 +111,7 @@ pub(super) fn record(found: EdgeRecord) -> Result<Record, StoreError> {
     };
     let vector = vector.ok_or_else(|| StoreError::Other(format!("record {id} has no vector: index its file again")))?;
     let vector = Embedding::new(vector).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;
-    Ok(Record { id, vector, payload: payload(id, found.payload)?, features: Vec::new() })
+    Ok(Record { id, vector, payload: payload(id, found.payload)?, features: Vec::new(), held: false })
 }
 
 pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {
@@ -132,7 +132,7 @@ fn fields(id: Uuid, payload: Option<EdgePayload>) -> Result<EdgePayload, StoreEr
     payload.ok_or_else(|| StoreError::Other(format!("record {id} has no payload")))
 }
 
-/// What was read with all of its vectors, to be written again.
+/// A point read with all of its vectors, as a point to write again.
 pub(super) fn copy(found: EdgeRecord) -> Option<PointStructPersisted> {
     let vector = VectorStructPersisted::from(found.vector?);
     Some(PointStructPersisted { id: found.id, vector, payload: found.payload })
@@ -145,14 +145,14 @@ fn uuid(id: &PointId) -> Result<Uuid, StoreError> {
     }
 }
 
-/// What the engine is asked.
+/// The engine's two kinds of query.
 pub(super) enum Asked {
     One(SearchRequest),
-    /// The way for everything; for one list it is slower by a seventh.
+    /// Can express every query, but is a seventh slower for a single list.
     Fused(QueryRequest),
 }
 
-/// `None`: nothing can be found.
+/// `None`: the query has no words, so nothing can be found.
 pub(super) fn search(query: &Query, index: &IndexParams) -> Option<Asked> {
     let lists = match &query.wanted {
         Wanted::Vector(vector) => [Some(nearest(vector)), None],
@@ -177,8 +177,7 @@ pub(super) fn search(query: &Query, index: &IndexParams) -> Option<Asked> {
     }
 }
 
-/// The graph is walked as widely as is configured: the default of the engine would follow the limit, and small limits
-/// lose answers.
+/// Sets `ef` explicitly: the engine's default is derived from the limit, and small limits then miss results.
 fn params(index: &IndexParams) -> SearchParams {
     let rescored = QuantizationSearchParams { ignore: false, rescore: Some(true), oversampling: Some(OVERSAMPLING) };
     let quantization = index.int8.then_some(rescored);
@@ -206,7 +205,7 @@ fn fused(lists: impl Iterator<Item = SearchRequest>, limit: usize) -> QueryReque
     };
     QueryRequest {
         prefetches: lists.map(prefetch).collect(),
-        // The engine counts ranks from 0.
+        // The engine counts ranks from 0, our formula from 1.
         query: Some(ScoringQuery::Fusion(Fusion::Rrf { k: RRF_K + 1, weights: None })),
         filter: None,
         score_threshold: None,
@@ -218,7 +217,7 @@ fn fused(lists: impl Iterator<Item = SearchRequest>, limit: usize) -> QueryReque
     }
 }
 
-/// How much of a record is read.
+/// Which parts of a record are read.
 pub(super) enum Reading {
     Records,
     Keys,
@@ -287,7 +286,7 @@ fn filter(filter: &Filter) -> Option<EdgeFilter> {
     }
     must.extend(label.iter().map(|label| is(field::LABEL, label.clone())));
     must.extend(tags.iter().map(|tag| is(field::TAGS, tag.clone())));
-    // Milliseconds of many thousand years fit a double exactly.
+    // Milliseconds of many thousand years are exact in float64.
     must.extend(range(field::WALL_MS, after_ms.map(|ms| ms as f64), before_ms.map(|ms| ms as f64)));
     let words = caption.iter().flat_map(|caption| bm25::distinct_words(caption));
     must.extend(words.map(|word| is(field::CAPTION_WORDS, word)));

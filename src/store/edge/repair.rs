@@ -1,6 +1,6 @@
-//! A record that was being moved between two segments (by an update or by [`optimize`](super::EdgeStore)) when the
-//! process died is in both afterwards. The server removes the older copy on start; the embedded engine does not, and
-//! counts it twice.
+//! Removes duplicate records after a crash. A record that was being moved between two segments (by an update or by
+//! [`optimize`](super::EdgeStore)) when the process died is in both. The server removes the older copy on start; the
+//! embedded engine does not, and counts the record twice.
 
 use qdrant_edge::{
     Condition, CountRequest, EdgeShard, Filter, HasIdCondition, PointId, PointInsertOperations, PointOperations,
@@ -29,7 +29,7 @@ pub(super) fn remove_duplicates(shard: &EdgeShard) -> Result<(), StoreError> {
     }
     if found > 0 {
         shard.flush();
-        tracing::info!(records = found, "put in order after an unclean end");
+        tracing::info!(records = found, "removed duplicate records after an unclean shutdown");
     }
     Ok(())
 }
@@ -47,7 +47,7 @@ fn page_of_ids(shard: &EdgeShard, from: Option<PointId>) -> Result<(Vec<PointId>
     Ok((records.into_iter().map(|record| record.id).collect(), next))
 }
 
-/// Those of `ids` that are in more than one segment, found by halving: a count does count them twice.
+/// The ids that are in more than one segment, found by bisection: a count includes each copy.
 fn duplicates(shard: &EdgeShard, ids: &[PointId]) -> Result<Vec<PointId>, StoreError> {
     let here = Filter::new_must(Condition::HasId(ids.iter().copied().collect::<HasIdCondition>()));
     let copies = shard.count(CountRequest { filter: Some(here), exact: true }).map_err(failed)?;
@@ -63,7 +63,7 @@ fn duplicates(shard: &EdgeShard, ids: &[PointId]) -> Result<Vec<PointId>, StoreE
     Ok(twice)
 }
 
-/// Reading gives the newest copy; it is written again once all copies are gone.
+/// Reading returns the newest copy. It is written again after all copies are deleted.
 fn keep_newest(shard: &EdgeShard, ids: &[PointId]) -> Result<(), StoreError> {
     let newest =
         shard.retrieve(ids, Some(WithPayloadInterface::Bool(true)), Some(WithVector::Bool(true))).map_err(failed)?;

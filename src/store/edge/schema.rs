@@ -1,4 +1,4 @@
-//! What the engine is told of a collection: its vectors, their graph, and the fields that are filtered by.
+//! The engine's configuration of a collection: its vectors, their graph, and the indexed payload fields.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::{failed, points};
 use crate::store::{CollectionSpec, IndexParams, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name};
 
 /// Payloads and payload indexes are mapped from disk, and so are vectors and graph unless
-/// [`on_disk`](IndexParams::on_disk) is off: the operating system keeps in memory what is used, and gives it back under
+/// [`on_disk`](IndexParams::on_disk) is off: the operating system keeps the used parts in memory and evicts them under
 /// pressure.
 pub(super) fn config(collection: &CollectionSpec, index: &IndexParams) -> EdgeConfig {
     let IndexParams { int8, on_disk, hnsw_m, hnsw_ef_construct, hnsw_ef: _ } = *index;
@@ -34,7 +34,7 @@ pub(super) fn config(collection: &CollectionSpec, index: &IndexParams) -> EdgeCo
     let mut vectors = HashMap::from([(DEFAULT_VECTOR_NAME.to_owned(), vector)]);
     let mut optimizers = EdgeOptimizersConfig::default();
     if let Some(dim) = collection.feature_dim {
-        // Other distances would bring them to unit length.
+        // Cosine distance would normalise them to unit length.
         let features = EdgeVectorParams::builder(dim, Distance::Dot)
             .multivector_config(MultiVectorConfig::default())
             .datatype(VectorStorageDatatype::Float16)

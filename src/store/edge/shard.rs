@@ -1,4 +1,4 @@
-//! The engine of one collection, opened: one thread writes to it, others read, and the optimizer works beside them.
+//! An opened engine shard: one thread writes to it, others read, and the optimizer works beside them.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,8 @@ use super::journal::Journal;
 use super::{check_free_space, closed, failed, guarded, io_failed, points};
 use crate::store::StoreError;
 
-/// Files of the engine's log (32 MiB each) after which they are worth closing and opening the shard.
+/// Number of full log files of the engine (32 MiB each) beyond which the shard is closed and opened again to shorten
+/// the log.
 const FULL_LOGS: usize = 8;
 
 pub(super) struct Shard {
@@ -22,15 +23,15 @@ pub(super) struct Shard {
     folder: Folder,
     config: EdgeConfig,
     optimizer: Mutex<Optimizer>,
-    /// There from when the optimizer starts until all that was written meanwhile is on disk.
+    /// Present from the start of an optimization until all writes made during it are on disk.
     journal: Mutex<Option<Journal>>,
-    /// Records written since the graph was built; one that was written twice counts twice.
+    /// Records written since the graph was built; a record written twice counts twice.
     unindexed: AtomicU64,
 }
 
 enum Engine {
     Open(Box<EdgeShard>),
-    /// Opening it again failed: whoever needs it next tries once more.
+    /// Opening the shard again failed; the next access tries again.
     Away,
     Closed,
 }
@@ -40,7 +41,7 @@ enum Optimizer {
     Idle,
     /// The engine must not be flushed (it would panic), closed or opened again.
     Working,
-    /// The store was dropped meanwhile: the shard is closed when the optimizer is done, or not at all.
+    /// The store was dropped during the optimization: the shard is closed when the optimizer ends.
     Abandoned,
 }
 
@@ -78,7 +79,7 @@ impl Shard {
         Ok(())
     }
 
-    /// The engine tells of it in words.
+    /// The engine reports a full disk only in the text of an error.
     fn disk_full(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Other(problem) if problem.contains("No space left") || problem.contains("Not enough space") => {
@@ -92,7 +93,7 @@ impl Shard {
         self.folder.path()
     }
 
-    // What follows is called by the thread that writes, until the next heading.
+    // Called by the writing thread only, until the next heading.
 
     pub(super) fn upsert(&self, batches: Vec<Vec<PointStructPersisted>>) -> Result<(), StoreError> {
         check_free_space(self.path())?;
@@ -113,7 +114,7 @@ impl Shard {
         Ok(gone)
     }
 
-    /// The engine copies each record, its vectors included, out of the graph.
+    /// The engine copies each changed record, with its vectors, out of the graph.
     pub(super) fn set_payload(&self, set: SetPayloadOp) -> Result<(), StoreError> {
         check_free_space(self.path())?;
         let records = self.count(set.filter.clone())?;
@@ -133,7 +134,7 @@ impl Shard {
         self.folder.save_unindexed(self.unindexed())?;
         let io = |error| io_failed(self.path(), &error);
         if *self.optimizer() != Optimizer::Idle {
-            // All since the flush before it is in there.
+            // The journal has all writes since the flush that preceded the optimization.
             return self.journal().as_ref().map_or(Ok(()), Journal::sync).map_err(io);
         }
         self.with(|engine| {
@@ -149,14 +150,14 @@ impl Shard {
         if full > FULL_LOGS { self.shorten_log() } else { Ok(()) }
     }
 
-    /// The engine keeps its whole log, mapped, until it is closed.
+    /// Closes and opens the shard: the engine keeps its whole log mapped until it is closed.
     fn shorten_log(&self) -> Result<(), StoreError> {
         drop(std::mem::replace(&mut *self.engine.write().unwrap_or_else(PoisonError::into_inner), Engine::Away));
         self.open_again()
     }
 
-    /// Before [`optimize`](Self::optimize), so that all that was written before is on disk and all that is written from
-    /// now on goes into the journal too.
+    /// Call before [`optimize`](Self::optimize): everything written so far is then on disk, and everything written from
+    /// now on also goes into the journal.
     pub(super) fn start_optimizer(&self) -> Result<(), StoreError> {
         self.flush()?;
         let journal = Journal::create(self.folder.journal()).map_err(|error| io_failed(self.path(), &error))?;
@@ -165,7 +166,7 @@ impl Shard {
         Ok(())
     }
 
-    /// As its last act.
+    /// The last call of the writing thread.
     pub(super) fn end_writing(&self) {
         let mut optimizer = self.optimizer();
         if *optimizer == Optimizer::Idle {
@@ -175,9 +176,9 @@ impl Shard {
         }
     }
 
-    // From any thread.
+    // Called by any thread.
 
-    /// Blocks until there is nothing left to do.
+    /// Blocks until the engine finds nothing left to optimize.
     pub(super) fn optimize(&self) -> Result<(), StoreError> {
         let before = self.unindexed();
         let done = self.with(|engine| engine.optimize().map_err(failed));
@@ -211,7 +212,7 @@ impl Shard {
             self.folder.closed_cleanly().map_err(|error| io_failed(self.path(), &error))
         });
         if let Err(error) = closed {
-            tracing::warn!(path = %self.path().display(), %error, "store not closed in order");
+            tracing::warn!(path = %self.path().display(), %error, "store not closed cleanly");
         }
     }
 

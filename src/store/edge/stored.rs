@@ -1,4 +1,4 @@
-//! `collection.json`: whose vectors lie in a folder. It is read without opening the shard.
+//! `collection.json`: the bundle and owner of a folder's vectors. It is read without opening the shard.
 
 use std::fs::{self, File};
 use std::io;
@@ -29,7 +29,7 @@ impl Stored {
         Self { format: FORMAT, namespace: namespace.to_owned(), bundle, dim, owner, feature_dim }
     }
 
-    /// Of the collection in this folder; `None`: there is none.
+    /// Reads the metadata of the collection in this folder; `None`: there is no collection.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>, StoreError> {
         let shard = folder.join("shard");
         if !shard.exists() {

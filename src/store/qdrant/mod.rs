@@ -1,8 +1,8 @@
 //! Vectors on a Qdrant server or cluster (1.16 or later), over gRPC.
 //!
-//! Every write waits until the server has applied it and logged it, so a flush has nothing left to do; the server
-//! builds its graph by itself. A request that failed on the way is sent again a few times ([`retry`]): all of ours may
-//! be repeated. The collection's metadata says whose vectors it holds; what it says is never changed by opening it.
+//! Every write waits until the server has applied and logged it, so a flush has nothing to do. The server builds its
+//! graph by itself. Requests that fail on the way are sent again a few times ([`retry`]); all of our requests are
+//! idempotent. The collection's metadata names its bundle and owner; opening a collection never changes it.
 
 mod points;
 mod retry;
@@ -30,9 +30,9 @@ use super::{
 use crate::secret::{Secret, SecretUrl};
 use crate::source::MediaId;
 
-/// Aim for requests of about a megabyte: a server refuses more than 32.
+/// Target size of a request; a server refuses more than 32 MB.
 const REQUEST_BYTES: usize = 1 << 20;
-/// Records whose frames are asked for in one request: an answer may be large too.
+/// Records whose frames are asked for in one request, because answers may be large too.
 const WITH_FRAMES_AT_ONCE: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub struct QdrantCatalog {
 }
 
 impl QdrantCatalog {
-    /// Connects when something is asked for.
+    /// Connects at the first request.
     pub fn new(
         url: &SecretUrl,
         api_key: Option<&Secret>,
@@ -64,7 +64,7 @@ impl QdrantCatalog {
         Ok(Self { client, server, namespace: namespace.to_owned(), index })
     }
 
-    /// Nothing is asked of the server yet.
+    /// Makes no request.
     fn store(&self, collection: CollectionSpec) -> Result<QdrantStore, StoreError> {
         check_name(&collection.name)?;
         let name = format!("{}{}", self.namespace, collection.name);
@@ -77,7 +77,7 @@ impl QdrantCatalog {
         })
     }
 
-    /// Of a collection that need not be there, with whatever bundle.
+    /// A handle to a collection that may not exist and whose bundle is not known.
     fn unknown(&self, name: &str) -> Result<QdrantStore, StoreError> {
         let (name, bundle) = (name.to_owned(), String::new());
         self.store(CollectionSpec { name, dim: 0, bundle, owner: Uuid::nil(), feature_dim: None })
@@ -97,7 +97,7 @@ impl Catalog for QdrantCatalog {
             let Some(store) = full_name.strip_prefix(&self.namespace).and_then(|name| self.unknown(name).ok()) else {
                 continue;
             };
-            // Gone meanwhile, another's, or made by a version that knew neither owners nor namespaces.
+            // Leaves out collections that vanished meanwhile, that others made, or that an older version made.
             let Some(info) = store.info().await? else { continue };
             let Ok(Some(stored)) = Stored::read(store.place(), &info) else { continue };
             if stored.namespace == self.namespace {
@@ -150,14 +150,14 @@ impl Catalog for QdrantCatalog {
 struct QdrantStore {
     client: Qdrant,
     server: Server,
-    /// With the namespace.
+    /// Name on the server, with the namespace.
     name: String,
     collection: CollectionSpec,
     index: IndexParams,
 }
 
 impl QdrantStore {
-    /// Refuses another bundle's or owner's; brings the collection to what is configured.
+    /// Refuses a collection of another bundle or owner; applies the configured indexes and settings.
     async fn prepare(&self, info: &CollectionInfo) -> Result<(), StoreError> {
         self.accept(info)?;
         self.create_indexes(info).await?;
@@ -182,7 +182,7 @@ impl QdrantStore {
         Ok(answer.result.map_or(0, |result| result.count))
     }
 
-    /// A page of points and where to go on; empty past the last id.
+    /// A page of points with ids greater than `after`; empty past the last id.
     async fn scroll(
         &self,
         request: ScrollPointsBuilder,
@@ -200,12 +200,12 @@ impl QdrantStore {
         self.server.call(|| self.client.scroll(request.clone())).await
     }
 
-    /// In the order of time.
+    /// The kept frames of a stretch, in the order of time.
     async fn frames_of(&self, stretch: &Stretch) -> Result<Vec<KeptFrame>, StoreError> {
         let (mut frames, mut after) = (Vec::new(), None);
         loop {
             let request = ScrollPointsBuilder::new(&self.name)
-                .with_payload(PayloadIncludeSelector::new(vec![field::FRAMES_NS.to_owned()]))
+                .with_payload(PayloadIncludeSelector::new(vec![field::FRAMES_NS.to_owned(), field::HELD.to_owned()]))
                 .with_vectors(points::only_features());
             let filter = Some(points::of_stretch(stretch));
             let answer = self.scroll(request, filter, after, WITH_FRAMES_AT_ONCE).await?;

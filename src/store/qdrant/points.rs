@@ -1,4 +1,4 @@
-//! Our records, filters and questions in the types of the gRPC interface, and back.
+//! Converts our records, filters and queries to the types of the gRPC interface, and back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ fn vectors(record: &Record) -> Vectors {
     Vectors::from(named)
 }
 
-/// What reading a record reads: not the others, which are large.
+/// Reads only the vector that is searched; the others are large.
 pub(super) fn only_vector() -> VectorsSelector {
     VectorsSelector { names: vec![UNNAMED.to_owned()] }
 }
@@ -49,7 +49,7 @@ pub(super) fn only_features() -> VectorsSelector {
     VectorsSelector { names: vec![vector_name::FEATURES.to_owned()] }
 }
 
-/// Those frames of a record that lie in the stretch.
+/// The kept frames of a record that lie in the stretch.
 pub(super) fn frames(found: RetrievedPoint, stretch: &Stretch) -> Result<Vec<KeptFrame>, StoreError> {
     let rows = match found.vectors.and_then(|vectors| vectors.get_vector_by_name(vector_name::FEATURES)) {
         Some(Vector::MultiDense(rows)) => rows.vectors.into_iter().map(|row| Arc::from(row.data)).collect(),
@@ -64,7 +64,7 @@ pub(super) fn record(found: RetrievedPoint) -> Result<Record, StoreError> {
         return Err(StoreError::Other(format!("record {id} has no vector: index its file again")));
     };
     let vector = Embedding::new(vector.data).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;
-    Ok(Record { id, vector, payload: payload(found.payload)?, features: Vec::new() })
+    Ok(Record { id, vector, payload: payload(found.payload)?, features: Vec::new(), held: false })
 }
 
 pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {
@@ -88,7 +88,7 @@ pub(super) fn uuid(id: Option<PointId>) -> Result<Uuid, StoreError> {
     Uuid::parse_str(&id).map_err(|_| StoreError::Other(format!("record {id:?} was not written by clipseek")))
 }
 
-/// `None`: nothing can be found.
+/// `None`: the query has no words, so nothing can be found.
 pub(super) fn search(collection: &str, query: &Query, index: &IndexParams) -> Option<QueryPoints> {
     let params = params(index);
     let filter = filter(&query.filter);
@@ -105,7 +105,7 @@ pub(super) fn search(collection: &str, query: &Query, index: &IndexParams) -> Op
                 list.filter.clone_from(&filter);
                 list
             });
-            // The server counts ranks from 0.
+            // The server counts ranks from 0, our formula from 1.
             let fused = GrpcQuery::new_rrf(RrfBuilder::with_k(RRF_K as u32 + 1));
             return Some(builder.prefetch(lists.collect::<Vec<_>>()).query(fused).build());
         }
@@ -171,7 +171,7 @@ fn filter(filter: &Filter) -> Option<GrpcFilter> {
     }
     must.extend(label.iter().map(|label| Condition::matches(field::LABEL, label.clone())));
     must.extend(tags.iter().map(|tag| Condition::matches(field::TAGS, tag.clone())));
-    // Milliseconds of many thousand years fit a double exactly.
+    // Milliseconds of many thousand years are exact in float64.
     must.extend(range(field::WALL_MS, after_ms.map(|ms| ms as f64), before_ms.map(|ms| ms as f64)));
     let words = caption.iter().flat_map(|caption| bm25::distinct_words(caption));
     must.extend(words.map(|word| Condition::matches(field::CAPTION_WORDS, word)));

@@ -1,4 +1,4 @@
-//! Sending a request again where that can help, and saying what went wrong where it cannot.
+//! Retries requests that failed transiently, and turns the client's errors into ours.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use qdrant_client::QdrantError;
 use crate::secret::{Secret, SecretUrl};
 use crate::store::StoreError;
 
-/// Six more tries, 10 to 20 s together: a server that restarts is back by then.
+/// Six retries over 10 to 20 s: a restarting server is back by then.
 fn patient() -> ExponentialBuilder {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(150))
@@ -18,12 +18,12 @@ fn patient() -> ExponentialBuilder {
         .with_jitter()
 }
 
-/// At the start somebody is waiting to hear that the address is wrong.
+/// One retry: at the start somebody is waiting to hear that the address is wrong.
 fn brief() -> ExponentialBuilder {
     ExponentialBuilder::new().with_min_delay(Duration::from_millis(300)).with_max_times(1).with_jitter()
 }
 
-/// Numbers of the gRPC specification.
+/// Status codes of the gRPC specification.
 mod code {
     pub(super) const CANCELLED: i32 = 1; // also: timed out on our side
     pub(super) const UNKNOWN: i32 = 2; // the connection broke
@@ -42,7 +42,7 @@ mod code {
 pub(super) struct Server {
     /// Redacted.
     url: String,
-    /// To take out of messages.
+    /// Removed from messages.
     secrets: Vec<Secret>,
 }
 
@@ -64,7 +64,7 @@ impl Server {
         self.try_with(patient(), request).await
     }
 
-    /// The first request to this server.
+    /// For the first request to this server.
     pub(super) async fn connect<T, F>(&self, request: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, QdrantError>>,
@@ -84,7 +84,7 @@ impl Server {
 
     pub(super) fn describe(&self, error: &QdrantError) -> StoreError {
         let problem = match error {
-            // Not the whole status: it carries headers.
+            // Only the message: the whole status includes headers.
             QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => {
                 status.message().to_owned()
             }
@@ -113,7 +113,7 @@ impl Server {
     }
 }
 
-/// The client shows a failed connection as nested values of Rust; the last text in there is what helps a person.
+/// The client describes a failed connection as nested Rust values; only the innermost text helps a person.
 fn innermost(problem: &str) -> &str {
     if !problem.starts_with("Failed to connect") {
         return problem;
@@ -155,7 +155,7 @@ pub(super) fn is_not_found(error: &QdrantError) -> bool {
 }
 
 pub(super) fn is_there_already(error: &QdrantError) -> bool {
-    // Older servers answer with a general code.
+    // Older servers return a general code.
     code_of(error) == Some(code::ALREADY_EXISTS) || status_says(error, "already exists")
 }
 

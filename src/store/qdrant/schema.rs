@@ -1,4 +1,4 @@
-//! A collection on the server: made, checked, and set as is configured.
+//! Creating, checking and configuring a collection on the server.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use super::{QdrantStore, retry};
 use crate::store::catalog::{FORMAT, check_format};
 use crate::store::{CollectionSpec, Found, IndexParams, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name};
 
-/// The name of the vector that has none.
+/// The name under which the server knows the unnamed vector.
 pub(super) const UNNAMED: &str = "";
 
 /// The keys of a collection's metadata.
@@ -29,7 +29,7 @@ mod key {
     pub(super) const FORMAT: &str = "clipseek_format";
 }
 
-/// What the server says of a collection that clipseek made.
+/// Metadata and dimensions of a collection that clipseek made.
 pub(super) struct Stored {
     pub(super) namespace: String,
     bundle: String,
@@ -62,12 +62,12 @@ impl Stored {
     }
 }
 
-/// Whether clipseek made it, of whatever version.
+/// Whether any version of clipseek made the collection.
 pub(super) fn is_ours(info: &CollectionInfo) -> bool {
     text(info, key::BUNDLE).is_some()
 }
 
-/// What to change in the metadata; the server keeps the rest.
+/// The metadata to change for a new owner; the server keeps the rest.
 pub(super) fn owned_by(owner: Uuid) -> HashMap<String, serde_json::Value> {
     HashMap::from([(key::OWNER.to_owned(), owner.to_string().into())])
 }
@@ -86,7 +86,7 @@ impl QdrantStore {
         }
         vectors.add_vector_params(vector);
         if let Some(dim) = feature_dim {
-            // Other distances would bring them to unit length.
+            // Cosine distance would normalise them to unit length.
             let features = VectorParamsBuilder::new(*dim as u64, Distance::Dot)
                 .multivector_config(max_sim())
                 .datatype(Datatype::Float16)
@@ -118,7 +118,7 @@ impl QdrantStore {
         let request = request.build();
         let create = || async {
             match self.client.create_collection(request.clone()).await {
-                // Another worker was faster, or our first try arrived after all.
+                // Another process created it first, or our first try had reached the server after all.
                 Err(error) if retry::is_there_already(&error) => Ok(()),
                 answer => answer.map(drop),
             }
@@ -139,7 +139,7 @@ impl QdrantStore {
         self.collection.accept(&stored.spec(&self.collection.name))
     }
 
-    /// The server rebuilds what depends on it by itself.
+    /// The server rebuilds the affected indexes by itself.
     pub(super) async fn apply_index_params(&self, info: &CollectionInfo) -> Result<(), StoreError> {
         if index_params(info, self.index.hnsw_ef) == Some(self.index) {
             return Ok(());
@@ -192,7 +192,7 @@ fn graph(index: &IndexParams) -> HnswConfigDiffBuilder {
     HnswConfigDiffBuilder::default().m(index.hnsw_m as u64).ef_construct(index.hnsw_ef_construct as u64)
 }
 
-/// As they are set on the server, which is told how widely to search with each search.
+/// The settings stored on the server. `hnsw_ef` is not stored; it goes with each search.
 fn index_params(info: &CollectionInfo, hnsw_ef: usize) -> Option<IndexParams> {
     let graph = info.config.as_ref()?.hnsw_config.as_ref()?;
     let vector = vector_params(info, UNNAMED)?;
@@ -223,7 +223,7 @@ fn large_segments() -> OptimizersConfigDiffBuilder {
     OptimizersConfigDiffBuilder::default().max_segment_size(SEGMENT_KB_WITH_FEATURES as u64)
 }
 
-/// Of a vector by its name; [`UNNAMED`]: of the one without.
+/// The parameters of a vector by its name; [`UNNAMED`] for the unnamed one.
 fn vector_params<'a>(info: &'a CollectionInfo, name: &str) -> Option<&'a VectorParams> {
     let vectors = info.config.as_ref()?.params.as_ref()?.vectors_config.as_ref()?;
     match vectors.config.as_ref()? {
