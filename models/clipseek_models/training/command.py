@@ -40,6 +40,8 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, Recipe | None]
         taken = [option for option, name, *_ in (*PLAN, *CHOICES) if name in shape or name in said]
         if taken:
             raise SettingsError(f"{', '.join(taken)}: the recipe {recipe.name} says this already")
+        if arguments.as_published and not recipe.as_published:
+            raise SettingsError(f"--as-published: the recipe {recipe.name} is as published already")
         shape, basis = dict(recipe.plan), recipe.settings | (recipe.as_published if arguments.as_published else {})
     else:
         if arguments.as_published:

@@ -171,8 +171,8 @@ class Training:
         return True
 
     def _run_epoch(self) -> bool:
-        settings, progress, used = self.settings, self.progress, 0
-        batches = self._batches(self.epoch)[self.step :]
+        settings, progress, used, done = self.settings, self.progress, 0, self.step
+        batches = self._batches(self.epoch)[done:]
         ready = iter(loader(self.clips, parted(batches, settings.accumulate), self.epoch, settings.workers, self.device.type == "cuda"))
         for _ in batches:
             if self.stop():
@@ -193,7 +193,7 @@ class Training:
                 self.tell(progress.line(self.epoch, self.step, mean, rates))
             if self.step % settings.save_every == 0 and not last:
                 self.save()
-        if batches and not used and self.step == len(batches):
+        if not used and not done:
             raise TrainingError(f"no clip of epoch {self.epoch + 1} can be read: see {self.out / LEFT_OUT}")
         return True
 
