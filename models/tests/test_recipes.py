@@ -87,6 +87,18 @@ def test_what_must_be_said_is_asked_for():
         settings_of(arguments("--recipe", "x"))
 
 
+def test_without_a_recipe_a_system_has_what_its_published_trainings_have_in_common(tmp_path):
+    def chosen(*given):
+        return settings_of(arguments("--data", lines(tmp_path, few()), "--from", "x", "--out", "y", *given))[0]
+
+    assert chosen("--head", "tightTransf").dropout == 0.1 and chosen().dropout == 0.0
+    vip = chosen("--system", "clip_vip", "--frames", 6)
+    assert (vip.optimiser, vip.jitter, vip.sentences, vip.drop_last, vip.words, vip.plan.times) == ("clip_vip", True, "one", False, 50, 6)
+    assert chosen("--system", "clip_vip", "--objective", "omnisource").most_gradient == 5.0
+    captions = chosen("--objective", "captions", "--words", 20)
+    assert (captions.optimiser, captions.plan.decoder_layers, captions.plan.decoder_positions) == ("univl", 3, 20)
+
+
 def test_numbers_that_are_given_go_before_the_recipe(tmp_path):
     settings, _ = settings_of(arguments("--recipe", "clip_vip-didemo-b16", "--data", tmp_path, "--from", "x", "--out", "y", "--epochs", 3))
     assert (settings.epochs, settings.words, settings.share, settings.sentences) == (3, 70, 10.0, "one") and settings.plan.times == 12

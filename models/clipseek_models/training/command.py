@@ -25,6 +25,7 @@ OF_SYSTEM = {
         "words": 50,
     },
 }
+OF_TIGHT = {"dropout": 0.1}
 OF_CAPTIONS = {"optimiser": "univl", "rate": 3e-5, "decay": 0.01, "dropout": 0.1}
 OF_OMNISOURCE = {"rate": 5e-6, "decay": 0.05, "most_gradient": 5.0, "words": 70}
 
@@ -49,6 +50,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, Recipe | None]
         objective = said.get("objective", "retrieval")
         basis = OF_SYSTEM.get(shape.get("system", "clip4clip"), {}) | (OF_CAPTIONS if objective in CAPTIONED else {})
         basis |= OF_OMNISOURCE if objective == "omnisource" else {}
+        basis |= OF_TIGHT if shape.get("head") == "tightTransf" else {}
     chosen = basis | said
     if chosen.get("objective") in CAPTIONED:
         shape.setdefault("decoder_layers", DECODER_LAYERS)
