@@ -232,7 +232,7 @@ impl Reader {
                 }
                 reader.learn();
                 if matches!(source, Source::Bare(_, Bare::Jpeg)) && reader.is_still()? {
-                    return Err(DecodeError::NotVideo("a still picture".into()));
+                    return Err(DecodeError::StillPicture("image/jpeg".into()));
                 }
                 Ok(reader)
             }
