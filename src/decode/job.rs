@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::bare::Bare;
 use super::complete::missing_bytes;
 use super::gate::{Gate, Released};
+use super::gif::Gif;
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
+use super::matroska::Remains;
 use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
 use super::plan::{Packet, Rule, Targets, end, first_shown, shown, uniform};
@@ -52,7 +54,15 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
             return result;
         }
     }
-    job.read(&as_it_is(&request.path)?)
+    let result = job.read(&as_it_is(&request.path)?);
+    if matches!(result, Err(DecodeError::Damaged(_)))
+        && job.frame_count() == 0
+        && let Some(remains) = Remains::find(&request.path).ok().flatten()
+        && let Ok(outcome) = job.read(&Source::Remains(remains))
+    {
+        return Ok(outcome);
+    }
+    result
 }
 
 /// Lists the times of all frames, from the same source that [`run`] would read.
@@ -104,6 +114,9 @@ fn packets(source: &Source, tracks: &Tracks, listener: &dyn Listener) -> Result<
 fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
     if let Some(mended) = Mended::open(path, tracks.wanted).ok().flatten() {
         return Some(Source::Mended(Arc::new(mended)));
+    }
+    if let Some(gif) = Gif::open(path).ok().flatten() {
+        return Some(Source::Gif(Arc::new(gif)));
     }
     Stream::find(path, tracks).ok().flatten().map(Source::Stream)
 }

@@ -57,6 +57,8 @@ pub(super) struct Unit {
     /// In nanoseconds, not below zero.
     pub(super) pts: Option<i64>,
     pub(super) dts: Option<i64>,
+    /// It needs others, and no parser of GStreamer's would say so.
+    pub(super) delta: bool,
 }
 
 /// The stream's units, one after the other.
@@ -122,7 +124,7 @@ impl Units {
                 let header = Header::read(part);
                 let (pts, dts) = self.clock.place(header.as_ref());
                 let data = header.map_or(part, |header| &part[header.length..]).to_vec();
-                Some(Unit { data, pts, dts })
+                Some(Unit { data, pts, dts, delta: false })
             } else {
                 match &mut self.unit {
                     Some(unit) if unit.data.len() < LARGEST_UNIT => {

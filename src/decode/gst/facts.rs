@@ -82,7 +82,7 @@ pub(super) fn set_full_range(structure: &mut gst::StructureRef) {
 /// The same description with the colours that FFmpeg takes, and all who use its libraries, where a stream is silent about
 /// them: those of standard definition, however large the picture. `None`: it is not silent.
 pub(super) fn with_usual_colours(caps: &gst::CapsRef) -> Option<gst::Caps> {
-    let info = VideoInfo::from_caps(caps).ok().filter(VideoInfo::is_yuv)?;
+    let info = VideoInfo::from_caps(caps).ok().filter(|info| info.is_yuv() || info.is_gray())?;
     let told =
         caps.structure(0)?.get::<&str>("colorimetry").ok().and_then(|told| VideoColorimetry::from_str(told).ok());
     if told.as_ref().is_some_and(|told| told.matrix() != VideoColorMatrix::Unknown) {

@@ -11,13 +11,15 @@ use gstreamer_app as gst_app;
 
 use super::super::bare::Bare;
 use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
+use super::super::gif::Gif;
+use super::super::matroska::Remains;
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::{Tracks, codec_name};
 use super::super::ts::Stream;
-use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
+use super::super::{DecodeError, Probe, Problem, ProblemKind, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
 use super::start::{Sounds, time_at};
@@ -53,6 +55,8 @@ const LONGEST_JPEG_HEAD: usize = 64 << 10;
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
+    Gif(Arc<Gif>),
+    Remains(Remains),
     Stream(Stream),
     Bare(PathBuf, Bare),
 }
@@ -136,6 +140,8 @@ pub(in crate::decode) struct Reader {
     /// How long it is, where it was not the graph that read it.
     duration: Option<Duration>,
     next_number: usize,
+    /// What is wrong with the container.
+    problems: Vec<Problem>,
     /// The first error reported.
     problem: Option<gst::glib::Error>,
     /// The error says that the file is no medium.
@@ -162,6 +168,16 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, mended);
                 pipeline
             }
+            Source::Gif(gif) => {
+                let pipeline = launch(&template::fill(template::READ_MENDED, &[]))?;
+                serve(&element(&pipeline, "input")?, gif);
+                pipeline
+            }
+            Source::Remains(remains) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve_remains(&element(&pipeline, "input")?, remains)?;
+                pipeline
+            }
             Source::Stream(stream) => {
                 let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
                 units::serve(&element(&pipeline, "input")?, stream)?;
@@ -181,7 +197,8 @@ impl Reader {
         match source {
             Source::Bare(_, kind) => *lock(&found) = Found::bare(*kind),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
-            Source::Mended(_) | Source::File(_) => {}
+            Source::Remains(_) => lock(&found).container = Some("video/x-matroska".to_owned()),
+            Source::Mended(_) | Source::Gif(_) | Source::File(_) => {}
         }
         if !matches!(source, Source::Bare(..)) {
             connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
@@ -212,6 +229,14 @@ impl Reader {
             },
             duration: None,
             next_number: 0,
+            problems: match source {
+                Source::Mended(mended) => mended.film().problems.clone(),
+                Source::Remains(_) => {
+                    let detail = "the container is damaged, and only what is left of it was read";
+                    vec![Problem::new(ProblemKind::HeaderRepaired, detail)]
+                }
+                _ => Vec::new(),
+            },
             problem: None,
             hopeless: false,
         };
@@ -221,7 +246,7 @@ impl Reader {
         match reader.pull()? {
             Some(first) => {
                 match source {
-                    Source::File(_) => reader.find_start(first)?,
+                    Source::File(_) | Source::Gif(_) | Source::Remains(_) => reader.find_start(first)?,
                     Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
                     Source::Bare(..) => (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into()),
                     Source::Stream(stream) => {
@@ -303,7 +328,7 @@ impl Reader {
 
     /// What the header of the file asks for and does not get.
     pub(in crate::decode) fn problems(&self) -> &[Problem] {
-        self.mended.as_ref().map_or(&[], |mended| &mended.film().problems)
+        &self.problems
     }
 
     /// Description of the codec of the first frame.
@@ -597,7 +622,7 @@ fn connect_tracks(
             (None, _) => true,
             (Some(wanted), true) => wanted == index,
             // A demuxer that keeps the numbers to itself has been given a single track.
-            (Some(wanted), false) => container_id(pad).is_none_or(|id| id == wanted),
+            (Some(_), false) => container_id(pad).is_none_or(|id| choice.is_wanted(id)),
         };
         let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
         found.connected |= taken;

@@ -6,26 +6,53 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::DecodeError;
-use super::super::ts::Stream;
+use super::super::matroska::Remains;
+use super::super::ts::{Stream, Unit};
 use super::lock;
 
-/// Gives the units one by one as the graph asks for them.
+/// Gives the units of a transport stream one by one as the graph asks for them.
 pub(super) fn serve(source: &gst_app::AppSrc, stream: &Stream) -> Result<(), DecodeError> {
-    let units = Mutex::new(stream.open().map_err(DecodeError::Unreadable)?);
-    let caps = stream.caps.parse::<gst::Caps>().map_err(|error| DecodeError::Setup(error.to_string()))?;
+    let mut units = stream.open().map_err(DecodeError::Unreadable)?;
+    give(source, caps(stream.caps)?, move || units.next());
+    Ok(())
+}
+
+/// The same for what is left of a Matroska file.
+pub(super) fn serve_remains(source: &gst_app::AppSrc, remains: &Remains) -> Result<(), DecodeError> {
+    let mut caps = caps(remains.caps)?;
+    if let (Some(private), Some(structure)) = (&remains.private, caps.make_mut().structure_mut(0)) {
+        structure.set("codec_data", gst::Buffer::from_slice(private.clone()));
+    }
+    let mut blocks = remains.blocks();
+    give(source, caps, move || blocks.next());
+    Ok(())
+}
+
+fn caps(text: &str) -> Result<gst::Caps, DecodeError> {
+    text.parse::<gst::Caps>().map_err(|error| DecodeError::Setup(error.to_string()))
+}
+
+fn give(
+    source: &gst_app::AppSrc,
+    caps: gst::Caps,
+    next: impl FnMut() -> std::io::Result<Option<Unit>> + Send + 'static,
+) {
     source.set_caps(Some(&caps));
-    let give = move |source: &gst_app::AppSrc, _: u32| match lock(&units).next() {
+    let next = Mutex::new(next);
+    let give = move |source: &gst_app::AppSrc, _: u32| match (*lock(&next))() {
         Ok(Some(unit)) => {
             let mut buffer = gst::Buffer::from_slice(unit.data);
             let fields = buffer.get_mut().expect("a new buffer has one owner");
             let time = |nanos: Option<i64>| nanos.and_then(|nanos| u64::try_from(nanos).ok());
             fields.set_pts(time(unit.pts).map(gst::ClockTime::from_nseconds));
             fields.set_dts(time(unit.dts).map(gst::ClockTime::from_nseconds));
+            if unit.delta {
+                fields.set_flags(gst::BufferFlags::DELTA_UNIT);
+            }
             let _ = source.push_buffer(buffer);
         }
         // What was read up to an error counts.
         Ok(None) | Err(_) => drop(source.end_of_stream()),
     };
     source.set_callbacks(gst_app::AppSrcCallbacks::builder().need_data(give).build());
-    Ok(())
 }
