@@ -23,7 +23,7 @@ pub(super) struct Tracks {
     /// How the header says that the wanted track is to be turned, where the demuxer does not read it.
     pub(super) orientation: Option<Orientation>,
     /// What the demuxer adds to the ids.
-    added: u32,
+    pub(super) added: u32,
 }
 
 /// What a header told of one track.
