@@ -215,7 +215,9 @@ fn write(
         unfollowed("the edit list asks for another speed, and is shown at the usual one");
     }
     samples.retain(|sample| sample.size > 0);
-    show_no_earlier_than_decoded(&mut samples);
+    if edits.is_empty() {
+        show_no_earlier_than_decoded(&mut samples);
+    }
     let (mut placed, followed) = place(&samples, &edits, scales);
     if !followed {
         unfollowed("the edit list shows more pictures than are believed, and is followed up to there");

@@ -214,12 +214,13 @@ fn fragments_become_one_table_that_starts_with_the_first_of_them() {
     let expected = [(1, true), (1, false), (1, false), (2, true), (2, false), (2, false)];
     assert_eq!(frames(&mended), expected);
 
-    // An edit says where fragments start; nobody knew how long they become.
+    // An edit says which part of the first fragment is left out; nobody knew how long it becomes. Where there is no other
+    // track, the rest begins at zero.
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&fragmented(&[[500, u32::MAX, ONE], [0, 100, ONE]])).unwrap();
     let film = open(&file).unwrap().film;
     let shown: Vec<i64> = film.placed.iter().filter(|frame| frame.shown).map(|frame| frame.pts / 1_000_000).collect();
-    assert_eq!(shown, [500, 1500, 2500, 3500, 4500]);
+    assert_eq!(shown, [0, 1000, 2000, 3000, 4000]);
 }
 
 #[test]
