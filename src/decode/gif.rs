@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn damage_ends_the_file() {
         let mut damaged = whole();
-        let second = damaged.len() - 1 - 315;
+        let second = damaged.len() - 1 - 314;
         assert_eq!(damaged[second], PICTURE);
         damaged[second] = 0x99;
         assert_eq!(read(&damaged).unwrap(), [&damaged[..second], &[END]].concat());

@@ -132,21 +132,32 @@ impl Blocks {
             let end = body.checked_add(size).filter(|end| *end <= self.remains.length);
             match (id, end) {
                 (SEGMENT | CLUSTER | BLOCK_GROUP, _) => self.at = body,
-                (CLUSTER_TIME, Some(end)) if size <= 8 => {
+                (CLUSTER_TIME, Some(end)) if size <= 8 && self.goes_on(end)? => {
                     self.time = i64::try_from(unsigned(&self.read(body, size)?)).unwrap_or(0);
                     self.at = end;
                 }
                 (SIMPLE_BLOCK | BLOCK, Some(end)) if size <= LARGEST_BLOCK => {
                     let block = self.read(body, size)?;
-                    self.at = end;
+                    match self.goes_on(end)? {
+                        true => self.at = end,
+                        false => self.to_next_cluster()?,
+                    }
                     if let Some(unit) = self.unit(&block) {
                         return Ok(Some(unit));
                     }
                 }
-                (id, Some(end)) if OTHERS.contains(&id) => self.at = end,
+                (id, Some(end)) if OTHERS.contains(&id) && self.goes_on(end)? => self.at = end,
                 _ => self.to_next_cluster()?,
             }
         }
+    }
+
+    /// Whether there is something known at this place, or the end.
+    fn goes_on(&self, at: u64) -> io::Result<bool> {
+        let head = self.read(at, 12)?;
+        let known = [SEGMENT, CLUSTER, BLOCK_GROUP, CLUSTER_TIME, SIMPLE_BLOCK, BLOCK];
+        let is_known = |id: u32| known.contains(&id) || OTHERS.contains(&id);
+        Ok(head.is_empty() || element_head(&head).is_some_and(|(id, ..)| is_known(id)))
     }
 
     /// `None`: of another track, or several frames in one.

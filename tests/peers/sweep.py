@@ -30,7 +30,7 @@ from sweep_reference import SIDE
 NEAR = 0.001
 MOST_DIFFERENCE = 2.0
 TIMEOUT = 120
-GREETING = b"csd\x04"
+GREETING = b"csd\x05"
 REQUEST, PROBE, FRAME, DONE, FAILED = 1, 2, 3, 5, 6
 # Kinds of difference, in the order in which they are told.
 KINDS = {
@@ -87,7 +87,7 @@ def clipseek(program, path, places):
                 message = process.stdout.read(length)
                 if kind == FRAME:
                     if len(times) in wanted:
-                        pixels = numpy.frombuffer(message, numpy.uint8, SIDE * SIDE * 3, offset=16)
+                        pixels = numpy.frombuffer(message, numpy.uint8, SIDE * SIDE * 3, offset=24)
                         pictures[len(times)] = pixels.reshape(SIDE, SIDE, 3)
                     times.append(struct.unpack_from("<Q", message)[0] / 1e9)
                 elif kind == DONE:
