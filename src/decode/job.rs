@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::bare::Bare;
 use super::complete::missing_bytes;
 use super::gate::{Gate, Released};
+use super::gif::Gif;
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
 use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
@@ -104,7 +105,8 @@ fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
     if let Some(mended) = Mended::open(path, tracks.wanted).ok().flatten() {
         return Some(Source::Mended(Arc::new(mended)));
     }
-    Stream::find(path, tracks).ok().flatten().map(Source::Stream)
+    let gif = || Gif::find(path).ok().flatten().map(Source::Gif);
+    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(gif)
 }
 
 /// The file as it is.

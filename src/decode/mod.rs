@@ -28,6 +28,8 @@ mod complete;
 #[cfg(feature = "gst")]
 mod gate;
 #[cfg(feature = "gst")]
+mod gif;
+#[cfg(feature = "gst")]
 mod gst;
 #[cfg(feature = "gst")]
 mod job;
@@ -43,6 +45,8 @@ mod timeline;
 mod tracks;
 #[cfg(feature = "gst")]
 mod ts;
+#[cfg(feature = "gst")]
+mod unit;
 
 #[cfg(feature = "gst")]
 pub use gst::{Inventory, inventory};
