@@ -101,8 +101,9 @@ impl Thumbs {
         Ok(Writer { file: BufWriter::new(file), part, complete, spacing, entries, at })
     }
 
-    /// The picture nearest to a time; of two equally near, the earlier.
-    pub fn nearest(&self, key: &Key, pts: Duration) -> io::Result<Option<Jpeg>> {
+    /// The picture nearest to a time; of two equally near, the earlier. A picture from `before` on is taken only if there is
+    /// none earlier: there the window ends that is to be illustrated, and the picture held in it may have come long ago.
+    pub fn nearest(&self, key: &Key, pts: Duration, before: Duration) -> io::Result<Option<Jpeg>> {
         let Some(pack) = Pack::open(&self.pack(key))? else { return Ok(None) };
         let (mut low, mut high) = (0, pack.count);
         while low < high {
@@ -112,6 +113,9 @@ impl Thumbs {
         let mut nearest = None;
         for number in low.saturating_sub(1)..pack.count.min(low + 1) {
             let entry = pack.entry(number)?;
+            if nearest.is_some() && entry.pts >= before {
+                break;
+            }
             let distance = entry.pts.abs_diff(pts);
             if nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
                 nearest = Some((distance, entry));
@@ -188,9 +192,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Adds a picture, unless it is closer to the previous one than the spacing.
-    pub fn add(&mut self, pts: Duration, jpeg: &Jpeg) -> io::Result<()> {
-        if self.entries.last().is_some_and(|last| pts <= last.pts || pts < last.pts.saturating_add(self.spacing)) {
+    /// Adds a picture, unless it is closer to the previous one than the spacing and is not held on the screen.
+    pub fn add(&mut self, pts: Duration, held: bool, jpeg: &Jpeg) -> io::Result<()> {
+        let too_near = |last: &Entry| pts <= last.pts || !held && pts < last.pts.saturating_add(self.spacing);
+        if self.entries.last().is_some_and(too_near) {
             return Ok(());
         }
         let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
@@ -376,7 +381,7 @@ mod tests {
 
     fn add(writer: &mut Writer, times: impl IntoIterator<Item = u64>) {
         for time in times {
-            writer.add(secs(time), &jpeg(time)).unwrap();
+            writer.add(secs(time), false, &jpeg(time)).unwrap();
         }
     }
 
@@ -398,16 +403,30 @@ mod tests {
         let key = key(7, "a", "p");
         let mut writer = thumbs.writer(&key, secs(0), secs(2)).unwrap();
         add(&mut writer, 0..10);
-        assert_eq!(thumbs.nearest(&key, secs(0)).unwrap(), None, "not there before it is complete");
+        assert_eq!(thumbs.nearest(&key, secs(0), Duration::MAX).unwrap(), None, "not there before it is complete");
         assert_eq!(thumbs.last(&key).unwrap(), None);
         writer.finish().unwrap();
-        assert_eq!(thumbs.nearest(&key, secs(5)).unwrap(), Some(jpeg(4)));
-        assert_eq!(thumbs.nearest(&key, secs(0)).unwrap(), Some(jpeg(0)));
-        assert_eq!(thumbs.nearest(&key, secs(99)).unwrap(), Some(jpeg(8)));
+        assert_eq!(thumbs.nearest(&key, secs(5), Duration::MAX).unwrap(), Some(jpeg(4)));
+        assert_eq!(thumbs.nearest(&key, secs(0), Duration::MAX).unwrap(), Some(jpeg(0)));
+        assert_eq!(thumbs.nearest(&key, secs(99), Duration::MAX).unwrap(), Some(jpeg(8)));
         assert_eq!(thumbs.last(&key).unwrap(), Some(secs(8)));
         thumbs.remove(&key).unwrap();
-        assert_eq!(thumbs.nearest(&key, secs(5)).unwrap(), None);
+        assert_eq!(thumbs.nearest(&key, secs(5), Duration::MAX).unwrap(), None);
         assert_eq!(thumbs.bytes(&key), 0);
+    }
+
+    #[test]
+    fn of_a_window_that_shows_what_is_held_the_held_picture_is_found() {
+        let (_dir, thumbs) = world();
+        let key = key(7, "a", "p");
+        let mut writer = thumbs.writer(&key, secs(0), secs(2)).unwrap();
+        for (time, held) in [(0, false), (1, true), (60, false)] {
+            writer.add(secs(time), held, &jpeg(time)).unwrap();
+        }
+        writer.finish().unwrap();
+        assert_eq!(thumbs.nearest(&key, secs(50), secs(60)).unwrap(), Some(jpeg(1)));
+        assert_eq!(thumbs.nearest(&key, secs(59), secs(61)).unwrap(), Some(jpeg(60)));
+        assert_eq!(thumbs.nearest(&key, secs(0), secs(0)).unwrap(), Some(jpeg(0)));
     }
 
     #[test]
@@ -415,7 +434,7 @@ mod tests {
         let (_dir, thumbs) = world();
         let key = key(7, "a", "p");
         write(&thumbs, &key, []);
-        assert_eq!(thumbs.nearest(&key, secs(5)).unwrap(), None);
+        assert_eq!(thumbs.nearest(&key, secs(5), Duration::MAX).unwrap(), None);
         assert_eq!(thumbs.last(&key).unwrap(), None);
         assert!(thumbs.bytes(&key) > 0);
     }
@@ -436,7 +455,7 @@ mod tests {
             let mut writer = thumbs.writer(key, secs(number * 100 + 5), secs(1)).unwrap();
             add(&mut writer, [number * 100 + 9]);
             writer.finish().unwrap();
-            assert_eq!(thumbs.nearest(key, secs(0)).unwrap(), Some(jpeg(number * 100)));
+            assert_eq!(thumbs.nearest(key, secs(0), Duration::MAX).unwrap(), Some(jpeg(number * 100)));
             assert_eq!(thumbs.last(key).unwrap(), Some(secs(number * 100 + 9)));
         }
         thumbs.remove(&keys[0]).unwrap();
@@ -474,7 +493,7 @@ mod tests {
             (number("rchar:").unwrap(), number("syscr:").unwrap())
         };
         let before = reads();
-        assert_eq!(thumbs.nearest(&key, secs(31_415)).unwrap(), Some(jpeg(31_415)));
+        assert_eq!(thumbs.nearest(&key, secs(31_415), Duration::MAX).unwrap(), Some(jpeg(31_415)));
         let after = reads();
         // Reading /proc itself also counts.
         assert!(after.0 - before.0 < 4096 && after.1 - before.1 < 40, "{before:?} {after:?}");
@@ -546,7 +565,7 @@ mod tests {
             }
             std::fs::write(&path, &bytes).unwrap();
             let try_all = || {
-                let _ = (thumbs.nearest(&key, secs(at)), thumbs.last(&key));
+                let _ = (thumbs.nearest(&key, secs(at), Duration::MAX), thumbs.last(&key));
                 assert_eq!(thumbs.list().unwrap().count(), 1);
             };
             try_all();

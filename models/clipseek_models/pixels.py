@@ -5,14 +5,19 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+from .colours import MEAN, STD
+
 SHARPNESS = -0.75  # the parameter of the cubic that CLIP-ViP's resizing uses
 
 
 def clip4clip(picture: Image.Image, side: int) -> np.ndarray:
     """RGB → [3, side, side]: shorter side to `side` with Pillow's bicubic on 8 bits, centre crop. CLIP2Video's too."""
     return normalised(np.asarray(from_middle(picture, side), np.float32) / 255)
+
+
+def clip4clip_bytes(picture: Image.Image, side: int) -> np.ndarray:
+    """As `clip4clip`, before it becomes numbers: uint8 [3, side, side]."""
+    return np.asarray(from_middle(picture, side)).transpose(2, 0, 1)
 
 
 def from_middle(picture: Image.Image, side: int, kernel: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import Literal
 
@@ -39,6 +40,14 @@ def clip4clip(
     if keep == "tail":
         return decoded[-max_frames:]
     return [decoded[i] for i in uniform(len(decoded) - 1, max_frames)]
+
+
+def at_rate(frame_count: int, rate: float, wanted: float) -> list[int]:
+    """Which frame each picture shows when a video is encoded anew at another rate, as ffmpeg's `fps` has it: the last one whose
+    time, rounded to the new rate, has come. At least one.
+    """
+    ticks = [math.floor(frame / rate * wanted + 0.5) for frame in range(frame_count + 1)]
+    return [frame for frame in range(frame_count) for _ in range(ticks[frame + 1] - ticks[frame])] or [0]
 
 
 def clip2video(files: int, divisor: int, max_frames: int) -> list[int]:

@@ -5,6 +5,7 @@ All of the published outputs are in shared/fixtures/parity, beside the repositor
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,66 @@ def test_ties_are_counted_once_and_reported():
 def test_a_frame_rate_below_one_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
         sampling.clip4clip(10, 0.5, 1, 12, "uniform")
+
+
+TRAINING = SHARED / "training"
+needs_training = pytest.mark.skipif(not TRAINING.exists(), reason=f"needs {TRAINING}")
+
+
+def training_case(variant: str, tmp_path: Path) -> Path:
+    """A copy with the weights that it names."""
+    folder = tmp_path / "training" / variant
+    shutil.copytree(TRAINING / variant, folder)
+    weights = json.loads((folder / "meta.json").read_text())["weights"]
+    (tmp_path / weights).parent.mkdir(parents=True)
+    shutil.copy(SHARED / weights, tmp_path / weights)
+    return folder
+
+
+@needs_training
+@pytest.mark.parametrize(
+    "variant, key, line",
+    [
+        ("clip4clip/meanP", "loss_clip_to_text", "losses"),
+        ("clip4clip/meanP", "gradient/clip.ln_final.weight", "gradients, in full"),
+        ("clip4clip/meanP", "moved_entries", "step 3, in samples"),
+        ("clip4clip/meanP", "rates_of_all_steps", "rates of all steps"),
+        ("clip_vip/M1", "step_losses", "losses of the steps"),
+        ("clip_vip/M1", "gradient_norms_before_clipping", "gradient norms"),
+    ],
+)
+def test_training_that_is_off_fails_its_line(variant, key, line, tmp_path, capsys):
+    """A hundredth is enough."""
+    pytest.importorskip("torch")
+    folder = training_case(variant, tmp_path)
+    with np.load(folder / "expected.npz") as arrays:
+        arrays = dict(arrays)
+    arrays[key] = arrays[key] * np.float64(1.01)
+    np.savez(folder / "expected.npz", **arrays)
+    assert parity(tmp_path / "training") == 1, "the weights are found beside the folder of trainings"
+    assert f"training/{variant} {line}" in {line.split("  ")[0] for line in capsys.readouterr().out.splitlines() if line.endswith(" FAIL")}
+
+
+@needs_training
+def test_another_optimiser_would_not_pass(tmp_path, capsys, monkeypatch):
+    """What was there before: AdamW of PyTorch, which corrects its moments and decays first."""
+    torch = pytest.importorskip("torch")
+    from clipseek_models.training import optimisers
+
+    folder = training_case("clip4clip/meanP", tmp_path)
+
+    def plain(groups, rate, betas, epsilon):  # noqa: ANN001, ANN202: as the class that it stands for
+        return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=epsilon)
+
+    monkeypatch.setitem(optimisers.RULES, "clip4clip", replace(optimisers.RULES["clip4clip"], kind=plain))
+    assert parity(folder) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.endswith(" FAIL")]
+    assert any("step 2" in line for line in failed) and any("step 3, in full" in line for line in failed)
+
+
+@needs_training
+def test_a_training_fixture_without_its_weights_is_skipped_and_said(tmp_path, capsys):
+    pytest.importorskip("torch")
+    shutil.copytree(TRAINING / "clip4clip/meanP", tmp_path / "alone")
+    assert parity(tmp_path) == 1
+    assert "training/clip4clip/meanP" in capsys.readouterr().out

@@ -226,7 +226,8 @@ async fn anew_over_once(model: &VideoModel, plan: &Plan, sample: &[Frame]) -> an
     // The sample may span several files, each of which starts at time 0; take the longest part.
     let Some(sample) = sample.chunk_by(|a, b| a.pts < b.pts).max_by_key(|file| file.len()) else { return Ok(None) };
     let mut cutter = Windows::new(plan.span, plan.frames, 0);
-    let windows: Vec<Window<Frame>> = sample.iter().flat_map(|frame| cutter.push(frame.pts, frame.clone())).collect();
+    let windows: Vec<Window<Frame>> =
+        sample.iter().flat_map(|frame| cutter.push(frame.pts, None, frame.clone())).collect();
     if windows.len() < 2 {
         return Ok(None);
     }
@@ -238,7 +239,7 @@ async fn anew_over_once(model: &VideoModel, plan: &Plan, sample: &[Frame]) -> an
     let once = core_seconds(async || {
         let mut cutter = Windows::new(plan.span, plan.frames, 0);
         let features = model.features(sample.to_vec()).await?;
-        let windows = features.into_iter().flat_map(|feature| cutter.push(feature.pts, feature)).collect();
+        let windows = features.into_iter().flat_map(|feature| cutter.push(feature.pts, None, feature)).collect();
         model.pool(windows).await?;
         Ok(1)
     })
@@ -250,7 +251,7 @@ fn cut<T: Clone>(items: &[T], length: usize, pts: impl Fn(&T) -> Duration) -> Ve
     let whole = |part: &[T]| {
         let mut windows = Windows::new(crate::window::Span::Whole, length, 0);
         for item in part {
-            windows.push(pts(item), item.clone());
+            windows.push(pts(item), None, item.clone());
         }
         windows.finish(pts(&part[part.len() - 1]))
     };
@@ -349,7 +350,7 @@ async fn store_alone(
             wall_ms: None,
             minute_of_day: None,
             caption: None,
-            plan: "v2 w2 s1 f8 auto".to_owned(),
+            plan: "v3 w2 s1 f8 auto".to_owned(),
             complete: None,
         },
         features: features
@@ -360,6 +361,7 @@ async fn store_alone(
                 values: Arc::clone(values),
             })
             .collect(),
+        held: false,
     };
     let fill = async |numbers: std::ops::Range<usize>| -> anyhow::Result<u64> {
         for start in numbers.clone().step_by(256) {

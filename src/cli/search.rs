@@ -233,7 +233,7 @@ fn write_thumbnails(app: &App, dir: &Path, moments: &mut [Shown]) -> anyhow::Res
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let thumbs = Thumbs::open(app.settings.thumbs_dir())?;
     for (rank, Shown { placed, thumbnail }) in (1..).zip(moments) {
-        if let Some(picture) = thumbs.nearest(&placed.pictures, placed.peak)? {
+        if let Some(picture) = thumbs.nearest(&placed.pictures, placed.peak, placed.window_end)? {
             let file = dir.join(format!("{rank:03}.jpg"));
             std::fs::write(&file, picture.0).with_context(|| format!("cannot write {}", file.display()))?;
             *thumbnail = Some(file.display().to_string());

@@ -352,7 +352,6 @@ mod tests {
             ("device = \"cpu\"\ngpu_memory_mib = 4096", "model.gpu_memory_mib"),
             ("device = \"cpu\"\ndevice_index = 1", "model.device_index"),
             ("device = \"cuda\"\ntensorrt_workspace_mib = 1024", "model.tensorrt_workspace_mib"),
-            ("cuda_graphs = true\nio_binding = false", "model.io_binding"),
             ("gpu_memory_mib = 4", "model.gpu_memory_mib"),
             ("device_index = 1000", "model.device_index"),
         ];

@@ -110,7 +110,4 @@ fn gpu(model: &EmbedSettings, problems: &mut Vec<String>) {
             problems.push(format!("model.{key} has no effect with model.device = \"{}\": {why}", model.device));
         }
     }
-    if model.cuda_graphs && !model.io_binding {
-        problems.push("model.cuda_graphs needs model.io_binding".to_owned());
-    }
 }

@@ -19,6 +19,8 @@ const MOST_LEADING: usize = 64;
 const NEARLY_ALL: f64 = 0.9;
 /// Before every time, with room for arithmetic.
 const NEVER: i64 = i64::MIN / 4;
+/// The last picture may be held for so many times as long as the others were.
+const USUAL_HOLDS: i64 = 2;
 /// So many leaps of the time stamps are told one by one; of more, the last is told to reach up to the end of all.
 const MOST_GAPS: usize = 20;
 
@@ -29,6 +31,8 @@ pub(super) struct Release<T> {
     pub(super) packets: Vec<Released<T>>,
     /// Times of the frames to hand on, as the packets have them.
     pub(super) wanted: Vec<i64>,
+    /// Of those that are held: their times, and until when they are shown.
+    pub(super) holds: Vec<(i64, i64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,8 +74,12 @@ pub(super) struct Gate<T> {
     unseen: bool,
     gap: bool,
     end: Option<i64>,
+    /// No more frames come.
+    over: bool,
     /// Time of the latest shown frame so far.
     latest: Option<i64>,
+    /// The longest time from one picture to the next, leaps left out.
+    longest: i64,
     /// From the latest frame before to the first behind, see [`LONGEST_GAP`].
     gaps: Vec<(i64, i64)>,
     packets: u64,
@@ -106,7 +114,9 @@ impl<T> Gate<T> {
             unseen: true,
             gap: false,
             end: None,
+            over: false,
             latest: None,
+            longest: 0,
             gaps: Vec::new(),
             packets: 0,
             key_frames: 0,
@@ -172,9 +182,18 @@ impl<T> Gate<T> {
         self.rule.sampling == Sampling::Keyframes && !useful
     }
 
-    /// No more frames come.
-    pub(super) fn finish(&mut self) -> Option<Release<T>> {
+    /// No more frames come. The last picture is shown until the medium ends: the container says, that is so long behind its
+    /// zero; where this is not certain, it is believed if pictures have been held for about so long before.
+    pub(super) fn finish(&mut self, promised: Option<i64>, is_certain: bool) -> Option<Release<T>> {
         self.start_without_key();
+        self.over = true;
+        if let (Some(promised), Some(latest), Some(base)) = (promised, self.latest, self.base()) {
+            let end = promised.saturating_add(base);
+            let most = if is_certain { LONGEST_GAP.as_nanos() as i64 } else { USUAL_HOLDS * self.longest };
+            if end.saturating_sub(latest) <= most {
+                self.end = self.end.max(Some(end));
+            }
+        }
         let mut release = None;
         if let Some(next) = self.next_key {
             release = self.close(next, false);
@@ -187,6 +206,7 @@ impl<T> Gate<T> {
         let latest = *self.latest.get_or_insert(pts);
         self.latest = Some(latest.max(pts));
         if pts - latest <= LONGEST_GAP.as_nanos() as i64 {
+            self.longest = self.longest.max(pts - latest);
             return;
         }
         if self.gaps.len() < MOST_GAPS {
@@ -287,6 +307,11 @@ impl<T> Gate<T> {
             Some((key, leading)) if !open_ended => (key.shown.then_some(key.pts), leading),
             _ => (None, &[][..]),
         };
+        let next_shown = match next_key {
+            None if behind.is_empty() => self.end.filter(|_| self.over).map(|end| end - base),
+            None => behind.iter().filter(|packet| packet.shown).map(|packet| packet.pts).min(),
+            key => key,
+        };
         let decision = decide(
             &self.rule,
             &Territory {
@@ -301,6 +326,7 @@ impl<T> Gate<T> {
                 exact_to: self.exact_to,
                 previous_key: self.previous_key,
                 next_key,
+                next_shown,
                 previous_step: self.step,
                 begun: self.begun,
                 unseen: self.unseen,
@@ -322,8 +348,9 @@ impl<T> Gate<T> {
         self.decoded += packets.len() as u64;
         self.deltas_decoded += packets.iter().filter(|released| !released.packet.key).count() as u64;
         let wanted = decision.wanted.iter().map(|pts| pts + base).collect();
+        let holds = decision.holds.iter().map(|(pts, until)| (pts + base, until + base)).collect();
         self.wanted_before = decision.wanted;
-        Some(Release { packets, wanted })
+        Some(Release { packets, wanted, holds })
     }
 
     fn advance(&mut self, packets: &[Packet], leading: usize, open_ended: bool, decision: &Decision) {
@@ -357,6 +384,7 @@ fn merge<T>(first: Option<Release<T>>, second: Option<Release<T>>) -> Option<Rel
         (Some(mut first), Some(second)) => {
             first.packets.extend(second.packets);
             first.wanted.extend(second.wanted);
+            first.holds.extend(second.holds);
             Some(first)
         }
         (first, second) => first.or(second),

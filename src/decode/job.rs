@@ -1,10 +1,10 @@
 //! One decoding job, inside the child process: file to frames, or to the times of all frames.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::bare::Bare;
@@ -25,8 +25,9 @@ const MOST_DECODERS: usize = 2;
 /// Some decoders (AV1's) break on a bad frame instead of leaving it out, so they are started again behind it; after so
 /// many starts in a row without a picture that is over.
 const MOST_BARREN_STARTS: u32 = 8;
-/// Sound may go on after the pictures, so a file may well be longer than its video without anything missing: only where
-/// less than half was found, and this is missing too, it is said.
+/// Not worth a word, if the video is so much shorter than the file promises. Sound may go on after the pictures, so a file
+/// may well be longer without anything missing: where it is not known how far the sound goes, this is said only if less
+/// than half was found.
 const LONGER_SOUND: Duration = Duration::from_secs(2);
 /// How long the last pictures are waited for before looking whether the decoder broke.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -136,6 +137,28 @@ struct Feed {
     ended: bool,
 }
 
+/// What the feeding side knows of the times of pictures and the taking side needs.
+#[derive(Default)]
+struct Shown {
+    /// Where times are counted from.
+    base: AtomicI64,
+    /// Of pictures that are held: their times, and until when, as the packets have them.
+    holds: Mutex<BTreeMap<i64, i64>>,
+}
+
+impl Shown {
+    fn hold(&self, holds: Vec<(i64, i64)>) {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner).extend(holds);
+    }
+
+    fn until(&self, pts: i64) -> Option<i64> {
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        // Pictures come in the order of their times.
+        *holds = holds.split_off(&pts);
+        holds.remove(&pts)
+    }
+}
+
 /// The taking side.
 struct Taken {
     orientation: Orientation,
@@ -191,7 +214,8 @@ impl Job<'_> {
             seen += 1;
             self.listener.progress(seen);
         }
-        gate.finish();
+        let (promised, is_certain) = self.last_until(reader);
+        gate.finish(promised, is_certain);
         let mut outcome = Outcome::default();
         gate.report(&mut outcome);
         let gone = Gone { broken: None, wanted: 0, lost: Vec::new(), base: gate.base().unwrap_or(0) };
@@ -244,7 +268,7 @@ impl Job<'_> {
             need_key: false,
             ended: false,
         };
-        let base = AtomicI64::new(0);
+        let shown = Shown::default();
         let (mut still_wanted, mut lost) = (Vec::new(), Vec::new());
         let (mut broken, mut barren) = (None, 0);
         loop {
@@ -255,9 +279,9 @@ impl Job<'_> {
                 let (working, taker_ended) = std::sync::mpsc::channel::<()>();
                 let taker = scope.spawn(|| {
                     let _working = working;
-                    self.take_pictures(&mut pictures, &mut taken, &base)
+                    self.take_pictures(&mut pictures, &mut taken, &shown)
                 });
-                let fed = self.feed(reader, &mut feed, &mut decoding, &base);
+                let fed = self.feed(reader, &mut feed, &mut decoding, &shown);
                 if fed.is_ok() {
                     decoding.finish();
                 }
@@ -313,7 +337,7 @@ impl Job<'_> {
         reader: &mut Reader,
         feed: &mut Feed,
         decoding: &mut Decoding,
-        base: &AtomicI64,
+        shown: &Shown,
     ) -> Result<(), DecodeError> {
         let mut seen = 0;
         loop {
@@ -334,13 +358,15 @@ impl Job<'_> {
                 Some((packet, coded)) => feed.gate.push(packet, coded),
                 None => {
                     feed.ended = true;
-                    feed.gate.finish()
+                    let (promised, is_certain) = self.last_until(reader);
+                    feed.gate.finish(promised, is_certain)
                 }
             };
             seen += 1;
             self.listener.progress(seen);
             if let Some(release) = release {
-                base.store(feed.gate.base().unwrap_or(0), Ordering::Release);
+                shown.base.store(feed.gate.base().unwrap_or(0), Ordering::Release);
+                shown.hold(release.holds);
                 feed.wanted += release.wanted.len();
                 decoding.want(&release.wanted);
                 feed.waiting.extend(release.packets);
@@ -348,16 +374,18 @@ impl Job<'_> {
         }
     }
 
-    fn take_pictures(&self, pictures: &mut Pictures, taken: &mut Taken, base: &AtomicI64) -> Result<(), DecodeError> {
+    fn take_pictures(&self, pictures: &mut Pictures, taken: &mut Taken, shown: &Shown) -> Result<(), DecodeError> {
         let Taken { orientation, shrinker, latest } = taken;
         // Where file and codec disagree on the order of two frames, they come the wrong way round.
         let mut before: Option<Frame> = None;
         loop {
             let next = pictures.next(*orientation, |pts, picture| {
-                let pts = pts - base.load(Ordering::Acquire);
+                let base = shown.base.load(Ordering::Acquire);
+                let time = |pts: i64| Duration::from_nanos((pts - base).max(0) as u64);
                 let thumbnail = self.request.thumbnail_px.map(|longer| shrinker.thumbnail(picture, longer));
                 Frame {
-                    pts: Duration::from_nanos(pts.max(0) as u64),
+                    pts: time(pts),
+                    until: shown.until(pts).map(time),
                     pixels: shrinker.pixels(picture, &self.request.pixels).into(),
                     thumbnail,
                 }
@@ -379,9 +407,21 @@ impl Job<'_> {
         }
     }
 
+    /// How far behind the medium's zero its last picture is shown, as the container says, and whether that is certain.
+    fn last_until(&self, reader: &Reader) -> (Option<i64>, bool) {
+        let is_whole = reader.problem().is_none() && !matches!(missing_bytes(&self.request.path), Ok(Some(_)));
+        let promised = reader.promised().filter(|_| is_whole).and_then(|end| i64::try_from(end.as_nanos()).ok());
+        (promised, reader.keeps_promise() == Some(true))
+    }
+
     /// What was not read as it should have been, one problem for each cause.
     fn problems(&self, reader: &Reader, gone: Gone, end: Duration) -> Vec<Problem> {
         let mut problems = reader.problems().to_vec();
+        let others = self.tracks.left_out();
+        if self.request.track.is_none() && !others.is_empty() {
+            let detail = format!("not taken: video track {}; `--track ID` takes another", others.join(", "));
+            problems.push(Problem::new(ProblemKind::TrackNotTaken, detail));
+        }
         let told = problems.len();
         let promised = reader.promised().filter(|promised| *promised > end);
         let unread = |kind, detail: String| match promised {
@@ -397,7 +437,9 @@ impl Job<'_> {
             problems.push(unread(ProblemKind::Unreadable, detail));
         }
         // Both of the above end early as well.
-        if problems.len() == told && promised.is_some_and(|promised| promised > 2 * end + LONGER_SOUND) {
+        let is_broken = reader.keeps_promise() == Some(false);
+        let longest = if is_broken { end + LONGER_SOUND } else { 2 * end + LONGER_SOUND };
+        if problems.len() == told && promised.is_some_and(|promised| promised > longest) {
             problems.push(unread(ProblemKind::EndsEarly, "the file promises more video than there is".into()));
         }
         if let Some(problem) = gone.broken {

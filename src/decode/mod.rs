@@ -72,6 +72,9 @@ pub const LONGEST_GAP: Duration = Duration::from_secs(24 * 3600);
 pub struct Frame {
     /// Presentation time, counted as the request says ([`Zero`]).
     pub pts: Duration,
+    /// Until when it is shown, where that is longer than the wanted interval, though no longer than [`LONGEST_GAP`]: a
+    /// picture that is held, such as a slide.
+    pub until: Option<Duration>,
     /// The picture at the size the bundle asks for, resized and cropped. Shared by the copies of a frame, since every
     /// window that holds it has one.
     pub pixels: Arc<Rgb>,
@@ -95,7 +98,8 @@ pub struct Jpeg(pub Vec<u8>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Want {
-    /// One frame per interval, on the grid `k · interval` from [`Request::zero`] on.
+    /// One frame per interval, on the grid `k · interval` from [`Request::zero`] on; of a picture that is held over several
+    /// of these times, one.
     Every(Duration),
     /// This many frames spread evenly over the whole medium: frame index `trunc(linspace(0, last, n))`.
     Uniform(usize),
@@ -286,8 +290,13 @@ pub enum DecodeError {
     Unreadable(#[serde(with = "wire::os_error")] std::io::Error),
     #[error("not a video: {0}")]
     NotVideo(String),
+    #[error("a still picture, not a video: {0}")]
+    StillPicture(String),
     #[error("no video track (found: {0})")]
     NoVideoTrack(String),
+    /// Nobody can decode it without a key.
+    #[error("encrypted ({0}): save it without encryption first")]
+    Encrypted(String),
     /// The track asked for is none of the video tracks, which are listed.
     #[error("there is no video track {asked} (video tracks: {there})")]
     NoSuchTrack { asked: u32, there: String },
@@ -345,8 +354,8 @@ mod tests {
         let mut all = Vec::new();
         for number in 0..6 {
             let pixels = Arc::new(Rgb { width: 1, height: 1, data: vec![number; 3] });
-            let frame = Frame { pts: second * u32::from(number), pixels, thumbnail: None };
-            all.extend(windows.push(frame.pts, frame));
+            let frame = Frame { pts: second * u32::from(number), until: None, pixels, thumbnail: None };
+            all.extend(windows.push(frame.pts, frame.until, frame));
         }
         all.extend(windows.finish(6 * second));
         assert_eq!(all.len(), 3);

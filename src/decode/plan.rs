@@ -105,6 +105,8 @@ pub(super) struct Territory<'a> {
     /// Shown times of the key frames before and behind.
     pub(super) previous_key: Option<i64>,
     pub(super) next_key: Option<i64>,
+    /// When the first picture behind all of these is shown, or the medium ends, where that is known.
+    pub(super) next_shown: Option<i64>,
     /// Usual distance of frames in the territory before.
     pub(super) previous_step: i64,
     /// Something was wanted before: [`Sampling::All`] has begun.
@@ -121,6 +123,8 @@ pub(super) struct Decision {
     pub(super) leading_kept: usize,
     /// Times of the frames to hand on, ascending.
     pub(super) wanted: Vec<i64>,
+    /// Of those that are held for longer than the wanted interval: their times, and until when they are shown.
+    pub(super) holds: Vec<(i64, i64)>,
     pub(super) served_to: i64,
     pub(super) step: i64,
 }
@@ -131,25 +135,29 @@ pub(super) fn decide(rule: &Rule, territory: &Territory) -> Decision {
         own.map(|(_, packet)| packet).chain(territory.leading).filter(|p| p.shown).map(|p| p.pts).collect();
     shown.sort_unstable();
     shown.dedup();
-    // A frame serves the targets from half a step behind its predecessor to half a step behind itself.
+    // A frame serves the targets from half a step behind its predecessor to half a step behind itself; one that is held
+    // serves all until the next one comes.
     let step = usual_step(territory, &shown);
     let half = match rule.targets {
-        Targets::Grid { .. } => step / 2,
+        Targets::Grid { interval, .. } => step.min(interval) / 2,
         Targets::Times(_) => 0,
     };
+    let next = |pts: i64| shown.get(shown.partition_point(|time| *time <= pts)).copied().or(territory.next_shown);
+    let until = |pts: i64| held_until(rule, pts, next(pts));
+    let serves_to = |pts: i64| until(pts).map_or(pts.saturating_add(half), |next| next - half - 1);
     let mut wanted = Vec::new();
     let mut served_to = territory.served_to;
     let stand_in = || first_shown_of(territory).filter(|_| rule.sampling == Sampling::Keyframes);
     if let Some(reach) = rule.reach()
         && let Some(key) = shown_key(territory).or_else(stand_in)
     {
-        let last = shown.last().copied().unwrap_or(key).saturating_add(half);
-        if key_is_wanted(rule, territory, key, reach, last) {
+        let last = serves_to(shown.last().copied().unwrap_or(key));
+        if key_is_wanted(rule, territory, key, reach, last, until(key).is_some().then(|| serves_to(key))) {
             wanted.push(key);
         }
     }
     for pts in &shown {
-        let upto = pts.saturating_add(half).max(served_to);
+        let upto = serves_to(*pts).max(served_to);
         let unserved = match rule.reach() {
             None => rule.targets.any(served_to, upto),
             Some(_) if rule.sampling == Sampling::Keyframes => false,
@@ -161,7 +169,14 @@ pub(super) fn decide(rule: &Rule, territory: &Territory) -> Decision {
         served_to = upto;
     }
     let (decode, leading_kept) = needed(rule, territory, &wanted);
-    Decision { decode, leading_kept, wanted, served_to, step }
+    let holds = wanted.iter().filter_map(|pts| Some((*pts, until(*pts)?))).collect();
+    Decision { decode, leading_kept, wanted, holds, served_to, step }
+}
+
+/// Until when a picture is shown that is held, `next` being when the next one comes.
+fn held_until(rule: &Rule, pts: i64, next: Option<i64>) -> Option<i64> {
+    let Targets::Grid { interval, .. } = rule.targets else { return None };
+    next.filter(|next| next - pts > interval && next - pts <= LONGEST_GAP.as_nanos() as i64)
 }
 
 /// Of a lone frame the neighbours tell.
@@ -190,12 +205,13 @@ fn first_shown_of(territory: &Territory) -> Option<i64> {
     own.filter(|_| territory.unseen).find(|packet| packet.shown).map(|packet| packet.pts)
 }
 
-/// Whether a target lies nearer to this key frame than to its neighbours, and near enough.
-fn key_is_wanted(rule: &Rule, territory: &Territory, key: i64, reach: i64, last: i64) -> bool {
+/// Whether a target lies nearer to this key frame than to its neighbours, and near enough; or, where it is held, in the
+/// time that it serves.
+fn key_is_wanted(rule: &Rule, territory: &Territory, key: i64, reach: i64, last: i64, held: Option<i64>) -> bool {
     let nearer_than_previous = territory.previous_key.map_or(i64::MIN, |previous| middle(previous, key));
     let after = nearer_than_previous.max(key.saturating_sub(reach).saturating_sub(1)).max(territory.exact_to);
     let upto = territory.next_key.map_or(key.max(last), |next| middle(key, next)).min(key.saturating_add(reach));
-    rule.targets.any(after, upto)
+    rule.targets.any(after, upto.max(held.unwrap_or(upto)))
 }
 
 fn middle(a: i64, b: i64) -> i64 {
@@ -326,6 +342,7 @@ mod tests {
             exact_to: i64::MIN / 2,
             previous_key: None,
             next_key,
+            next_shown: next_key,
             previous_step: 0,
             begun: false,
             unseen: true,
@@ -400,6 +417,29 @@ mod tests {
         let far = decide(&rule(Sampling::Auto, 50, 10), &group(&packets, &[], Some(105)));
         assert_eq!(far.wanted, [5, 45]);
         assert_eq!(far.decode.iter().filter(|d| **d).count(), 5);
+    }
+
+    #[test]
+    fn a_picture_that_is_held_serves_all_the_time_that_it_is_shown() {
+        // A burst, a picture that stays, and the next group far behind: as a screen recorder writes it.
+        let packets = [packet(0, true), packet(3, false), packet(6, false), packet(9, false)];
+        for sampling in [Sampling::Auto, Sampling::Gop, Sampling::All] {
+            let decision = decide(&rule(sampling, 10, 2), &group(&packets, &[], Some(95)));
+            assert_eq!((&decision.wanted[..], &decision.holds[..]), (&[0, 9][..], &[(9, 95)][..]), "{sampling:?}");
+            assert!(decision.served_to < 95, "the next picture is wanted for its own time");
+            // A run that starts in the middle of the hold takes it too.
+            let late = Rule { targets: Targets::Grid { interval: 10, from: 50 }, ..rule(sampling, 10, 2) };
+            assert_eq!(decide(&late, &group(&packets, &[], Some(95))).holds, [(9, 95)], "{sampling:?}");
+        }
+        let lone = decide(&rule(Sampling::Keyframes, 10, 2), &group(&packets[..1], &[], Some(95)));
+        assert_eq!(lone.holds, [(0, 95)]);
+        let late = Rule { targets: Targets::Grid { interval: 10, from: 60 }, ..rule(Sampling::Keyframes, 10, 2) };
+        assert_eq!(decide(&late, &group(&packets[..1], &[], Some(95))).holds, [(0, 95)]);
+        // Pictures that come as often as they are wanted are not held, nor is one before a leap of the clock.
+        let regular = [packet(0, true), packet(10, false), packet(20, false)];
+        assert!(decide(&rule(Sampling::All, 10, 2), &group(&regular, &[], Some(30))).holds.is_empty());
+        let leap = LONGEST_GAP.as_nanos() as i64 + 10;
+        assert!(decide(&rule(Sampling::All, 10, 2), &group(&packets, &[], Some(leap))).holds.is_empty());
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum ProblemKind {
     EndsEarly,
     /// Reading stopped at an error before the end of the file.
     Unreadable,
+    /// There is more video in the file than the track that was taken.
+    TrackNotTaken,
     /// The decoder stopped and could not be started again.
     DecoderFailed,
     /// Frames that were wanted could not be decoded.

@@ -29,6 +29,8 @@ pub(super) struct Tracks {
 struct Entry {
     track: Track,
     orientation: Option<Orientation>,
+    /// It needs a key.
+    encrypted: bool,
 }
 
 impl Tracks {
@@ -67,15 +69,34 @@ impl Tracks {
         };
         let Some(taken) = taken else {
             return match entries.iter().any(|entry| entry.track.kind == TrackKind::Picture) {
-                true => Err(DecodeError::NoVideoTrack("a still picture".to_owned())),
+                true => Err(DecodeError::StillPicture("the file has no other track".to_owned())),
                 // The demuxer may know a codec that is not known here.
                 false => Ok(Self { all: entries.into_iter().map(|entry| entry.track).collect(), ..Self::default() }),
             };
         };
+        if entries[taken].encrypted {
+            return Err(DecodeError::Encrypted(entries[taken].track.codec.clone()));
+        }
         let (wanted, orientation) = (Some(entries[taken].track.id), entries[taken].orientation);
         let mut all: Vec<Track> = entries.into_iter().map(|entry| entry.track).collect();
         all[taken].taken = true;
         Ok(Self { all, wanted, orientation })
+    }
+
+    /// Video tracks beside the wanted one, for people: id, codec and size, and of which program.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        let others = self.all.iter().filter(|track| track.kind == TrackKind::Video && !track.taken);
+        let name = |track: &Track| {
+            let mut name = format!("{} ({}", track.id, track.codec);
+            if let (Some(width), Some(height)) = (track.width, track.height) {
+                name.push_str(&format!(", {width}x{height}"));
+            }
+            if let Some(program) = track.program {
+                name.push_str(&format!(", program {program}"));
+            }
+            name + ")"
+        };
+        if self.all.iter().any(|track| track.taken) { others.map(name).collect() } else { Vec::new() }
     }
 
     /// The program of the wanted track.
@@ -140,7 +161,9 @@ mod tests {
         assert_eq!(chosen(&[sound.clone(), small.clone()], Some(2)), Some(2));
         let error = Tracks::choose(vec![sound, small], Some(1)).unwrap_err().to_string();
         assert_eq!(error, "there is no video track 1 (video tracks: 2)");
-        assert!(matches!(Tracks::choose(vec![cover], None), Err(DecodeError::NoVideoTrack(_))));
+        assert!(matches!(Tracks::choose(vec![cover], None), Err(DecodeError::StillPicture(_))));
+        let locked = Entry { encrypted: true, ..entry(1, Video, true, (64, 48)) };
+        assert!(matches!(Tracks::choose(vec![locked], None), Err(DecodeError::Encrypted(_))));
         assert_eq!(chosen(&[], Some(1)), Some(1));
     }
 

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::{DecodeError, Frame, Jpeg, LATEST, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want, Zero};
 
 /// First on either pipe; the last byte is the version of everything below.
-const GREETING: [u8; 4] = *b"csd\x04";
+const GREETING: [u8; 4] = *b"csd\x05";
 /// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
 const LONGEST: usize = 64 << 20;
-/// Header of a frame: time, width, height.
-const FRAME_HEADER: usize = 8 + 4 + 4;
+/// Header of a frame: time, until when it is held (zero: it is not), width, height.
+const FRAME_HEADER: usize = 8 + 8 + 4 + 4;
 /// The last millisecond of the year 9999: no calendar in a container goes beyond.
 const LATEST_MS: i64 = 253_402_300_799_999;
 
@@ -138,6 +138,7 @@ pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
         Message::Frame(frame) => {
             let mut header = Vec::with_capacity(FRAME_HEADER);
             header.extend_from_slice(&(frame.pts.as_nanos() as u64).to_le_bytes());
+            header.extend_from_slice(&(frame.until.unwrap_or_default().as_nanos() as u64).to_le_bytes());
             header.extend_from_slice(&frame.pixels.width.to_le_bytes());
             header.extend_from_slice(&frame.pixels.height.to_le_bytes());
             let thumbnail = frame.thumbnail.as_ref().map_or(&[][..], |jpeg| &jpeg.0);
@@ -173,13 +174,13 @@ pub fn read_message(from: &mut impl Read) -> io::Result<Option<Message>> {
 
 fn read_frame(body: &[u8]) -> io::Result<Frame> {
     let mut rest = body;
-    let pts = u64::from_le_bytes(take(&mut rest, 8)?.try_into().expect("eight bytes were taken"));
-    let pts = checked(Duration::from_nanos(pts))?;
+    let pts = take_time(&mut rest)?;
+    let until = Some(take_time(&mut rest)?).filter(|until| *until > pts);
     let (width, height) = (take_u32(&mut rest)?, take_u32(&mut rest)?);
     let size = u64::from(width) * u64::from(height) * 3;
     let data = take(&mut rest, usize::try_from(size).map_err(|_| invalid("picture too large".into()))?)?.to_vec();
     let thumbnail = (!rest.is_empty()).then(|| Jpeg(rest.to_vec()));
-    Ok(Frame { pts, pixels: Rgb { width, height, data }.into(), thumbnail })
+    Ok(Frame { pts, until, pixels: Rgb { width, height, data }.into(), thumbnail })
 }
 
 fn read_times(body: &[u8]) -> io::Result<Message> {
@@ -260,6 +261,11 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> io::Result<&'a [u8]> {
     let (head, tail) = rest.split_at_checked(length).ok_or_else(|| invalid("message too short".into()))?;
     *rest = tail;
     Ok(head)
+}
+
+fn take_time(rest: &mut &[u8]) -> io::Result<Duration> {
+    let nanos = u64::from_le_bytes(take(rest, 8)?.try_into().expect("eight bytes were taken"));
+    checked(Duration::from_nanos(nanos))
 }
 
 fn take_u32(rest: &mut &[u8]) -> io::Result<u32> {
@@ -366,11 +372,13 @@ mod tests {
             height in 1u32..40,
             nanos in 0..=LATEST.as_nanos() as u64,
             seed: u8,
+            held: bool,
             thumbnail in prop::option::of(prop::collection::vec(any::<u8>(), 1..200)),
         ) {
             let data = (0..width * height * 3).map(|i| (i as u8).wrapping_mul(seed)).collect();
             let frame = Frame {
                 pts: Duration::from_nanos(nanos),
+                until: held.then_some(Duration::from_nanos(nanos.saturating_add(seed.into()).saturating_add(1))).filter(|until| *until <= LATEST),
                 pixels: Rgb { width, height, data }.into(),
                 thumbnail: thumbnail.map(Jpeg),
             };
@@ -413,6 +421,8 @@ mod tests {
             DecodeError::Unreadable(io::Error::from_raw_os_error(13)),
             DecodeError::Unreadable(io::Error::other("odd")),
             DecodeError::NotVideo(text()),
+            DecodeError::StillPicture(text()),
+            DecodeError::Encrypted(text()),
             DecodeError::NoVideoTrack(text()),
             DecodeError::NoSuchTrack { asked: 3, there: text() },
             DecodeError::NoDecoder { codec: "video/x-odd".into(), remedy: text() },
@@ -438,7 +448,7 @@ mod tests {
         let lasts = |duration| sent(&Message::Probe(Probe { duration: Some(duration), ..Probe::default() }));
         let shows = |pts| {
             let pixels = Rgb { width: 0, height: 0, data: Vec::new() }.into();
-            sent(&Message::Frame(Frame { pts, pixels, thumbnail: None }))
+            sent(&Message::Frame(Frame { pts, until: None, pixels, thumbnail: None }))
         };
         let lists = |times: &[u64], end| {
             let times = times.iter().map(|time| Duration::from_nanos(*time)).collect();

@@ -1,6 +1,6 @@
-//! Runs a session through buffers that are kept: pinned memory, which a GPU accesses directly, and GPU memory at fixed
-//! addresses, which recorded CUDA graphs need. What lies between the two is copied here: given pinned memory itself, ONNX
-//! Runtime copies buffers onto themselves and fails (seen with 1.27 and 1.31 on an H100).
+//! Runs a session through buffers that are kept. Recorded CUDA graphs need GPU memory at fixed addresses; it is filled from
+//! pinned memory, by a copy of our own: given pinned memory to bind, ONNX Runtime copies buffers onto themselves and fails
+//! (seen with 1.27 and 1.31 on an H100). Without recorded graphs, kept buffers were no faster there, so none are used.
 //!
 //! If the session takes only one number of rows, fewer rows are padded with zeros and the extra results are dropped.
 
@@ -26,9 +26,11 @@ impl Memory {
     pub(super) fn of(device: Device, settings: &EmbedSettings, fixed: bool) -> Option<Self> {
         match device {
             Device::Cpu if !settings.rehearse => None,
-            Device::Cpu if settings.io_binding => Some(Self::ResidentHost),
+            Device::Cpu if settings.cuda_graphs && fixed => Some(Self::ResidentHost),
             Device::Cpu => Some(Self::Host),
-            Device::Cuda(index) | Device::Tensorrt(index) if settings.io_binding => Some(Self::Resident(index)),
+            Device::Cuda(index) | Device::Tensorrt(index) if settings.cuda_graphs && fixed => {
+                Some(Self::Resident(index))
+            }
             // Padding the rows needs a buffer.
             Device::Cuda(_) | Device::Tensorrt(_) => fixed.then_some(Self::Host),
         }
@@ -53,7 +55,7 @@ impl Memory {
 fn allocator(session: &Session, device: AllocationDevice<'_>, index: u32, kind: MemoryType) -> ort::Result<Allocator> {
     let info = MemoryInfo::new(device, index.cast_signed(), AllocatorType::Device, kind)?;
     Allocator::new(session, info)
-        .map_err(|e| ort::Error::new(format!("{e}: `model.io_binding = false` does without pinned memory")))
+        .map_err(|e| ort::Error::new(format!("{e}: `model.cuda_graphs = false` does without pinned memory")))
 }
 
 /// A session's buffers, from the session's own arena. They are allocated again when the shapes change.
@@ -224,12 +226,10 @@ mod tests {
     fn the_memory_follows_the_device_and_the_settings() {
         let plain = EmbedSettings::default();
         let graphs = EmbedSettings { cuda_graphs: true, ..plain.clone() };
-        let unbound = EmbedSettings { io_binding: false, ..plain.clone() };
         assert_eq!(Memory::of(Device::Cpu, &graphs, false), None);
-        assert_eq!(Memory::of(Device::Cuda(1), &plain, false), Some(Memory::Resident(1)));
-        assert_eq!(Memory::of(Device::Cuda(1), &unbound, false), None);
+        assert_eq!(Memory::of(Device::Cuda(1), &plain, false), None);
         assert_eq!(Memory::of(Device::Cuda(1), &graphs, true), Some(Memory::Resident(1)));
-        assert_eq!(Memory::of(Device::Tensorrt(0), &plain, true), Some(Memory::Resident(0)));
-        assert_eq!(Memory::of(Device::Tensorrt(0), &unbound, true), Some(Memory::Host));
+        assert_eq!(Memory::of(Device::Cuda(1), &graphs, false), None);
+        assert_eq!(Memory::of(Device::Tensorrt(0), &plain, true), Some(Memory::Host));
     }
 }

@@ -67,7 +67,7 @@ mod tests {
 
     fn frame(second: u64, value: u8) -> Frame {
         let pixels = Rgb { width: 1, height: 1, data: vec![value; 3] }.into();
-        Frame { pts: Duration::from_secs(second), pixels, thumbnail: None }
+        Frame { pts: Duration::from_secs(second), until: None, pixels, thumbnail: None }
     }
 
     #[tokio::test]

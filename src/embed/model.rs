@@ -254,7 +254,7 @@ pub(crate) fn noise(bundle: &Outline, number: usize) -> Frame {
     let bytes = width as usize * height as usize * 3;
     let data = (0..bytes).map(|b| ((b + number).wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let pts = bundle.manifest().video.interval() * number as u32;
-    Frame { pts, pixels: Rgb { width, height, data }.into(), thumbnail: None }
+    Frame { pts, until: None, pixels: Rgb { width, height, data }.into(), thumbnail: None }
 }
 
 #[cfg(feature = "onnx")]

@@ -5,9 +5,7 @@
 //! caches its engines, `info` collects all that for display. A GPU that was asked for and is missing is an error that
 //! names what is missing; `auto` logs its choice.
 //!
-//! Not tested on a GPU: everything after registering a provider, that is arena limits, pinned buffers, CUDA graphs,
-//! engines and all timing. Tested without a GPU: loading the library and all of CUDA's libraries, every error up to the
-//! driver's, and the buffers in ordinary memory.
+//! CUDA, with and without recorded graphs, was run on an H100. Never run: TensorRT and its engines, and memory limits.
 
 #[cfg(feature = "onnx")]
 mod engines;
@@ -92,8 +90,6 @@ pub struct EmbedSettings {
     pub gpu_memory_mib: Option<u64>,
     /// Most scratch memory of a TensorRT engine, in MiB; unset: no limit.
     pub tensorrt_workspace_mib: Option<u64>,
-    /// Copy inputs and outputs through pinned memory that is kept between runs.
-    pub io_binding: bool,
     /// Launch the image encoder's kernels as one recorded CUDA graph; batches are padded to one size.
     pub cuda_graphs: bool,
     /// CPU threads of one session; unset: one per core.
@@ -116,7 +112,6 @@ impl Default for EmbedSettings {
             device_index: 0,
             gpu_memory_mib: None,
             tensorrt_workspace_mib: None,
-            io_binding: true,
             cuda_graphs: false,
             threads: None,
             batch_frames: 8,

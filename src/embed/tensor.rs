@@ -66,7 +66,12 @@ mod tests {
     }
 
     fn frame(width: u32, data: &[u8]) -> Frame {
-        Frame { pts: Duration::ZERO, pixels: Rgb { width, height: 1, data: data.to_vec() }.into(), thumbnail: None }
+        Frame {
+            pts: Duration::ZERO,
+            until: None,
+            pixels: Rgb { width, height: 1, data: data.to_vec() }.into(),
+            thumbnail: None,
+        }
     }
 
     #[test]

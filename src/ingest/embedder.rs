@@ -79,16 +79,18 @@ impl Embedder {
         let (model, most, keep) = (&self.model.video, self.most, self.keeps_features);
         let (stored, coming) = match &mut self.windows {
             Cut::Features(windows) => {
+                let holds: Vec<Option<Duration>> = frames.iter().map(|frame| frame.until).collect();
                 let features = model.features(frames).await.map_err(|error| IngestError::refused(&error))?;
                 if let Some(scope) = &self.model.scope {
                     self.distance.0 += f64::from(scope.distance(&features)) * features.len() as f64;
                     self.distance.1 += features.len() as u64;
                 }
-                let full = features.into_iter().flat_map(|feature| windows.push(feature.pts, feature)).collect();
+                let full = features.into_iter().zip(holds);
+                let full = full.flat_map(|(feature, until)| windows.push(feature.pts, until, feature)).collect();
                 (pool(model, full, most, keep, problems).await?, windows.resume_from())
             }
             Cut::Frames(windows) => {
-                let full = frames.into_iter().flat_map(|frame| windows.push(frame.pts, frame)).collect();
+                let full = frames.into_iter().flat_map(|frame| windows.push(frame.pts, frame.until, frame)).collect();
                 (encode(model, full, problems).await?, windows.resume_from())
             }
         };
@@ -138,12 +140,11 @@ async fn pool(
     }
     let captions = model.captions(shown(windows.clone())).await.map_err(|error| IngestError::refused(&error))?;
     let mut captions = captions.map(Vec::into_iter);
-    let embedded = |(Window { start, end, items }, vector): (Window<Feature>, Embedding)| Embedded {
-        window: Window { start, end, items: Vec::new() },
-        vector,
+    let embedded = |(window, vector): (Window<Feature>, Embedding)| {
         // An empty caption says nothing.
-        caption: captions.as_mut().and_then(|captions| captions.next()).filter(|caption| !caption.is_empty()),
-        features: if keep { items } else { Vec::new() },
+        let caption = captions.as_mut().and_then(|captions| captions.next()).filter(|caption| !caption.is_empty());
+        let window = if keep { window } else { Window { items: Vec::new(), ..window } };
+        Embedded::new(window, vector, caption)
     };
     Ok(windows.into_iter().zip(vectors).map(embedded).collect())
 }
@@ -154,11 +155,8 @@ async fn encode(
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<Embedded>, IngestError> {
     let (windows, vectors) = vectors(windows, |windows| model.encode(windows), problems).await?;
-    let embedded = |(Window { start, end, .. }, vector)| Embedded {
-        window: Window { start, end, items: Vec::new() },
-        vector,
-        caption: None,
-        features: Vec::new(),
+    let embedded = |(window, vector): (Window<Frame>, Embedding)| {
+        Embedded::new(Window { start: window.start, end: window.end, items: Vec::new() }, vector, None)
     };
     Ok(windows.into_iter().zip(vectors).map(embedded).collect())
 }

@@ -33,6 +33,8 @@ impl From<DecodeError> for IngestError {
         let kind = match &error {
             DecodeError::Unreadable(_) => FailureKind::Unreadable,
             DecodeError::NotVideo(_) => FailureKind::NotVideo,
+            DecodeError::StillPicture(_) => FailureKind::StillPicture,
+            DecodeError::Encrypted(_) => FailureKind::Encrypted,
             DecodeError::NoVideoTrack(_) | DecodeError::NoSuchTrack { .. } => FailureKind::NoVideoTrack,
             DecodeError::NoDecoder { .. } => FailureKind::NoDecoder,
             DecodeError::Damaged(_) => FailureKind::Damaged,

@@ -124,7 +124,9 @@ impl<'a> Medium<'a> {
         let Some(last) = frames.last().map(|frame| frame.pts) else { return Ok(()) };
         for frame in &mut frames {
             if let Some(thumbnail) = frame.thumbnail.take() {
-                self.pictures.add(frame.pts, &thumbnail).map_err(|error| disk(self.ingest, error))?;
+                self.pictures
+                    .add(frame.pts, frame.until.is_some(), &thumbnail)
+                    .map_err(|error| disk(self.ingest, error))?;
             }
         }
         let count = frames.len();
@@ -150,7 +152,7 @@ impl<'a> Medium<'a> {
         }
     }
 
-    fn record(&self, Embedded { window, vector, caption, features }: Embedded) -> Record {
+    fn record(&self, Embedded { window, vector, caption, features, held }: Embedded) -> Record {
         let recorded = self.row.probe.as_ref().and_then(|probe| probe.recorded_at_ms);
         let wall_ms = recorded.map(|at| at.saturating_add(i64::try_from(window.start.as_millis()).unwrap_or(i64::MAX)));
         let payload = Payload {
@@ -166,7 +168,7 @@ impl<'a> Medium<'a> {
             plan: self.content.plan.clone(),
             complete: None,
         };
-        Record::new(self.ingest.bundle.hash(), vector, payload, features)
+        Record::new(self.ingest.bundle.hash(), vector, payload, features, held)
     }
 
     async fn upsert(&mut self) -> Result<(), IngestError> {

@@ -10,7 +10,7 @@ use crate::window::Span;
 
 /// Raised whenever the same file would give other times or windows than before: what was indexed until then counts as
 /// another plan and is indexed again.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Least time from frame to frame and from window to window. Time stamps of most containers are no finer, and a shorter
 /// step could be rounded to none at all.
@@ -178,11 +178,11 @@ mod tests {
     #[test]
     fn the_bundle_decides_what_nobody_says() {
         let default = IndexSettings::default();
-        assert_eq!(key(default.clone()), "v2 w2 s1 f8 auto features");
-        assert_eq!(key(IndexSettings { frames: Some(16), ..default.clone() }), "v2 w4 s2 f16 auto features");
-        assert_eq!(key(IndexSettings { window_secs: Some(8.0), ..default.clone() }), "v2 w8 s4 f8 auto features");
-        assert_eq!(key(IndexSettings { stride_frames: Some(8), ..default.clone() }), "v2 w2 s2 f8 auto features");
-        assert_eq!(key(IndexSettings { window_whole: true, ..default }), "v2 whole f8 auto features");
+        assert_eq!(key(default.clone()), "v3 w2 s1 f8 auto features");
+        assert_eq!(key(IndexSettings { frames: Some(16), ..default.clone() }), "v3 w4 s2 f16 auto features");
+        assert_eq!(key(IndexSettings { window_secs: Some(8.0), ..default.clone() }), "v3 w8 s4 f8 auto features");
+        assert_eq!(key(IndexSettings { stride_frames: Some(8), ..default.clone() }), "v3 w2 s2 f8 auto features");
+        assert_eq!(key(IndexSettings { window_whole: true, ..default }), "v3 whole f8 auto features");
     }
 
     #[test]
@@ -190,12 +190,12 @@ mod tests {
         let key = |settings, manifest| Plan::new(&settings, &manifest).map(|plan| plan.key());
         let default = IndexSettings::default();
         let without = IndexSettings { frame_features: Some(false), ..default.clone() };
-        assert_eq!(key(without.clone(), manifest()).unwrap(), "v2 w2 s1 f8 auto");
+        assert_eq!(key(without.clone(), manifest()).unwrap(), "v3 w2 s1 f8 auto");
         let whole = || with(|manifest| manifest.video.topology = Topology::Video);
-        assert_eq!(key(default.clone(), whole()).unwrap(), "v2 w2 s1 f8 auto");
-        assert_eq!(key(without, whole()).unwrap(), "v2 w2 s1 f8 auto");
+        assert_eq!(key(default.clone(), whole()).unwrap(), "v3 w2 s1 f8 auto");
+        assert_eq!(key(without, whole()).unwrap(), "v3 w2 s1 f8 auto");
         let wanted = IndexSettings { frame_features: Some(true), ..default };
-        assert_eq!(key(wanted.clone(), manifest()).unwrap(), "v2 w2 s1 f8 auto features");
+        assert_eq!(key(wanted.clone(), manifest()).unwrap(), "v3 w2 s1 f8 auto features");
         let error = key(wanted, whole()).unwrap_err().to_string();
         assert!(error.contains("whole windows"), "{error}");
     }
@@ -233,7 +233,7 @@ mod tests {
             let plan = Plan::new(&settings, &manifest()).unwrap();
             assert_eq!(Plan::frames_of(&plan.key()), Some(plan.frames));
         }
-        assert_eq!(Plan::frames_of("v2 features"), None);
+        assert_eq!(Plan::frames_of("v3 features"), None);
     }
 
     #[test]

@@ -28,7 +28,9 @@ pub enum FailureKind {
     /// It cannot be opened or read: it vanished, access is denied, the disk is broken.
     Unreadable,
     NotVideo,
+    StillPicture,
     NoVideoTrack,
+    Encrypted,
     NoDecoder,
     Damaged,
     /// It was modified while it was read.

@@ -50,6 +50,9 @@ pub struct Placed {
     pub peak: Duration,
     #[serde(skip)]
     pub end: Duration,
+    /// End of the best window.
+    #[serde(skip)]
+    pub window_end: Duration,
 }
 
 /// Places a moment in one of its medium's files, preferring a file that matches `glob` and still exists.
@@ -59,7 +62,7 @@ pub(super) async fn place(
     moment: Moment,
     glob: Option<&PathGlob>,
 ) -> Result<Placed, LedgerError> {
-    let Payload { media_id, label, caption, source, start, wall_ms, plan, .. } = moment.payload;
+    let Payload { media_id, label, caption, source, start, end: window_end, wall_ms, plan, .. } = moment.payload;
     let files = ledger.files_of(media_id).await?;
     let probe = ledger.media(media_id).await?.and_then(|row| row.probe).unwrap_or_default();
     let wanted = |path: &Path| glob.is_none_or(|glob| glob.matches(path));
@@ -87,6 +90,7 @@ pub(super) async fn place(
         start: moment.start,
         peak: moment.peak,
         end: moment.end,
+        window_end,
     })
 }
 

@@ -42,9 +42,10 @@ async fn frames_of(store: &dyn VectorStore, hits: &[Hit]) -> Result<Vec<Features
 }
 
 /// Selects the frames that the model was given, from those between a window's start and end. A frame exactly at the end
-/// belongs to the window only if the window's record keeps it, as for the last window of a medium.
+/// belongs to the window only if the window's record keeps it, as for the last window of a medium; so does a held one.
 fn shown(hit: &Hit, frames: Vec<KeptFrame>) -> Features {
-    let in_window = |frame: &KeptFrame| frame.feature.pts < hit.payload.end || frame.record == hit.id;
+    let may_be = |frame: &KeptFrame| frame.feature.pts < hit.payload.end && !frame.held;
+    let in_window = |frame: &KeptFrame| may_be(frame) || frame.record == hit.id;
     let rows = frames.into_iter().filter(in_window).map(|frame| frame.feature.values).collect();
     thin(rows, Plan::frames_of(&hit.payload.plan).unwrap_or(usize::MAX))
 }
@@ -63,15 +64,17 @@ mod tests {
     use crate::store::{CollectionSpec, Payload, Record};
     use crate::window::{Span, Window, Windows};
 
-    const PLAN: &str = "v1 w2 s0.7 f4 auto features";
+    const PLAN: &str = "v3 w2 s0.7 f4 auto features";
     /// Frames per window in that plan.
     const MOST: usize = 4;
 
-    /// Indexes frames at these times; returns the windows with the frames that the model was given.
-    async fn indexed(store: &MemoryStore, span: Span, times: &[u64], end: u64) -> Vec<(Hit, Vec<f32>)> {
+    /// Indexes frames at these times, some of them held until the next; returns the windows with the frames that the model was given.
+    async fn indexed(store: &MemoryStore, span: Span, times: &[u64], held: bool, end: u64) -> Vec<(Hit, Vec<f32>)> {
         let ms = Duration::from_millis;
         let mut windows = Windows::new(span, MOST, 0);
-        let mut shown: Vec<Window<u64>> = times.iter().flat_map(|time| windows.push(ms(*time), *time)).collect();
+        let until = |n: usize| times.get(n + 1).map(|next| ms(*next)).filter(|_| held && n.is_multiple_of(3));
+        let mut shown: Vec<Window<u64>> =
+            times.iter().enumerate().flat_map(|(n, time)| windows.push(ms(*time), until(n), *time)).collect();
         shown.extend(windows.finish(ms(end)));
         // Of two windows with the same start, the second also has a frame exactly at the end.
         shown.reverse();
@@ -94,11 +97,17 @@ mod tests {
         };
         let vector = || Embedding::new(vec![1.0]).unwrap();
         let mut records: Vec<Record> =
-            shown.iter().map(|window| Record::new("bundle", vector(), payload(window), Vec::new())).collect();
+            shown.iter().map(|window| Record::new("bundle", vector(), payload(window), Vec::new(), false)).collect();
         for time in times {
             let keeps = |record: &&mut Record| record.payload.start <= ms(*time);
             let record = records.iter_mut().rfind(keeps).unwrap();
             record.features.push(Feature { pts: ms(*time), values: Arc::from([value(time)]) });
+        }
+        for (record, window) in records.iter_mut().zip(&shown) {
+            if let Some(first) = window.items.first().filter(|first| ms(**first) < window.start) {
+                record.features.insert(0, Feature { pts: window.start, values: Arc::from([value(first)]) });
+                record.held = true;
+            }
         }
         store.upsert(&records).await.unwrap();
         let hit = |record: &Record| Hit { id: record.id, score: 0.0, payload: record.payload.clone() };
@@ -116,7 +125,8 @@ mod tests {
             let last = times[times.len() - 1];
             for span in [Span::Sliding { length, stride }, Span::Sliding { length, stride: length }, Span::Whole] {
                 // A last frame exactly at the end is in the last window, and in no other that ends there.
-                for end in [last, last + 1, last + 250] {
+                for (end, held) in [last, last + 1, last + 250].into_iter().flat_map(|end| [(end, false), (end, true)])
+                {
                     let store = MemoryStore::new(&CollectionSpec {
                         name: "a".into(),
                         dim: 1,
@@ -125,11 +135,11 @@ mod tests {
                         feature_dim: Some(1),
                     });
                     let (hits, expected): (Vec<Hit>, Vec<Vec<f32>>) =
-                        indexed(&store, span, times, end).await.into_iter().unzip();
+                        indexed(&store, span, times, held, end).await.into_iter().unzip();
                     let found = frames_of(&store, &hits).await.unwrap();
                     let found: Vec<Vec<f32>> =
                         found.iter().map(|rows| rows.iter().map(|row| row[0]).collect()).collect();
-                    assert_eq!(found, expected, "{span:?} {end}");
+                    assert_eq!(found, expected, "{span:?} {end} {held}");
                 }
             }
         }

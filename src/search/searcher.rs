@@ -194,7 +194,7 @@ impl Searcher {
             Ok(Shrinker::default().pixels(&picture, &spec))
         })
         .await?;
-        let frame = Frame { pts: Duration::ZERO, pixels: pixels.into(), thumbnail: None };
+        let frame = Frame { pts: Duration::ZERO, until: None, pixels: pixels.into(), thumbnail: None };
         let model = self.sessions.video(&self.bundle).await?;
         let video = &self.bundle.manifest().video;
         let frames = vec![frame; video.frames];

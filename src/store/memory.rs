@@ -131,7 +131,9 @@ impl VectorStore for MemoryStore {
             let of = Selection::plan(stretch.media_id, stretch.plan.clone());
             let kept = |record: &Record| {
                 let id = record.id;
-                record.features.clone().into_iter().map(move |feature| KeptFrame { record: id, feature })
+                let held = record.held;
+                let frames = record.features.clone().into_iter().enumerate();
+                frames.map(move |(n, feature)| KeptFrame { record: id, held: held && n == 0, feature })
             };
             let of_plan = records.values().filter(|record| of.holds(&record.payload)).flat_map(kept);
             let mut frames: Vec<KeptFrame> = of_plan.filter(|frame| stretch.holds(frame.feature.pts)).collect();
@@ -234,7 +236,7 @@ fn caption(payload: &Payload) -> bm25::Sparse {
 }
 
 fn without_features(record: &Record) -> Record {
-    Record { features: Vec::new(), ..record.clone() }
+    Record { features: Vec::new(), held: false, ..record.clone() }
 }
 
 fn matches(filter: &Filter, payload: &Payload) -> bool {

@@ -150,6 +150,8 @@ mod field {
     pub(super) const CAPTION_WORDS: &str = "caption_words";
     /// Times of the frames whose features the record keeps, in the order of the rows.
     pub(super) const FRAMES_NS: &str = "frames_ns";
+    /// There and true where the first of them is held (`Record::held`).
+    pub(super) const HELD: &str = "held";
 }
 
 /// The vectors of a record beside the unnamed one that it is searched by.
@@ -191,6 +193,9 @@ fn payload_to_json(record: &Record) -> serde_json::Map<String, serde_json::Value
         let nanos = |feature: &Feature| i64::try_from(feature.pts.as_nanos()).unwrap_or(i64::MAX);
         map.insert(field::FRAMES_NS.to_owned(), record.features.iter().map(nanos).collect());
     }
+    if record.held {
+        map.insert(field::HELD.to_owned(), true.into());
+    }
     map
 }
 
@@ -202,7 +207,7 @@ fn kept_frames(
     rows: Features,
     stretch: &Stretch,
 ) -> Result<Vec<KeptFrame>, StoreError> {
-    let Times { frames_ns } = fields_from_json(map)?;
+    let Times { frames_ns, held } = fields_from_json(map)?;
     if frames_ns.len() != rows.len() {
         return Err(StoreError::Other(format!(
             "record {record} has features of {} frames and times of {}: `clipseek verify --repair` has its file indexed \
@@ -211,9 +216,10 @@ fn kept_frames(
             frames_ns.len()
         )));
     }
-    let frames = frames_ns.into_iter().map(Duration::from_nanos).zip(rows);
-    let frames = frames.filter(|(time, _)| stretch.holds(*time));
-    Ok(frames.map(|(pts, values)| KeptFrame { record, feature: Feature { pts, values } }).collect())
+    let frames = frames_ns.into_iter().map(Duration::from_nanos).zip(rows).enumerate();
+    let frames = frames.filter(|(_, (time, _))| stretch.holds(*time));
+    let frame = |(n, (pts, values))| KeptFrame { record, held: held && n == 0, feature: Feature { pts, values } };
+    Ok(frames.map(frame).collect())
 }
 
 #[cfg(any(feature = "edge", feature = "qdrant"))]
@@ -221,6 +227,8 @@ fn kept_frames(
 struct Times {
     #[serde(default)]
     frames_ns: Vec<u64>,
+    #[serde(default)]
+    held: bool,
 }
 
 fn sort_frames(frames: &mut [KeptFrame]) {

@@ -23,15 +23,18 @@ pub struct Record {
     /// whose windows contain it, so these may be only some of the window's frames, or none. The store rounds them to
     /// float16 and, because they are large, returns them only by [`VectorStore::frames`](super::VectorStore::frames).
     pub features: Vec<Feature>,
+    /// The first of these was on the screen already when the window began. It is kept by this record for its own window
+    /// alone, at the time of its start; at its true time another record keeps it.
+    pub held: bool,
 }
 
 impl Record {
     /// The id is derived from content, window, plan and bundle: it is the same in every data folder, and a replay
     /// overwrites.
-    pub fn new(bundle: &str, vector: Embedding, payload: Payload, features: Vec<Feature>) -> Self {
+    pub fn new(bundle: &str, vector: Embedding, payload: Payload, features: Vec<Feature>, held: bool) -> Self {
         let (start, end) = (payload.start.as_nanos(), payload.end.as_nanos());
         let name = format!("{start}/{end}/{}/{bundle}", payload.plan);
-        Self { id: Uuid::new_v5(&payload.media_id.0, name.as_bytes()), vector, payload, features }
+        Self { id: Uuid::new_v5(&payload.media_id.0, name.as_bytes()), vector, payload, features, held }
     }
 
     /// Times of the kept frames.
@@ -189,6 +192,8 @@ impl Stretch {
 pub struct KeptFrame {
     /// The record that keeps it.
     pub record: Uuid,
+    /// Kept for that record's window alone, see [`Record::held`].
+    pub held: bool,
     /// Its time is exact, its values are rounded to float16.
     pub feature: Feature,
 }

@@ -61,6 +61,7 @@ pub(crate) fn frame(k: usize, side: u32) -> Frame {
     let data = (0..bytes).map(|i| ((7 * i + 31 * k) % 256) as u8).collect();
     Frame {
         pts: Duration::from_secs(k as u64),
+        until: None,
         pixels: Rgb { width: side, height: side, data }.into(),
         thumbnail: None,
     }

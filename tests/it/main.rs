@@ -22,6 +22,8 @@ mod flow;
 #[cfg(feature = "onnx")]
 mod gpu;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
+mod held;
+#[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
 mod hub;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
 mod kill;

@@ -262,7 +262,7 @@ fn record(bundle: &Outline, media_id: MediaId, window: u64) -> Record {
         complete: None,
     };
     let features = frames(window, RATE, bundle.manifest().feature_dim());
-    Record::new(bundle.hash(), Embedding::new(vector).unwrap(), payload, features)
+    Record::new(bundle.hash(), Embedding::new(vector).unwrap(), payload, features, false)
 }
 
 fn folder_bytes(dir: &Path) -> u64 {

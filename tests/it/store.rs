@@ -473,6 +473,7 @@ fn record(n: u64, media: u64, dim: usize) -> Record {
             complete: None,
         },
         features: Vec::new(),
+        held: false,
     }
 }
 

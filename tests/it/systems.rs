@@ -106,6 +106,7 @@ async fn each_system_gives_the_similarities_of_its_module() {
                 complete: None,
             },
             features: Vec::new(),
+            held: false,
         };
         store.upsert(&clips.iter().enumerate().map(record).collect::<Vec<_>>()).await.unwrap();
         for (caption, expected) in captions.into_iter().zip(rows(&expected[name]["similarities"])) {

@@ -1,12 +1,12 @@
 """Frames a second of image encoders on a GPU, beside what its matrix units do, as one table.
 
 The encoders are CLIP's ViT-B/32, ViT-B/16 and ViT-L/14 at their real sizes with random weights, in half precision: their
-rate is that of trained ones. Each goes through `clipseek bench --encoder` with CUDA and with TensorRT, without and with
-I/O binding and CUDA graphs. A share is the encoder's operations a second over those of a large product of half-precision
+rate is that of trained ones. Each goes through `clipseek bench --encoder` with CUDA and with TensorRT, without and
+with CUDA graphs. A share is the encoder's operations a second over those of a large product of half-precision
 matrices, measured on the same chip in the same run.
 
-`--device cuda` leaves TensorRT out, `--device cpu` runs the same on the processor, `--sizes tiny` with a small encoder: that the script works can be seen
-without a GPU.
+`--device cuda` leaves TensorRT out, `--device cpu` runs the same on the processor, `--sizes tiny` with a small encoder: that
+the script works can be seen without a GPU.
 """
 
 from __future__ import annotations
@@ -56,19 +56,16 @@ SIZES = {
 class Way:
     name: str
     device: str
-    io_binding: bool = True
     cuda_graphs: bool = False
     separate_attention: bool = False
 
 
 WAYS = {
     "cuda": [
-        Way("CUDA, no binding", "cuda", io_binding=False),
         Way("CUDA", "cuda"),
         Way("CUDA, graphs", "cuda", cuda_graphs=True),
     ],
     "tensorrt": [
-        Way("TensorRT, no binding", "tensorrt", io_binding=False, separate_attention=True),
         Way("TensorRT", "tensorrt", separate_attention=True),
         Way("TensorRT, graphs", "tensorrt", cuda_graphs=True, separate_attention=True),
     ],
@@ -148,7 +145,7 @@ def matrix_rate(device: str) -> float:
 def measure(clipseek: Path, folder: Path, way: Way, batch: int, seconds: float, work: Path) -> dict:
     """What `bench --encoder` says, or its error."""
     variables = {
-        "DEVICE": way.device, "IO_BINDING": str(way.io_binding).lower(), "CUDA_GRAPHS": str(way.cuda_graphs).lower(),
+        "DEVICE": way.device, "CUDA_GRAPHS": str(way.cuda_graphs).lower(),
         "BATCH_FRAMES": str(batch),
     }
     run = subprocess.run(

@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from ..training.caption_figures import scored
 from ..world.align import pad
 from ..world.captions import Speaker
 from ..world.dataset import TestSet
@@ -44,9 +45,6 @@ def captions(variant: Variant, features: Tensor, tests: TestSet, tokenizer: Toke
     """Beam search over every test clip; BLEU-4 and CIDEr of pycocoevalcap, without its tokenizer: our grammar says plain
     words in lower case.
     """
-    from pycocoevalcap.bleu.bleu import Bleu
-    from pycocoevalcap.cider.cider import Cider
-
     mask = features.new_ones(features.shape[:2])
     memory = variant.system.caption_memory(features, mask)
     said = []
@@ -54,11 +52,9 @@ def captions(variant: Variant, features: Tensor, tests: TestSet, tokenizer: Toke
         ids, _ = variant.system.decoder.caption(frames, torch.ones(len(frames)), START, END, PAD, WORDS)
         said.append(tokenizer.decode([i for i in ids if i != END], skip_special_tokens=False))
     right = references(tests)
-    expected, found = dict(enumerate(right)), {i: [text] for i, text in enumerate(said)}
-    bleu, _ = Bleu(4).compute_score(expected, found, verbose=0)
-    cider, _ = Cider().compute_score(expected, found)
+    bleu4, _, cider = scored({i: [text] for i, text in enumerate(said)}, dict(enumerate(right)))
     exact = sum(text == ways[0] for text, ways in zip(said, right)) / len(said)
-    return CaptionScores(100 * float(bleu[3]), 100 * float(cider), 100 * exact, [(text, ways[0]) for text, ways in zip(said, right)][:8])
+    return CaptionScores(bleu4, cider, 100 * exact, [(text, ways[0]) for text, ways in zip(said, right)][:8])
 
 
 def references(tests: TestSet) -> list[list[str]]:

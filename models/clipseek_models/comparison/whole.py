@@ -22,7 +22,7 @@ from ..world.align import Corpus, Meaning, by_length, contrast, meant_by
 from ..world.dataset import SIDE, Clips
 from ..world.nets import FEATURES, MAP, AttributeReader, MapReader
 from ..world.pretrain import attribute_loss, map_loss, questions, to_pixels
-from .learn import Optimiser, Teller
+from ..world.steps import OneCycle
 from .variants import DIM, FRAME_POSITIONS, WHOLE, clip_weights, end_last, text_sizes
 
 PATCH, LAYERS = 16, 4
@@ -88,8 +88,8 @@ def learn_whole(
     temperature = variant.system.clipmodel.logit_scale
     temperature.data.fill_(math.log(1 / 0.07))
     learnt = [p for p in (*variant.learnt(), *meaning.parameters()) if p is not temperature]
-    optimiser, tell = Optimiser(learnt, [temperature], steps), Teller(WHOLE, steps)
-    for step in range(steps):
+    descend = OneCycle(WHOLE, learnt, steps, still=[temperature])
+    for _ in range(steps):
         rows = rng.integers(0, len(clips.scenes), batch)
         claims, reverse, ids, mask = corpus.draw(rows)
         frames = pixels(clips.pixels[rows])
@@ -101,10 +101,9 @@ def learn_whole(
             texts = by_length(variant.texts, ids, mask).float()
         loss, twins = contrast(corpus, rows, other, claims + reverse, texts @ videos.T, variant.system.scale())
         loss = loss + 0.5 * meaning.loss(videos[: 2 * batch], corpus.shown(rows)) + 0.5 * meaning.loss(texts, meant_by(claims + reverse))
-        optimiser.step(loss)
+        descend(loss, twins=twins)
         with torch.no_grad():
             temperature.clamp_(0, math.log(100))
-        tell(step, loss=loss, twins=twins)
     variant.eval()
 
 
@@ -112,12 +111,10 @@ def _learn_to_see(variant: WholeVariant, clips: Clips, rng: np.random.Generator,
     known, frames = questions(clips), clips.pixels.reshape(-1, *clips.pixels.shape[2:])
     reader = Reader()
     tower = list(variant.system.clipmodel.vision_model.parameters())
-    optimiser, tell = Optimiser([*tower, *reader.parameters()], [], steps), Teller(f"{WHOLE}, frames", steps)
-    for step in range(steps):
+    descend = OneCycle(f"{WHOLE}, frames", [*tower, *reader.parameters()], steps)
+    for _ in range(steps):
         rows = rng.integers(0, len(frames), batch)
-        loss = reader.loss(variant, to_pixels(frames[rows]), known, rows)
-        optimiser.step(loss)
-        tell(step, loss=loss)
+        descend(reader.loss(variant, to_pixels(frames[rows]), known, rows))
 
 
 def pixels(clips: np.ndarray) -> Tensor:

@@ -47,6 +47,10 @@ def _variant(folder: Path, meta: dict, report: Report) -> None:
     if weights is None or missing:
         report.skip(name, f"not there: {', '.join([*missing, *([] if weights else [meta['weights']])])}")
         return
+    objective = meta["training"]["objective"]
+    if objective not in OBJECTIVES:
+        report.same(name, False, f"no objective {objective!r}")
+        return
     with np.load(folder / "inputs.npz") as arrays:
         inputs = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     with np.load(folder / "expected.npz") as arrays:
@@ -125,7 +129,7 @@ class Case:
         self.worst("losses", {key: abs(found[key] - wanted[key]) / abs(wanted[key]) / allowed for key in wanted.keys() & found.keys()}, "terms")
         self._as_one_might_expect(batch)
         if self.memory is not None:
-            self._direction("gradient of what the decoder looks at", {"": (self.memory.grad, self.expected["gradient_of_memory"])}, "gradient")
+            self._direction("gradient of the memory", {"": (self.memory.grad, self.expected["gradient_of_memory"])}, "gradient")
         else:
             self._matrices(batch)
 
@@ -162,7 +166,7 @@ class Case:
         moved = {name for name in unused if gradients[name] is not None and gradients[name].norm() > 0}
         self.report.same(f"{self.name} unused parameters", not moved, f"{len(unused)} without a gradient")
         if noise:
-            self.worst("gradients that are rounding alone", {name: float(gradients[name].norm()) / (1e-5 * whole) for name in noise})
+            self.worst("gradients of noise", {name: float(gradients[name].norm()) / (1e-5 * whole) for name in noise})
         rest = [name for name in names if name not in noise | unused]
         self._parameters("gradients", gradients, rest, "gradient", self.expected["gradient_norms"], self.expected["gradient_means"], self.expected["gradient_entries"])
 
@@ -275,8 +279,8 @@ class Case:
             self._moved(step, moved)
         with torch.no_grad():
             losses.append(total(self.cost(model, batch)).item())
-        self._numbers("losses before each step and after the last", losses, self.expected["step_losses"], "step_losses_relative")
-        self._numbers("gradient norms before clipping", gradients, self.expected["gradient_norms_before_clipping"], "gradient_norms_before_clipping_relative")
+        self._numbers("losses of the steps", losses, self.expected["step_losses"], "step_losses_relative")
+        self._numbers("gradient norms", gradients, self.expected["gradient_norms_before_clipping"], "gradient_norms_before_clipping_relative")
         self._group_rates(rates)
 
     def _numbers(self, what: str, found: list[float], wanted: np.ndarray, tolerance: str) -> None:

@@ -36,20 +36,23 @@ def demand_scorers() -> None:
 
 def caption_figures(said: list[str], references: list[list[str]]) -> CaptionFigures:
     """A caption of each clip, and all that people say of it."""
+    java = shutil.which("java") is not None
+    tokenize = _by_java if java else lambda texts: {number: [plain_words(text) for text in ways] for number, ways in texts.items()}
+    found, expected = tokenize({i: [text] for i, text in enumerate(said)}), tokenize(dict(enumerate(references)))
+    meteor = 100 * float(_meteor(expected, found)) if java else None
+    return CaptionFigures(*scored(found, expected), meteor, "PTB tokenizer" if java else "plain tokenizer, for want of Java; no METEOR")
+
+
+def scored(found: dict[int, list[str]], expected: dict[int, list[str]]) -> tuple[float, float, float]:
+    """BLEU-4, ROUGE-L and CIDEr of captions whose words have blanks between them: one of each clip, and what people say of it."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    java = shutil.which("java") is not None
-    tokenize = _by_java if java else lambda texts: {number: [plain_words(text) for text in ways] for number, ways in texts.items()}
-    found, expected = tokenize({i: [text] for i, text in enumerate(said)}), tokenize(dict(enumerate(references)))
     bleu, _ = Bleu(4).compute_score(expected, found, verbose=0)
     rouge, _ = Rouge().compute_score(expected, found)
     cider, _ = Cider().compute_score(expected, found)
-    meteor = 100 * float(_meteor(expected, found)) if java else None
-    return CaptionFigures(
-        100 * float(bleu[3]), 100 * float(rouge), 100 * float(cider), meteor, "PTB tokenizer" if java else "plain tokenizer, for want of Java; no METEOR",
-    )
+    return 100 * float(bleu[3]), 100 * float(rouge), 100 * float(cider)
 
 
 def plain_words(text: str) -> str:

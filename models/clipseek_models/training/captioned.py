@@ -5,7 +5,8 @@
     {"video": "c.webm", "caption": "a cake on a table", "subtitle": "and now we add the cream"}
 
 `caption` is a text or several; `start_s` and `end_s` cut a clip out of its video; `subtitle` is what is spoken in it,
-which learning from all sources at once wants. Other keys are ignored.
+which learning from all sources at once wants. Other keys are ignored. CLIP-ViP's files say `clip_id` and `text`, and leave the
+ending out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 SHOWN = 10  # problems in one message
@@ -64,10 +66,10 @@ def read(file: Path, folder: Path) -> list[Clip]:
 def _clip(number: int, entry: object, folder: Path) -> Clip:
     if not isinstance(entry, dict):
         raise DataError(f"no JSON object but {type(entry).__name__}")
-    video = entry.get("video")
+    video = entry.get("video", entry.get("clip_id"))
     if not isinstance(video, str) or not video.strip():
         raise DataError('"video" must name a file')
-    said = entry.get("caption")
+    said = entry.get("caption", entry.get("text"))
     captions = [said] if isinstance(said, str) else said
     if not isinstance(captions, list) or not captions or not all(isinstance(text, str) and text.strip() for text in captions):
         raise DataError('"caption" must be a text or a list of texts, none of them empty')
@@ -77,7 +79,17 @@ def _clip(number: int, entry: object, folder: Path) -> Clip:
     start, end = (_seconds(entry, key) for key in ("start_s", "end_s"))
     if end is not None and end <= (start or 0):
         raise DataError(f"it ends at {end:g} s, which is not after its start at {start or 0:g} s")
-    return Clip(number, folder / video, tuple(captions), start, end, subtitle)
+    return Clip(number, _found(folder / video), tuple(captions), start, end, subtitle)
+
+
+def _found(path: Path) -> Path:
+    """The file itself, or the one of this name with any ending."""
+    return path if path.is_file() else _without_endings(path.parent).get(path.name, path)
+
+
+@cache
+def _without_endings(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.iterdir(), reverse=True)} if folder.is_dir() else {}
 
 
 def _seconds(entry: dict, key: str) -> float | None:

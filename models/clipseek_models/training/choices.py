@@ -14,6 +14,7 @@ OBJECTIVES = ("retrieval", "narrated", "omnisource", *CAPTIONED)
 OPTIMISERS = ("clip4clip", "univl", "clip_vip")
 PRECISIONS = ("float32", "bfloat16", "float16")
 SENTENCES = ("each", "one")
+WEIGHTS = ("float32", "float16")
 
 
 @dataclass(frozen=True)

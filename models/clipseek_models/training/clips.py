@@ -37,15 +37,15 @@ class Reading:
             return sampling.jittered(count, self.frames, rng) if self.jitter and rng else sampling.clip_vip(count, self.frames)
         if self.system == "clip4clip":
             return sampling.clip4clip(count, rate, 1, self.frames, "uniform", 0, seconds)
-        extracted = max(round(count / rate * CLIP2VIDEO_RATE), 1)
-        picked = sampling.clip2video(extracted, self.divisor, self.frames) or [0]
+        extracted = sampling.at_rate(count, rate, CLIP2VIDEO_RATE)
+        picked = sampling.clip2video(len(extracted), self.divisor, self.frames) or [0]
         if len(picked) < CLIP2VIDEO_LEAST:
             picked = [picked[i * len(picked) // self.frames] for i in range(self.frames)]
-        return [min(round(file * rate / CLIP2VIDEO_RATE), count - 1) for file in picked]
+        return [extracted[file] for file in picked]
 
     def pixels(self, clip: Clip, rng: Random | None = None, middle: bool = False) -> np.ndarray:
-        """[T, 3, S, S]; with `middle`, one more at the end: the frame in the middle of the clip."""
-        prepare = pixels.clip_vip if self.system == "clip_vip" else pixels.clip4clip
+        """[T, 3, S, S], bytes but for CLIP-ViP; with `middle`, one more at the end: the frame in the middle of the clip."""
+        prepare = pixels.clip_vip if self.system == "clip_vip" else pixels.clip4clip_bytes
         seconds = None if clip.end_s is None else math.ceil(clip.end_s - (clip.start_s or 0))
 
         def pick(count: int, rate: float) -> list[int]:
@@ -115,8 +115,9 @@ class Clips(Dataset):
         problems = [sample for sample in samples if len(sample) == 2]
         good = [sample for sample in samples if len(sample) == 3]
         side, frames = self.reading.side, self.reading.frames
-        shown, mask = torch.zeros(len(good), frames, 3, side, side), torch.zeros(len(good), frames)
-        middle = torch.zeros(len(good), 1, 3, side, side) if self.middle else None
+        kind = torch.float32 if self.reading.system == "clip_vip" else torch.uint8
+        shown, mask = torch.zeros(len(good), frames, 3, side, side, dtype=kind), torch.zeros(len(good), frames)
+        middle = torch.zeros(len(good), 1, 3, side, side, dtype=kind) if self.middle else None
         for row, (picture, _, _) in enumerate(good):
             if self.middle:
                 middle[row, 0], picture = torch.from_numpy(picture[-1]), picture[:-1]

@@ -32,7 +32,8 @@ OF_OMNISOURCE = {"rate": 5e-6, "decay": 0.05, "most_gradient": 5.0, "words": 70}
 def settings_of(arguments: argparse.Namespace) -> tuple[Settings, Recipe | None]:
     """What was said, then what the recipe says, then what the published trainings of the system had."""
     recipe = recipes.load(arguments.recipe) if arguments.recipe else None
-    said = {name: getattr(arguments, name) for _, name, *_ in (*CHOICES, *NUMBERS)} | {"jitter": arguments.jitter}
+    said = {name: getattr(arguments, name) for _, name, *_ in (*CHOICES, *NUMBERS)}
+    said |= {name: getattr(arguments, name) for name in ("jitter", "precision", "weights")}
     said = {name: value for name, value in said.items() if value is not None}
     shape = {name: getattr(arguments, name) for _, name, *_ in PLAN if getattr(arguments, name) is not None}
     if recipe:
@@ -53,7 +54,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, Recipe | None]
     shape.setdefault("times", chosen.get("frames", Settings.frames))
     plan = Plan(**shape)
     _demand_applicable(plan, chosen, {name for name in (*said, *(() if recipe else shape))})
-    return Settings(**_files(arguments, recipe), plan=plan, **chosen, precision=arguments.precision, device=arguments.device), recipe
+    return Settings(**_files(arguments, recipe), plan=plan, **chosen, device=arguments.device), recipe
 
 
 def _demand_applicable(plan: Plan, chosen: dict[str, object], given: set[str]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..systems.blocks import Attention
 from ..systems.load import build
 from . import names
 from .captioner import decoder_state, tie
@@ -35,6 +36,19 @@ def start(state: State, plan: Plan, seed: int = 0) -> nn.Module:
     if getattr(model, "decoder", None) is not None:
         tie(model.decoder)
     return model
+
+
+def halve(model: nn.Module) -> None:
+    """CLIP's matrices in float16, as the published training of CLIP4Clip keeps them, with no float32 masters beside them
+    (section 1.7 of shared/reference/models.md). Norms, tables and all that was added to CLIP stay in float32.
+    """
+    clip = model.clip
+    parameters = [clip.text_projection, clip.visual.proj]
+    for module in clip.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.Linear, Attention)):
+            parameters += module.parameters(recurse=False)
+    for parameter in parameters:
+        parameter.data = parameter.data.half()
 
 
 def begun(state: State, plan: Plan, seed: int = 0) -> State:

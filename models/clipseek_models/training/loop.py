@@ -22,7 +22,7 @@ from .caption_figures import NoScorers, demand_scorers
 from .captioned import Clip, DataError
 from .clips import Clips, Reading, loader, order, parted
 from .fresh import SMALL, clip_state
-from .initial import StartError, start
+from .initial import StartError, halve, start
 from .objectives import OBJECTIVES
 from .optimisers import RULES, freeze
 from .progress import Progress
@@ -59,7 +59,7 @@ class Training:
         self.best: Judgement | None = None
         rule, steps = RULES[settings.optimiser], self.steps_per_epoch * settings.epochs
         optimiser, schedule = rule.build(self.model, settings.rate, settings.share, settings.decay, steps, settings.warmup)
-        self.stepper = Stepper(self.model, self.objective.cost, optimiser, schedule, settings.precision, settings.most_gradient)
+        self.stepper = Stepper(self.model, self.objective.cost, optimiser, schedule, settings.precision, settings.most_gradient, settings.weights == "float32")
         out.mkdir(parents=True, exist_ok=True)
         if resume:
             self._resume()
@@ -134,6 +134,8 @@ class Training:
         for module in self.model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = settings.dropout
+        if settings.weights == "float16":
+            halve(self.model)
         self.model.to(self.device)
         frozen = freeze(self.model, settings.freeze)
         learnt = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
@@ -261,6 +263,7 @@ class Training:
             self.best = Judgement(**json.loads(saved["best"]))
         self.tell(f"goes on after step {self.step} of epoch {self.epoch + 1}")
         if saved["epochs"] != self.settings.epochs:
+            stepper.follow_schedule()
             self.tell(f"for {self.settings.epochs} epochs in place of {saved['epochs']}: from here on the rate follows the schedule of a training of that length")
 
     def _identity(self) -> str:

@@ -17,11 +17,6 @@ def clip_to_text(scores: Tensor) -> Tensor:
     return text_to_clip(scores.T)
 
 
-def symmetric(scores: Tensor) -> Tensor:
-    """[B, B] → mean of both directions (arXiv 2104.08860, section 3.4)."""
-    return (text_to_clip(scores) + clip_to_text(scores)) / 2
-
-
 def mil_nce(scores: Tensor, present: Tensor) -> Tensor:
     """MIL-NCE (arXiv 1912.06430): several texts near a clip in time, of which one or another may be right.
 

@@ -48,7 +48,7 @@ CHOICES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", metavar="NAME", help="a published training, or `try`: says all that follows but files (`train --recipe list`)")
-    parser.add_argument("--as-published", action="store_true", help="with the recipe's rate of CLIP as the authors had it, for half-precision weights, and judged as by them")
+    parser.add_argument("--as-published", action="store_true", help="CLIP's matrices in float16 without masters and at the rate for that, judged on the test clips: as the authors had it, for a GPU")
     parser.add_argument(
         "--data", type=Path, metavar="PATH",
         help='the folder of a recipe\'s data set; or a file with a JSON object a line: "video", "caption" (text or list), optional "start_s", "end_s", "subtitle"',
@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         kinds = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
         parser.add_argument(option, dest=name, **kinds, help=f"{meaning} ({defaults[name]})")
     parser.add_argument("--jitter", action=argparse.BooleanOptionalAction, help="CLIP-ViP's first and last frame are drawn from within one interval of the ends (CLIP-ViP: yes)")
-    parser.add_argument("--precision", choices=choices.PRECISIONS, default="float32", help="of the encoders (float32)")
+    parser.add_argument("--precision", choices=choices.PRECISIONS, help="of the encoders (float32; --as-published: float16)")
+    parser.add_argument("--weights", choices=choices.WEIGHTS, help="float16: CLIP's matrices without float32 masters, as CLIP4Clip was trained (float32)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--resume", action="store_true", help="go on from the last snapshot in --out; more --epochs make the training longer")

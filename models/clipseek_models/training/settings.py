@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .choices import CAPTIONED, OBJECTIVES, OPTIMISERS, PRECISIONS, SENTENCES, Plan
+from .choices import CAPTIONED, OBJECTIVES, OPTIMISERS, PRECISIONS, SENTENCES, WEIGHTS, Plan
 
 
 class SettingsError(Exception):
@@ -43,6 +43,7 @@ class Settings:
     dropout: float = 0.0  # in the cross-encoder's input and the caption decoder
     most_gradient: float = 1.0  # its norm
     precision: str = "float32"
+    weights: str = "float32"  # or CLIP's matrices in float16 without float32 masters, as CLIP4Clip was trained
     device: str = "cpu"
     workers: int = 2
     seed: int = 42
@@ -62,11 +63,13 @@ class Settings:
             problems.append("captions need a decoder of at least one layer, and nothing else has one")
         if self.objective == "omnisource" and self.plan.system != "clip_vip":
             problems.append("omnisource is CLIP-ViP's")
-        for name, known in (("precision", PRECISIONS), ("optimiser", OPTIMISERS), ("sentences", SENTENCES)):
+        for name, known in (("precision", PRECISIONS), ("optimiser", OPTIMISERS), ("sentences", SENTENCES), ("weights", WEIGHTS)):
             if getattr(self, name) not in known:
                 problems.append(f"no {name} {getattr(self, name)!r}: there are {', '.join(known)}")
         if self.precision == "float16" and not self.device.startswith("cuda"):
             problems.append("float16 is for GPUs; processors compute bfloat16")
+        if self.weights == "float16" and (self.precision != "float16" or self.plan.system == "clip_vip"):
+            problems.append("weights in float16 are CLIP4Clip's and CLIP2Video's, and want --precision float16")
         for name in ("epochs", "batch", "accumulate", "frames", "bag", "divisor", "judge_every", "save_every", "tell_every"):
             if getattr(self, name) < 1:
                 problems.append(f"{name} must be at least 1")

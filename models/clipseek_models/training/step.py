@@ -22,10 +22,11 @@ class Stepper:
     schedule: torch.optim.lr_scheduler.LRScheduler
     precision: str  # of the encoders
     most_gradient: float  # norm of the whole gradient
+    masters: bool = True  # whether all parameters are float32; without masters there is no scaling of the loss, as in the original
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.masters and self.precision == "float16")
 
     def __call__(self, parts: list[Batch]) -> dict[str, Tensor]:
         """A batch in one or several parts → its losses, `loss` and each term, on the device: to read one is to wait for it."""
@@ -48,6 +49,11 @@ class Stepper:
         if not self.model.clamps_before_step:
             self.model.clamp_temperature()
         return told
+
+    def follow_schedule(self) -> None:
+        """The next step has the rate that the schedule says, whatever an earlier schedule left behind."""
+        for group, rate, factor in zip(self.optimiser.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas):
+            group["lr"] = rate * factor(self.schedule.last_epoch)
 
     def skip(self) -> dict[str, Tensor]:
         """A step of which no clip could be read: nothing moves, and the rate goes on."""

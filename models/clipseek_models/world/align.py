@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from random import Random
 
@@ -30,6 +29,7 @@ from .scenes import (
     encode_scenes,
     truth,
 )
+from .steps import OneCycle
 from .tokenizer import CONTEXT_LENGTH, PAD, UNKNOWN
 
 STRETCHES = (4, 6, 12, 16, 24, 32)  # other numbers of frames that a window may have
@@ -140,10 +140,8 @@ def align(
     _learn_meaning(encoder, known, corpus, head, meaning, rng, head_start)
     log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
     learnt = [*encoder.norm.parameters(), *encoder.proj.parameters(), *head.parameters(), *text.parameters(), *meaning.parameters()]
-    optimizer = torch.optim.AdamW([{"params": learnt, "weight_decay": 0.05}, {"params": [log_scale], "weight_decay": 0.0}], lr=1.5e-3, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.08)
-    began = time.monotonic()
-    for step in range(steps):
+    descend = OneCycle("align", learnt, steps, still=[log_scale])
+    for _ in range(steps):
         rows = rng.integers(0, len(scenes), batch)
         claims, reverse, ids, mask = corpus.draw(rows)
         frames = stretch(known[torch.from_numpy(rows)], rng)
@@ -156,15 +154,9 @@ def align(
         videos, texts = unit(videos.float()), unit(texts.float())
         loss, twin_loss = contrast(corpus, rows, other, claims + reverse, texts @ videos.T, log_scale.exp())
         loss = loss + 0.5 * meaning.loss(videos[: 2 * batch], corpus.shown(rows)) + 0.5 * meaning.loss(texts, meant_by(claims + reverse))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(learnt, 1.0)
-        optimizer.step()
-        schedule.step()
+        descend(loss, twins=twin_loss, scale=log_scale.exp())
         with torch.no_grad():
             log_scale.clamp_(max=math.log(100))
-        if step % 100 == 0 or step == steps - 1:
-            print(f"align {step:5d} loss {loss.item():.3f} twins {twin_loss.item():.3f} scale {log_scale.exp().item():.1f} {time.monotonic() - began:.0f}s", flush=True)
     return Model(encoder.eval(), head.eval(), text.eval(), log_scale.exp().item())
 
 
@@ -174,23 +166,14 @@ def _learn_meaning(
 ) -> None:
     """A head start without captions, which cost as much again."""
     learnt = [*encoder.norm.parameters(), *encoder.proj.parameters(), *head.parameters(), *meaning.parameters()]
-    optimizer = torch.optim.AdamW(learnt, lr=1.5e-3, weight_decay=0.05, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.08)
-    began = time.monotonic()
-    for step in range(steps):
+    descend = OneCycle("meaning", learnt, steps)
+    for _ in range(steps):
         rows = rng.integers(0, len(corpus.scenes), batch)
         with processor_half():
             features = encoder.project(stretch(known[torch.from_numpy(rows)], rng))
             clips = torch.cat([features, features.flip(1)])
             videos = head(clips, torch.ones(clips.shape[:2]))
-        loss = meaning.loss(unit(videos.float()), corpus.shown(rows))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(learnt, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 0 or step == steps - 1:
-            print(f"meaning {step:4d} loss {loss.item():.3f} {time.monotonic() - began:.0f}s", flush=True)
+        descend(meaning.loss(unit(videos.float()), corpus.shown(rows)))
 
 
 def by_length(text: TextEncoder, ids: Tensor, mask: Tensor, groups: int = 4) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from ..half import processor_half
 from .dataset import BLEND, COS, LOG_RADIUS, OPACITY, SIN, Clips, X, Y, strangers
 from .nets import AttributeReader, FrameEncoder, MapReader
 from .scenes import ANY, COLOURS, SHAPES, SYMMETRY
+from .steps import OneCycle
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.26, 0.26, 0.27)
 STRANGE = 5.0  # what the first feature should be for a picture that is not of this world
@@ -125,10 +126,8 @@ def pretrain(clips: Clips, seed: int, steps: int, batch: int = 256, strange: int
     foreign = strangers(rng, 4000, pixels[rng.integers(0, len(pixels), 2000)])
     spinning = np.flatnonzero(np.repeat([scene.event.startswith("spin") for scene in clips.scenes], clips.pixels.shape[1]))
     parameters = [value for part in (encoder.trunk, encoder.gather, *readers) for value in part.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2.5e-3, weight_decay=0.02, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2.5e-3, total_steps=steps, pct_start=0.1)
-    began = time.monotonic()
-    for step in range(steps):
+    descend = OneCycle("frames", parameters, steps, rate=2.5e-3, decay=0.02, rising=0.1, most_gradient=math.inf)
+    for _ in range(steps):
         rows = np.concatenate([rng.integers(0, len(pixels), batch - turning), rng.choice(spinning, turning)])
         images = np.concatenate([pixels[rows], foreign[rng.integers(0, len(foreign), strange)]])
         with processor_half():
@@ -140,13 +139,7 @@ def pretrain(clips: Clips, seed: int, steps: int, batch: int = 256, strange: int
         strangeness = F.smooth_l1_loss(gathered[:, 0], target, beta=0.5)
         of_vector = attribute_loss(readers[0](gathered[:batch]), known, rows)
         of_map = map_loss(readers[1](seen[:batch].float()), known, rows)
-        optimizer.zero_grad()
-        (of_vector + of_map + strangeness).backward()
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 0 or step == steps - 1:
-            losses = f"vector {of_vector.item():.3f} map {of_map.item():.3f} strangeness {strangeness.item():.4f}"
-            print(f"frames {step:5d} {losses} {time.monotonic() - began:.0f}s", flush=True)
+        descend(of_vector + of_map + strangeness, vector=of_vector, map=of_map, strangeness=strangeness)
     return encoder.eval()
 
 

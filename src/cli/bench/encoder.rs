@@ -23,7 +23,6 @@ struct Rate {
     model: String,
     device: String,
     batch_frames: usize,
-    io_binding: bool,
     cuda_graphs: bool,
     /// Seconds to open the model and run it once, including building missing engines.
     open_s: f64,
@@ -61,7 +60,6 @@ pub(super) async fn run(app: &App, model: Option<&str>, seconds: f64) -> anyhow:
         model: bundle.name().to_owned(),
         device: model.device().to_owned(),
         batch_frames: settings.batch_frames,
-        io_binding: settings.io_binding,
         cuda_graphs: settings.cuda_graphs,
         open_s,
         frames,

@@ -98,7 +98,7 @@ fn run(packets: &[Packet], sampling: Sampling, interval: i64, from: i64) -> Run 
     for packet in packets {
         take(gate.push(*packet, ()));
     }
-    take(gate.finish());
+    take(gate.finish(None, false));
     gate.report(&mut run.outcome);
     run
 }

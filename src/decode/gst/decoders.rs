@@ -18,19 +18,27 @@ pub(in crate::decode) fn decoders_for(caps: &gst::CapsRef) -> Result<Vec<String>
     let mut fitting: Vec<_> = factories.into_iter().filter(|factory| factory.can_sink_any_caps(&caps)).collect();
     fitting.sort_by_key(|factory| std::cmp::Reverse(factory.rank()));
     if fitting.is_empty() {
-        return Err(DecodeError::NoDecoder { remedy: remedy(&codec), codec });
+        return Err(DecodeError::NoDecoder { remedy: remedy(), codec });
     }
     Ok(fitting.iter().map(|factory| factory.name().to_string()).collect())
 }
 
-pub(super) fn remedy(codec: &str) -> String {
-    let package = match codec {
-        "video/x-av1" | "video/x-vp8" | "video/x-vp9" | "image/jpeg" | "video/x-raw" => {
-            "gstreamer1.0-plugins-good and gstreamer1.0-plugins-bad"
-        }
-        _ => "gstreamer1.0-libav",
-    };
-    format!("install a GStreamer plug-in that decodes it (on Debian and Ubuntu: {package})")
+/// Packages with decoders of video, and an element by which it is told that each is installed.
+const PACKAGES: [(&str, &str); 3] = [
+    ("gstreamer1.0-libav", "avdec_h264"),
+    ("gstreamer1.0-plugins-good", "jpegdec"),
+    ("gstreamer1.0-plugins-bad", "av1dec"),
+];
+
+/// What to do where nothing installed decodes a codec.
+pub(super) fn remedy() -> String {
+    let missing = PACKAGES.iter().filter(|(_, element)| gst::ElementFactory::find(element).is_none());
+    let missing: Vec<&str> = missing.map(|(package, _)| *package).collect();
+    if missing.is_empty() {
+        return "no usual GStreamer plug-in does; convert it first, for example `ffmpeg -i FILE -c:v libx264 OUT.mkv`"
+            .to_owned();
+    }
+    format!("install a GStreamer plug-in that does (on Debian and Ubuntu: {})", missing.join(", "))
 }
 
 /// What is installed: GStreamer's version, and for each usual codec the element that decodes it.

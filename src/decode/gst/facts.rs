@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_video::{VideoColorRange, VideoColorimetry};
+use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoInfo};
 
 use super::super::pixels::{Orientation, shown_size};
 use super::super::{LATEST, Probe};
@@ -77,6 +77,23 @@ pub(super) fn set_full_range(structure: &mut gst::StructureRef) {
         let full = VideoColorimetry::new(range, told.matrix(), told.transfer(), told.primaries());
         structure.set("colorimetry", full.to_string());
     }
+}
+
+/// The same description with the colours that FFmpeg takes, and all who use its libraries, where a stream is silent about
+/// them: those of standard definition, however large the picture. `None`: it is not silent.
+pub(super) fn with_usual_colours(caps: &gst::CapsRef) -> Option<gst::Caps> {
+    let info = VideoInfo::from_caps(caps).ok().filter(VideoInfo::is_yuv)?;
+    let told =
+        caps.structure(0)?.get::<&str>("colorimetry").ok().and_then(|told| VideoColorimetry::from_str(told).ok());
+    if told.as_ref().is_some_and(|told| told.matrix() != VideoColorMatrix::Unknown) {
+        return None;
+    }
+    let told = told.unwrap_or_else(|| info.colorimetry());
+    let range = if told.range() == VideoColorRange::Unknown { VideoColorRange::Range16_235 } else { told.range() };
+    let usual = VideoColorimetry::new(range, VideoColorMatrix::Bt601, told.transfer(), told.primaries());
+    let mut caps = caps.to_owned();
+    caps.make_mut().structure_mut(0)?.set("colorimetry", usual.to_string());
+    Some(caps)
 }
 
 /// Time per frame in nanoseconds, where the description tells: of rates that somebody can mean. Encoders that nobody told

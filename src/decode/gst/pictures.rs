@@ -14,7 +14,7 @@ use super::super::gate::Released;
 use super::super::pixels::{Orientation, Picture, deinterlace};
 use super::super::{DecodeError, template, timeline};
 use super::reader::Coded;
-use super::{element, launch, lock, reported_error};
+use super::{element, facts, launch, lock, reported_error};
 
 /// Bytes of coded frames waiting for the decoder.
 const QUEUE: u64 = 2 << 20;
@@ -152,6 +152,14 @@ impl Decoding {
             }
             if time != pts {
                 buffer.make_mut().set_pts(gst::ClockTime::from_nseconds((time + SHIFT).max(0) as u64));
+            }
+            gst::PadProbeReturn::Ok
+        });
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+            if let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view())
+                && let Some(caps) = facts::with_usual_colours(event.caps())
+            {
+                info.data = Some(gst::PadProbeData::Event(gst::event::Caps::new(&caps)));
             }
             gst::PadProbeReturn::Ok
         });

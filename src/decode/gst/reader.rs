@@ -32,6 +32,10 @@ const GRACE: u32 = 15;
 const LAST_CHANCE: u32 = 150;
 /// So many glances without finding any track, and there is none.
 const PATIENCE: u32 = 1500;
+/// Containers whose clocks begin at zero and whose headers tell how long they are.
+const HEADER_TELLS: [&str; 3] = ["video/x-matroska", "video/webm", "video/x-flv"];
+/// By how much a promised duration may be off.
+const ROUGHLY: Duration = Duration::from_secs(2);
 /// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
 const START_ROUNDING: i128 = 1_000_000;
 
@@ -93,6 +97,8 @@ struct Found {
     connected: bool,
     /// A track that nobody wants came to its end.
     others_ended: bool,
+    /// End of what has been read of these tracks so far, on the container's clock.
+    others_reach: Option<gst::ClockTime>,
     /// The end of the video arrived at its parser.
     ended: bool,
 }
@@ -238,7 +244,7 @@ impl Reader {
                 }
                 reader.learn();
                 if matches!(source, Source::Bare(_, Bare::Jpeg)) && reader.is_still()? {
-                    return Err(DecodeError::NotVideo("a still picture".into()));
+                    return Err(DecodeError::StillPicture("image/jpeg".into()));
                 }
                 Ok(reader)
             }
@@ -295,6 +301,16 @@ impl Reader {
             Some(mended) => Some(Duration::from_nanos(u64::try_from(mended.film().end).unwrap_or(0))),
             None => self.probe.duration,
         }
+    }
+
+    /// Whether the file went on for as long as it promised, as its sound tells; `None`: nothing tells.
+    pub(in crate::decode) fn keeps_promise(&self) -> Option<bool> {
+        let Some(promised) = self.promised().filter(|_| self.mended.is_none()) else {
+            return self.mended.as_ref().map(|_| true);
+        };
+        let reach = Duration::from(lock(&self.found).others_reach?);
+        let header_tells = self.probe.container.as_deref().is_some_and(|kind| HEADER_TELLS.contains(&kind));
+        header_tells.then_some(reach + ROUGHLY >= promised)
     }
 
     /// What the header of the file asks for and does not get.
@@ -494,10 +510,19 @@ impl Reader {
         let text = || self.problem().unwrap_or("there is no coded frame in it").to_string();
         let kind = found.container.as_deref().unwrap_or("");
         if let Some(codec) = found.without_plugin.clone().filter(|_| !found.connected) {
-            return DecodeError::NoDecoder { remedy: remedy(&codec), codec };
+            return DecodeError::NoDecoder { remedy: remedy(), codec };
         }
-        if kind.starts_with("text/") || kind.starts_with("image/") && kind != "image/gif" {
+        if kind.starts_with("text/") {
             return DecodeError::NotVideo(kind.to_string());
+        }
+        if kind.starts_with("image/") && kind != "image/gif" {
+            return DecodeError::StillPicture(kind.to_string());
+        }
+        let needs_key = |error: &gst::glib::Error| {
+            error.matches(gst::StreamError::Decrypt) || error.matches(gst::StreamError::DecryptNokey)
+        };
+        if self.problem.as_ref().is_some_and(needs_key) || found.tracks.iter().any(|track| is_locked(&track.codec)) {
+            return DecodeError::Encrypted(text());
         }
         if !found.connected && !found.tracks.is_empty() {
             return self.no_track(&found.tracks);
@@ -530,6 +555,11 @@ impl Reader {
             }
         }
     }
+}
+
+/// Whether GStreamer's word for a stream says that it needs a key.
+fn is_locked(word: &str) -> bool {
+    ["application/x-cenc", "application/x-cbcs", "application/x-webm-enc"].contains(&word)
 }
 
 /// A frame out of its two fields, shown from the time of the first for as long as both last.
@@ -664,8 +694,12 @@ fn swallow(graph: &gst::Pipeline, pad: &gst::Pad, found: &Arc<Mutex<Found>>, kin
         && sink.sync_state_with_parent().is_ok()
     {
         let learned = found.clone();
-        target.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            lock(&learned).others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
+        target.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER, move |_, info| {
+            let mut found = lock(&learned);
+            found.others_ended |= info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
+            if let Some((buffer, pts)) = info.buffer().and_then(|buffer| Some((buffer, buffer.pts()?))) {
+                found.others_reach = found.others_reach.max(Some(pts + buffer.duration().unwrap_or_default()));
+            }
             gst::PadProbeReturn::Ok
         });
         let learned = found.clone();

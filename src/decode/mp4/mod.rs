@@ -20,7 +20,7 @@ use std::path::Path;
 use super::pixels::Orientation;
 use super::{Problem, ProblemKind};
 use boxes::{Header, boxed, child, children, head};
-use edits::{Edit, Placed, Scales, place, to_nanos};
+use edits::{Edit, Placed, Sample, Scales, place, to_nanos};
 use samples::{Fragments, Track};
 
 /// Limits against headers made to hurt.
@@ -212,6 +212,7 @@ fn write(
         unfollowed("the edit list asks for another speed, and is shown at the usual one");
     }
     samples.retain(|sample| sample.size > 0);
+    show_no_earlier_than_decoded(&mut samples);
     let (mut placed, followed) = place(&samples, &edits, scales);
     if !followed {
         unfollowed("the edit list shows more pictures than are believed, and is followed up to there");
@@ -301,6 +302,16 @@ fn write(
             problems,
         },
     ))
+}
+
+/// Some files say that frames are shown before they are decoded; then all are later by as much, as FFmpeg has it.
+fn show_no_earlier_than_decoded(samples: &mut [Sample]) {
+    /// More than this is no order of frames, but nonsense.
+    const MOST: i64 = 1 << 28;
+    let early = samples.iter().map(|sample| sample.dts.saturating_sub(sample.cts)).max();
+    if let Some(early) = early.filter(|early| (1..MOST).contains(early)) {
+        samples.iter_mut().for_each(|sample| sample.cts = sample.cts.saturating_add(early));
+    }
 }
 
 /// Fragments are written before it is known how long the movie becomes: a lone edit says where it starts, not its end.

@@ -21,6 +21,9 @@ const TRACKS: u32 = 0x1654_ae6b;
 const TRACK_ENTRY: u32 = 0xae;
 const VIDEO: u32 = 0xe0;
 const PROJECTION: u32 = 0x7670;
+const ENCODINGS: u32 = 0x6d80;
+const ENCODING: u32 = 0x6240;
+const ENCRYPTION: u32 = 0x5035;
 
 pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
     let mut at = 0;
@@ -72,6 +75,10 @@ fn entry(body: &[u8]) -> Option<Entry> {
             0xb9 => enabled = unsigned(value) != 0,
             // Texts may be filled up with zeros.
             0x86 => entry.track.codec = codec_name(String::from_utf8_lossy(value).trim_end_matches('\0')),
+            ENCODINGS => {
+                let mut encodings = children(value).filter(|(id, _)| *id == ENCODING);
+                entry.encrypted = encodings.any(|(_, encoding)| children(encoding).any(|(id, _)| id == ENCRYPTION));
+            }
             VIDEO => {
                 for (id, value) in children(value) {
                     match id {

@@ -10,6 +10,8 @@ use super::{Entry, be16, codec_name};
 /// Longest header that is read.
 const LONGEST: u64 = 256 << 20;
 const MOST_BOXES: usize = 10_000;
+/// Bytes of a video's sample description before the boxes in it.
+const VISUAL_ENTRY: usize = 86;
 /// `tkhd`: the track is to be shown.
 const ENABLED: u8 = 1;
 
@@ -58,7 +60,11 @@ fn entry(track: &[u8], chapters: &[u32]) -> Option<Entry> {
     let id = be32(header, if header.first() == Some(&1) { 20 } else { 12 })?;
     let handler = child(track, &[b"mdia", b"hdlr"])?.get(8..12)?;
     let description = child(track, &[b"mdia", b"minf", b"stbl", b"stsd"]).and_then(|list| list.get(8..));
-    let codec = description.and_then(|first| first.get(4..8)).map(String::from_utf8_lossy).unwrap_or_default();
+    let codec = description.and_then(|first| first.get(4..8)).unwrap_or_default();
+    // The description of an encrypted track says within what it is else.
+    let encrypted = codec == b"encv";
+    let within = || description?.get(VISUAL_ENTRY..).and_then(|boxes| child(boxes, &[b"sinf", b"frma"]));
+    let codec = String::from_utf8_lossy(if encrypted { within().unwrap_or(codec) } else { codec });
     let kind = match handler {
         b"vide" if chapters.contains(&id) => TrackKind::Picture,
         b"vide" => TrackKind::Video,
@@ -77,7 +83,7 @@ fn entry(track: &[u8], chapters: &[u32]) -> Option<Entry> {
         default: header.get(3)? & ENABLED != 0,
         ..Track::default()
     };
-    Some(Entry { track, ..Entry::default() })
+    Some(Entry { track, encrypted, ..Entry::default() })
 }
 
 fn is_lone_picture(track: &[u8]) -> bool {
@@ -117,6 +123,12 @@ mod tests {
         assert_eq!((sound.id, sound.kind, sound.default, sound.width), (1, TrackKind::Sound, true, None));
         assert_eq!((video.id, video.kind, video.default), (2, TrackKind::Video, false));
         assert_eq!((video.width, video.height, video.codec.as_str()), (Some(320), Some(240), "h264"));
+    }
+
+    #[test]
+    fn an_encrypted_track_is_told() {
+        let entries = of_header(&track(1, 1, b"vide", b"encv", 9, &[]));
+        assert!(entries[0].encrypted && entries[0].track.codec == "encv");
     }
 
     #[test]

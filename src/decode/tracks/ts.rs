@@ -16,6 +16,13 @@ pub(in crate::decode) const PACKET: usize = 188;
 const MOST_BEFORE: usize = 64 << 10;
 const FOLLOWING: usize = 10;
 
+/// Whether most packets of this stream are scrambled: what is in the clear between them is of no use.
+fn is_scrambled<'a>(packets: impl Iterator<Item = &'a [u8]>, pid: u32) -> bool {
+    let (scrambled, clear): (Vec<&[u8]>, Vec<&[u8]>) =
+        packets.filter(|packet| u32::from(pid_of(packet)) == pid).partition(|packet| packet[3] & 0xc0 != 0);
+    scrambled.len() > clear.len()
+}
+
 /// How packets lie in a file: they are 188 bytes long, with a time before each (AVCHD) or a checksum behind it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::decode) struct Layout {
@@ -58,6 +65,9 @@ pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
     let mut entries = entries(packets());
     if entries.is_empty() {
         entries = without_tables(packets());
+    }
+    for entry in &mut entries {
+        entry.encrypted = is_scrambled(packets(), entry.track.id);
     }
     Some(entries).filter(|entries| !entries.is_empty())
 }
@@ -268,6 +278,15 @@ mod tests {
                 of(2, 0x201, TrackKind::Video, "h264"),
             ]
         );
+    }
+
+    #[test]
+    fn a_scrambled_stream_is_told() {
+        let mut packets = two_programs();
+        packets[0][3] |= 0x80;
+        packets[3][3] |= 0xc0;
+        let told = |pid| is_scrambled(packets.iter().map(Vec::as_slice), pid);
+        assert!(told(0x200) && !told(0x100) && !told(0x201));
     }
 
     #[test]

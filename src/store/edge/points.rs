@@ -82,7 +82,7 @@ pub(super) fn frames(engine: &EdgeShard, stretch: &Stretch) -> Result<Vec<KeptFr
             offset: from,
             limit: Some(RECORDS_AT_ONCE),
             filter: Some(of_stretch(stretch)),
-            with_payload: Some(WithPayloadInterface::Fields(vec![key(field::FRAMES_NS)])),
+            with_payload: Some(WithPayloadInterface::Fields(vec![key(field::FRAMES_NS), key(field::HELD)])),
             with_vector: WithVector::Selector(vec![vector_name::FEATURES.to_owned()]),
             order_by: None,
         };
@@ -111,7 +111,7 @@ pub(super) fn record(found: EdgeRecord) -> Result<Record, StoreError> {
     };
     let vector = vector.ok_or_else(|| StoreError::Other(format!("record {id} has no vector: index its file again")))?;
     let vector = Embedding::new(vector).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;
-    Ok(Record { id, vector, payload: payload(id, found.payload)?, features: Vec::new() })
+    Ok(Record { id, vector, payload: payload(id, found.payload)?, features: Vec::new(), held: false })
 }
 
 pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {

@@ -205,7 +205,7 @@ impl QdrantStore {
         let (mut frames, mut after) = (Vec::new(), None);
         loop {
             let request = ScrollPointsBuilder::new(&self.name)
-                .with_payload(PayloadIncludeSelector::new(vec![field::FRAMES_NS.to_owned()]))
+                .with_payload(PayloadIncludeSelector::new(vec![field::FRAMES_NS.to_owned(), field::HELD.to_owned()]))
                 .with_vectors(points::only_features());
             let filter = Some(points::of_stretch(stretch));
             let answer = self.scroll(request, filter, after, WITH_FRAMES_AT_ONCE).await?;

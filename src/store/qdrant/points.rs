@@ -64,7 +64,7 @@ pub(super) fn record(found: RetrievedPoint) -> Result<Record, StoreError> {
         return Err(StoreError::Other(format!("record {id} has no vector: index its file again")));
     };
     let vector = Embedding::new(vector.data).map_err(|error| StoreError::Other(format!("record {id}: {error}")))?;
-    Ok(Record { id, vector, payload: payload(found.payload)?, features: Vec::new() })
+    Ok(Record { id, vector, payload: payload(found.payload)?, features: Vec::new(), held: false })
 }
 
 pub(super) fn hit(found: ScoredPoint) -> Result<Hit, StoreError> {

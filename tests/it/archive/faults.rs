@@ -100,8 +100,10 @@ async fn copy(store: &dyn VectorStore) -> Vec<Record> {
             stretches.push(all);
         }
     }
-    for KeptFrame { record, feature } in store.frames(&stretches).await.unwrap().into_iter().flatten() {
-        records.iter_mut().find(|other| other.id == record).unwrap().features.push(feature);
+    for KeptFrame { record, held, feature } in store.frames(&stretches).await.unwrap().into_iter().flatten() {
+        let record = records.iter_mut().find(|other| other.id == record).unwrap();
+        record.held |= held;
+        record.features.push(feature);
     }
     records
 }

@@ -64,7 +64,12 @@ impl Decoder for BytesDecoder {
             }
             if pts >= request.from {
                 let pixels = Rgb { width: 1, height: 1, data: vec![*byte, number as u8, 7] }.into();
-                items.push(Item::Frame(Frame { pts, pixels, thumbnail: Some(clipseek::decode::Jpeg(vec![*byte; 5])) }));
+                items.push(Item::Frame(Frame {
+                    pts,
+                    until: None,
+                    pixels,
+                    thumbnail: Some(clipseek::decode::Jpeg(vec![*byte; 5])),
+                }));
             }
         }
         let outcome = Outcome { end: interval * bytes.len() as u32, ..Outcome::default() };

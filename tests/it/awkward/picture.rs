@@ -46,7 +46,7 @@ fn a_picture_spells_its_number() {
         let luma = picture(number);
         let data = luma[..SIDE * SIDE].iter().flat_map(|value| [*value; 3]).collect();
         let rgb = Rgb { width: SIDE as u32, height: SIDE as u32, data };
-        let frame = Frame { pts: Duration::ZERO, pixels: rgb.into(), thumbnail: None };
+        let frame = Frame { pts: Duration::ZERO, until: None, pixels: rgb.into(), thumbnail: None };
         assert_eq!(spelled(&frame), Some(number));
     }
 }

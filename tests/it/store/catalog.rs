@@ -75,7 +75,7 @@ pub(super) async fn opens_what_is_there_without_its_model(place: &dyn Place) {
     let store = catalog.open_existing(&collection.name, collection.owner).await.unwrap().unwrap();
     assert_eq!(store.delete(&Selection::medium(medium(1))).await.unwrap(), 10);
     assert_eq!(scan_all(store.as_ref(), None, 7).await.len(), 20);
-    let kept = KeptFrame { record: records[3].id, feature: records[3].features[0].clone() };
+    let kept = KeptFrame { record: records[3].id, held: false, feature: records[3].features[0].clone() };
     let stretch = Stretch::new(medium(0), records[3].payload.plan.clone(), Duration::ZERO, Duration::MAX);
     assert_eq!(store.frames(&[stretch]).await.unwrap(), [[kept]]);
     let refused = store.search(&query(1, 9, 3)).await.unwrap_err();

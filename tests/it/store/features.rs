@@ -27,7 +27,8 @@ fn frames(record: &Record, count: u64) -> Vec<Feature> {
 /// As `record`, with up to five frames from its start on.
 fn featured(n: u64, media: u64, dim: usize) -> Record {
     let record = record(n, media, dim);
-    Record { features: frames(&record, n % 6), ..record }
+    // Some of them begin with a picture that is held.
+    Record { features: frames(&record, n % 6), held: n % 6 > 3, ..record }
 }
 
 fn all_of(media: u64, plan: &str) -> Stretch {
@@ -39,7 +40,9 @@ fn expected(records: &[Record], stretch: &Stretch) -> Vec<KeptFrame> {
     let of = |record: &&Record| record.payload.media_id == stretch.media_id && record.payload.plan == stretch.plan;
     let kept = |record: &Record| {
         let id = record.id;
-        record.features.clone().into_iter().map(move |feature| KeptFrame { record: id, feature })
+        let held = record.held;
+        let frames = record.features.clone().into_iter().enumerate();
+        frames.map(move |(n, feature)| KeptFrame { record: id, held: held && n == 0, feature })
     };
     let mut frames: Vec<_> = records.iter().filter(of).flat_map(kept).collect();
     frames.retain(|frame| (stretch.from..=stretch.to).contains(&frame.feature.pts));
@@ -49,7 +52,8 @@ fn expected(records: &[Record], stretch: &Stretch) -> Vec<KeptFrame> {
 
 /// The same frames of the same records, at exactly their times; values within half a step of float16, which has 11 bits.
 fn assert_frames(found: &[KeptFrame], expected: &[KeptFrame]) {
-    let names = |frames: &[KeptFrame]| frames.iter().map(|frame| (frame.record, frame.feature.pts)).collect::<Vec<_>>();
+    let name = |frame: &KeptFrame| (frame.record, frame.held, frame.feature.pts);
+    let names = |frames: &[KeptFrame]| frames.iter().map(name).collect::<Vec<_>>();
     assert_eq!(names(found), names(expected));
     for (found, expected) in found.iter().zip(expected) {
         assert_eq!(found.feature.values.len(), expected.feature.values.len());
