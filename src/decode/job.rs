@@ -115,10 +115,8 @@ fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
     if let Some(mended) = Mended::open(path, tracks.wanted).ok().flatten() {
         return Some(Source::Mended(Arc::new(mended)));
     }
-    if let Some(gif) = Gif::open(path).ok().flatten() {
-        return Some(Source::Gif(Arc::new(gif)));
-    }
-    Stream::find(path, tracks).ok().flatten().map(Source::Stream)
+    let gif = || Gif::find(path).ok().flatten().map(Source::Gif);
+    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(gif)
 }
 
 /// The file as it is.
