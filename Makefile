@@ -1,6 +1,6 @@
 # `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help packages build demo test lint test-models soak bench clean-demo
+.PHONY: help packages build demo test lint lint-features test-models soak bench clean-demo
 
 cargo_target := $(or $(CARGO_TARGET_DIR),target)
 release := $(cargo_target)/release
@@ -34,9 +34,11 @@ test: build ## All tests that need no PyTorch
 	$(MAKE) --no-print-directory $(python)
 	cd models && $(abspath $(python)) -m pytest -q
 
-lint: packages ## Formatting and lints, with each feature left out
+lint: packages ## Formatting and lints
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
+
+lint-features: packages ## Lints with only the models' feature, with none, and with each feature left out
 	@set -e; for kept in $(feature_sets); do \
 	    echo "Features: $$kept"; \
 	    cargo clippy --release --locked --lib --bins --no-default-features --features "$$kept" -- -D warnings; \
