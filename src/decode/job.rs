@@ -12,6 +12,7 @@ use super::complete::missing_bytes;
 use super::gate::{Gate, Released};
 use super::gif::Gif;
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
+use super::matroska::Remains;
 use super::mp4::Mended;
 use super::pixels::{Orientation, Shrinker};
 use super::plan::{Packet, Rule, Targets, end, first_shown, shown, uniform};
@@ -53,7 +54,15 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
             return result;
         }
     }
-    job.read(&as_it_is(&request.path)?)
+    let result = job.read(&as_it_is(&request.path)?);
+    if matches!(result, Err(DecodeError::Damaged(_)))
+        && job.frame_count() == 0
+        && let Some(remains) = Remains::find(&request.path).ok().flatten()
+        && let Ok(outcome) = job.read(&Source::Remains(remains))
+    {
+        return Ok(outcome);
+    }
+    result
 }
 
 /// Lists the times of all frames, from the same source that [`run`] would read.

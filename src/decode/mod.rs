@@ -5,7 +5,8 @@
 //! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
 //! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `coded` knows what
 //! coded frames say of themselves, `mp4` reads headers of its own, `ts` takes the video out of transport streams, `bare` knows
-//! files without a container. What could not be read as it
+//! files without a container, `gif` takes GIFs apart, `matroska` reads what is left of damaged
+//! files. What could not be read as it
 //! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
 //! sees only this file's types.
 
@@ -33,6 +34,8 @@ mod gif;
 mod gst;
 #[cfg(feature = "gst")]
 mod job;
+#[cfg(feature = "gst")]
+mod matroska;
 #[cfg(feature = "gst")]
 mod mp4;
 #[cfg(feature = "gst")]

@@ -4,7 +4,7 @@
 
 mod asf;
 mod avi;
-mod ebml;
+pub(super) mod ebml;
 mod mp4;
 pub(super) mod ts;
 
@@ -22,6 +22,8 @@ pub(super) struct Tracks {
     pub(super) wanted: Option<u32>,
     /// How the header says that the wanted track is to be turned, where the demuxer does not read it.
     pub(super) orientation: Option<Orientation>,
+    /// What the demuxer adds to the ids.
+    pub(super) added: u32,
 }
 
 /// What a header told of one track.
@@ -40,7 +42,13 @@ impl Tracks {
         let file = File::open(path).map_err(DecodeError::Unreadable)?;
         let readers = [mp4::read, ebml::read, avi::read, asf::read, ts::read];
         let entries = readers.iter().find_map(|read| read(&file));
-        Self::choose(entries.unwrap_or_default(), asked)
+        let tracks = Self::choose(entries.unwrap_or_default(), asked)?;
+        Ok(Self { added: if avi::is_avi(&file) { avi::ADDED } else { 0 }, ..tracks })
+    }
+
+    /// Whether the demuxer calls the wanted track so.
+    pub(super) fn is_wanted(&self, number: u32) -> bool {
+        self.wanted.is_none_or(|wanted| wanted.checked_add(self.added) == Some(number))
     }
 
     fn choose(entries: Vec<Entry>, asked: Option<u32>) -> Result<Self, DecodeError> {
@@ -80,7 +88,7 @@ impl Tracks {
         let (wanted, orientation) = (Some(entries[taken].track.id), entries[taken].orientation);
         let mut all: Vec<Track> = entries.into_iter().map(|entry| entry.track).collect();
         all[taken].taken = true;
-        Ok(Self { all, wanted, orientation })
+        Ok(Self { all, wanted, orientation, ..Self::default() })
     }
 
     /// Video tracks beside the wanted one, for people: id, codec and size, and of which program.

@@ -23,24 +23,14 @@ use std::sync::{Mutex, PoisonError};
 use gstreamer as gst;
 
 use check::fault;
-use recipe::{Codec, Container, Recipe};
+use recipe::{Codec, Recipe};
 
 const FILES: usize = 60;
 const THREADS: usize = 4;
 
 /// Faults that are known, each with its reason; what is repaired is taken off the list.
 fn known(recipe: &Recipe, fault: &str) -> Option<&'static str> {
-    let Recipe { container, codec, late, gap, .. } = *recipe;
-    let is_mp4 = matches!(container, Container::Mp4 | Container::Mov);
-    if !is_mp4 && !late.is_zero() && fault.ends_with("all times are shifted") {
-        return Some("times count from the first picture, not from where the medium starts");
-    }
-    if container == Container::Ts && gap.is_some() && fault.ends_with("some times are wrong") {
-        return Some("a gap of seconds in a transport stream is taken for a leap of its clock");
-    }
-    if container == Container::Flv && matches!(codec, Codec::H264 { pyramid: true, .. }) && fault.contains("74 of 75") {
-        return Some("a frame near the start of FLV with a pyramid of B-frames is lost; why is not known yet");
-    }
+    let Recipe { codec, gap, .. } = *recipe;
     if matches!(codec, Codec::Vp8 { .. }) && gap.is_some() && fault.starts_with("keyframes: ") {
         return Some("key frames of VP8 behind a gap give pictures of other frames");
     }

@@ -15,12 +15,18 @@ pub(in crate::decode) fn decoders_for(caps: &gst::CapsRef) -> Result<Vec<String>
         gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO | gst::ElementFactoryType::MEDIA_IMAGE;
     let factories = gst::ElementFactory::factories_with_type(kinds, gst::Rank::MARGINAL);
     let caps = caps.to_owned();
-    let mut fitting: Vec<_> = factories.into_iter().filter(|factory| factory.can_sink_any_caps(&caps)).collect();
+    let fits = |factory: &gst::ElementFactory| factory.can_sink_any_caps(&caps) && !is_for_transparency(factory);
+    let mut fitting: Vec<_> = factories.into_iter().filter(fits).collect();
     fitting.sort_by_key(|factory| std::cmp::Reverse(factory.rank()));
     if fitting.is_empty() {
         return Err(DecodeError::NoDecoder { remedy: remedy(), codec });
     }
     Ok(fitting.iter().map(|factory| factory.name().to_string()).collect())
+}
+
+/// Two decoders in one, the other for a stream of transparency that is not wanted: no alternative to the one alone.
+fn is_for_transparency(factory: &gst::ElementFactory) -> bool {
+    factory.name().ends_with("alphadecodebin")
 }
 
 /// Packages with decoders of video, and an element by which it is told that each is installed.

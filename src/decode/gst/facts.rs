@@ -82,7 +82,7 @@ pub(super) fn set_full_range(structure: &mut gst::StructureRef) {
 /// The same description with the colours that FFmpeg takes, and all who use its libraries, where a stream is silent about
 /// them: those of standard definition, however large the picture. `None`: it is not silent.
 pub(super) fn with_usual_colours(caps: &gst::CapsRef) -> Option<gst::Caps> {
-    let info = VideoInfo::from_caps(caps).ok().filter(VideoInfo::is_yuv)?;
+    let info = VideoInfo::from_caps(caps).ok().filter(|info| info.is_yuv() || info.is_gray())?;
     let told =
         caps.structure(0)?.get::<&str>("colorimetry").ok().and_then(|told| VideoColorimetry::from_str(told).ok());
     if told.as_ref().is_some_and(|told| told.matrix() != VideoColorMatrix::Unknown) {
@@ -130,6 +130,33 @@ fn unix_ms(time: &gst::DateTime) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silent_streams_have_the_colours_of_standard_definition() {
+        gst::init().unwrap();
+        let colours = |text: &str| {
+            let caps: gst::Caps = text.parse().unwrap();
+            let usual = with_usual_colours(&caps)?;
+            let told = usual.structure(0).unwrap().get::<String>("colorimetry").unwrap();
+            VideoColorimetry::from_str(&told).ok().map(|told| (told.range(), told.matrix()))
+        };
+        let large = "video/x-raw,format=I420,width=1920,height=1080,framerate=25/1";
+        assert_eq!(colours(large), Some((VideoColorRange::Range16_235, VideoColorMatrix::Bt601)));
+        let full = (VideoColorRange::Range0_255, VideoColorMatrix::Bt601);
+        assert_eq!(colours(&format!("{large},colorimetry=(string)1:0:0:0")), Some(full));
+        let grey = "video/x-raw,format=GRAY8,width=4,height=4,framerate=25/1,colorimetry=(string)1:0:0:0";
+        assert_eq!(colours(grey), Some(full));
+        assert_eq!(colours(&format!("{large},colorimetry=(string)bt709")), None);
+        assert_eq!(colours("video/x-raw,format=RGBx,width=4,height=4,framerate=25/1"), None);
+    }
+
+    #[test]
+    fn the_range_of_colours_is_corrected() {
+        gst::init().unwrap();
+        let mut caps: gst::Caps = "video/x-h264,colorimetry=(string)bt709".parse().unwrap();
+        set_full_range(caps.make_mut().structure_mut(0).unwrap());
+        assert_eq!(caps.structure(0).unwrap().get::<&str>("colorimetry").unwrap(), "1:3:5:1");
+    }
 
     #[test]
     fn rates_that_nobody_can_mean_are_not_believed() {

@@ -338,3 +338,29 @@ fn picture<R>(
     let pts = buffer.pts().map_or(0, |pts| pts.nseconds() as i64 - SHIFT);
     Ok(take(pts, &Picture { data, width, height, pixel_aspect, orientation }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: i64 = 40_000_000;
+
+    /// The times of the pictures that are handed on, in frames: all that are coded are wanted.
+    fn handed_on(coded: &[i64], told: &[i64]) -> Vec<i64> {
+        let control = Control::default();
+        control.coming.lock().unwrap().extend(coded.iter().map(|number| number * FRAME));
+        control.wanted.lock().unwrap().extend(coded.iter().map(|number| number * FRAME));
+        let times = told.iter().map(|number| control.time(number * FRAME));
+        times.filter(|time| control.keeps(*time)).map(|time| time / FRAME).collect()
+    }
+
+    #[test]
+    fn a_picture_that_comes_behind_a_later_one_is_handed_on() {
+        assert_eq!(handed_on(&[0, 1, 2, 3, 4], &[0, 1, 2, 3, 4]), [0, 1, 2, 3, 4]);
+        // GStreamer gives it the time of the one before.
+        assert_eq!(handed_on(&[0, 1, 2, 3, 4], &[0, 1, 3, 3, 4]), [0, 1, 3, 2, 4]);
+        assert_eq!(handed_on(&[0, 1, 2, 3, 4], &[0, 1, 3, 2, 4]), [0, 1, 3, 2, 4]);
+        // This one never came.
+        assert_eq!(handed_on(&[0, 1, 2, 3, 4], &[0, 1, 3, 4]), [0, 1, 3, 4]);
+    }
+}

@@ -12,13 +12,14 @@ use gstreamer_app as gst_app;
 use super::super::bare::Bare;
 use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::gif::Gif;
+use super::super::matroska::Remains;
 use super::super::mp4::Mended;
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::{Tracks, codec_name};
 use super::super::ts::Stream;
-use super::super::{DecodeError, Probe, Problem, Track, TrackKind, template};
+use super::super::{DecodeError, Probe, Problem, ProblemKind, Track, TrackKind, template};
 use super::decoders::remedy;
 use super::mended::serve;
 use super::start::{Sounds, time_at};
@@ -54,6 +55,7 @@ const LONGEST_JPEG_HEAD: usize = 64 << 10;
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
+    Remains(Remains),
     Stream(Stream),
     Gif(Gif),
     Bare(PathBuf, Bare),
@@ -136,6 +138,8 @@ pub(in crate::decode) struct Reader {
     /// How long it is, where it was not the graph that read it.
     duration: Option<Duration>,
     next_number: usize,
+    /// What is wrong with the container.
+    problems: Vec<Problem>,
     /// The first error reported.
     problem: Option<gst::glib::Error>,
     /// The error says that the file is no medium.
@@ -162,16 +166,19 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, mended);
                 pipeline
             }
+            Source::Remains(remains) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve_remains(&element(&pipeline, "input")?, remains)?;
+                pipeline
+            }
             Source::Stream(stream) => {
                 let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
-                let mut units = stream.open().map_err(DecodeError::Unreadable)?;
-                units::serve(&element(&pipeline, "input")?, stream.caps, move || units.next())?;
+                units::serve(&element(&pipeline, "input")?, stream)?;
                 pipeline
             }
             Source::Gif(gif) => {
                 let pipeline = launch(&template::fill(template::READ_FRAMES, &[]))?;
-                let mut pictures = gif.open().map_err(DecodeError::Unreadable)?;
-                units::serve(&element(&pipeline, "input")?, &gif.caps(), move || pictures.next())?;
+                units::serve_gif(&element(&pipeline, "input")?, gif)?;
                 pipeline
             }
             Source::Bare(path, kind) => {
@@ -189,6 +196,7 @@ impl Reader {
             Source::Bare(_, kind) => *lock(&found) = Found { bare: true, ..Found::single(kind.media_type()) },
             Source::Gif(_) => *lock(&found) = Found::single("image/gif"),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
+            Source::Remains(_) => lock(&found).container = Some("video/x-matroska".to_owned()),
             Source::Mended(_) | Source::File(_) => {}
         }
         if !matches!(source, Source::Bare(..) | Source::Gif(_)) {
@@ -220,6 +228,14 @@ impl Reader {
             },
             duration: None,
             next_number: 0,
+            problems: match source {
+                Source::Mended(mended) => mended.film().problems.clone(),
+                Source::Remains(_) => {
+                    let detail = "the container is damaged, and only what is left of it was read";
+                    vec![Problem::new(ProblemKind::HeaderRepaired, detail)]
+                }
+                _ => Vec::new(),
+            },
             problem: None,
             hopeless: false,
         };
@@ -229,7 +245,7 @@ impl Reader {
         match reader.pull()? {
             Some(first) => {
                 match source {
-                    Source::File(_) => reader.find_start(first)?,
+                    Source::File(_) | Source::Remains(_) => reader.find_start(first)?,
                     Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
                     Source::Gif(gif) => {
                         (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into());
@@ -315,7 +331,7 @@ impl Reader {
 
     /// What the header of the file asks for and does not get.
     pub(in crate::decode) fn problems(&self) -> &[Problem] {
-        self.mended.as_ref().map_or(&[], |mended| &mended.film().problems)
+        &self.problems
     }
 
     /// Description of the codec of the first frame.
@@ -609,7 +625,7 @@ fn connect_tracks(
             (None, _) => true,
             (Some(wanted), true) => wanted == index,
             // A demuxer that keeps the numbers to itself has been given a single track.
-            (Some(wanted), false) => container_id(pad).is_none_or(|id| id == wanted),
+            (Some(_), false) => container_id(pad).is_none_or(|id| choice.is_wanted(id)),
         };
         let taken = kind == TrackKind::Video && !still && is_wanted && !target.is_linked() && pad.link(&target).is_ok();
         found.connected |= taken;

@@ -1,25 +1,54 @@
 //! Feeds the units of a stream to a graph.
 
-use std::io;
 use std::sync::Mutex;
 
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::DecodeError;
+use super::super::gif::Gif;
+use super::super::matroska::Remains;
+use super::super::ts::Stream;
 use super::super::unit::Unit;
 use super::lock;
 
-/// Gives the units one by one as the graph asks for them. `next`: the next one, none at the end.
-pub(super) fn serve(
+/// Gives the units of a transport stream one by one as the graph asks for them.
+pub(super) fn serve(source: &gst_app::AppSrc, stream: &Stream) -> Result<(), DecodeError> {
+    let mut units = stream.open().map_err(DecodeError::Unreadable)?;
+    give(source, caps(stream.caps)?, move || units.next());
+    Ok(())
+}
+
+/// The same for the pictures of a GIF.
+pub(super) fn serve_gif(source: &gst_app::AppSrc, gif: &Gif) -> Result<(), DecodeError> {
+    let mut pictures = gif.open().map_err(DecodeError::Unreadable)?;
+    give(source, caps(&gif.caps())?, move || pictures.next());
+    Ok(())
+}
+
+/// The same for what is left of a Matroska file.
+pub(super) fn serve_remains(source: &gst_app::AppSrc, remains: &Remains) -> Result<(), DecodeError> {
+    let mut caps = caps(remains.caps)?;
+    if let (Some(private), Some(structure)) = (&remains.private, caps.make_mut().structure_mut(0)) {
+        structure.set("codec_data", gst::Buffer::from_slice(private.clone()));
+    }
+    let mut blocks = remains.blocks();
+    give(source, caps, move || blocks.next());
+    Ok(())
+}
+
+fn caps(text: &str) -> Result<gst::Caps, DecodeError> {
+    text.parse::<gst::Caps>().map_err(|error| DecodeError::Setup(error.to_string()))
+}
+
+fn give(
     source: &gst_app::AppSrc,
-    caps: &str,
-    next: impl FnMut() -> io::Result<Option<Unit>> + Send + 'static,
-) -> Result<(), DecodeError> {
-    let next = Mutex::new(next);
-    let caps = caps.parse::<gst::Caps>().map_err(|error| DecodeError::Setup(error.to_string()))?;
+    caps: gst::Caps,
+    next: impl FnMut() -> std::io::Result<Option<Unit>> + Send + 'static,
+) {
     source.set_caps(Some(&caps));
-    let give = move |source: &gst_app::AppSrc, _: u32| match (lock(&next))() {
+    let next = Mutex::new(next);
+    let give = move |source: &gst_app::AppSrc, _: u32| match (*lock(&next))() {
         Ok(Some(unit)) => {
             let mut buffer = gst::Buffer::from_slice(unit.data);
             let fields = buffer.get_mut().expect("a new buffer has one owner");
@@ -36,5 +65,4 @@ pub(super) fn serve(
         Ok(None) | Err(_) => drop(source.end_of_stream()),
     };
     source.set_callbacks(gst_app::AppSrcCallbacks::builder().need_data(give).build());
-    Ok(())
 }

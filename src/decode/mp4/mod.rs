@@ -188,9 +188,12 @@ fn write(
     let scales = Scales { movie: movie_scale.unwrap_or(USUAL_SCALE), media: media_scale.unwrap_or(USUAL_SCALE) };
     let mut samples = fragments.samples;
     let mut edits = track.edits.clone();
+    let mut others_start = None;
     if only_fragments {
         without_end(&mut edits);
-        let start = first_fragment(moov, &fragments.starts, scales.media);
+        let start = first_fragment(moov, &fragments.starts, scales.media, None).unwrap_or(0);
+        let others = first_fragment(moov, &fragments.starts, scales.media, Some(track.id));
+        others_start = others.map(|other| other.saturating_sub(start));
         for sample in &mut samples {
             sample.dts = sample.dts.saturating_sub(start);
             sample.cts = sample.cts.saturating_sub(start);
@@ -218,10 +221,14 @@ fn write(
         unfollowed("the edit list shows more pictures than are believed, and is followed up to there");
     }
     let earliest = placed.iter().filter(|frame| frame.shown).map(|frame| frame.pts).min()?;
-    if earliest < 0 {
+    let begins = match only_fragments {
+        // A part of a longer recording begins with the first of its tracks.
+        true => others_start.map_or(earliest, |other| earliest.min(to_nanos(other.into(), scales.media))),
         // A clock that begins before zero begins with its first picture.
-        placed.iter_mut().for_each(|frame| frame.pts -= earliest);
-    }
+        false => earliest.min(0),
+    };
+    placed.iter_mut().for_each(|frame| frame.pts = frame.pts.saturating_sub(begins));
+    let earliest = earliest.saturating_sub(begins);
     let sounds = children(moov).into_iter().filter(|(kind, _)| kind == b"trak");
     let sounds = sounds.filter_map(|(_, track)| sound_start(track)).map(|units| to_nanos(units.into(), scales.movie));
     let start = sounds.fold(earliest.max(0), i64::min);
@@ -322,16 +329,16 @@ fn without_end(edits: &mut [Edit]) {
     }
 }
 
-/// The time of the first fragment of all tracks, in this time scale: a recording may be a part of a longer one.
-fn first_fragment(moov: &[u8], starts: &[(u32, u64)], scale: u32) -> i64 {
+/// The time of the first fragment of all tracks but one, in this time scale: a recording may be a part of a longer one.
+fn first_fragment(moov: &[u8], starts: &[(u32, u64)], scale: u32, but: Option<u32>) -> Option<i64> {
     let tracks = children(moov).into_iter().filter(|(kind, _)| kind == b"trak");
     let first = tracks.filter_map(|(_, track)| {
-        let id = Header(child(track, &[b"tkhd"])?).track_id()?;
+        let id = Header(child(track, &[b"tkhd"])?).track_id().filter(|id| Some(*id) != but)?;
         let own = Header(child(track, &[b"mdia", b"mdhd"])?).time_scale().filter(|scale| *scale > 0)?;
         let (_, start) = starts.iter().find(|(known, _)| *known == id)?;
         Some(u128::from(*start) * u128::from(scale) / u128::from(own))
     });
-    first.min().map_or(0, |start| i64::try_from(start).unwrap_or(i64::MAX / 4))
+    first.min().map(|start| i64::try_from(start).unwrap_or(i64::MAX / 4))
 }
 
 /// For how long nothing is heard before this track begins, in the time scale of the movie; `None`: it is no sound.

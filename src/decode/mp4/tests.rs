@@ -296,3 +296,51 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn players_count_from_the_first_of_all_tracks() {
+    let late = [[3000, u32::MAX, ONE], [12_000, 0, ONE]];
+    let sooner = [[1000, u32::MAX, ONE], [12_000, 0, ONE]];
+    let start = |tracks: &[Vec<u8>]| {
+        let moov = [vec![mvhd(1000)], tracks.to_vec()].concat().concat();
+        open(&file(&moov)).unwrap().film().start / 1_000_000
+    };
+    let video = track(b"vide", true, 100, &late);
+    assert_eq!(start(&[video.clone()]), 3000);
+    assert_eq!(start(&[video.clone(), track(b"soun", true, 100, &sooner)]), 1000);
+    assert_eq!(start(&[video, track(b"soun", true, 100, &[])]), 0);
+}
+
+#[test]
+fn no_frame_is_shown_before_it_is_decoded() {
+    let sample = |dts, cts| Sample { offset: 0, size: 1, description: 1, key: true, dts, cts, duration: 1 };
+    let shown = |times: &[(i64, i64)]| {
+        let mut samples: Vec<Sample> = times.iter().map(|(dts, cts)| sample(*dts, *cts)).collect();
+        show_no_earlier_than_decoded(&mut samples);
+        samples.iter().map(|sample| sample.cts).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&[(0, 0), (10, 30), (20, 10)]), [10, 40, 20]);
+    assert_eq!(shown(&[(0, 5), (10, 10)]), [5, 10]);
+    assert_eq!(shown(&[(0, 0), (1 << 40, 0)]), [0, 0]);
+}
+
+#[test]
+fn colours_with_all_values_are_told() {
+    let described = |colours: &[u8]| {
+        let mut moov = [mvhd(1000), track(b"vide", true, 100, &[])].concat();
+        let entry = boxed(b"avc1", &[&[0; 78][..], &boxed(b"colr", colours)].concat());
+        let stsd = boxed(b"stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1][..], &entry].concat());
+        let old = moov.windows(4).position(|bytes| bytes == b"stsd").unwrap() - 4;
+        let length = be32(&moov, old).unwrap() as usize;
+        moov.splice(old..old + length, stsd.clone());
+        for kind in [b"trak", b"mdia", b"minf", b"stbl"] {
+            let at = moov.windows(4).position(|bytes| bytes == kind).unwrap() - 4;
+            let size = be32(&moov, at).unwrap() + (stsd.len() - length) as u32;
+            moov[at..at + 4].copy_from_slice(&size.to_be_bytes());
+        }
+        open(&file(&moov)).unwrap().film().full_range
+    };
+    assert!(described(b"nclx\0\x01\0\x01\0\x01\x80"));
+    assert!(!described(b"nclx\0\x01\0\x01\0\x01\0"));
+    assert!(!described(b"nclc\0\x01\0\x01\0\x01"));
+}

@@ -9,6 +9,14 @@ use super::{Entry, codec_name};
 /// The headers come first and are short.
 const LOOKED_AT: usize = 1 << 20;
 
+/// GStreamer's demuxer counts tracks from 1 on.
+pub(super) const ADDED: u32 = 1;
+
+pub(super) fn is_avi(file: &File) -> bool {
+    let mut head = [0; 12];
+    file.read_exact_at(&mut head, 0).is_ok_and(|()| head.starts_with(b"RIFF") && head.ends_with(b"AVI "))
+}
+
 pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
     let mut start = vec![0; LOOKED_AT];
     let length = file.read_at(&mut start, 0).ok()?;

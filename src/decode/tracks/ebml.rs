@@ -119,7 +119,7 @@ fn orientation(projection: &[u8]) -> Option<Orientation> {
 }
 
 /// Id, size and length of the head of the element that begins here.
-fn element_head(bytes: &[u8]) -> Option<(u32, u64, usize)> {
+pub(in crate::decode) fn element_head(bytes: &[u8]) -> Option<(u32, u64, usize)> {
     let id_length = bytes.first()?.leading_zeros() as usize + 1;
     if id_length > 4 {
         return None;
@@ -136,7 +136,7 @@ fn element_head(bytes: &[u8]) -> Option<(u32, u64, usize)> {
     Some((id, size, id_length + size_length))
 }
 
-fn children(mut body: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+pub(in crate::decode) fn children(mut body: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     std::iter::from_fn(move || {
         let (id, size, head) = element_head(body)?;
         let rest = &body[head..];
@@ -146,7 +146,7 @@ fn children(mut body: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     })
 }
 
-fn unsigned(value: &[u8]) -> u64 {
+pub(in crate::decode) fn unsigned(value: &[u8]) -> u64 {
     value.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 

@@ -1,0 +1,264 @@
+//! The video of Matroska and WebM files that are so damaged that GStreamer's demuxer gives nothing of them: clusters are
+//! looked for wherever they are, and what is in them is read up to the next damage. Sizes are not believed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::tracks::ebml::{children, element_head, unsigned};
+use super::unit::Unit;
+
+const EBML: u32 = 0x1a45_dfa3;
+const SEGMENT: u32 = 0x1853_8067;
+const CLUSTER: u32 = 0x1f43_b675;
+const TRACKS: u32 = 0x1654_ae6b;
+const TRACK_ENTRY: u32 = 0xae;
+const CLUSTER_TIME: u32 = 0xe7;
+const SIMPLE_BLOCK: u32 = 0xa3;
+const BLOCK_GROUP: u32 = 0xa0;
+const BLOCK: u32 = 0xa1;
+/// What is passed over: tables, tags, attachments, padding, and what else is said of clusters and blocks.
+const OTHERS: [u32; 14] = [
+    EBML,
+    TRACKS,
+    0x114d_9b74,
+    0x1549_a966,
+    0x1c53_bb6b,
+    0x1254_c367,
+    0x1043_a770,
+    0x1941_a469,
+    0xec,
+    0xbf,
+    0xab,
+    0xa7,
+    0x9b,
+    0xfb,
+];
+/// Where the tracks are described, if it can be found.
+const LOOKED_AT: usize = 4 << 20;
+const LARGEST_BLOCK: u64 = 16 << 20;
+/// Bytes looked through at a time for the next cluster.
+const STRETCH: usize = 64 << 10;
+/// Blocks count in milliseconds unless the file says otherwise, which a damaged one is not asked.
+const MILLISECOND: i64 = 1_000_000;
+
+/// What is known of the video.
+#[derive(Clone, Debug)]
+pub(super) struct Remains {
+    file: Arc<File>,
+    length: u64,
+    track: u64,
+    /// As GStreamer describes it, and the description that the codec wants.
+    pub(super) caps: &'static str,
+    pub(super) private: Option<Vec<u8>>,
+    /// Its frames say by themselves that they need others, but no parser reads it.
+    vp8: bool,
+}
+
+impl Remains {
+    /// `None`: no such file, or its video is not known here.
+    pub(super) fn find(path: &Path) -> io::Result<Option<Self>> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut start = vec![0; LOOKED_AT.min(length as usize)];
+        file.read_exact_at(&mut start, 0)?;
+        // The same bytes stand in the table of what is where.
+        let places = start.windows(4).enumerate().filter(|(_, bytes)| *bytes == TRACKS.to_be_bytes());
+        let found = places.filter_map(|(place, _)| tracks(&start[place..])).next();
+        Ok(found.map(|(track, caps, private)| Self {
+            file: Arc::new(file),
+            length,
+            track,
+            caps,
+            private,
+            vp8: caps == VP8,
+        }))
+    }
+
+    pub(super) fn blocks(&self) -> Blocks {
+        Blocks { remains: self.clone(), at: 0, time: 0 }
+    }
+}
+
+const VP8: &str = "video/x-vp8";
+
+/// The first video that the element which begins here describes.
+fn tracks(bytes: &[u8]) -> Option<(u64, &'static str, Option<Vec<u8>>)> {
+    let (_, size, head) = element_head(bytes)?;
+    let body = bytes.get(head..)?;
+    let body = &body[..body.len().min(usize::try_from(size).unwrap_or(usize::MAX))];
+    children(body).filter(|(id, _)| *id == TRACK_ENTRY).find_map(|(_, entry)| video(entry))
+}
+
+fn video(entry: &[u8]) -> Option<(u64, &'static str, Option<Vec<u8>>)> {
+    let value = |wanted: u32| children(entry).find(|(id, _)| *id == wanted).map(|(_, value)| value);
+    let caps = match value(0x86)? {
+        b"V_MPEG4/ISO/AVC" => "video/x-h264,stream-format=avc,alignment=au",
+        b"V_MPEGH/ISO/HEVC" => "video/x-h265,stream-format=hvc1,alignment=au",
+        b"V_MPEG4/ISO/ASP" | b"V_MPEG4/ISO/SP" => "video/mpeg,mpegversion=4,systemstream=false",
+        b"V_MPEG2" => "video/mpeg,mpegversion=2,systemstream=false",
+        b"V_VP8" => VP8,
+        b"V_VP9" => "video/x-vp9",
+        b"V_AV1" => "video/x-av1,stream-format=obu-stream,alignment=tu",
+        _ => return None,
+    };
+    Some((unsigned(value(0xd7)?), caps, value(0x63a2).map(<[u8]>::to_vec)))
+}
+
+/// The blocks of the video, one after the other.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    remains: Remains,
+    at: u64,
+    /// Of the cluster.
+    time: i64,
+}
+
+impl Blocks {
+    /// `None`: the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<Unit>> {
+        loop {
+            let head = self.read(self.at, 12)?;
+            if head.is_empty() {
+                return Ok(None);
+            }
+            let Some((id, size, length)) = element_head(&head) else {
+                self.to_next_cluster()?;
+                continue;
+            };
+            let body = self.at + length as u64;
+            let end = body.checked_add(size).filter(|end| *end <= self.remains.length);
+            match (id, end) {
+                (SEGMENT | CLUSTER | BLOCK_GROUP, _) => self.at = body,
+                (CLUSTER_TIME, Some(end)) if size <= 8 => {
+                    self.time = i64::try_from(unsigned(&self.read(body, size)?)).unwrap_or(0);
+                    self.at = end;
+                }
+                (SIMPLE_BLOCK | BLOCK, Some(end)) if size <= LARGEST_BLOCK => {
+                    let block = self.read(body, size)?;
+                    self.at = end;
+                    if let Some(unit) = self.unit(&block) {
+                        return Ok(Some(unit));
+                    }
+                }
+                (id, Some(end)) if OTHERS.contains(&id) => self.at = end,
+                _ => self.to_next_cluster()?,
+            }
+        }
+    }
+
+    /// `None`: of another track, or several frames in one.
+    fn unit(&self, block: &[u8]) -> Option<Unit> {
+        const LACING: u8 = 6;
+        let first = *block.first()?;
+        let width = first.leading_zeros() as usize + 1;
+        if width > 8 {
+            return None;
+        }
+        let number = block.get(..width)?.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+        let track = number & ((1 << (7 * width)) - 1);
+        let [high, low, flags] = *block.get(width..width + 3)?.first_chunk::<3>()?;
+        let data = block.get(width + 3..)?;
+        if track != self.remains.track || flags & LACING != 0 || data.is_empty() {
+            return None;
+        }
+        let time = self.time.saturating_add(i64::from(i16::from_be_bytes([high, low])));
+        let delta = self.remains.vp8 && data[0] & 1 == 1;
+        Some(Unit {
+            data: data.to_vec(),
+            pts: Some(time.max(0).saturating_mul(MILLISECOND)),
+            dts: None,
+            duration: None,
+            delta,
+        })
+    }
+
+    /// What there is of so many bytes.
+    fn read(&self, at: u64, length: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length.min(self.remains.length.saturating_sub(at)) as usize];
+        self.remains.file.read_exact_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
+
+    fn to_next_cluster(&mut self) -> io::Result<()> {
+        self.at += 1;
+        loop {
+            let bytes = self.read(self.at, STRETCH as u64)?;
+            if let Some(place) = find(&bytes, CLUSTER) {
+                self.at += place as u64;
+                return Ok(());
+            }
+            if bytes.len() < STRETCH {
+                self.at = self.remains.length;
+                return Ok(());
+            }
+            // It may lie across the border.
+            self.at += bytes.len() as u64 - 3;
+        }
+    }
+}
+
+fn find(bytes: &[u8], id: u32) -> Option<usize> {
+    bytes.windows(4).position(|window| window == id.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn element(id: u32, body: &[u8]) -> Vec<u8> {
+        let id: Vec<u8> = id.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
+        [&id[..], &(0x1000_0000 | body.len() as u32).to_be_bytes(), body].concat()
+    }
+
+    fn cluster(time: u8, blocks: &[u8]) -> Vec<u8> {
+        let block = |offset: &u8| element(SIMPLE_BLOCK, &[&[0x81, 0, *offset, 0x80][..], &[*offset; 30]].concat());
+        let all: Vec<u8> = blocks.iter().flat_map(block).collect();
+        element(CLUSTER, &[element(CLUSTER_TIME, &[time]), all].concat())
+    }
+
+    fn whole() -> Vec<u8> {
+        let entry = [element(0xd7, &[1]), element(0x83, &[1]), element(0x86, b"V_VP8")].concat();
+        let tracks = element(TRACKS, &element(TRACK_ENTRY, &entry));
+        let table = element(0x114d_9b74, &[&[0x53, 0xab, 0x84][..], &TRACKS.to_be_bytes()].concat());
+        let body = [table, tracks, cluster(10, &[0, 40, 80]), cluster(130, &[0, 40])].concat();
+        [element(EBML, b"webm"), element(SEGMENT, &body)].concat()
+    }
+
+    fn times(bytes: &[u8]) -> Option<Vec<i64>> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        let mut blocks = Remains::find(file.path()).unwrap()?.blocks();
+        let mut times = Vec::new();
+        while let Some(unit) = blocks.next().unwrap() {
+            times.push(unit.pts.unwrap() / MILLISECOND);
+        }
+        Some(times)
+    }
+
+    #[test]
+    fn blocks_are_found_behind_any_damage() {
+        let whole = whole();
+        let all = [10, 50, 90, 130, 170];
+        assert_eq!(times(&whole).unwrap(), all);
+        let second = whole.len() - cluster(130, &[0, 40]).len();
+        for at in 0..second {
+            for value in [0, 0xff, whole[at] ^ 4] {
+                let mut damaged = whole.clone();
+                damaged[at] = value;
+                let Some(found) = times(&damaged) else { continue };
+                assert!(found.ends_with(&all[3..]), "{at}: {found:?}");
+            }
+        }
+        for length in 0..whole.len() {
+            times(&whole[..length]);
+        }
+        assert_eq!(times(&whole[whole.len() / 2..]), None);
+        let cut = whole.iter().position(|byte| *byte == 0xa3).unwrap();
+        assert_eq!(times(&[&whole[..cut], &whole[cut + 20..]].concat()).unwrap(), all[3..]);
+    }
+}
