@@ -5,7 +5,7 @@
 //! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
 //! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `coded` knows what
 //! coded frames say of themselves, `mp4` reads headers of its own, `ts` takes the video out of transport streams, `bare` knows
-//! files without a container, `gif` puts an end to GIFs, `matroska` reads what is left of damaged
+//! files without a container, `gif` takes GIFs apart, `matroska` reads what is left of damaged
 //! files. What could not be read as it
 //! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
 //! sees only this file's types.

@@ -340,7 +340,9 @@ fn request(path: &Path, want: Want, sampling: decode::Sampling) -> Request {
 fn frames(request: &Request) -> Vec<decode::Frame> {
     let decoder = ChildDecoder::new(PathBuf::from(EXE));
     let frames = decoder.open(request, CancellationToken::new()).unwrap().collect::<Result<Vec<_>, _>>();
-    frames.unwrap_or_else(|error| panic!("{}: {error}", request.path.display()))
+    let frames = frames.unwrap_or_else(|error| panic!("{}: {error}", request.path.display()));
+    // Which of them are held depends on the interval.
+    frames.into_iter().map(|frame| decode::Frame { until: None, ..frame }).collect()
 }
 
 /// Frames asked for by their times are those that decoding everything gives there.

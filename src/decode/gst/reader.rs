@@ -173,14 +173,12 @@ impl Reader {
             }
             Source::Stream(stream) => {
                 let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
-                let mut units = stream.open().map_err(DecodeError::Unreadable)?;
-                units::serve(&element(&pipeline, "input")?, stream.caps, move || units.next())?;
+                units::serve(&element(&pipeline, "input")?, stream)?;
                 pipeline
             }
             Source::Gif(gif) => {
                 let pipeline = launch(&template::fill(template::READ_FRAMES, &[]))?;
-                let mut pictures = gif.open().map_err(DecodeError::Unreadable)?;
-                units::serve(&element(&pipeline, "input")?, &gif.caps(), move || pictures.next())?;
+                units::serve_gif(&element(&pipeline, "input")?, gif)?;
                 pipeline
             }
             Source::Bare(path, kind) => {

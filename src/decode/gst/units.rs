@@ -1,23 +1,28 @@
 //! Feeds the units of a stream to a graph.
 
-use std::io;
 use std::sync::Mutex;
 
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::DecodeError;
+use super::super::gif::Gif;
 use super::super::matroska::Remains;
+use super::super::ts::Stream;
 use super::super::unit::Unit;
 use super::lock;
 
-/// Gives the units one by one as the graph asks for them. `next`: the next one, none at the end.
-pub(super) fn serve(
-    source: &gst_app::AppSrc,
-    text: &str,
-    next: impl FnMut() -> io::Result<Option<Unit>> + Send + 'static,
-) -> Result<(), DecodeError> {
-    give(source, caps(text)?, next);
+/// Gives the units of a transport stream one by one as the graph asks for them.
+pub(super) fn serve(source: &gst_app::AppSrc, stream: &Stream) -> Result<(), DecodeError> {
+    let mut units = stream.open().map_err(DecodeError::Unreadable)?;
+    give(source, caps(stream.caps)?, move || units.next());
+    Ok(())
+}
+
+/// The same for the pictures of a GIF.
+pub(super) fn serve_gif(source: &gst_app::AppSrc, gif: &Gif) -> Result<(), DecodeError> {
+    let mut pictures = gif.open().map_err(DecodeError::Unreadable)?;
+    give(source, caps(&gif.caps())?, move || pictures.next());
     Ok(())
 }
 
@@ -36,7 +41,11 @@ fn caps(text: &str) -> Result<gst::Caps, DecodeError> {
     text.parse::<gst::Caps>().map_err(|error| DecodeError::Setup(error.to_string()))
 }
 
-fn give(source: &gst_app::AppSrc, caps: gst::Caps, next: impl FnMut() -> io::Result<Option<Unit>> + Send + 'static) {
+fn give(
+    source: &gst_app::AppSrc,
+    caps: gst::Caps,
+    next: impl FnMut() -> std::io::Result<Option<Unit>> + Send + 'static,
+) {
     source.set_caps(Some(&caps));
     let next = Mutex::new(next);
     let give = move |source: &gst_app::AppSrc, _: u32| match (*lock(&next))() {
