@@ -217,7 +217,10 @@ impl Decoding {
             numbers.renumbered(&data, starts)
         });
         if let Some(data) = renumbered {
+            let (flags, duration) = (buffer.flags(), buffer.duration());
             buffer = gst::Buffer::from_slice(data);
+            buffer.make_mut().set_flags(flags);
+            buffer.make_mut().set_duration(duration);
         }
         let fields = buffer.make_mut();
         fields.set_pts(gst::ClockTime::from_nseconds((packet.pts + SHIFT).max(0) as u64));
