@@ -251,7 +251,10 @@ mod tests {
         let all = [10, 50, 90, 130, 170];
         assert_eq!(times(&whole).unwrap(), all);
         let second = whole.len() - cluster(130, &[0, 40]).len();
-        for at in 0..second {
+        let first = second - cluster(10, &[0, 40, 80]).len();
+        let described = first - 40..first;
+        // Where the track is described, another track may be meant.
+        for at in (0..second).filter(|at| !described.contains(at)) {
             for value in [0, 0xff, whole[at] ^ 4] {
                 let mut damaged = whole.clone();
                 damaged[at] = value;
