@@ -182,13 +182,12 @@ impl<T> Gate<T> {
         self.rule.sampling == Sampling::Keyframes && !useful
     }
 
-    /// No more frames come. The last picture is shown until the medium ends: the container says, that is so long behind its
-    /// zero; where this is not certain, it is believed if pictures have been held for about so long before.
+    /// No more frames come. The last picture is shown until the medium ends, at `promised` on the packets' clock. If this
+    /// promise of the container is not certain, it is believed only if pictures have been held for about as long before.
     pub(super) fn finish(&mut self, promised: Option<i64>, is_certain: bool) -> Option<Release<T>> {
         self.start_without_key();
         self.over = true;
-        if let (Some(promised), Some(latest), Some(base)) = (promised, self.latest, self.base()) {
-            let end = promised.saturating_add(base);
+        if let (Some(end), Some(latest)) = (promised, self.latest) {
             let most = if is_certain { LONGEST_GAP.as_nanos() as i64 } else { USUAL_HOLDS * self.longest };
             if end.saturating_sub(latest) <= most {
                 self.end = self.end.max(Some(end));

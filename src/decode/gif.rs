@@ -1,176 +1,196 @@
-//! GIF files with an end. libav's reader looks for one beyond the file where it is cut short or damaged, and for ever. So
-//! what can be read of a file is followed here block by block, and an end is put behind it.
+//! The pictures of a GIF and their times (GIF89a). libav's demuxer, as GStreamer wraps it, asks small files for more and more
+//! instead of giving their pictures. Each is shown once: how often the file wants to be shown again does not count.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::unit::Unit;
+
+const HEADER: usize = 13;
 const EXTENSION: u8 = 0x21;
-const PICTURE: u8 = 0x2c;
-const END: u8 = 0x3b;
+const GRAPHIC_CONTROL: u8 = 0xf9;
+const IMAGE: u8 = 0x2c;
+/// Delays are told in hundredths of a second.
+const HUNDREDTH: i64 = 10_000_000;
+/// What browsers and FFmpeg make of a delay of zero.
+const USUAL_DELAY: i64 = 10;
+/// Larger than any picture: what is left is not looked at.
+const LARGEST_UNIT: usize = 256 << 20;
 
-/// A file up to where it makes sense, and what completes it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Gif {
-    file: File,
-    kept: u64,
-    tail: Vec<u8>,
+    path: PathBuf,
+    size: (u16, u16),
+    /// All pictures together, once.
+    pub(super) duration: Duration,
+}
+
+/// The pictures, one after the other. The first is told with the header of the file, as decoders want it.
+#[derive(Debug)]
+pub(super) struct Pictures<R> {
+    input: R,
+    time: i64,
+    delay: i64,
+    is_first: bool,
 }
 
 impl Gif {
-    /// `None`: no such file.
-    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
-        let mut blocks = Blocks { input: BufReader::new(&file), at: 0 };
-        let mut head = [0; 13];
-        if blocks.read(&mut head).is_err() || !(head.starts_with(b"GIF87a") || head.starts_with(b"GIF89a")) {
+    pub(super) fn find(path: &Path) -> io::Result<Option<Self>> {
+        let mut head = Vec::new();
+        File::open(path)?.take(HEADER as u64).read_to_end(&mut head)?;
+        let is_gif = head.len() == HEADER && (head.starts_with(b"GIF87a") || head.starts_with(b"GIF89a"));
+        let side = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+        if !is_gif {
             return Ok(None);
         }
-        let (mut kept, mut tail) = (blocks.at, vec![END]);
-        if blocks.skip(colours(head[10])).is_ok() {
-            kept = blocks.at;
-            loop {
-                match blocks.block() {
-                    Ok(true) => kept = blocks.at,
-                    Ok(false) => break,
-                    Err(missing) => {
-                        // The last picture as far as it is there.
-                        if let Some(missing) = missing {
-                            kept = file.metadata()?.len();
-                            tail = [vec![0; missing], vec![0, END]].concat();
-                        }
-                        break;
+        let mut gif = Self { path: path.to_path_buf(), size: (side(6), side(8)), duration: Duration::ZERO };
+        let mut pictures = gif.open()?;
+        while pictures.next()?.is_some() {}
+        gif.duration = Duration::from_nanos(pictures.time.unsigned_abs());
+        Ok(Some(gif))
+    }
+
+    /// As GStreamer describes it.
+    pub(super) fn caps(&self) -> String {
+        format!("image/gif,width={},height={}", self.size.0, self.size.1)
+    }
+
+    pub(super) fn open(&self) -> io::Result<Pictures<BufReader<File>>> {
+        Ok(Pictures::of(BufReader::new(File::open(&self.path)?)))
+    }
+}
+
+impl<R: Read> Pictures<R> {
+    fn of(input: R) -> Self {
+        Self { input, time: 0, delay: USUAL_DELAY, is_first: true }
+    }
+
+    /// `None`: the end. A picture that is cut off is given as far as it goes.
+    pub(super) fn next(&mut self) -> io::Result<Option<Unit>> {
+        let mut data = Vec::new();
+        let found = match self.read_image(&mut data) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => data.contains(&IMAGE),
+            found => found?,
+        };
+        if !found {
+            return Ok(None);
+        }
+        let duration = self.delay * HUNDREDTH;
+        let unit = Unit { data, pts: Some(self.time), dts: None, duration: Some(duration), delta: !self.is_first };
+        self.time += duration;
+        self.delay = USUAL_DELAY;
+        self.is_first = false;
+        Ok(Some(unit))
+    }
+
+    /// Reads up to the end of the next image; false where there is none.
+    fn read_image(&mut self, data: &mut Vec<u8>) -> io::Result<bool> {
+        if self.is_first {
+            let header = self.take(data, HEADER)?;
+            let packed = data[header + 10];
+            self.take_colours(data, packed)?;
+        }
+        loop {
+            let block = self.take(data, 1)?;
+            match data[block] {
+                EXTENSION => {
+                    let kind = self.take(data, 1)?;
+                    let blocks = data.len();
+                    self.take_blocks(data)?;
+                    if data[kind] == GRAPHIC_CONTROL
+                        && let Some([_, _, low, high]) = data.get(blocks..blocks + 4)
+                    {
+                        self.delay = i64::from(u16::from_le_bytes([*low, *high]));
+                        self.delay = if self.delay == 0 { USUAL_DELAY } else { self.delay };
                     }
                 }
+                IMAGE => {
+                    let descriptor = self.take(data, 9)?;
+                    let packed = data[descriptor + 8];
+                    self.take_colours(data, packed)?;
+                    // The size of the first codes, and then the codes.
+                    self.take(data, 1)?;
+                    self.take_blocks(data)?;
+                    return Ok(true);
+                }
+                // The trailer, or something that is no GIF.
+                _ => return Ok(false),
             }
         }
-        Ok(Some(Self { file, kept, tail }))
     }
 
-    pub(super) fn len(&self) -> u64 {
-        self.kept + self.tail.len() as u64
-    }
-
-    /// Up to `length` bytes from this place; none at the end.
-    pub(super) fn read_at(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
-        let length = (length as u64).min(self.len().saturating_sub(at)) as usize;
-        let mut bytes = vec![0; length];
-        let own = length.min(usize::try_from(self.kept.saturating_sub(at)).unwrap_or(usize::MAX));
-        self.file.read_exact_at(&mut bytes[..own], at)?;
-        let from = at.saturating_sub(self.kept) as usize;
-        let (_, rest) = bytes.split_at_mut(own);
-        rest.copy_from_slice(&self.tail[from..from + rest.len()]);
-        Ok(bytes)
-    }
-}
-
-/// Bytes of a table of colours, told by the flags before it.
-fn colours(flags: u8) -> usize {
-    if flags & 0x80 != 0 { 3 << ((flags & 7) + 1) } else { 0 }
-}
-
-struct Blocks<R> {
-    input: R,
-    at: u64,
-}
-
-impl<R: Read> Blocks<R> {
-    /// Whether there was a block. An error says how many bytes are missing of a picture's last part, if that was cut.
-    fn block(&mut self) -> Result<bool, Option<usize>> {
-        let mut kind = [0];
-        self.read(&mut kind).map_err(|_| None)?;
-        match kind[0] {
-            EXTENSION => {
-                self.skip(1).map_err(|_| None)?;
-                self.parts().map_err(|_| None)?;
-            }
-            PICTURE => {
-                let mut head = [0; 9];
-                self.read(&mut head).map_err(|_| None)?;
-                self.skip(colours(head[8]) + 1).map_err(|_| None)?;
-                self.parts().map_err(Some)?;
-            }
-            _ => return Ok(false),
+    /// Reads so many bytes; where they begin in `data`.
+    fn take(&mut self, data: &mut Vec<u8>, count: usize) -> io::Result<usize> {
+        let at = data.len();
+        if at > LARGEST_UNIT {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(true)
+        let read = self.input.by_ref().take(count as u64).read_to_end(data)?;
+        if read < count { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(at) }
     }
 
-    /// Up to the empty part. An error says how many bytes are missing of the last.
-    fn parts(&mut self) -> Result<(), usize> {
+    fn take_colours(&mut self, data: &mut Vec<u8>, packed: u8) -> io::Result<()> {
+        let count = if packed & 0x80 != 0 { 3 << ((packed & 7) + 1) } else { 0 };
+        self.take(data, count).map(drop)
+    }
+
+    /// Blocks behind their sizes, up to an empty one.
+    fn take_blocks(&mut self, data: &mut Vec<u8>) -> io::Result<()> {
         loop {
-            let mut length = [0];
-            self.read(&mut length).map_err(|_| 0_usize)?;
-            if length[0] == 0 {
-                return Ok(());
-            }
-            self.skip(length[0].into())?;
-        }
-    }
-
-    fn read(&mut self, to: &mut [u8]) -> Result<(), ()> {
-        self.at += to.len() as u64;
-        self.input.read_exact(to).map_err(|_| ())
-    }
-
-    /// An error says how many bytes there are too few.
-    fn skip(&mut self, length: usize) -> Result<(), usize> {
-        self.at += length as u64;
-        let skipped = io::copy(&mut self.input.by_ref().take(length as u64), &mut io::sink());
-        match length - skipped.unwrap_or(0) as usize {
-            0 => Ok(()),
-            missing => Err(missing),
+            let size = self.take(data, 1)?;
+            match data[size] {
+                0 => return Ok(()),
+                size => self.take(data, usize::from(size))?,
+            };
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use proptest::prelude::*;
 
     use super::*;
 
-    /// A header with a table of two colours, an extension, and two pictures of 300 bytes.
-    fn whole() -> Vec<u8> {
-        let picture = [&[PICTURE, 0, 0, 0, 0, 1, 0, 1, 0, 0, 2, 255][..], &[7; 255], &[45], &[7; 45], &[0]].concat();
-        let head = [b"GIF89a\x01\0\x01\0\x80\0\0", &[9; 6][..], &[EXTENSION, 0xf9, 2, 5, 5, 0]].concat();
-        [&head[..], &picture, &picture, &[END]].concat()
+    const HEAD: &[u8] = b"GIF89a\x04\x00\x04\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff";
+    const LOOP: &[u8] = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00";
+
+    fn image(delay: u8) -> Vec<u8> {
+        let control = [0x21, 0xf9, 4, 0, delay, 0, 0, 0];
+        [&control[..], &[0x2c, 0, 0, 0, 0, 4, 0, 4, 0, 0, 2, 3, 0x44, 0x2c, 5, 0]].concat()
     }
 
-    fn read(bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(bytes).unwrap();
-        let gif = Gif::open(file.path()).unwrap()?;
-        let all = gif.read_at(0, usize::MAX).unwrap();
-        assert_eq!(all.len() as u64, gif.len());
-        for at in 0..all.len() {
-            assert_eq!(gif.read_at(at as u64, 3).unwrap(), all[at..(at + 3).min(all.len())]);
-        }
-        Some(all)
+    fn read(file: &[u8]) -> Vec<Unit> {
+        let mut pictures = Pictures::of(file);
+        std::iter::from_fn(|| pictures.next().unwrap()).collect()
     }
 
     #[test]
-    fn every_cut_file_gets_an_end() {
-        let whole = whole();
-        assert_eq!(read(&whole).unwrap(), whole);
-        for length in 13..whole.len() {
-            let mended = read(&whole[..length]).unwrap();
-            assert_eq!(read(&mended).unwrap(), mended, "{length}");
-            assert_eq!(mended.last(), Some(&END));
-        }
-        // Half of the second picture stays.
-        let cut = whole.len() - 30;
-        let mended = read(&whole[..cut]).unwrap();
-        assert!(mended.starts_with(&whole[..cut]) && mended.len() == whole.len());
-        assert!(read(b"GIF89").is_none() && read(&[7; 99]).is_none());
+    fn each_picture_is_given_once_for_its_delay() {
+        let file = [HEAD, LOOP, &image(4), &image(0), &image(7), b"\x3b"].concat();
+        let units = read(&file);
+        let times: Vec<i64> = units.iter().map(|unit| unit.pts.unwrap() / HUNDREDTH).collect();
+        assert_eq!(times, [0, 4, 14]);
+        assert_eq!(units.iter().map(|unit| unit.delta).collect::<Vec<_>>(), [false, true, true]);
+        assert_eq!(units[2].duration, Some(7 * HUNDREDTH));
+        assert_eq!(units.into_iter().flat_map(|unit| unit.data).collect::<Vec<_>>(), file[..file.len() - 1]);
     }
 
     #[test]
-    fn damage_ends_the_file() {
-        let mut damaged = whole();
-        let second = damaged.len() - 1 - 314;
-        assert_eq!(damaged[second], PICTURE);
-        damaged[second] = 0x99;
-        assert_eq!(read(&damaged).unwrap(), [&damaged[..second], &[END]].concat());
+    fn what_is_cut_off_gives_what_is_there() {
+        let whole = [HEAD, &image(4), &image(4), b"\x3b"].concat();
+        for (cut, expected) in [(1, 2), (4, 2), (17, 1), (20, 1), (26, 1), (whole.len() - HEAD.len(), 0)] {
+            assert_eq!(read(&whole[..whole.len() - cut]).len(), expected, "{cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_a_panic_and_reading_ends(rest in prop::collection::vec(any::<u8>(), 0..400)) {
+            read(&[HEAD, &rest].concat());
+            read(&rest);
+        }
     }
 }

@@ -115,10 +115,8 @@ fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
     if let Some(mended) = Mended::open(path, tracks.wanted).ok().flatten() {
         return Some(Source::Mended(Arc::new(mended)));
     }
-    if let Some(gif) = Gif::open(path).ok().flatten() {
-        return Some(Source::Gif(Arc::new(gif)));
-    }
-    Stream::find(path, tracks).ok().flatten().map(Source::Stream)
+    let gif = || Gif::find(path).ok().flatten().map(Source::Gif);
+    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(gif)
 }
 
 /// The file as it is.
@@ -418,11 +416,12 @@ impl Job<'_> {
         }
     }
 
-    /// How far behind the medium's zero its last picture is shown, as the container says, and whether that is certain.
+    /// When the medium ends on the packets' clock, as the container says, and whether that is certain.
     fn last_until(&self, reader: &Reader) -> (Option<i64>, bool) {
         let is_whole = reader.problem().is_none() && !matches!(missing_bytes(&self.request.path), Ok(Some(_)));
         let promised = reader.promised().filter(|_| is_whole).and_then(|end| i64::try_from(end.as_nanos()).ok());
-        (promised, reader.keeps_promise() == Some(true))
+        let end = promised.zip(reader.zero()).map(|(promised, zero)| zero.saturating_add(promised));
+        (end, reader.keeps_promise() == Some(true))
     }
 
     /// What was not read as it should have been, one problem for each cause.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::tracks::ebml::{children, element_head, unsigned};
-use super::ts::Unit;
+use super::unit::Unit;
 
 const EBML: u32 = 0x1a45_dfa3;
 const SEGMENT: u32 = 0x1853_8067;
@@ -177,7 +177,7 @@ impl Blocks {
         }
         let time = self.time.saturating_add(i64::from(i16::from_be_bytes([high, low])));
         let delta = self.remains.vp8 && data[0] & 1 == 1;
-        Some(Unit { data: data.to_vec(), pts: Some(time.max(0).saturating_mul(MILLISECOND)), dts: None, delta })
+        Some(Unit { data: data.to_vec(), pts: Some(time.max(0).saturating_mul(MILLISECOND)), delta, ..Unit::default() })
     }
 
     /// What there is of so many bytes.

@@ -48,6 +48,8 @@ mod timeline;
 mod tracks;
 #[cfg(feature = "gst")]
 mod ts;
+#[cfg(feature = "gst")]
+mod unit;
 
 #[cfg(feature = "gst")]
 pub use gst::{Inventory, inventory};

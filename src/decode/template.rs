@@ -6,6 +6,8 @@ pub(super) const READ_FILE: &str = include_str!("../../pipelines/read-file.launc
 pub(super) const READ_MENDED: &str = include_str!("../../pipelines/read-mended.launch");
 /// The same for one stream that comes in units of its own, with their times.
 pub(super) const READ_UNITS: &str = include_str!("../../pipelines/read-units.launch");
+/// Frames that the program gives by itself.
+pub(super) const READ_FRAMES: &str = include_str!("../../pipelines/read-frames.launch");
 /// A file without a container.
 pub(super) const READ_BARE: &str = include_str!("../../pipelines/read-bare.launch");
 /// Coded frames to pictures.
@@ -33,7 +35,7 @@ mod tests {
 
     #[test]
     fn every_template_ends_in_the_sink_the_code_reads() {
-        for template in [READ_FILE, READ_MENDED, READ_UNITS, READ_BARE, DECODE] {
+        for template in [READ_FILE, READ_MENDED, READ_UNITS, READ_FRAMES, READ_BARE, DECODE] {
             let graph = fill(template, &[("decoder", "identity"), ("caps", "image/jpeg"), ("parser", "jpegparse")]);
             assert!(graph.rsplit('!').next().unwrap().contains("appsink name=frames"), "{graph}");
             assert!(!graph.contains('{'), "{graph}");

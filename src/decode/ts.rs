@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::TrackKind;
 use super::tracks::Tracks;
 use super::tracks::ts::{Layout, PACKET, SYNC, payload, pid_of, starts_unit};
+use super::unit::Unit;
 
 /// Time stamps count 90 000 a second and begin anew after 2^33.
 const SCALE: i64 = 90_000;
@@ -48,17 +49,6 @@ pub(super) struct Stream {
     pub(super) origin: i64,
     /// From there to the last picture, where the clock goes on so far.
     pub(super) duration: Option<Duration>,
-}
-
-/// What lies between two starts in the stream's packets: as a rule a frame, else a part of one, or several.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Unit {
-    pub(super) data: Vec<u8>,
-    /// In nanoseconds, not below zero.
-    pub(super) pts: Option<i64>,
-    pub(super) dts: Option<i64>,
-    /// It needs others, and no parser of GStreamer's would say so.
-    pub(super) delta: bool,
 }
 
 /// The stream's units, one after the other.
@@ -124,7 +114,7 @@ impl Units {
                 let header = Header::read(part);
                 let (pts, dts) = self.clock.place(header.as_ref());
                 let data = header.map_or(part, |header| &part[header.length..]).to_vec();
-                Some(Unit { data, pts, dts, delta: false })
+                Some(Unit { data, pts, dts, ..Unit::default() })
             } else {
                 match &mut self.unit {
                     Some(unit) if unit.data.len() < LARGEST_UNIT => {

@@ -127,6 +127,24 @@ fn the_first_program_with_video_is_taken() {
 }
 
 #[test]
+fn one_jpeg_is_a_still_picture_and_several_are_a_video() {
+    let world = World::new();
+    let pictures = |name: &str, number: u32| {
+        make(&world, name, &format!("videotestsrc num-buffers={number} ! jpegenc ! identity name=mux"))
+    };
+    let found = probed(&world, &pictures("two.mjpeg", 2), &["--frames", "--every", "0"]);
+    assert_eq!((&found["frames_s"], &found["container"]), (&json!([0.0, 0.04]), &json!("image/jpeg")), "{found}");
+    let found = probed(&world, &pictures("one.mjpeg", 1), &[]);
+    assert!(found["error"].as_str().unwrap().contains("still picture"), "{found}");
+    // A photo with another picture behind it says so in its head.
+    let several = std::fs::read(world.dir.path().join("two.mjpeg")).unwrap();
+    let photo = world.dir.path().join("photo.jpg");
+    std::fs::write(&photo, [&several[..2], b"\xff\xe2\x00\x08MPF\0\0\0", &several[2..]].concat()).unwrap();
+    let found = probed(&world, &photo, &[]);
+    assert!(found["error"].as_str().unwrap().contains("still picture"), "{found}");
+}
+
+#[test]
 fn program_text_named_like_video_is_skipped_and_named() {
     let world = World::new();
     let dir = world.dir.path().join("code");

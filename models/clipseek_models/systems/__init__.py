@@ -1,4 +1,5 @@
-"""The three research systems, written from their papers. `load` is the way in; each module follows one system.
+"""The three research systems, written from their papers. `load` is the way in, `interface.py` says what it gives; each of the
+other modules follows one system.
 
 Formulas are those of the papers that the modules name, and of the published code where a paper leaves something open.
 

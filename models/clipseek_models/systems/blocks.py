@@ -17,8 +17,24 @@ def unit(x: Tensor) -> Tensor:
     return x / x.norm(dim=-1, keepdim=True)
 
 
+QUICK = 1.702  # of QuickGELU
+
+
 def quick_gelu(x: Tensor) -> Tensor:
-    return x * torch.sigmoid(1.702 * x)
+    return x * torch.sigmoid(QUICK * x)
+
+
+def feed_forward(x: Tensor, inner: nn.Linear, outer: nn.Linear, training: bool) -> Tensor:
+    """[B, L, W] → the same, through the wider layer and QuickGELU.
+
+    Training has the factor in the weights: z · σ(1.702 z) is silu(1.702 z) / 1.702. So the activation reads and writes the widest
+    tensor of a block once and not three times, and less of it is kept for the backward pass: on a GPU that is memory traffic,
+    which takes about as long as the products do.
+    """
+    if not training:
+        return outer(quick_gelu(inner(x)))
+    hidden = functional.silu(functional.linear(x, QUICK * inner.weight, QUICK * inner.bias))
+    return functional.linear(hidden, outer.weight / QUICK, outer.bias)
 
 
 def key_mask(mask: Tensor) -> Tensor:
@@ -60,7 +76,7 @@ class Mlp(nn.Module):
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(quick_gelu(self.c_fc(x)))
+        return feed_forward(x, self.c_fc, self.c_proj, self.training)
 
 
 class Block(nn.Module):

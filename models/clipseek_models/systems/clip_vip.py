@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .attention import attend
-from .blocks import CLIP_EPS, causal_mask, quick_gelu, unit
+from .blocks import CLIP_EPS, causal_mask, feed_forward, unit
 from .clip import at_end_token
 from .interface import BundleTraits, Limits, Logits, System, Videos, full_precision
 from .shapes import Heads, Shapes, heads_of
@@ -73,7 +73,7 @@ class Mlp(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(quick_gelu(self.fc1(x)))
+        return feed_forward(x, self.fc1, self.fc2, self.training)
 
 
 class Layer(nn.Module):

@@ -25,6 +25,7 @@ OF_SYSTEM = {
         "words": 50,
     },
 }
+OF_TIGHT = {"dropout": 0.1}
 OF_CAPTIONS = {"optimiser": "univl", "rate": 3e-5, "decay": 0.01, "dropout": 0.1}
 OF_OMNISOURCE = {"rate": 5e-6, "decay": 0.05, "most_gradient": 5.0, "words": 70}
 
@@ -40,6 +41,8 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, Recipe | None]
         taken = [option for option, name, *_ in (*PLAN, *CHOICES) if name in shape or name in said]
         if taken:
             raise SettingsError(f"{', '.join(taken)}: the recipe {recipe.name} says this already")
+        if arguments.as_published and not recipe.as_published:
+            raise SettingsError(f"--as-published: the recipe {recipe.name} is as published already")
         shape, basis = dict(recipe.plan), recipe.settings | (recipe.as_published if arguments.as_published else {})
     else:
         if arguments.as_published:
@@ -47,6 +50,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, Recipe | None]
         objective = said.get("objective", "retrieval")
         basis = OF_SYSTEM.get(shape.get("system", "clip4clip"), {}) | (OF_CAPTIONS if objective in CAPTIONED else {})
         basis |= OF_OMNISOURCE if objective == "omnisource" else {}
+        basis |= OF_TIGHT if shape.get("head") == "tightTransf" else {}
     chosen = basis | said
     if chosen.get("objective") in CAPTIONED:
         shape.setdefault("decoder_layers", DECODER_LAYERS)
@@ -77,8 +81,10 @@ def _demand_applicable(plan: Plan, chosen: dict[str, object], given: set[str]) -
 
 def _files(arguments: argparse.Namespace, recipe: Recipe | None) -> dict[str, object]:
     data, start = arguments.data, arguments.start
-    if recipe and recipe.set == "footage":
-        data = data or FOOTAGE
+    if recipe and recipe.set == "footage" and not data:
+        if not FOOTAGE.is_dir():
+            raise SettingsError("--data: this package is not in its repository; say where the repository's tests/fixtures/footage is")
+        data = FOOTAGE
     fresh = recipe is not None and recipe.start == "fresh"
     lacking = [option for option, value in (("--data", data), ("--from", start or fresh), ("--out", arguments.out)) if not value]
     if lacking:
@@ -138,6 +144,12 @@ def command(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGINT, before)
     if training.left_out:
         print(f"{len(training.left_out)} clips could not be used: see {arguments.out / LEFT_OUT}")
+    if recipe and recipe.published_row and settings.set != "jsonl":
+        name, _, row = recipe.published_row.partition("/")
+        print(
+            "beside the published figures: python -m clipseek_models export, then\n"
+            f"  clipseek eval --set {name} --annotations {settings.data} --videos {settings.videos} --model BUNDLE --published {row}"
+        )
     print(arguments.out / BEST)
     if recipe and recipe.licence:
         return _bundle(arguments.out / BEST, arguments.out / f"clipseek-{recipe.name}", recipe.licence)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from .. import checkpoints
 from ..checkpoints import CheckpointError
 from ..systems.clip import VOCABULARY
 from . import captioned, sets, snapshot
+from .batch import Batch
 from .caption_figures import NoScorers, demand_scorers
 from .captioned import Clip, DataError
 from .clips import Clips, Reading, loader, order, parted
@@ -162,6 +164,7 @@ class Training:
         self.progress = Progress(self.settings.epochs, self.steps_per_epoch, self.epoch * self.steps_per_epoch + self.step)
         while self.epoch < self.settings.epochs:
             if not self._run_epoch():
+                self._mean_losses()
                 self.save()
                 self.tell(f"stopped after step {self.step} of epoch {self.epoch + 1}; --resume goes on from there")
                 return False
@@ -171,8 +174,8 @@ class Training:
         return True
 
     def _run_epoch(self) -> bool:
-        settings, progress, used = self.settings, self.progress, 0
-        batches = self._batches(self.epoch)[self.step :]
+        settings, progress, used, done = self.settings, self.progress, 0, self.step
+        batches = self._batches(self.epoch)[done:]
         ready = iter(loader(self.clips, parted(batches, settings.accumulate), self.epoch, settings.workers, self.device.type == "cuda"))
         for _ in batches:
             if self.stop():
@@ -184,20 +187,24 @@ class Training:
             self.step, used = self.step + 1, used + clips
             last = self.step == self.steps_per_epoch
             if self.step % settings.tell_every == 0 or last or self.step % settings.save_every == 0:
-                mean = progress.mean_losses()
-                if mean.get("loss") is not None and not abs(mean["loss"]) < float("inf"):  # nor NaN, which is less than nothing
-                    raise TrainingError(
-                        f"the loss is {mean['loss']} by step {self.step} of epoch {self.epoch + 1}: try a lower rate, or float32; "
-                        f"{self.out / SNAPSHOT} is from before"
-                    )
-                self.tell(progress.line(self.epoch, self.step, mean, rates))
+                self.tell(progress.line(self.epoch, self.step, self._mean_losses(), rates))
             if self.step % settings.save_every == 0 and not last:
                 self.save()
-        if batches and not used and self.step == len(batches):
+        if not used and not done:
             raise TrainingError(f"no clip of epoch {self.epoch + 1} can be read: see {self.out / LEFT_OUT}")
         return True
 
-    def _step(self, parts: list) -> int:
+    def _mean_losses(self) -> dict[str, float]:
+        """Since they were last asked for; asked before anything is kept, so that what is kept is sound."""
+        mean = self.progress.mean_losses()
+        if not math.isfinite(mean.get("loss", 0.0)):
+            raise TrainingError(
+                f"the loss is {mean['loss']} by step {self.step} of epoch {self.epoch + 1}: try a lower rate, or float32; "
+                f"{self.out / SNAPSHOT} is from before"
+            )
+        return mean
+
+    def _step(self, parts: list[Batch]) -> int:
         """How many clips it learnt from."""
         self.model.train()
         for part in parts:

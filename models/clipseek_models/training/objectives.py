@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..systems.interface import Logits, System, full_precision
+from ..systems.interface import Logits, System, Videos, full_precision
 from . import losses
 from .batch import Batch, Texts
 from .captioner import caption_loss
@@ -58,7 +58,7 @@ def omnisource(model: System, batch: Batch) -> Terms:
     texts = model.encode_text(batch.ids.transpose(0, 1).flatten(0, 1), batch.words.transpose(0, 1).flatten(0, 1))
     subtitles, captions = texts.chunk(2)
 
-    def scores(texts: Tensor, shown: object) -> Tensor:
+    def scores(texts: Tensor, shown: Videos) -> Tensor:
         [(_, matrix)] = model.logits(texts, shown).values()
         return matrix
 
@@ -95,7 +95,7 @@ def retrieval_and_captions(model: System, batch: Batch) -> Terms:
     return contrast(model, logits) | {"caption": (1.0, _said(model, videos, batch, count_padding=False))}
 
 
-def _said(model: System, videos: object, batch: Batch, count_padding: bool) -> Tensor:
+def _said(model: System, videos: Videos, batch: Batch, count_padding: bool) -> Tensor:
     with full_precision(videos.frames):
         memory = model.caption_memory(videos.frames, videos.mask)
     return caption_loss(model.decoder, memory, videos.mask, batch.ids[:, 0], batch.words[:, 0], count_padding)

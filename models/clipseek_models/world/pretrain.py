@@ -17,7 +17,6 @@ from .steps import OneCycle
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.26, 0.26, 0.27)
 STRANGE = 5.0  # what the first feature should be for a picture that is not of this world
-IGNORE = -100
 
 
 def to_pixels(frames: np.ndarray) -> Tensor:

@@ -1,44 +1,15 @@
 //! Feeds a file whose header was written anew in memory to a graph.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::super::gif::Gif;
 use super::super::mp4::Mended;
 use super::lock;
 
-/// A file as it should have been.
-pub(super) trait Bytes: Send + Sync + 'static {
-    fn len(&self) -> u64;
-    /// Up to `length` bytes from this place; none at the end.
-    fn read_at(&self, at: u64, length: usize) -> io::Result<Vec<u8>>;
-}
-
-impl Bytes for Mended {
-    fn len(&self) -> u64 {
-        self.len()
-    }
-
-    fn read_at(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
-        self.read_at(at, length)
-    }
-}
-
-impl Bytes for Gif {
-    fn len(&self) -> u64 {
-        self.len()
-    }
-
-    fn read_at(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
-        self.read_at(at, length)
-    }
-}
-
 /// Answers what the graph asks of a mended file.
-pub(super) fn serve<B: Bytes>(source: &gst_app::AppSrc, mended: &Arc<B>) {
+pub(super) fn serve(source: &gst_app::AppSrc, mended: &Arc<Mended>) {
     const LEAST: u32 = 64 << 10;
     source.set_size(mended.len() as i64);
     let position = Arc::new(Mutex::new(0u64));

@@ -55,9 +55,9 @@ const LONGEST_JPEG_HEAD: usize = 64 << 10;
 pub(in crate::decode) enum Source {
     File(PathBuf),
     Mended(Arc<Mended>),
-    Gif(Arc<Gif>),
     Remains(Remains),
     Stream(Stream),
+    Gif(Gif),
     Bare(PathBuf, Bare),
 }
 
@@ -69,12 +69,10 @@ pub(in crate::decode) struct Coded {
 }
 
 impl Found {
-    /// Of a file that is nothing but coded frames of this kind.
-    fn bare(kind: Bare) -> Self {
-        let codec = codec_name(kind.media_type());
-        let track = Track { kind: TrackKind::Video, codec, taken: true, ..Track::default() };
-        let container = Some(kind.media_type().to_owned());
-        Self { container, bare: true, tracks: vec![track], connected: true, ..Self::default() }
+    /// Of a file of this kind that has one track and needs no demuxer.
+    fn single(media_type: &str) -> Self {
+        let track = Track { kind: TrackKind::Video, codec: codec_name(media_type), taken: true, ..Track::default() };
+        Self { container: Some(media_type.to_owned()), tracks: vec![track], connected: true, ..Self::default() }
     }
 }
 
@@ -168,11 +166,6 @@ impl Reader {
                 serve(&element(&pipeline, "input")?, mended);
                 pipeline
             }
-            Source::Gif(gif) => {
-                let pipeline = launch(&template::fill(template::READ_MENDED, &[]))?;
-                serve(&element(&pipeline, "input")?, gif);
-                pipeline
-            }
             Source::Remains(remains) => {
                 let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
                 units::serve_remains(&element(&pipeline, "input")?, remains)?;
@@ -180,7 +173,14 @@ impl Reader {
             }
             Source::Stream(stream) => {
                 let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
-                units::serve(&element(&pipeline, "input")?, stream)?;
+                let mut units = stream.open().map_err(DecodeError::Unreadable)?;
+                units::serve(&element(&pipeline, "input")?, stream.caps, move || units.next())?;
+                pipeline
+            }
+            Source::Gif(gif) => {
+                let pipeline = launch(&template::fill(template::READ_FRAMES, &[]))?;
+                let mut pictures = gif.open().map_err(DecodeError::Unreadable)?;
+                units::serve(&element(&pipeline, "input")?, &gif.caps(), move || pictures.next())?;
                 pipeline
             }
             Source::Bare(path, kind) => {
@@ -195,12 +195,13 @@ impl Reader {
         // A header of our own has one track, whatever it is called, and a stream is one.
         let choice = if matches!(source, Source::File(_)) { tracks.clone() } else { Tracks::default() };
         match source {
-            Source::Bare(_, kind) => *lock(&found) = Found::bare(*kind),
+            Source::Bare(_, kind) => *lock(&found) = Found { bare: true, ..Found::single(kind.media_type()) },
+            Source::Gif(_) => *lock(&found) = Found::single("image/gif"),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
             Source::Remains(_) => lock(&found).container = Some("video/x-matroska".to_owned()),
-            Source::Mended(_) | Source::Gif(_) | Source::File(_) => {}
+            Source::Mended(_) | Source::File(_) => {}
         }
-        if !matches!(source, Source::Bare(..)) {
+        if !matches!(source, Source::Bare(..) | Source::Gif(_)) {
             connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
         }
         let bus = pipeline.bus().expect("a pipeline has a bus");
@@ -246,8 +247,12 @@ impl Reader {
         match reader.pull()? {
             Some(first) => {
                 match source {
-                    Source::File(_) | Source::Gif(_) | Source::Remains(_) => reader.find_start(first)?,
+                    Source::File(_) | Source::Remains(_) => reader.find_start(first)?,
                     Source::Mended(_) => (reader.zero, reader.ahead) = (Some(0), [first].into()),
+                    Source::Gif(gif) => {
+                        (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into());
+                        reader.duration = Some(gif.duration);
+                    }
                     Source::Bare(..) => (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into()),
                     Source::Stream(stream) => {
                         (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
@@ -257,7 +262,7 @@ impl Reader {
                 }
                 reader.learn();
                 if matches!(source, Source::Bare(_, Bare::Jpeg)) && reader.is_still()? {
-                    return Err(DecodeError::NotVideo("a still picture".into()));
+                    return Err(DecodeError::StillPicture("image/jpeg".into()));
                 }
                 Ok(reader)
             }

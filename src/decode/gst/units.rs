@@ -1,5 +1,6 @@
 //! Feeds the units of a stream to a graph.
 
+use std::io;
 use std::sync::Mutex;
 
 use gstreamer as gst;
@@ -7,13 +8,16 @@ use gstreamer_app as gst_app;
 
 use super::super::DecodeError;
 use super::super::matroska::Remains;
-use super::super::ts::{Stream, Unit};
+use super::super::unit::Unit;
 use super::lock;
 
-/// Gives the units of a transport stream one by one as the graph asks for them.
-pub(super) fn serve(source: &gst_app::AppSrc, stream: &Stream) -> Result<(), DecodeError> {
-    let mut units = stream.open().map_err(DecodeError::Unreadable)?;
-    give(source, caps(stream.caps)?, move || units.next());
+/// Gives the units one by one as the graph asks for them. `next`: the next one, none at the end.
+pub(super) fn serve(
+    source: &gst_app::AppSrc,
+    text: &str,
+    next: impl FnMut() -> io::Result<Option<Unit>> + Send + 'static,
+) -> Result<(), DecodeError> {
+    give(source, caps(text)?, next);
     Ok(())
 }
 
@@ -32,11 +36,7 @@ fn caps(text: &str) -> Result<gst::Caps, DecodeError> {
     text.parse::<gst::Caps>().map_err(|error| DecodeError::Setup(error.to_string()))
 }
 
-fn give(
-    source: &gst_app::AppSrc,
-    caps: gst::Caps,
-    next: impl FnMut() -> std::io::Result<Option<Unit>> + Send + 'static,
-) {
+fn give(source: &gst_app::AppSrc, caps: gst::Caps, next: impl FnMut() -> io::Result<Option<Unit>> + Send + 'static) {
     source.set_caps(Some(&caps));
     let next = Mutex::new(next);
     let give = move |source: &gst_app::AppSrc, _: u32| match (*lock(&next))() {
@@ -46,6 +46,7 @@ fn give(
             let time = |nanos: Option<i64>| nanos.and_then(|nanos| u64::try_from(nanos).ok());
             fields.set_pts(time(unit.pts).map(gst::ClockTime::from_nseconds));
             fields.set_dts(time(unit.dts).map(gst::ClockTime::from_nseconds));
+            fields.set_duration(time(unit.duration).map(gst::ClockTime::from_nseconds));
             if unit.delta {
                 fields.set_flags(gst::BufferFlags::DELTA_UNIT);
             }

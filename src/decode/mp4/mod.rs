@@ -215,6 +215,7 @@ fn write(
         unfollowed("the edit list asks for another speed, and is shown at the usual one");
     }
     samples.retain(|sample| sample.size > 0);
+    // An edit list is made for the times as they stand.
     if edits.is_empty() {
         show_no_earlier_than_decoded(&mut samples);
     }

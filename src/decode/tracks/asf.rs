@@ -42,14 +42,14 @@ fn entries(header: &[u8]) -> Option<Vec<Entry>> {
 fn entry(stream: &[u8]) -> Option<Entry> {
     let mut track = Track { id: u32::from(stream.get(48)? & 0x7f), ..Track::default() };
     let format = stream.get(54..)?;
-    match stream.first_chunk::<16>()? {
-        &VIDEO => {
+    match *stream.first_chunk::<16>()? {
+        VIDEO => {
             track.kind = TrackKind::Video;
             (track.width, track.height) = (le32(format, 0), le32(format, 4));
             let word = format.get(27..31).unwrap_or_default();
             track.codec = codec_name(&String::from_utf8_lossy(word).to_lowercase());
         }
-        &SOUND => {
+        SOUND => {
             track.kind = TrackKind::Sound;
             track.codec = sound_name(format.get(..2).map_or(0, |tag| u16::from_le_bytes([tag[0], tag[1]])));
         }

@@ -135,7 +135,8 @@ impl Recipe {
         match self.codec {
             Codec::H264Fields { .. } => {
                 let format = if self.has_start_codes() { "byte-stream" } else { "avc" };
-                let record = (!self.has_start_codes()).then(|| gst::Buffer::from_slice(h264_fields::record(self.rate)));
+                let record =
+                    (!self.has_start_codes()).then(|| gst::Buffer::from_slice(h264_fields::record(self.told_rate)));
                 let caps = caps.field("stream-format", format).field("alignment", "au").field("parsed", true);
                 caps.field_if_some("codec_data", record).build()
             }
@@ -155,7 +156,7 @@ impl Recipe {
         let index = number % self.group;
         let (fields, together) = match self.codec {
             Codec::H264Fields { together } => {
-                let field = |bottom| h264_fields::packet(number, index, bottom, self.rate, self.has_start_codes());
+                let field = |bottom| h264_fields::packet(number, index, bottom, self.told_rate, self.has_start_codes());
                 ([field(false), field(true)], together)
             }
             Codec::Mpeg2Fields { together } => {

@@ -9,6 +9,8 @@ pub(super) struct Recipe {
     pub(super) codec: Codec,
     /// Frames per second.
     pub(super) rate: (u32, u32),
+    /// What the coded video says of it.
+    pub(super) told_rate: (u32, u32),
     /// From one key frame to the next.
     pub(super) group: u32,
     pub(super) frames: u32,
@@ -163,8 +165,15 @@ impl Recipe {
             Codec::Gif => draw.of(&[(25, 1), (10, 1), (2, 1)]),
             _ => draw.of(&[(25, 1), (30_000, 1001), (10, 1), (60, 1)]),
         };
+        let absurd = [(90_000, 1), (1_000_000_000, 1), (1, 1000)];
+        let told_rate = match codec {
+            Codec::H264Fields { .. } if draw.once_in(3) => draw.of(&absurd),
+            _ => rate,
+        };
+        // Where nothing else tells the rate, an absurd one is as good as none.
+        let rate = if container == Raw && absurd.contains(&told_rate) { (25, 1) } else { rate };
         let group = draw.of(&[5, 25, 250]);
-        Self { container, codec, rate, group, frames, sound, late, gap, second }
+        Self { container, codec, rate, told_rate, group, frames, sound, late, gap, second }
     }
 
     /// Time of each picture on the file's clock.
