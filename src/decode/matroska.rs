@@ -125,7 +125,7 @@ impl Blocks {
                 return Ok(None);
             }
             let Some((id, size, length)) = element_head(&head) else {
-                self.to_next_cluster()?;
+                self.skip_to_cluster()?;
                 continue;
             };
             let body = self.at + length as u64;
@@ -140,14 +140,14 @@ impl Blocks {
                     let block = self.read(body, size)?;
                     match self.goes_on(end)? {
                         true => self.at = end,
-                        false => self.to_next_cluster()?,
+                        false => self.skip_to_cluster()?,
                     }
                     if let Some(unit) = self.unit(&block) {
                         return Ok(Some(unit));
                     }
                 }
                 (id, Some(end)) if OTHERS.contains(&id) && self.goes_on(end)? => self.at = end,
-                _ => self.to_next_cluster()?,
+                _ => self.skip_to_cluster()?,
             }
         }
     }
@@ -187,7 +187,7 @@ impl Blocks {
         Ok(bytes)
     }
 
-    fn to_next_cluster(&mut self) -> io::Result<()> {
+    fn skip_to_cluster(&mut self) -> io::Result<()> {
         self.at += 1;
         loop {
             let bytes = self.read(self.at, STRETCH as u64)?;
