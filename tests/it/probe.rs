@@ -159,6 +159,26 @@ fn program_text_named_like_video_is_skipped_and_named() {
 
 /// Files that people reported, where they are at hand.
 #[test]
+fn reported_files_give_all_their_frames_with_every_sampling() {
+    let Some(dir) = shared("media/reported") else { return };
+    let world = World::new();
+    for (name, frames, key_frames) in [
+        ("01-field-coded.ts", 25, 1),
+        ("05-intra-refresh.mp4", 250, 1),
+        ("13-open-gop.mp4", 250, 10),
+        ("14-raw.mjpeg", 25, 25),
+    ] {
+        for sampling in ["all", "gop", "auto", "keyframes"] {
+            let expected = if sampling == "keyframes" { key_frames } else { frames };
+            let found = probed(&world, &dir.join(name), &["--frames", "--every", "0", "--sampling", sampling]);
+            assert_eq!(found["frames_s"].as_array().map(Vec::len), Some(expected), "{sampling}: {found}");
+            assert_eq!(found["problems"], json!([]), "{sampling}: {found}");
+        }
+    }
+}
+
+/// Files that people reported, where they are at hand.
+#[test]
 fn reported_files_give_the_track_that_players_show() {
     let Some(dir) = shared("media/reported") else { return };
     let world = World::new();

@@ -5,11 +5,17 @@ pub(super) struct Bits<I> {
     byte: u8,
     /// Bits of `byte` that were not read yet.
     left: u32,
+    /// Bits that were read.
+    read: usize,
 }
 
 impl<I: Iterator<Item = u8>> Bits<I> {
     pub(super) fn of(bytes: impl IntoIterator<IntoIter = I>) -> Self {
-        Self { bytes: bytes.into_iter(), byte: 0, left: 0 }
+        Self { bytes: bytes.into_iter(), byte: 0, left: 0, read: 0 }
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.read
     }
 
     pub(super) fn flag(&mut self) -> Option<bool> {
@@ -18,6 +24,7 @@ impl<I: Iterator<Item = u8>> Bits<I> {
             self.left = 8;
         }
         self.left -= 1;
+        self.read += 1;
         Some(self.byte >> self.left & 1 == 1)
     }
 

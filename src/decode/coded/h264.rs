@@ -152,6 +152,8 @@ pub(super) struct Slice {
     /// The bits it is written in are told because it starts anew behind its largest value.
     pub(super) frame_num: u32,
     pub(super) frame_num_bits: u32,
+    /// Where it begins, in bits behind the head of the unit.
+    frame_num_at: usize,
     /// One field, the bottom one or not; `None`: a frame.
     bottom: Option<bool>,
 }
@@ -228,9 +230,86 @@ impl ParameterSets {
         if sequence.separate_planes {
             bits.skip(2)?;
         }
+        let frame_num_at = bits.position();
         let frame_num = bits.number(sequence.frame_num_bits)?;
         let bottom = if !sequence.frames_only && bits.flag()? { Some(bits.flag()?) } else { None };
-        Some(Slice { reference: head >> 5 & 3 != 0, frame_num, frame_num_bits: sequence.frame_num_bits, bottom })
+        Some(Slice {
+            reference: head >> 5 & 3 != 0,
+            frame_num,
+            frame_num_bits: sequence.frame_num_bits,
+            frame_num_at,
+            bottom,
+        })
+    }
+}
+
+/// Numbers frames anew where a decoder starts with one that is no IDR picture: it would make up the frames whose numbers seem
+/// to be missing before it, and the one that wraps libav's decoder fails at those. Frames refer to others by differences of
+/// numbers (8.2.4), so all can be moved alike.
+#[derive(Clone, Debug)]
+pub(in crate::decode) struct FrameNumbers {
+    layout: Layout,
+    sets: ParameterSets,
+    /// Taken off every number since the start.
+    moved_by: u32,
+}
+
+impl FrameNumbers {
+    /// `record`: the decoder configuration record (`avcC`).
+    pub(in crate::decode) fn new(record: Option<&[u8]>) -> Self {
+        Self {
+            layout: record.map_or(Layout::StartCodes, Layout::from_codec_data),
+            sets: record.map(ParameterSets::from_codec_data).unwrap_or_default(),
+            moved_by: 0,
+        }
+    }
+
+    /// The frame with its new number; `None` where it keeps its own. `starts`: nothing before it was given to the decoder.
+    pub(in crate::decode) fn renumbered(&mut self, frame: &[u8], starts: bool) -> Option<Vec<u8>> {
+        self.sets.note_all(self.layout, frame);
+        let is_idr = || units(self.layout, frame).any(|unit| unit.first().is_some_and(|head| head & 0x1f == IDR_SLICE));
+        if starts {
+            self.moved_by = self.sets.first_slice(self.layout, frame).map_or(0, |slice| slice.frame_num);
+        }
+        if self.moved_by == 0 || is_idr() {
+            self.moved_by = 0;
+            return None;
+        }
+        let mut renumbered = Vec::with_capacity(frame.len() + 16);
+        for unit in units(self.layout, frame) {
+            let moved = self.moved(unit);
+            let unit = moved.as_deref().unwrap_or(unit);
+            match self.layout {
+                Layout::Lengths(size) => renumbered.extend(&(unit.len() as u64).to_be_bytes()[8 - size..]),
+                Layout::StartCodes => renumbered.extend([0, 0, 0, 1]),
+            }
+            renumbered.extend(unit);
+        }
+        Some(renumbered)
+    }
+
+    fn moved(&self, unit: &[u8]) -> Option<Vec<u8>> {
+        let slice = self.sets.slice(unit)?;
+        let numbers = 1 << slice.frame_num_bits;
+        let number = (slice.frame_num + numbers - self.moved_by % numbers) % numbers;
+        let (head, rest) = unit.split_first()?;
+        let mut plain: Vec<u8> = without_emulation_prevention(rest).collect();
+        for place in 0..slice.frame_num_bits as usize {
+            let at = slice.frame_num_at + place;
+            let bit = (number >> (slice.frame_num_bits as usize - 1 - place) & 1) as u8;
+            let (byte, shift) = (plain.get_mut(at / 8)?, 7 - at % 8);
+            *byte = *byte & !(1 << shift) | bit << shift;
+        }
+        let (mut escaped, mut zeros) = (vec![*head], 0);
+        for byte in plain {
+            if zeros == 2 && byte <= 3 {
+                escaped.push(3);
+                zeros = 0;
+            }
+            escaped.push(byte);
+            zeros = if byte == 0 { zeros + 1 } else { 0 };
+        }
+        Some(escaped)
     }
 }
 

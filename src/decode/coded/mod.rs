@@ -14,6 +14,7 @@ mod vpx;
 
 pub(super) use av1::{is_start as is_av1_start, leb128};
 pub(super) use fields::{Field, FieldFinder};
+pub(super) use h264::FrameNumbers;
 use h264::{Layout, ParameterSets, Start, units};
 
 /// The codecs of which something is known here.

@@ -108,6 +108,20 @@ fn pictures_behind_a_gradual_start_are_shown_once_they_are_whole() {
     assert_eq!(inspector.look(&recovery_point(0b1000_0000, 4), false), said(true, false), "a clean one");
 }
 
+#[test]
+fn frames_behind_a_start_that_is_no_idr_picture_are_numbered_from_zero() {
+    let sets = coded(&[&[0x67, 66, 0, 10, 0b1101_1010, 0b0111_0000], &[0x68, 0b1100_0000]]);
+    let mut numbers = FrameNumbers::new(None);
+    let number = |frame: &[u8]| frame[frame.len() - 2] >> 1 & 15;
+    let first = numbers.renumbered(&[sets, coded(&[&numbered(14)])].concat(), true).unwrap();
+    assert_eq!(number(&first), 0);
+    for (told, expected) in [(15, 1), (0, 2), (3, 5)] {
+        assert_eq!(number(&numbers.renumbered(&coded(&[&numbered(told)]), false).unwrap()), expected, "{told}");
+    }
+    assert_eq!(numbers.renumbered(&coded(&[&[0x65, 0b1110_0000, 0]]), false), None, "an IDR picture");
+    assert_eq!(numbers.renumbered(&coded(&[&numbered(1)]), false), None, "what follows on it");
+}
+
 proptest! {
     #[test]
     fn no_bytes_are_a_panic(
@@ -121,7 +135,9 @@ proptest! {
         for codec in codecs {
             let mut inspector = Inspector::new(Some(codec), record.as_deref());
             let mut finder = inspector.field_finder();
+            let mut numbers = FrameNumbers::new(record.as_deref());
             for frame in &frames {
+                numbers.renumbered(frame, !delta);
                 inspector.look(frame, delta);
                 finder.as_mut().map(|finder| finder.field(frame));
             }

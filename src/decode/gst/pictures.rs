@@ -10,6 +10,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
+use super::super::coded::FrameNumbers;
 use super::super::gate::Released;
 use super::super::pixels::{Orientation, Picture, deinterlace};
 use super::super::{DecodeError, template, timeline};
@@ -112,6 +113,9 @@ pub(in crate::decode) struct Decoding {
     bus: gst::Bus,
     control: Arc<Control>,
     caps: Option<gst::Caps>,
+    /// Of H.264: what its frames are numbered by, and whether one was given to the decoder.
+    numbers: Option<FrameNumbers>,
+    started: bool,
     /// Coded frames of which no picture has come yet.
     sent: VecDeque<Released<Coded>>,
 }
@@ -173,7 +177,10 @@ impl Decoding {
             return Err(DecodeError::Setup(format!("the decoder does not start: {error}")));
         }
         let pictures = Pictures { sink, control: control.clone() };
-        Ok((Self { pipeline, source, bus, control, caps: None, sent: VecDeque::new() }, pictures))
+        Ok((
+            Self { pipeline, source, bus, control, caps: None, numbers: None, started: false, sent: VecDeque::new() },
+            pictures,
+        ))
     }
 
     pub(in crate::decode) fn want(&self, times: &[i64]) {
@@ -196,6 +203,7 @@ impl Decoding {
         self.check()?;
         if self.caps.as_ref() != Some(&coded.caps) {
             self.source.set_caps(Some(&coded.caps));
+            self.numbers = frame_numbers(&coded.caps);
             self.caps = Some(coded.caps);
         }
         self.control.order_unknown.fetch_or(!packet.in_order, Ordering::Relaxed);
@@ -203,6 +211,17 @@ impl Decoding {
         self.control.delay.fetch_max(delay, Ordering::Relaxed);
         lock(&self.control.coming).insert(packet.pts);
         let mut buffer = coded.buffer;
+        let starts = released.after_gap || !std::mem::replace(&mut self.started, true);
+        let renumbered = self.numbers.as_mut().and_then(|numbers| {
+            let data = buffer.map_readable().ok()?;
+            numbers.renumbered(&data, starts)
+        });
+        if let Some(data) = renumbered {
+            let (flags, duration) = (buffer.flags(), buffer.duration());
+            buffer = gst::Buffer::from_slice(data);
+            buffer.make_mut().set_flags(flags);
+            buffer.make_mut().set_duration(duration);
+        }
         let fields = buffer.make_mut();
         fields.set_pts(gst::ClockTime::from_nseconds((packet.pts + SHIFT).max(0) as u64));
         fields.set_dts(gst::ClockTime::NONE);
@@ -296,6 +315,13 @@ impl Pictures {
             }
         }
     }
+}
+
+fn frame_numbers(caps: &gst::CapsRef) -> Option<FrameNumbers> {
+    let structure = caps.structure(0).filter(|structure| structure.name() == "video/x-h264")?;
+    let record = structure.get::<gst::Buffer>("codec_data").ok();
+    let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
+    Some(FrameNumbers::new(record.as_deref()))
 }
 
 fn picture<R>(

@@ -307,7 +307,7 @@ fn players_count_from_the_first_of_all_tracks() {
         open(&file(&moov)).unwrap().film().start / 1_000_000
     };
     let video = track(b"vide", true, 100, &late);
-    assert_eq!(start(&[video.clone()]), 3000);
+    assert_eq!(start(std::slice::from_ref(&video)), 3000);
     assert_eq!(start(&[video.clone(), track(b"soun", true, 100, &sooner)]), 1000);
     assert_eq!(start(&[video, track(b"soun", true, 100, &[])]), 0);
 }

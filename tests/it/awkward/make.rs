@@ -108,7 +108,7 @@ impl Recipe {
                 let time = *time + length * place as u32;
                 stamp.set_pts(gst::ClockTime::from_nseconds(time.as_nanos() as u64));
                 stamp.set_duration(gst::ClockTime::from_nseconds(length.as_nanos() as u64));
-                if number as u32 % self.group != 0 || place > 0 {
+                if !(number as u32).is_multiple_of(self.group) || place > 0 {
                     stamp.set_flags(gst::BufferFlags::DELTA_UNIT);
                 }
                 pictures.push_buffer(buffer).unwrap();
