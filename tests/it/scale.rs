@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::support::{World, text};
 
 /// The plan of a run without flags with the shipped model.
-const PLAN: &str = "v2 w2 s1 f8 auto features";
+const PLAN: &str = "v3 w2 s1 f8 auto features";
 /// Frames a second with it.
 const RATE: u64 = 4;
 const FILES: usize = 1000;
