@@ -1,6 +1,7 @@
 //! The only place that knows GStreamer: one graph from a file to coded frames ([`reader`]), one from coded frames to
 //! pictures ([`pictures`]). Both come from launch templates.
 
+mod connect;
 mod decoders;
 mod facts;
 mod libav;

@@ -52,11 +52,11 @@ impl Sounds {
     }
 }
 
-/// The time of a buffer at this pad, on the clock that [`super::reader::place`] counts on. `cut`: by segments.
+/// The time of a buffer at this pad, on the clock that [`super::connect::place`] counts on. `cut`: by segments.
 pub(super) fn time_at(pad: &gst::Pad, buffer: &gst::BufferRef, cut: bool) -> Option<i64> {
     let event = pad.sticky_event::<gst::event::Segment>(0).filter(|_| cut);
     let segment = event.as_ref().and_then(|event| event.segment().downcast_ref::<gst::ClockTime>());
-    super::reader::place(buffer.pts().or(buffer.dts()), segment).0
+    super::connect::place(buffer.pts().or(buffer.dts()), segment).0
 }
 
 #[cfg(test)]
