@@ -67,7 +67,7 @@ class Bench:
             words = ["bench", "--decode-only", "--model", self.bundles()[-1], "--sampling", sampling, file]
             return json.loads(self.run(*words, data="decode", env=SPARSE).output)["stages"][0]["core_s_per_s"]
 
-        ffmpeg = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-i", str(file), "-map", "0:v", "-f", "null", "-"]
+        ffmpeg = ["ffmpeg", "-v", "error", "-nostdin", "-i", str(file), "-map", "0:v", "-f", "null", "-"]
         everything = min(measure.run(ffmpeg).cpu_s for _ in range(2)) / DECODE_S
         keys = min(core_seconds("keyframes") for _ in range(3))
         exact = core_seconds("all")
