@@ -2,13 +2,15 @@
 //!
 //! Decoding is not trusted: [`ChildDecoder`] runs it in a process per file. There (`child`, `job`) two GStreamer graphs
 //! (`gst`, from the launch templates in `template`) stand on either side of the `gate`: one reads coded frames, the other
-//! decodes those that the gate lets through, as `plan` decides for each group of pictures. What is sampled is resized
-//! (`pixels`) and written to a pipe ([`wire`]). `tracks` chooses the track, `timeline` repairs time stamps, `coded` knows what
-//! coded frames say of themselves, `mp4` reads headers of its own, `ts` takes the video out of transport streams, `bare` knows
-//! files without a container, `gif` takes GIFs apart, `matroska` reads what is left of damaged
-//! files. What could not be read as it
-//! should have been is told as [`Problem`]s. A [`Queue`] is a job for callers that must not block. The rest of the program
-//! sees only this file's types.
+//! decodes those that the gate lets through, as `plan` decides for each group of pictures. Sampled pictures are resized
+//! (`pixels`) and written to a pipe ([`wire`]).
+//!
+//! `tracks` chooses the track, `timeline` repairs time stamps, and `coded` knows what coded frames say of themselves. Files
+//! that GStreamer's demuxers read wrongly have readers of their own: `mp4` writes another header, `ts` takes the video out of
+//! transport streams, `gif` takes GIFs apart, `bare` knows files without a container, and `matroska` reads what is left of
+//! damaged files. What could not be read as it should have been is told as [`Problem`]s.
+//!
+//! A [`Queue`] is a job for callers that must not block. The rest of the program sees only this file's types.
 
 mod parent;
 mod pixels;
