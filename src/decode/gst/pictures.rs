@@ -211,7 +211,8 @@ impl Decoding {
         self.control.delay.fetch_max(delay, Ordering::Relaxed);
         lock(&self.control.coming).insert(packet.pts);
         let mut buffer = coded.buffer;
-        let starts = released.after_gap || !std::mem::replace(&mut self.started, true);
+        let is_first = !std::mem::replace(&mut self.started, true);
+        let starts = released.after_gap || is_first;
         let renumbered = self.numbers.as_mut().and_then(|numbers| {
             let data = buffer.map_readable().ok()?;
             numbers.renumbered(&data, starts)
