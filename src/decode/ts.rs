@@ -187,9 +187,9 @@ impl Header {
         let length = (FIXED + usize::from(*bytes.get(8)?)).min(bytes.len());
         let time = |at: usize| {
             let b: &[u8; 5] = bytes.get(at..at + 5)?.try_into().ok()?;
-            let [high, middle, low] = [b[0] >> 1 & 7, 0, 0].map(i64::from);
-            let middle = middle | i64::from(b[1]) << 7 | i64::from(b[2] >> 1);
-            let low = low | i64::from(b[3]) << 7 | i64::from(b[4] >> 1);
+            let high = i64::from(b[0] >> 1 & 7);
+            let middle = i64::from(b[1]) << 7 | i64::from(b[2] >> 1);
+            let low = i64::from(b[3]) << 7 | i64::from(b[4] >> 1);
             Some(high << 30 | middle << 15 | low)
         };
         let pts = if flags & 2 != 0 { time(FIXED) } else { None };

@@ -1,4 +1,4 @@
-//! The demuxers of libav (GIF, NUT and rarer containers) as GStreamer wraps them: they are not told that the file has come to
+//! The demuxers of libav (NUT and rarer containers) as GStreamer wraps them: they are not told that the file has come to
 //! its end and ask for the rest of it for ever, and of H.264 and H.265 with start codes they say that it has none.
 
 use std::sync::{Arc, Mutex};
