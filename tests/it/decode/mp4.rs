@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn mp4_files_like_those_of_real_users_are_shown_at_the_right_time() {
-    let Some(media) = super::support::shared("media") else { return };
+    let Some(media) = crate::support::shared("media") else { return };
     let folder = media.join("reported");
     if !folder.is_dir() {
         eprintln!("skipped: {} is not there", folder.display());
