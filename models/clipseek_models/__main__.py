@@ -31,7 +31,7 @@ def main() -> int:
     add_arguments(train)
     table = commands.add_parser("compare", help="train the research systems, small, on the synthetic world, and compare them (needs PyTorch)")
     table.add_argument("--out", type=Path, required=True, metavar="DIR", help="what was trained stays here, and is not trained again")
-    table.add_argument("--seed", type=int, default=1)
+    table.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="SEED")
     table.add_argument("--processes", type=int, default=2, help="systems that are trained at a time")
     table.add_argument("--threads", type=int, default=1, help="of each")
     table.add_argument("--only", nargs="+", metavar="SYSTEM", help="some of them; without it, all")
@@ -71,7 +71,7 @@ def main() -> int:
     if arguments.command == "compare":
         from .comparison.command import compare as run
 
-        return run(arguments.out, arguments.seed, arguments.only, SHAPES, arguments.processes, arguments.threads)
+        return run(arguments.out, arguments.seeds, arguments.only, SHAPES, arguments.processes, arguments.threads)
     if arguments.command == "train-shapes":
         from .world.train import train as run
 

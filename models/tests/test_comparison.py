@@ -30,21 +30,22 @@ SHAPES = Path(__file__).resolve().parents[1] / "bundles" / "shapes"
 
 
 def test_every_system_gets_its_row(tmp_path, capsys):
-    small = Settings(clips=40, frame_steps=1, head_start=1, steps=1, batch=8, whole_clips=8, whole_frame_steps=1, whole_batch=4, test_clips=27)
-    assert compare(tmp_path, 1, None, SHAPES, processes=2, settings=small) == 0
+    steps = dict.fromkeys(NAMES, 1)
+    small = Settings(clips=40, frame_steps=1, steps=steps, head_start=1, batch=8, whole_clips=8, whole_frame_steps=1, whole_batch=4, test_clips=27)
+    assert compare(tmp_path, [1], None, SHAPES, processes=2, settings=small) == 0
     table = (tmp_path / "table.md").read_text()
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:-2]] == [*NAMES, command.SHIPPED]
     shipped = json.loads(result_file(tmp_path, command.SHIPPED, 1).read_text())["scores"]
     assert shipped["recall"] > 0.9 and f"| {100 * shipped['recall']:.1f} |" in table
     said = json.loads(result_file(tmp_path, command.CAPTIONED, 1).read_text())["captions"]
-    assert (tmp_path / command.BUNDLE / "caption_step.onnx").exists()
+    assert (tmp_path / f"{command.BUNDLE}-1" / "caption_step.onnx").exists()
     assert len(said["examples"]) == 8 and said["bleu4"] >= 0
 
     # What is there is not trained again.
     before = result_file(tmp_path, "meanP", 1).stat().st_mtime_ns
-    assert compare(tmp_path, 1, ["meanP"], SHAPES, processes=1, settings=small) == 0
+    assert compare(tmp_path, [1], ["meanP"], SHAPES, processes=1, settings=small) == 0
     assert result_file(tmp_path, "meanP", 1).stat().st_mtime_ns == before
-    assert compare(tmp_path, 1, ["GPT"], SHAPES, processes=1) == 1
+    assert compare(tmp_path, [1], ["GPT"], SHAPES, processes=1) == 1
     assert "no system GPT: there are meanP" in capsys.readouterr().err
 
 

@@ -80,9 +80,6 @@ pub(super) async fn run(app: App, args: MediaArgs) -> anyhow::Result<End> {
     }
 }
 
-/// Rows read from the ledger at once.
-const PAGE: usize = 1000;
-
 /// A file with its progress, for listing.
 struct Listed {
     file: FileRow,
@@ -137,14 +134,8 @@ impl Listed {
 async fn list(app: &App, args: &ListArgs) -> anyhow::Result<End> {
     let mut rows = Vec::new();
     if let Some(ledger) = app.existing_ledger().await? {
-        let mut after = None;
-        loop {
-            let page = ledger.listing(after, PAGE).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some((last.path.clone(), last.collection.clone()));
-            let wanted = |listed: &Listed| !args.failed || listed.file.state == FileState::Failed;
-            rows.extend(page.into_iter().map(Listed::new).filter(wanted));
-        }
+        let listed = ledger.listing(|file| !args.failed || file.state == FileState::Failed).await?;
+        rows.extend(listed.into_iter().map(Listed::new));
     }
     if app.json {
         println!("{}", json!({ "media": rows.iter().map(Listed::json).collect::<Vec<_>>() }));
@@ -284,17 +275,11 @@ async fn remove(app: &App, args: &RemoveArgs) -> anyhow::Result<End> {
         files.extend(found);
     }
     if args.missing || args.failed {
-        let mut after = None;
-        loop {
-            let page = ledger.listing(after, PAGE).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some((last.path.clone(), last.collection.clone()));
-            let wanted = |file: &FileRow| {
-                args.failed && file.state == FileState::Failed
-                    || args.missing && std::fs::symlink_metadata(&file.path).is_err()
-            };
-            files.extend(page.into_iter().map(|(file, _)| file).filter(wanted));
-        }
+        let wanted = |file: &FileRow| {
+            args.failed && file.state == FileState::Failed
+                || args.missing && std::fs::symlink_metadata(&file.path).is_err()
+        };
+        files.extend(ledger.listing(wanted).await?.into_iter().map(|(file, _)| file));
     }
     let mut paths: Vec<&PathBuf> = files.iter().map(|file| &file.path).collect();
     paths.sort();
@@ -316,21 +301,13 @@ async fn remove(app: &App, args: &RemoveArgs) -> anyhow::Result<End> {
 async fn retry(app: &App, args: &RetryArgs) -> anyhow::Result<End> {
     let Some(ledger) = app.existing_ledger().await? else { return Ok(End::Nothing) };
     let collection = app.outline(args.model.as_deref(), Some(&ledger)).await?.1.collection();
-    let (mut files, mut gone, mut after) = (Vec::new(), Vec::new(), None);
-    loop {
-        let page = ledger.listing(after, PAGE).await?;
-        let Some((last, _)) = page.last() else { break };
-        after = Some((last.path.clone(), last.collection.clone()));
-        for (file, _) in page {
-            if file.state != FileState::Failed || file.collection != collection {
-                continue;
-            }
-            if std::fs::symlink_metadata(&file.path).is_ok() {
-                // The ledger has its label and tags.
-                files.push((file.path, Said::default()));
-            } else {
-                gone.push((file.path, "no such file or folder".to_owned()));
-            }
+    let (mut files, mut gone) = (Vec::new(), Vec::new());
+    for (file, _) in ledger.listing(|file| file.state == FileState::Failed && file.collection == collection).await? {
+        if std::fs::symlink_metadata(&file.path).is_ok() {
+            // The ledger has its label and tags.
+            files.push((file.path, Said::default()));
+        } else {
+            gone.push((file.path, "no such file or folder".to_owned()));
         }
     }
     drop(ledger);

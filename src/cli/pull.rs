@@ -11,7 +11,7 @@ use serde_json::json;
 use super::app::App;
 use super::text;
 use crate::embed::bundle::Bundle;
-use crate::embed::import::{GRAPHS, HELPFUL, NEEDED, Variant, graph_places, import};
+use crate::embed::import::{GRAPHS, HELPFUL, NEEDED, Variant, WEIGHTS_ENDINGS, graph_places, import};
 use crate::hub::named::{NAMED, find};
 use crate::hub::{Hub, RemoteFile, RepoName, Repository};
 
@@ -83,7 +83,7 @@ fn choose(repository: &Repository, variant: Variant) -> anyhow::Result<Vec<Remot
         match places.iter().find_map(|place| there(place)) {
             Some(file) => {
                 chosen.push(file.clone());
-                chosen.extend(there(&format!("{}_data", file.path)).cloned());
+                chosen.extend(WEIGHTS_ENDINGS.iter().find_map(|end| there(&format!("{}{end}", file.path))).cloned());
             }
             None => missing.push(places.join(" or ")),
         }

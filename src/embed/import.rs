@@ -64,6 +64,9 @@ impl Variant {
 pub const NEEDED: [&str; 2] = [TOKENIZER, PREPROCESSOR];
 pub const HELPFUL: [&str; 3] = ["config.json", "tokenizer_config.json", "README.md"];
 
+/// What the file of a graph's weights adds to the graph's name.
+pub const WEIGHTS_ENDINGS: [&str; 2] = ["_data", ".data"];
+
 /// File names of the two graphs, without suffix and extension.
 pub const GRAPHS: [&str; 2] = ["vision_model", "text_model"];
 
@@ -326,7 +329,7 @@ fn canonicalize(tokenizer: &Path) -> std::io::Result<()> {
 
 /// The weights file beside a graph, if there is one.
 fn weights_of(graph: &Path) -> Option<PathBuf> {
-    ["_data", ".data"].into_iter().find_map(|ending| {
+    WEIGHTS_ENDINGS.into_iter().find_map(|ending| {
         let mut weights = graph.as_os_str().to_owned();
         weights.push(ending);
         Some(PathBuf::from(weights)).filter(|weights| weights.is_file())

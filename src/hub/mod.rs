@@ -92,6 +92,10 @@ pub enum HubError {
     Refused { repo: String, endpoint: String, status: u16 },
     #[error("cannot fetch from {endpoint}: {problem}; downloaded parts are kept, the same command resumes")]
     Unreachable { endpoint: String, problem: String },
+    #[error("HF_ENDPOINT is not the address of a hub: {0}")]
+    Endpoint(String),
+    #[error("no HTTP client: {0}")]
+    Client(reqwest::Error),
     #[error("the answer of {endpoint} is not understood: {problem}")]
     Answer { endpoint: String, problem: String },
     #[error("{file}: not what the hub announced ({expected}, arrived {found}); it was thrown away, try again")]
@@ -113,14 +117,13 @@ impl Hub {
     pub fn from_env() -> Result<Self, HubError> {
         let endpoint = std::env::var("HF_ENDPOINT").ok().filter(|url| !url.is_empty());
         let endpoint = endpoint.as_deref().unwrap_or(ENDPOINT).trim_end_matches('/');
-        let wrong = |problem: String| HubError::Answer { endpoint: "HF_ENDPOINT".to_owned(), problem };
-        let endpoint = Url::parse(endpoint).map_err(|error| wrong(error.to_string()))?;
+        let endpoint = Url::parse(endpoint).map_err(|error| HubError::Endpoint(error.to_string()))?;
         let client = Client::builder()
             .user_agent(concat!("clipseek/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .build()
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(HubError::Client)?;
         Ok(Self { client, endpoint, token: token() })
     }
 

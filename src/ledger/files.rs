@@ -55,13 +55,21 @@ impl Ledger {
         .await
     }
 
-    /// The next rows after `after` in the order of paths, each with its progress: the finished one if there is one,
+    /// The rows that `wanted` chooses, in the order of paths, each with its progress: the finished one if there is one,
     /// else the one being written.
-    pub async fn listing(
-        &self,
-        after: Option<(PathBuf, String)>,
-        limit: usize,
-    ) -> Result<Vec<(FileRow, Option<Progress>)>> {
+    pub async fn listing(&self, wanted: impl Fn(&FileRow) -> bool) -> Result<Vec<(FileRow, Option<Progress>)>> {
+        // Read in pages: other readers get their turn, and only what is wanted is held in memory.
+        const PAGE: usize = 1000;
+        let (mut rows, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.page(after, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(rows) };
+            after = Some((last.path.clone(), last.collection.clone()));
+            rows.extend(page.into_iter().filter(|(file, _)| wanted(file)));
+        }
+    }
+
+    async fn page(&self, after: Option<(PathBuf, String)>, limit: usize) -> Result<Vec<(FileRow, Option<Progress>)>> {
         let (path, collection) = after.unwrap_or_default();
         self.read(move |db| {
             let files: Vec<FileRow> = db

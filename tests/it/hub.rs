@@ -236,6 +236,14 @@ fn the_password_of_an_endpoint_is_not_shown() {
 }
 
 #[test]
+fn an_endpoint_that_is_no_address_is_named() {
+    let world = World::new();
+    let mut pull = world.command(&["model", "pull", "hf:me/tiny"]);
+    let said = String::from_utf8(pull.env("HF_ENDPOINT", "hub.local").output().unwrap().stderr).unwrap();
+    assert!(said.contains("HF_ENDPOINT is not the address of a hub: relative URL without a base"), "{said}");
+}
+
+#[test]
 fn a_broken_connection_goes_on_where_it_was() {
     let (world, export) = (World::new(), tiny_export("tiny-mean/text.onnx"));
     let hub = LocalHub::serving(export.path());

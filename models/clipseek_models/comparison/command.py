@@ -8,7 +8,8 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from ..world.scenes import Look, Scene
 from . import judge
 from .export import export
 from .learn import learn
-from .variants import CAPTIONED, NAMES, WHOLE, Variant
+from .variants import CAPTIONED, NAMES, STEPS, WHOLE, Variant
 from .whole import WholeVariant, learn_whole, pixels
 
 BUNDLE = "shapes-captions"  # what clipseek can caption the synthetic world with
@@ -36,12 +37,12 @@ class Settings:
 
     clips: int = 24_000
     frame_steps: int = 1200  # of the shared frame encoder
-    head_start: int = 250
-    steps: int = 400
+    steps: Mapping[str, int] = field(default_factory=lambda: STEPS)  # on captions
+    head_start: float = 0.6  # as many steps as a share of those, before them
     batch: int = 96
-    # CLIP-ViP, for about as many seconds as the frame encoder's and a head's together:
+    # CLIP-ViP:
     whole_clips: int = 8000  # the first of the same clips, of which each is seen about once
-    whole_frame_steps: int = 300
+    whole_frame_steps: float = 0.75  # as many steps on single frames as a share of those on clips, before them
     whole_batch: int = 20
     test_clips: int = 200
 
@@ -60,9 +61,9 @@ _world: World | None = None  # set in the parent before the workers fork, so tha
 
 
 def compare(
-    out: Path, seed: int, only: list[str] | None, shipped: Path, processes: int, threads: int = 1, settings: Settings = Settings(),
+    out: Path, seeds: list[int], only: list[str] | None, shipped: Path, processes: int, threads: int = 1, settings: Settings = Settings(),
 ) -> int:
-    """Trains what `out` lacks of the variants named, then prints the table and writes it to `out`/table.md."""
+    """Trains what `out` lacks of the variants named, with each seed, then prints the table and writes it to `out`/table.md."""
     global _world
     unknown = sorted(set(only or ()) - set(NAMES))
     if unknown:
@@ -70,15 +71,16 @@ def compare(
         return 1
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # until the workers are there: threads do not survive a fork
-    wanted = [name for name in only or NAMES if not result_file(out, name, seed).exists()]
-    if wanted:
-        shared = shared_encoder(out, seed, settings)
-        _world = World(*shared, training_clips(settings.whole_clips) if WHOLE in wanted else None)
-        with multiprocessing.get_context("fork").Pool(processes) as pool:
-            pool.starmap(train, [(out, name, seed, threads, settings) for name in wanted], chunksize=1)
+    for seed in seeds:
+        wanted = [name for name in only or NAMES if not result_file(out, name, seed).exists()]
+        if wanted:
+            shared = shared_encoder(out, seed, settings)
+            _world = World(*shared, training_clips(settings.whole_clips) if WHOLE in wanted else None)
+            with multiprocessing.get_context("fork").Pool(processes) as pool:
+                pool.starmap(train, [(out, name, seed, threads, settings) for name in wanted], chunksize=1)
     scores = evaluate(Bundle(shipped), test_set(settings.test_clips))
-    save(out, SHIPPED, seed, {"scores": asdict(scores), "cpu_s": None, "parameters": None})
-    table = write_table(out, seed)
+    save(out, SHIPPED, seeds[0], {"scores": asdict(scores), "cpu_s": None, "parameters": None})
+    table = write_table(out, seeds)
     (out / "table.md").write_text(table)
     print(table)
     return 0
@@ -109,14 +111,14 @@ def train(out: Path, name: str, seed: int, threads: int, settings: Settings) -> 
     print(f"== {name}, seed {seed}", flush=True)
     torch.set_num_threads(threads)
     began, words, tests = time.process_time(), tokenizer.build(), test_set(settings.test_clips)
-    vocabulary, result = words.get_vocab_size(), {}
+    vocabulary, result, steps = words.get_vocab_size(), {}, settings.steps[name]
     if name == WHOLE:
         variant = WholeVariant(vocabulary, _world.clips.pixels.shape[1], seed)
-        learn_whole(variant, _world.clips, words, seed, settings.whole_frame_steps, settings.steps, settings.whole_batch)
+        learn_whole(variant, _world.clips, words, seed, round(steps * settings.whole_frame_steps), steps, settings.whole_batch)
         shown = pixels(tests.clips)
     else:
         variant = Variant(name, vocabulary, seed)
-        learn(variant, _world.known, _world.scenes, words, seed, settings.head_start, settings.steps, settings.batch)
+        learn(variant, _world.known, _world.scenes, words, seed, round(steps * settings.head_start), steps, settings.batch)
         with torch.no_grad():
             shown = variant.features(features(_world.encoder, tests.clips))
     result["cpu_s"] = time.process_time() - began
@@ -124,8 +126,9 @@ def train(out: Path, name: str, seed: int, threads: int, settings: Settings) -> 
     result["scores"] = asdict(judge.retrieval(variant, shown, tests, words))
     if name == CAPTIONED:
         result["captions"] = asdict(judge.captions(variant, shown, tests, words))
-        shutil.rmtree(out / BUNDLE, ignore_errors=True)  # of a run that did not come to its end
-        export(variant, _world.encoder, words, out / BUNDLE)
+        bundle = out / f"{BUNDLE}-{seed}"
+        shutil.rmtree(bundle, ignore_errors=True)  # of a run that did not come to its end
+        export(variant, _world.encoder, words, bundle)
     torch.save(variant.state_dict(), result_file(out, name, seed).with_suffix(".pt"))
     save(out, name, seed, result)
     print(f"== {name}: {result}", flush=True)
@@ -142,19 +145,26 @@ def save(out: Path, name: str, seed: int, result: dict) -> None:
     part.rename(file)
 
 
-def write_table(out: Path, seed: int) -> str:
+def write_table(out: Path, seeds: list[int]) -> str:
+    """A row each: means of the seeds that there are, and between which figures they lie."""
     lines = [
-        "| system | parameters | CPU minutes | R@1 | twins told apart | R@1 with twins | BLEU-4 | CIDEr | all said right |", "|---|---|---|---|---|---|---|---|---|",
+        "| system | parameters | CPU minutes | R@1 | twins told apart | R@1 with twins | BLEU-4 | CIDEr | all said right |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in (*NAMES, SHIPPED):
-        file = result_file(out, name, seed)
-        if not file.exists():
+        files = [file for seed in seeds if (file := result_file(out, name, seed)).exists()]
+        if not files:
             continue
-        result = json.loads(file.read_text())
-        shares = " | ".join(f"{100 * result['scores'][key]:.1f}" for key in ("recall", "twins", "recall_with_twins"))
-        size = f"{result['parameters'] / 1e6:.2f} M" if result["parameters"] else ""
-        minutes = f"{result['cpu_s'] / 60:.0f}" if result["cpu_s"] else ""
-        said = result.get("captions")
-        words = f"{said['bleu4']:.1f} | {said['cider']:.0f} | {said['exact']:.1f}" if said else "| |"
-        lines.append(f"| {name} | {size} | {minutes} | {shares} | {words} |")
-    return "\n".join([*lines, "", f"Seed {seed}, on {os.cpu_count()} processor cores.", ""])
+        results = [json.loads(file.read_text()) for file in files]
+        size = f"{results[0]['parameters'] / 1e6:.2f} M" if results[0]["parameters"] else ""
+        minutes = spread([result["cpu_s"] / 60 for result in results]) if results[0]["cpu_s"] else ""
+        shares = [spread([100 * result["scores"][key] for result in results]) for key in ("recall", "twins", "recall_with_twins")]
+        words = [spread([result["captions"][key] for result in results]) if name == CAPTIONED else "" for key in ("bleu4", "cider", "exact")]
+        lines.append(f"| {' | '.join([name, size, minutes, *shares, *words])} |")
+    return "\n".join([*lines, "", f"Seeds {' '.join(map(str, seeds))}, on {os.cpu_count()} processor cores.", ""])
+
+
+def spread(figures: list[float]) -> str:
+    """`96.2 (94.0–98.5)`"""
+    mean = f"{sum(figures) / len(figures):.1f}"
+    return mean if len(figures) == 1 else f"{mean} ({min(figures):.1f}–{max(figures):.1f})"

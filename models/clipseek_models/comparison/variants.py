@@ -27,6 +27,10 @@ PLANS = {
 WHOLE = "CLIP-ViP"  # takes whole clips of pixels, so it shares nothing: see `whole.py`
 CAPTIONED = "seqTransf with captions"
 NAMES = (*PLANS, WHOLE)
+# Steps that take each about five minutes of a processor.
+STEPS = {
+    "meanP": 1600, "seqLSTM": 1500, "seqTransf": 1100, "tightTransf": 600, "CLIP2Video": 500, "seqTransf with captions": 600, WHOLE: 400,
+}
 
 # Scales at the start, as in the shipped model: what begins small does not learn which way things go.
 TOKENS, TEXT_POSITIONS, FRAME_POSITIONS = 0.3, 0.1, 0.3

@@ -245,7 +245,7 @@ class Training:
             "settings": json.dumps(self.settings.lasting(), sort_keys=True), "epochs": self.settings.epochs, "clips": self.identity,
             "epoch": self.epoch, "step": self.step, "best": json.dumps(asdict(self.best)) if self.best else None,
             "model": self.model.state_dict(), "optimiser": stepper.optimiser.state_dict(), "schedule": stepper.schedule.state_dict(),
-            "scaler": stepper.scaler.state_dict(), "random": snapshot.random_state(),
+            "scaler": stepper.descent.scaler.state_dict(), "random": snapshot.random_state(),
         }
         snapshot.write(self.out / SNAPSHOT, content)
 
@@ -264,7 +264,7 @@ class Training:
         self.model.load_state_dict(saved["model"])
         stepper.optimiser.load_state_dict(saved["optimiser"])
         stepper.schedule.load_state_dict(saved["schedule"])
-        stepper.scaler.load_state_dict(saved["scaler"])
+        stepper.descent.scaler.load_state_dict(saved["scaler"])
         snapshot.set_random_state(saved["random"])
         if saved["best"]:
             self.best = Judgement(**json.loads(saved["best"]))

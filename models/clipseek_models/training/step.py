@@ -1,4 +1,4 @@
-"""One step of training: forward, loss, backward, clipping, optimiser, rate. Nothing in it waits for the GPU."""
+"""One step of training a research system: forward, loss, backward, then the step itself (`descent.py`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..half import autocast
 from ..systems.interface import System
 from .batch import Batch
+from .descent import Descent
 from .objectives import Terms, total
 
 
@@ -26,7 +27,8 @@ class Stepper:
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.masters and self.precision == "float16")
+        scaling = self.masters and self.precision == "float16"
+        self.descent = Descent(self.model.parameters(), self.optimiser, self.schedule, self.most_gradient, scaling)
 
     def __call__(self, parts: list[Batch]) -> dict[str, Tensor]:
         """A batch in one or several parts → its losses, `loss` and each term, on the device: to read one is to wait for it."""
@@ -37,15 +39,10 @@ class Stepper:
             with autocast(self.device, self.precision):
                 terms = self.cost(self.model, part.to(self.device))
                 loss = total(terms) / len(parts)
-            self.scaler.scale(loss).backward()
+            self.descent.backward(loss)
             for name, value in {"loss": loss, **{name: value / len(parts) for name, (_, value) in terms.items()}}.items():
                 told[name] = told.get(name, 0.0) + value.detach()
-        self.scaler.unscale_(self.optimiser)
-        told["gradient"] = nn.utils.clip_grad_norm_(self.model.parameters(), self.most_gradient)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.schedule.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        told["gradient"] = self.descent()
         if not self.model.clamps_before_step:
             self.model.clamp_temperature()
         return told

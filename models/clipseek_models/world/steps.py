@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+
+from ..training.descent import Descent
 
 TELL_EVERY = 100
 
@@ -19,20 +20,17 @@ class OneCycle:
         self, name: str, learnt: Iterable[nn.Parameter], steps: int, still: Iterable[nn.Parameter] = (), rate: float = 1.5e-3, decay: float = 0.05,
         rising: float = 0.08, most_gradient: float = 1.0,
     ) -> None:
-        self.name, self.learnt, self.steps, self.most_gradient = name, list(learnt), steps, most_gradient
-        groups = [{"params": self.learnt, "weight_decay": decay}, {"params": list(still), "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=rate, fused=True)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, rate, total_steps=steps, pct_start=rising)
+        self.name, self.steps, learnt = name, steps, list(learnt)
+        groups = [{"params": learnt, "weight_decay": decay}, {"params": list(still), "weight_decay": 0.0}]
+        optimiser = torch.optim.AdamW(groups, lr=rate, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=rising)
+        self.descent = Descent(learnt, optimiser, schedule, most_gradient)
         self.done, self.began = 0, time.monotonic()
 
     def __call__(self, loss: Tensor, **told: Tensor) -> None:
         """A step down this loss. `told` is said beside it."""
-        self.optimiser.zero_grad()
-        loss.backward()
-        if self.most_gradient < math.inf:
-            nn.utils.clip_grad_norm_(self.learnt, self.most_gradient)
-        self.optimiser.step()
-        self.schedule.step()
+        self.descent.backward(loss)
+        self.descent()
         if self.done % TELL_EVERY == 0 or self.done == self.steps - 1:
             said = " ".join(f"{name} {value.item():.3f}" for name, value in {"loss": loss, **told}.items())
             print(f"{self.name}: step {self.done:4d} {said} {time.monotonic() - self.began:.0f}s", flush=True)

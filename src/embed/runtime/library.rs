@@ -79,8 +79,14 @@ fn library_in(dir: &Path) -> Option<PathBuf> {
         .filter(|e| e.file_name().to_string_lossy().starts_with("libonnxruntime.so"))
         .map(|e| e.path())
         .collect();
-    found.sort();
+    found.sort_by_key(|path| version(path));
     found.pop()
+}
+
+/// The numbers of a name such as `libonnxruntime.so.1.30.0`; none for `libonnxruntime.so`.
+fn version(library: &Path) -> Vec<u32> {
+    let name = library.file_name().unwrap_or_default().to_string_lossy();
+    name.split('.').filter_map(|part| part.parse().ok()).collect()
 }
 
 pub(super) fn failed(error: ort::Error) -> EmbedError {
@@ -95,7 +101,7 @@ mod tests {
     fn newest_library_of_a_folder() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(library_in(dir.path()), None);
-        for name in ["libonnxruntime.so.1.30.0", "libonnxruntime.so.1.31.1", "libonnxruntime_providers_cuda.so"] {
+        for name in ["libonnxruntime.so.1.9.0", "libonnxruntime.so.1.31.1", "libonnxruntime_providers_cuda.so"] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         assert_eq!(library_in(dir.path()), Some(dir.path().join("libonnxruntime.so.1.31.1")));

@@ -124,7 +124,7 @@ impl Model {
     async fn check_files(&self, world: &World, archive: &Archive) {
         let listed: BTreeMap<_, _> = archive
             .ledger
-            .listing(None, 10_000)
+            .listing(|_| true)
             .await
             .unwrap()
             .into_iter()
