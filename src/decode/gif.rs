@@ -52,9 +52,9 @@ impl Gif {
         Ok(Some(gif))
     }
 
-    /// As GStreamer describes it.
-    pub(super) fn caps(&self) -> String {
-        format!("image/gif,width={},height={}", self.size.0, self.size.1)
+    /// Width and height.
+    pub(super) fn size(&self) -> (u16, u16) {
+        self.size
     }
 
     pub(super) fn open(&self) -> io::Result<Pictures<BufReader<File>>> {

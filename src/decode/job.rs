@@ -48,11 +48,13 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
     let tracks = Tracks::read(&request.path, request.track)?;
     let own = own_source(&request.path, &tracks);
     let mut job = Job { request, tracks, listener, frames: AtomicU64::new(0), probe_sent: false };
+    let mut first_error = None;
     if let Some(own) = own {
         let result = job.read(&own);
         if result.is_ok() || job.frame_count() > 0 || matches!(result, Err(DecodeError::Stopped)) {
             return result;
         }
+        first_error = result.err();
     }
     let result = job.read(&as_it_is(&request.path)?);
     if matches!(result, Err(DecodeError::Damaged(_)))
@@ -62,7 +64,11 @@ pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome,
     {
         return Ok(outcome);
     }
-    result
+    // The reader that knew the container says better what is wrong with it than one that found nothing.
+    match (result, first_error) {
+        (Err(DecodeError::Damaged(_)), Some(error)) => Err(error),
+        (result, _) => result,
+    }
 }
 
 /// Lists the times of all frames, from the same source that [`run`] would read.

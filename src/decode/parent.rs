@@ -28,6 +28,10 @@ const INHERITED: [&str; 9] =
 /// The same by the beginnings of names. Whoever preloads a library (`LD_PRELOAD`) means all processes.
 const INHERITED_FAMILIES: [&str; 9] = ["LC_", "LD_", "XDG_", "GST_", "ORC_", "LIBVA_", "VDPAU_", "CUDA_", "MALLOC_"];
 
+/// Settings of the C library's memory: from these sizes on (bytes), memory that is freed goes back to the system. By itself the
+/// library raises both after the first large table, and then a long file costs the memory of its tables twice.
+const MEMORY: [(&str, &str); 2] = [("MALLOC_MMAP_THRESHOLD_", "1048576"), ("MALLOC_TRIM_THRESHOLD_", "1048576")];
+
 fn is_inherited(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
         INHERITED.contains(&name) || INHERITED_FAMILIES.iter().any(|family| name.starts_with(family))
@@ -80,7 +84,8 @@ impl ChildDecoder {
             return Err(DecodeError::Stopped);
         }
         let mut command = Command::new(&self.exe);
-        command.arg(SUBCOMMAND).env_clear().envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)));
+        let inherited = std::env::vars_os().filter(|(name, _)| is_inherited(name));
+        command.arg(SUBCOMMAND).env_clear().envs(MEMORY).envs(inherited);
         let process = Process::start(&mut command, self.stall, &stop)
             .map_err(|error| DecodeError::Setup(format!("cannot start {}: {error}", self.exe.display())))?;
         let mut frames = ChildFrames {

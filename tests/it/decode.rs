@@ -418,6 +418,22 @@ fn names_that_are_no_text_are_read() {
     assert_eq!(run(&request(&odd, Sampling::Keyframes, 1.0)).unwrap().frames.len(), 4);
 }
 
+#[test]
+fn a_gif_is_read_up_to_where_it_stops_being_one() {
+    let world = World::new();
+    let whole = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/footage/animated.gif")).unwrap();
+    let as_made = world.file("a.gif");
+    std::fs::write(&as_made, &whole).unwrap();
+    let expected = all(&as_made);
+    assert!(expected.frames.len() > 5);
+    for (name, rest) in [("no-trailer.gif", &[][..]), ("rubbish.gif", &[b'z'; 20_000])] {
+        let path = world.file(name);
+        std::fs::write(&path, [&whole[..whole.len() - 1], rest].concat()).unwrap();
+        let found = all(&path);
+        assert_eq!(found.times(), expected.times(), "{name}");
+    }
+}
+
 /// Frames a good player shows of each odd file.
 #[test]
 fn odd_files_from_the_wild_are_read_as_players_read_them() {

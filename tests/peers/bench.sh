@@ -9,7 +9,7 @@ target=${CARGO_TARGET_DIR:-target}
 work=$target/peers
 python=$work/venv/bin/python
 
-deploy/install-packages.sh ffmpeg
+deploy/install-packages.sh ffmpeg gstreamer1.0-tools
 if [ ! -e "$work/venv/complete" ]; then
     echo "Installing Python packages for the comparison"
     python3 -m venv "$work/venv"

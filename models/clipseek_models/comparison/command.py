@@ -28,6 +28,7 @@ from .variants import CAPTIONED, NAMES, STEPS, WHOLE, Variant
 from .whole import WholeVariant, learn_whole, pixels
 
 BUNDLE = "shapes-captions"  # what clipseek can caption the synthetic world with
+FRAMES_SEED = 1  # what sees is the same for all; what differs from seed to seed is what a head makes of it
 SHIPPED = "shipped (seqTransf, 192 wide)"
 
 
@@ -71,13 +72,12 @@ def compare(
         return 1
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # until the workers are there: threads do not survive a fork
-    for seed in seeds:
-        wanted = [name for name in only or NAMES if not result_file(out, name, seed).exists()]
-        if wanted:
-            shared = shared_encoder(out, seed, settings)
-            _world = World(*shared, training_clips(settings.whole_clips) if WHOLE in wanted else None)
-            with multiprocessing.get_context("fork").Pool(processes) as pool:
-                pool.starmap(train, [(out, name, seed, threads, settings) for name in wanted], chunksize=1)
+    wanted = [(out, name, seed, threads, settings) for seed in seeds for name in only or NAMES if not result_file(out, name, seed).exists()]
+    if wanted:
+        clips = training_clips(settings.whole_clips) if any(name == WHOLE for _, name, *_ in wanted) else None
+        _world = World(*shared_encoder(out, settings), clips)
+        with multiprocessing.get_context("fork").Pool(processes) as pool:
+            pool.starmap(train, wanted, chunksize=1)
     scores = evaluate(Bundle(shipped), test_set(settings.test_clips))
     save(out, SHIPPED, seeds[0], {"scores": asdict(scores), "cpu_s": None, "parameters": None})
     table = write_table(out, seeds)
@@ -86,16 +86,16 @@ def compare(
     return 0
 
 
-def shared_encoder(out: Path, seed: int, settings: Settings) -> tuple[FrameEncoder, torch.Tensor, list[Scene]]:
+def shared_encoder(out: Path, settings: Settings) -> tuple[FrameEncoder, torch.Tensor, list[Scene]]:
     """The frame encoder, what it knows of every frame of the training clips, and what those show."""
-    file, encoder = out / f"frames-{seed}.pt", FrameEncoder()
+    file, encoder = out / "frames.pt", FrameEncoder()
     if file.exists():
         saved = torch.load(file, weights_only=True)
         encoder.load_state_dict(saved["encoder"])
         return encoder.eval(), saved["known"], [_scene(entry) for entry in json.loads(saved["scenes"])]
     clips = training_clips(settings.clips)
     began = time.process_time()
-    encoder = pretrain(clips, seed, settings.frame_steps)
+    encoder = pretrain(clips, FRAMES_SEED, settings.frame_steps)
     known = features(encoder, clips.pixels).bfloat16()
     part, scenes = file.with_suffix(".part"), json.dumps([asdict(scene) for scene in clips.scenes])
     torch.save({"encoder": encoder.state_dict(), "known": known, "scenes": scenes, "cpu_s": time.process_time() - began}, part)

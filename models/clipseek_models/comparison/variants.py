@@ -27,9 +27,9 @@ PLANS = {
 WHOLE = "CLIP-ViP"  # takes whole clips of pixels, so it shares nothing: see `whole.py`
 CAPTIONED = "seqTransf with captions"
 NAMES = (*PLANS, WHOLE)
-# Steps that take each about five minutes of a processor.
+# Steps that take each about two and a half minutes of a processor.
 STEPS = {
-    "meanP": 1600, "seqLSTM": 1500, "seqTransf": 1100, "tightTransf": 600, "CLIP2Video": 500, "seqTransf with captions": 600, WHOLE: 400,
+    "meanP": 600, "seqLSTM": 550, "seqTransf": 400, "tightTransf": 225, "CLIP2Video": 200, "seqTransf with captions": 240, WHOLE: 150,
 }
 
 # Scales at the start, as in the shipped model: what begins small does not learn which way things go.

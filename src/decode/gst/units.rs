@@ -22,8 +22,20 @@ pub(super) fn serve(source: &gst_app::AppSrc, stream: &Stream) -> Result<(), Dec
 /// The same for the pictures of a GIF.
 pub(super) fn serve_gif(source: &gst_app::AppSrc, gif: &Gif) -> Result<(), DecodeError> {
     let mut pictures = gif.open().map_err(DecodeError::Unreadable)?;
-    give(source, caps(&gif.caps())?, move || pictures.next());
+    let (width, height) = gif.size();
+    let caps = caps(&format!("{},parsed=true,width={width},height={height}", gif_media_type()))?;
+    give(source, caps, move || pictures.next());
     Ok(())
+}
+
+/// What libav's decoder calls the pictures of a GIF: `image/gif`, or a name of its own where GStreamer has none for it.
+fn gif_media_type() -> String {
+    let decoder = gst::ElementFactory::find("avdec_gif");
+    let templates = decoder.iter().flat_map(|decoder| decoder.static_pad_templates());
+    let sink = templates.into_iter().find(|template| template.direction() == gst::PadDirection::Sink);
+    let caps = sink.map(|sink| sink.caps());
+    let name = caps.as_ref().and_then(|caps| caps.structure(0)).map(|structure| structure.name().to_string());
+    name.unwrap_or_else(|| "image/gif".to_owned())
 }
 
 /// The same for what is left of a Matroska file.
