@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::bare::Bare;
 use super::complete::missing_bytes;
+use super::flv::Flv;
 use super::gate::{Gate, Released};
 use super::gif::Gif;
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
@@ -121,8 +122,9 @@ fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
     if let Some(mended) = Mended::open(path, tracks.wanted).ok().flatten() {
         return Some(Source::Mended(Arc::new(mended)));
     }
+    let flv = || Flv::find(path).ok().flatten().map(Source::Flv);
     let gif = || Gif::find(path).ok().flatten().map(Source::Gif);
-    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(gif)
+    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(flv).or_else(gif)
 }
 
 /// The file as it is.

@@ -7,7 +7,7 @@
 //!
 //! `tracks` chooses the track, `timeline` repairs time stamps, and `coded` knows what coded frames say of themselves. Files
 //! that GStreamer's demuxers read wrongly have readers of their own: `mp4` writes another header, `ts` takes the video out of
-//! transport streams, `gif` takes GIFs apart, `bare` knows files without a container, and `matroska` reads what is left of
+//! transport streams, `flv` and `gif` take these apart, `bare` knows files without a container, and `matroska` reads what is left of
 //! damaged files. What could not be read as it should have been is told as [`Problem`]s.
 //!
 //! A [`Queue`] is a job for callers that must not block. The rest of the program sees only this file's types.
@@ -28,6 +28,8 @@ pub mod child;
 mod coded;
 #[cfg(feature = "gst")]
 mod complete;
+#[cfg(feature = "gst")]
+mod flv;
 #[cfg(feature = "gst")]
 mod gate;
 #[cfg(feature = "gst")]

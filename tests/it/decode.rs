@@ -421,7 +421,8 @@ fn names_that_are_no_text_are_read() {
 #[test]
 fn a_gif_is_read_up_to_where_it_stops_being_one() {
     let world = World::new();
-    let whole = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/footage/animated.gif")).unwrap();
+    let whole =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/footage/animated.gif")).unwrap();
     let as_made = world.file("a.gif");
     std::fs::write(&as_made, &whole).unwrap();
     let expected = all(&as_made);

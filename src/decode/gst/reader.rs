@@ -11,6 +11,7 @@ use gstreamer_app as gst_app;
 
 use super::super::bare::Bare;
 use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
+use super::super::flv::Flv;
 use super::super::gif::Gif;
 use super::super::matroska::Remains;
 use super::super::mp4::Mended;
@@ -52,6 +53,7 @@ pub(in crate::decode) enum Source {
     Mended(Arc<Mended>),
     Remains(Remains),
     Stream(Stream),
+    Flv(Flv),
     Gif(Gif),
     Bare(PathBuf, Bare),
 }
@@ -142,6 +144,11 @@ impl Reader {
                 units::serve(&element(&pipeline, "input")?, stream)?;
                 pipeline
             }
+            Source::Flv(flv) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve_flv(&element(&pipeline, "input")?, flv)?;
+                pipeline
+            }
             Source::Gif(gif) => {
                 let pipeline = launch(&template::fill(template::READ_FRAMES, &[]))?;
                 units::serve_gif(&element(&pipeline, "input")?, gif)?;
@@ -162,6 +169,7 @@ impl Reader {
             Source::Bare(_, kind) => *lock(&found) = Found { bare: true, ..Found::single(kind.media_type()) },
             Source::Gif(_) => *lock(&found) = Found::single("image/gif"),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
+            Source::Flv(_) => lock(&found).container = Some("video/x-flv".to_owned()),
             Source::Remains(_) => lock(&found).container = Some("video/x-matroska".to_owned()),
             Source::Mended(_) | Source::File(_) => {}
         }
@@ -222,6 +230,21 @@ impl Reader {
                         (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
                         reader.origin = stream.origin;
                         reader.duration = stream.duration;
+                    }
+                    Source::Flv(flv) => {
+                        (reader.zero, reader.ahead) = (Some(flv.zero), [first].into());
+                        let start = Duration::from_nanos(flv.zero.unsigned_abs());
+                        reader.duration = flv.promised.or(flv.last.map(|last| last.saturating_sub(start)));
+                        let mut found = lock(&reader.found);
+                        found.others_reach = flv.last.and_then(|last| last.try_into().ok());
+                        let id = found.tracks.len() as u32;
+                        let track = |codec: &str| Track {
+                            id,
+                            kind: TrackKind::Sound,
+                            codec: codec.to_owned(),
+                            ..Track::default()
+                        };
+                        found.tracks.extend(flv.sound.map(track));
                     }
                 }
                 reader.learn();

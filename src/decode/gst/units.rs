@@ -6,6 +6,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::DecodeError;
+use super::super::flv::Flv;
 use super::super::gif::Gif;
 use super::super::matroska::Remains;
 use super::super::ts::Stream;
@@ -16,6 +17,13 @@ use super::lock;
 pub(super) fn serve(source: &gst_app::AppSrc, stream: &Stream) -> Result<(), DecodeError> {
     let mut units = stream.open().map_err(DecodeError::Unreadable)?;
     give(source, caps(stream.caps)?, move || units.next());
+    Ok(())
+}
+
+/// The same for the video of an FLV file.
+pub(super) fn serve_flv(source: &gst_app::AppSrc, flv: &Flv) -> Result<(), DecodeError> {
+    let mut frames = flv.frames();
+    give(source, caps(flv.caps())?, move || frames.next());
     Ok(())
 }
 
