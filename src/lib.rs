@@ -76,10 +76,12 @@
 //! No cache of answers (text vectors are cached), no HTTP server yet, no plug-in system: a new model is a bundle
 //! (data), a new container or codec is a GStreamer plug-in.
 
+pub mod api;
 pub mod archive;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod decode;
 pub mod embed;
 #[cfg(feature = "eval")]
@@ -88,10 +90,12 @@ pub mod hub;
 pub mod ingest;
 pub mod ledger;
 pub mod linspace;
+pub mod media;
 pub mod parts;
 mod points;
 pub mod search;
 pub mod secret;
+pub mod service;
 pub mod shutdown;
 mod side_by_side;
 pub mod source;
