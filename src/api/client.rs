@@ -50,7 +50,12 @@ impl Client {
         let client = Self { socket };
         match UnixStream::connect(&client.socket).await {
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(client.error(format!("cannot be reached: {error}"))),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -68,7 +68,7 @@ pub(super) async fn run(mut app: App, global: Global, args: ServeArgs) -> anyhow
     let shutdown = index::shutdown_on_signals();
     let parts = app.parts;
     let told = |started: Started<'_>| tell(started, quiet);
-    daemon::run(parts, reread, shutdown, told).await.context("serve")?;
+    daemon::run(parts, reread, shutdown, told).await?;
     Ok(End::Done)
 }
 

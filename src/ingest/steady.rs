@@ -130,7 +130,7 @@ impl Steady {
         let mut state = self.state();
         state.backlog.forget(source);
         for running in state.running.values_mut().filter(|running| running.source == source) {
-            running.dropped = true;
+            (running.again, running.dropped) = (None, true);
             running.halt.cancel();
         }
     }
@@ -169,12 +169,13 @@ impl Steady {
                 if stop.is_cancelled() {
                     return;
                 }
-                if unsettled.is_some() && self.begin_settling() {
-                    let feed = unsettled.take();
-                    self.settle(feed.as_deref()).await;
-                    if let Some(feed) = feed.filter(|_| optimizer.is_empty()) {
-                        let stop = stop.clone();
-                        optimizer.spawn(async move { batch::optimize(&feed.ingest, &stop).await });
+                if let Some(feed) = unsettled.clone().filter(|_| self.begin_settling()) {
+                    if self.settle(&feed).await {
+                        unsettled = None;
+                        if optimizer.is_empty() {
+                            let stop = stop.clone();
+                            optimizer.spawn(async move { batch::optimize(&feed.ingest, &stop).await });
+                        }
                     }
                     continue;
                 }
@@ -189,21 +190,26 @@ impl Steady {
                 }
                 Some(Ok(Err(error))) = optimizer.join_next() => tracing::warn!(%error, "the search index was not built"),
                 () = self.changed.notified() => {}
-                () = self.clock.sleep(self.held_for()), if self.trouble().is_some() && !stop.is_cancelled() => {}
+                () = self.held(), if !stop.is_cancelled() => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
         }
     }
 
-    fn held_for(&self) -> Duration {
-        let until = self.state().trouble.as_ref().map_or(Duration::MAX, |(_, until)| *until);
-        until.saturating_sub(self.clock.passed()).min(MOST_PAUSE * 2)
+    /// Returns when work may be begun again that an error holds up; never, if none does.
+    async fn held(&self) {
+        let (now, until) = (self.clock.passed(), self.state().trouble.as_ref().map(|(_, until)| *until));
+        match until.filter(|until| *until > now) {
+            Some(until) => self.clock.sleep(until - now).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether nothing waits, so that there is time to settle. It counts as being under way.
     fn begin_settling(&self) -> bool {
+        let now = self.clock.passed();
         let state = self.state();
-        let is_idle = state.backlog.is_empty() && state.pauses == 0;
+        let is_idle = state.backlog.is_empty() && state.pauses == 0 && !state.is_held(now);
         if is_idle {
             self.running.send_modify(|running| *running += 1);
         }
@@ -213,7 +219,7 @@ impl Steady {
     fn begin(&self) -> Option<(Work, CancellationToken)> {
         let now = self.clock.passed();
         let mut state = self.state();
-        if state.pauses > 0 || state.trouble.as_ref().is_some_and(|(_, until)| *until > now) {
+        if state.pauses > 0 || state.is_held(now) {
             return None;
         }
         let work = state.backlog.pop()?;
@@ -232,22 +238,24 @@ impl Steady {
             let running = state.running.remove(&work.path);
             running.map_or((None, false), |running| (running.again, running.dropped))
         };
-        let changed_meanwhile = again.is_some();
-        let next = match result {
+        // Whether it waits again although it did not change.
+        let is_unfinished = match result {
             Ok(report @ Report::Interrupted { .. }) => {
                 observer.event(Event::Ended { path: &work.path, report: &report });
-                again.or(Some(work))
+                true
             }
             Ok(report) => {
                 observer.event(Event::Ended { path: &work.path, report: &report });
-                self.goes_well(matches!(report, Report::Indexed(_)));
-                again
+                if report != Report::Unchanged {
+                    self.goes_well();
+                }
+                false
             }
             // Either is to be expected of a folder in use, and not worth a failure.
-            Err(IngestError::File(_)) if changed_meanwhile => again,
+            Err(IngestError::File(_)) if again.is_some() => false,
             Err(IngestError::File(_)) if std::fs::symlink_metadata(&work.path).is_err() => {
                 tracing::debug!(path = %work.path.display(), "gone before it was indexed");
-                None
+                false
             }
             Err(IngestError::File(failure)) => {
                 observer.event(Event::Failed { path: &work.path, reason: &failure.reason });
@@ -258,30 +266,26 @@ impl Steady {
                     Ok(()) if model_failures >= batch::MODEL_FAILURES_IN_A_ROW => self.hold(&gives_up),
                     Ok(()) => {}
                 }
-                None
+                false
             }
             Err(error) => {
                 self.hold(&error);
-                again.or(Some(work))
+                true
             }
         };
-        if let Some(next) = next.filter(|_| !dropped && !stop.is_cancelled()) {
-            // If there is no room, its source finds it again: it did not change, but it is not indexed either.
+        let next = again.or_else(|| (is_unfinished && !dropped).then_some(work));
+        if let Some(next) = next.filter(|_| !stop.is_cancelled()) {
+            // If there is no room, its source is looked through again when there is: what is not indexed is then found.
             self.state().push(next);
         }
         self.running.send_modify(|running| *running -= 1);
     }
 
-    fn goes_well(&self, indexed: bool) {
+    fn goes_well(&self) {
         let mut state = self.state();
-        if indexed {
-            state.model_failures = 0;
-        }
-        if indexed && state.trouble.take().is_some() {
-            tracing::info!("indexing goes on");
-        }
-        if indexed {
-            state.backoff = backoff();
+        (state.model_failures, state.backoff) = (0, backoff());
+        if state.trouble.take().is_some() {
+            tracing::warn!("indexing goes on");
         }
     }
 
@@ -293,31 +297,40 @@ impl Steady {
 
     /// Pauses after an error that every file would meet.
     fn hold(&self, error: &IngestError) {
-        let (now, reason) = (self.clock.passed(), error.to_string());
+        self.hold_for(&error.to_string());
+    }
+
+    fn hold_for(&self, reason: &str) {
+        let now = self.clock.passed();
         let mut state = self.state();
-        if state.trouble.as_ref().is_some_and(|(_, until)| *until > now) {
+        if state.is_held(now) {
             // Another file met it at the same time.
             return;
         }
         let length = state.backoff.next().unwrap_or(MOST_PAUSE).min(MOST_PAUSE);
-        if state.trouble.as_ref().map(|(before, _)| before) != Some(&reason) {
+        if state.trouble.as_ref().is_none_or(|(before, _)| before != reason) {
             tracing::warn!("indexing pauses: {reason}");
         }
-        state.trouble = Some((reason, now + length));
+        state.trouble = Some((reason.to_owned(), now + length));
     }
 
-    /// Completes what was left because another task was at it.
-    async fn settle(&self, feed: Option<&Feed>) {
-        if let Some(feed) = feed
-            && let Err(error) = feed.ingest.archive.settle().await
-        {
-            self.hold(&error.into());
+    /// Completes what was left because another task was at it. False: it could not.
+    async fn settle(&self, feed: &Feed) -> bool {
+        let settled = feed.ingest.archive.settle().await;
+        match &settled {
+            Ok(_) => self.goes_well(),
+            Err(error) => self.hold_for(&error.to_string()),
         }
         self.running.send_modify(|running| *running -= 1);
+        settled.is_ok()
     }
 }
 
 impl State {
+    fn is_held(&self, now: Duration) -> bool {
+        self.trouble.as_ref().is_some_and(|(_, until)| *until > now)
+    }
+
     fn push(&mut self, work: Work) -> bool {
         if let Some(running) = self.running.get_mut(&work.path) {
             running.again = Some(work);

@@ -6,9 +6,9 @@
 //!   two. When the kernel lost notifications, a folder appeared, or too much happened at once, it is looked through again.
 //!   So each file is told of at least once after its last change; it may be told of more often than it changed.
 //! - **Nothing is taken too early**: see [`super::settle`].
-//! - **A folder that is not there is `away`.** It is looked for until it is back, and then looked through again. An empty
-//!   folder of which files are known counts as away, because that is what the mount point of a drive looks like without the
-//!   drive. Nothing is ever told of a file that vanished: what is known of it is kept.
+//! - **A folder that is not there is `away`.** It is looked for until it is back, and then looked through again. A folder
+//!   that is empty when it is found, but of which files are known, counts as away: that is what the mount point of a drive
+//!   looks like without the drive. One that is emptied while it is watched does not. Nothing is ever told of a file that vanished: what is known of it is kept.
 //!
 //! Changes are noticed by the kernel (inotify), or by looking through the folder every so often: on network drives, of
 //! whose changes by others the kernel does not know, and where it can watch no more folders.
@@ -87,8 +87,8 @@ pub async fn watch(watch: Watch, out: mpsc::Sender<Seen>, again: Arc<Notify>, st
     let settling = Settling::new(watch.quiet, watch.closed);
     let polls = watch.poll == Poll::Always;
     let has_files = watch.has_files;
-    let mut watcher =
-        Watcher { watch, out, again, settling, polls, has_files, known: HashMap::new(), told: HashSet::new() };
+    let (known, told) = (HashMap::new(), HashSet::new());
+    let mut watcher = Watcher { watch, out, again, settling, polls, has_files, known, told, scan_at: None };
     tokio::select! {
         _ = watcher.forever() => {}
         () = stop.cancelled() => {}
@@ -106,6 +106,8 @@ struct Watcher {
     known: HashMap<PathBuf, Stat>,
     /// Folders in it that cannot be read, of which is spoken once.
     told: HashSet<PathBuf>,
+    /// When it is looked through again, because there was no room for all files that are not complete.
+    scan_at: Option<Duration>,
 }
 
 /// Nobody listens any more.
@@ -130,10 +132,10 @@ impl Watcher {
     async fn forever(&mut self) -> Result<(), Left> {
         loop {
             let root = self.root_is_there().await?;
+            // From here on an empty folder is one that was emptied, as long as it is this one.
             let mut eyes = self.open().await;
             self.tell(Seen::State { state: SourceState::Watching, error: None }).await?;
-            self.scan(self.watch.folder.root.clone(), false).await?;
-            self.tell(Seen::Scanned).await?;
+            self.scan_all().await?;
             self.look_on(&mut eyes, root).await?;
         }
     }
@@ -146,7 +148,7 @@ impl Watcher {
     async fn root_is_there(&self) -> Result<(u64, u64), Left> {
         let mut said = None;
         loop {
-            match self.root().await {
+            match self.root(self.has_files).await {
                 Ok(root) => return Ok(root),
                 Err(reason) => {
                     if said.as_ref() != Some(&reason) {
@@ -159,8 +161,8 @@ impl Watcher {
         }
     }
 
-    async fn root(&self) -> Result<(u64, u64), String> {
-        let (root, has_files) = (self.watch.folder.root.clone(), self.has_files);
+    async fn root(&self, has_files: bool) -> Result<(u64, u64), String> {
+        let root = self.watch.folder.root.clone();
         blocking(move || identity(&root, has_files)).await
     }
 
@@ -202,6 +204,7 @@ impl Watcher {
         let mut poll_at = clock.passed() + self.watch.poll_every;
         loop {
             let next = self.settling.next().unwrap_or(Duration::MAX).min(check_at);
+            let next = next.min(self.scan_at.unwrap_or(Duration::MAX));
             let next = if self.polls { next.min(poll_at) } else { next };
             let again = Arc::clone(&self.again);
             tokio::select! {
@@ -217,18 +220,18 @@ impl Watcher {
                     }
                     None => return Ok(()),
                 },
-                () = again.notified() => {
-                    self.scan(self.watch.folder.root.clone(), false).await?;
-                    self.tell(Seen::Scanned).await?;
-                }
+                () = again.notified() => self.scan_all().await?,
                 () = clock.sleep(next.saturating_sub(clock.passed())) => {}
             }
             let now = clock.passed();
             if self.settling.next().is_some_and(|due| due <= now) {
                 self.complete(now).await?;
             }
+            if self.scan_at.take_if(|at| *at <= now).is_some() {
+                self.scan_all().await?;
+            }
             if now >= check_at {
-                if self.root().await != Ok(root) {
+                if self.root(false).await != Ok(root) {
                     return Ok(());
                 }
                 check_at = clock.passed() + ROOT_EVERY;
@@ -254,10 +257,15 @@ impl Watcher {
                 Looked::Through(dir) => self.scan(dir, true).await?,
             }
         }
-        if !room {
-            self.again.notify_one();
-        }
+        self.remember(room);
         Ok(())
+    }
+
+    /// If there was no room for a file, it is found by looking through the folder again.
+    fn remember(&mut self, room: bool) {
+        if !room {
+            self.scan_at = Some(self.watch.clock.passed() + self.watch.quiet);
+        }
     }
 
     /// Tells of the files that are complete by now.
@@ -279,6 +287,13 @@ impl Watcher {
         Ok(())
     }
 
+    /// Looks through the whole folder and tells of all files, also of those that were told of before.
+    async fn scan_all(&mut self) -> Result<(), Left> {
+        self.known.clear();
+        self.scan(self.watch.folder.root.clone(), false).await?;
+        self.tell(Seen::Scanned).await
+    }
+
     /// Looks through the folder, or one in it.
     async fn scan(&mut self, dir: PathBuf, fresh: bool) -> Result<(), Left> {
         let (folder, root) = (self.watch.folder.clone(), self.watch.folder.root.clone());
@@ -287,6 +302,10 @@ impl Watcher {
         for (path, reason) in found.unreadable {
             if path != root && self.told.insert(path.clone()) {
                 tracing::warn!(path = %path.display(), reason, "cannot be read and is left out");
+            }
+            if !is_all && !self.polls {
+                // The kernel's watch over a new folder ends at the first one in it that cannot be read.
+                self.poll_instead(Blind::Other(format!("{} cannot be watched", path.display())));
             }
         }
         if self.polls && is_all {
@@ -304,9 +323,7 @@ impl Watcher {
         for (path, stat) in young {
             room &= self.settling.found(path, stat, now);
         }
-        if !room {
-            self.again.notify_one();
-        }
+        self.remember(room);
         self.files(complete, fresh).await
     }
 }
@@ -355,9 +372,13 @@ fn open(
 ) -> Result<Debouncer<RecommendedWatcher, RecommendedCache>, Blind> {
     let handler = move |result: DebounceEventResult| {
         let result = match result {
-            Ok(events) => Ok(events.iter().flat_map(|event| happened(event)).collect()),
+            Ok(events) => Ok(events.iter().flat_map(|event| happened(event)).collect::<Vec<_>>()),
             Err(errors) => Err(errors.into_iter().map(blind).next().unwrap_or(Blind::Limit)),
         };
+        // Most notifications are about reading, our own too.
+        if matches!(&result, Ok(happened) if happened.is_empty()) {
+            return;
+        }
         // Fails when nobody watches any more. A full queue holds up the debouncer, and then the kernel keeps the rest.
         let _ = to.blocking_send(result);
     };

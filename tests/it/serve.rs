@@ -8,7 +8,7 @@ mod life;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -37,12 +37,17 @@ fn serve<'a>(world: &'a World, arguments: &[&str]) -> Daemon<'a> {
 fn begin<'a>(world: &'a World, arguments: &[&str]) -> Daemon<'a> {
     let log = world.dir.path().join("serve.log");
     let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+    let child = command(world, arguments).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+    Daemon { world, child, log }
+}
+
+/// With short times.
+fn command(world: &World, arguments: &[&str]) -> Command {
     let mut command = world.command(&[&["serve", "-v", "--listen", "127.0.0.1:0"][..], arguments].concat());
     let short = [("SETTLE", "0.6"), ("CLOSED", "0.2"), ("POLL", "0.3")];
     command.envs(short.map(|(key, value)| (format!("CLIPSEEK__WATCH__{key}_SECS"), value)));
     command.env("CLIPSEEK__INDEX__CHECKPOINT_SECS", "0.05");
-    let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
-    Daemon { world, child, log }
+    command
 }
 
 impl Drop for Daemon<'_> {
@@ -65,8 +70,7 @@ impl Daemon<'_> {
     }
 
     fn signal(&self, name: &str) {
-        let sent =
-            std::process::Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
     }
 

@@ -85,6 +85,7 @@ fn output_and_exit_codes_are_those_of_the_commands_themselves() {
         vec!["index", "videos/h264.mp4", "videos/vp9.webm"],
         vec!["index", "videos/h264.mp4", "--json"],
         vec!["index", "videos/notes.txt"],
+        vec!["media", "remove", "videos/notes.txt"],
         vec!["index", "videos/missing.mp4", "-q"],
         vec!["media", "remove", "videos/missing.mp4"],
         vec!["index", "videos/h264.mp4", "--stride", "1000"],
@@ -171,7 +172,7 @@ fn searching_while_indexing_and_leaving_a_job_to_itself() {
     let daemon = serve(&world, &[]);
     world.ok(&["index", text(&footage("h264.mp4"))]);
     let mut client = world
-        .command(&["index", text(&footage("")), "--sampling", "all"])
+        .command(&["index", text(&footage("")), "--sampling", "all", "--stride", "0.05"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -9,7 +9,7 @@ use super::*;
 #[test]
 fn a_file_dropped_into_a_watched_folder_can_be_searched() {
     let (world, videos) = world();
-    let daemon = serve(&world, &[text(&videos), "-q"]);
+    let daemon = serve(&world, &[text(&videos)]);
     std::fs::copy(footage("h264.mp4"), videos.join("a.mp4")).unwrap();
     daemon.until("the file is found", || world.run(&["search", "an orange heart", "--json"]).code == 0);
     let found = world.json(&["search", "an orange heart", "--json"]);

@@ -10,8 +10,8 @@ fn killed_again_and_again_it_ends_up_as_if_it_had_not_been() {
         std::fs::copy(footage(clip), videos.join(clip)).unwrap();
     }
     for step in [1, 3, 7, 12, 20, 35] {
-        let mut command = world.command(&["serve", text(&videos), "--listen", "127.0.0.1:0"]);
-        command.env("CLIPSEEK__INDEX__CHECKPOINT_SECS", "0.05").env("CLIPSEEK_TEST_DIE_AT", step.to_string());
+        let mut command = command(&world, &[text(&videos)]);
+        command.env("CLIPSEEK_TEST_DIE_AT", step.to_string());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let begun = Instant::now();
         while child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(5) {
@@ -78,6 +78,34 @@ fn nothing_that_is_indexed_is_read_again() {
     assert!(events.come().is_empty());
     assert_eq!(daemon.said().matches("indexed path=").count(), said.matches("indexed path=").count());
     assert_eq!(daemon.source("videos")["frames"], 0);
+}
+
+/// `CLIPSEEK_SCALE_MEDIA` says how many files; the time is printed, not asserted.
+#[tokio::test]
+async fn a_daemon_that_knows_all_files_is_ready_soon() {
+    let (world, videos) = world();
+    let files = crate::scale::size("CLIPSEEK_SCALE_MEDIA", 2000);
+    let mut db = crate::scale::ledger(&world).await;
+    let transaction = db.transaction().unwrap();
+    for number in 0..files {
+        let path = videos.join(format!("{:03}/{number:07}.mp4", number % 100));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, number.to_string()).unwrap();
+        let stat = clipseek::source::Stat::of(&path).unwrap();
+        let media = clipseek::source::MediaId(uuid::Uuid::from_u128(number as u128));
+        crate::scale::put(&transaction, &path, stat, media, clipseek::store::Tally::default());
+    }
+    transaction.commit().unwrap();
+    drop(db);
+    std::thread::sleep(Duration::from_secs(1));
+    let begun = Instant::now();
+    let daemon = serve(&world, &[text(&videos)]);
+    let took = begun.elapsed();
+    let row = daemon.source("videos");
+    assert_eq!((row["files"].as_u64(), row["pending"].as_u64()), (Some(files as u64), Some(0)), "{row}");
+    println!("a daemon that knows {files} files is ready after {took:.1?}");
+    assert!(!world.data().join("store").exists(), "nothing of it was opened");
+    assert_eq!(daemon.end(), Some(0));
 }
 
 #[test]
