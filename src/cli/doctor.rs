@@ -158,6 +158,9 @@ fn gpu(info: &GpuInfo) -> Vec<Check> {
 }
 
 async fn store(app: &App, bundle: &Outline) -> anyhow::Result<String> {
+    if app.daemon().await?.is_some() {
+        return Ok("open in the daemon".to_owned());
+    }
     let Some(archive) = app.existing_archive().await? else { return Ok("nothing indexed yet".to_owned()) };
     let collections = archive.catalog().list().await?;
     match archive.existing(&bundle.collection()).await? {

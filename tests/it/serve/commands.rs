@@ -138,7 +138,7 @@ fn what_changes_the_index_does_so_through_the_daemon() {
     assert_eq!(world.json(&["index", "videos", "--model", "model", "--json"])["indexed"], 3);
     assert_eq!(world.ok(&["search", "a circle", "--model", "model", "--json"]).code, 0);
     // What was damaged is repaired.
-    std::fs::remove_dir_all(world.data().join("thumbs")).unwrap();
+    remove_pictures(&world);
     assert_eq!(world.run(&["verify"]).code, 2);
     assert_eq!(world.run(&["verify", "--repair"]).code, 0);
     assert_eq!(world.json(&["doctor", "--json"])["ok"], true);
@@ -148,6 +148,13 @@ fn what_changes_the_index_does_so_through_the_daemon() {
     world.ok(&["verify"]);
 }
 
+fn remove_pictures(world: &World) {
+    let packs = walkdir::WalkDir::new(world.data().join("thumbs")).into_iter().map(Result::unwrap);
+    for pack in packs.filter(|entry| entry.file_type().is_file()) {
+        std::fs::remove_file(pack.path()).unwrap();
+    }
+}
+
 #[test]
 fn repaired_files_of_watched_folders_are_indexed_again() {
     let (world, videos) = world();
@@ -155,10 +162,7 @@ fn repaired_files_of_watched_folders_are_indexed_again() {
     let daemon = serve(&world, &[text(&videos)]);
     daemon.until_indexed(&videos.join("a.mp4"));
     let before = world.windows();
-    let packs = walkdir::WalkDir::new(world.data().join("thumbs")).into_iter().map(Result::unwrap);
-    for pack in packs.filter(|entry| entry.file_type().is_file()) {
-        std::fs::remove_file(pack.path()).unwrap();
-    }
+    remove_pictures(&world);
     assert_eq!(world.run(&["verify", "--repair"]).code, 0);
     daemon.until_indexed(&videos.join("a.mp4"));
     daemon.until_idle();
