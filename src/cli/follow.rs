@@ -3,37 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::bail;
+
 use super::app::App;
 use super::progress::ProgressBars;
-use super::{End, text};
+use super::text;
 use crate::api::client::Client;
 use crate::ingest::{Event, Indexed, Observer, Report};
 use crate::service::jobs::{JobRequest, JobRow};
 use crate::service::news::{JobState, News, Outcome};
 
-/// How the command goes on.
-pub(super) enum Followed {
-    /// The job is over.
-    Over(JobRow),
-    /// The user left it to itself, and has been told.
-    Detached,
-}
-
-impl Followed {
-    /// What to print; `Err` with the end of the command where nothing is left to print.
-    pub(super) fn row(self) -> anyhow::Result<Result<JobRow, End>> {
-        match self {
-            Self::Detached => Ok(Err(End::Interrupted)),
-            Self::Over(JobRow { error: Some(error), .. }) => anyhow::bail!("{error}"),
-            Self::Over(JobRow { state: JobState::Cancelled, result: None, id, .. }) => {
-                anyhow::bail!("job {id} was cancelled")
-            }
-            Self::Over(row) => Ok(Ok(row)),
-        }
-    }
-}
-
-pub(super) async fn follow(app: &App, client: &Client, request: &JobRequest) -> anyhow::Result<Followed> {
+/// Follows it to its end. `None`: the user left it to itself, and has been told.
+pub(super) async fn follow(app: &App, client: &Client, request: &JobRequest) -> anyhow::Result<Option<JobRow>> {
     // Listen first, so that nothing is missed.
     let mut events = client.events().await?;
     let row = client.ask(request).await?;
@@ -49,24 +30,32 @@ pub(super) async fn follow(app: &App, client: &Client, request: &JobRequest) -> 
             _ = &mut left => {
                 finish(bars.as_ref());
                 app.say(format_args!("the daemon goes on with it by itself (job {id})"));
-                return Ok(Followed::Detached);
+                return Ok(None);
             }
             news = events.next() => match news? {
                 Some(news) => {
                     for news in news {
                         if is_over(&news, id) {
                             finish(bars.as_ref());
-                            return Ok(Followed::Over(client.job(id).await?));
+                            return over(client.job(id).await?).map(Some);
                         }
                         tell(app, id, news, &mut bars);
                     }
                 }
                 None => {
                     finish(bars.as_ref());
-                    anyhow::bail!("the daemon ended before the job did: the same command goes on from there");
+                    bail!("the daemon ended before the job did: the same command goes on from there");
                 }
             },
         }
+    }
+}
+
+fn over(row: JobRow) -> anyhow::Result<JobRow> {
+    match row {
+        JobRow { error: Some(error), .. } => bail!("{error}"),
+        JobRow { state: JobState::Cancelled, result: None, id, .. } => bail!("job {id} was cancelled"),
+        row => Ok(row),
     }
 }
 

@@ -105,10 +105,7 @@ pub(super) fn absolute_model(model: Option<String>) -> anyhow::Result<Option<Str
 
 /// The same, done by the daemon.
 pub(super) async fn by_daemon(app: &App, client: &Client, request: &JobRequest) -> anyhow::Result<End> {
-    let row = match follow(app, client, request).await?.row()? {
-        Ok(row) => row,
-        Err(end) => return Ok(end),
-    };
+    let Some(row) = follow(app, client, request).await? else { return Ok(End::Interrupted) };
     let Some(JobResult::Index { report: done, notes }) = row.result else {
         app.say("nothing failed");
         return Ok(End::Nothing);

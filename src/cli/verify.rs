@@ -47,9 +47,8 @@ impl Repair for Ask {
 pub(super) async fn run(app: &App, args: VerifyArgs) -> anyhow::Result<End> {
     if let Some(client) = app.daemon().await? {
         let VerifyArgs { repair, yes } = args;
-        let row = match follow(app, &client, &JobRequest::Verify { repair, yes }).await?.row()? {
-            Ok(row) => row,
-            Err(end) => return Ok(end),
+        let Some(row) = follow(app, &client, &JobRequest::Verify { repair, yes }).await? else {
+            return Ok(End::Interrupted);
         };
         let Some(JobResult::Verify(verified)) = row.result else { bail!("the daemon gives no result") };
         let Verified { differences, missing, unknown, records } = verified;

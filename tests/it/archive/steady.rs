@@ -1,6 +1,6 @@
 //! The indexer of the daemon: what it does with what sources find.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,11 +55,11 @@ impl Scene {
         path
     }
 
-    fn push(&self, path: &PathBuf) {
-        assert!(self.steady.push(&self.feed, Priority::Fresh, vec![(path.clone(), Stat::of(path).unwrap())]));
+    fn push(&self, path: &Path) {
+        assert!(self.steady.push(&self.feed, Priority::Fresh, vec![(path.to_path_buf(), Stat::of(path).unwrap())]));
     }
 
-    async fn state(&self, path: &PathBuf) -> Option<FileState> {
+    async fn state(&self, path: &Path) -> Option<FileState> {
         let row = self.archive.ledger.file(path, &self.feed.ingest.bundle.collection()).await.unwrap();
         row.map(|row| row.state)
     }
