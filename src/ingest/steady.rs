@@ -233,11 +233,6 @@ impl Steady {
 
     async fn ended(&self, work: Work, result: Result<Report, IngestError>, stop: &CancellationToken) {
         let observer = Arc::clone(&work.feed.ingest.observer);
-        let (again, dropped) = {
-            let mut state = self.state();
-            let running = state.running.remove(&work.path);
-            running.map_or((None, false), |running| (running.again, running.dropped))
-        };
         // Whether it waits again although it did not change.
         let is_unfinished = match result {
             Ok(report @ Report::Interrupted { .. }) => {
@@ -252,7 +247,7 @@ impl Steady {
                 false
             }
             // Either is to be expected of a folder in use, and not worth a failure.
-            Err(IngestError::File(_)) if again.is_some() => false,
+            Err(IngestError::File(_)) if self.changed_meanwhile(&work) => false,
             Err(IngestError::File(_)) if std::fs::symlink_metadata(&work.path).is_err() => {
                 tracing::debug!(path = %work.path.display(), "gone before it was indexed");
                 false
@@ -273,12 +268,22 @@ impl Steady {
                 true
             }
         };
-        let next = again.or_else(|| (is_unfinished && !dropped).then_some(work));
-        if let Some(next) = next.filter(|_| !stop.is_cancelled()) {
-            // If there is no room, its source is looked through again when there is: what is not indexed is then found.
-            self.state().push(next);
+        {
+            let mut state = self.state();
+            // Only now, when everything is noted: until then it counts as pending.
+            let ended = state.running.remove(&work.path);
+            let (again, dropped) = ended.map_or((None, false), |running| (running.again, running.dropped));
+            let next = again.or_else(|| (is_unfinished && !dropped).then_some(work));
+            if let Some(next) = next.filter(|_| !stop.is_cancelled()) {
+                // If there is no room, its source is looked through again when there is: what is not indexed is then found.
+                state.push(next);
+            }
         }
         self.running.send_modify(|running| *running -= 1);
+    }
+
+    fn changed_meanwhile(&self, work: &Work) -> bool {
+        self.state().running.get(&work.path).is_some_and(|running| running.again.is_some())
     }
 
     fn goes_well(&self) {
