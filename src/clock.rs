@@ -84,6 +84,11 @@ impl Clock {
     }
 }
 
+/// Seconds, rounded to milliseconds, for JSON.
+pub fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

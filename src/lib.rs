@@ -3,7 +3,7 @@
 //! # Code map
 //!
 //! ```text
-//! Source → Decoder ─Frame→ FrameEncoder ─Feature→ Windows ─Window→ Head ─Embedding→ VectorStore ← search ← cli
+//! Source → Decoder ─Frame→ FrameEncoder ─Feature→ Windows ─Window→ Head ─Embedding→ VectorStore ← search ← api, cli
 //!             └────── (models that need the whole window) Windows → VideoEncoder ──────┘
 //! └ child process per file ┘ └──────── one thread per session, batches across media ───┘
 //! ```
@@ -14,8 +14,8 @@
 //! - [`shutdown`]: whether the process has been asked to end.
 //! - [`secret`]: keys, tokens and URLs that hide themselves when printed. Pure.
 //! - [`linspace`]: indices spread evenly, with the rounding of the published systems. Pure.
-//! - [`source`]: finding video files in folders, the identity of their content ([`source::MediaId`]), patterns over
-//!   paths.
+//! - [`source`]: finding video files in folders, once or by watching, the identity of their content
+//!   ([`source::MediaId`]), patterns over paths.
 //! - [`decode`]: a file in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
 //! - [`window`]: cuts a stream of frames (or features) into windows, each of which becomes one vector. Pure.
 //! - [`embed`]: model bundles and their ONNX Runtime sessions: frames, windows and texts to unit vectors, windows to
@@ -30,12 +30,17 @@
 //! - [`archive`]: ledger, store and pictures together: makes changes to more than one of them, in an order that keeps
 //!   them consistent if the process dies at any time.
 //! - [`verify`]: checks and repairs the invariants between the three.
-//! - [`ingest`]: one medium through every stage, many media side by side; resumes and switches.
+//! - [`ingest`]: one medium through every stage, many media side by side, in a run or for as long as there are sources;
+//!   resumes and switches.
+//! - [`media`]: what is indexed, as values: listing, showing, removing, exporting.
 //! - [`search`]: turns a request into moments, by vectors, by the words of captions, or by both, with optional
 //!   re-ranking; one searcher per collection, kept warm.
 //! - [`eval`]: measures retrieval on the public data sets, and compares with the published figures.
 //! - [`parts`]: builds ledger, store, models, decoder, searchers and ingest from the settings. Only this module
 //!   connects them.
+//! - [`service`]: what a daemon does: watches sources, does jobs, tells what happens.
+//! - [`api`]: the HTTP API over the service, and the client by which commands speak to a daemon.
+//! - [`daemon`]: in which order the daemon starts and ends.
 //! - [`cli`]: the commands, which only parse and print. Only this module prints to the terminal.
 //!
 //! # What outlives a process
@@ -59,27 +64,36 @@
 //!             ◀─Answer─────────────────────── search::place ◀─ moments ◀─ hits ┘
 //! ```
 //!
+//! # How a file of a watched folder travels
+//!
+//! ```text
+//! kernel, or a look through the folder ─▶ source::watch ─▶ source::settle (complete?) ─▶ service::sources
+//!     ─▶ ledger (indexed as it is?) ─▶ ingest::backlog (which is next?) ─▶ ingest::steady ─▶ one medium, as above
+//! ```
+//!
 //! # Where future parts belong
 //!
-//! Watching folders and streams: `source`. Live decoding and recording: `decode::gst`. One stream through every stage,
-//! and its reconnections: `ingest` (beside `batch`). Start, supervision and stop: `daemon` (on [`parts`], [`clock`] and
-//! [`shutdown`]). HTTP and the web page: `api` (a file per resource, using [`search::Searchers`]). All metrics:
-//! `metrics`. Jobs across machines: `fleet`.
+//! Live streams: `source` (what to open), `service::sources` (a kind beside folders, with states of its own). Live decoding
+//! and recording: `decode::gst`. One stream through every stage, and its reconnections: `ingest` (beside `steady`). The web
+//! page: `api`. All metrics: `metrics`. Jobs across machines: `fleet`.
 //!
 //! # Boundaries
 //!
 //! GStreamer types stay in `decode::gst`, `ort` and tensors in `embed`, Qdrant types in `store`, SQL in `ledger`,
-//! `reqwest` in `hub`, `clap` in `cli`, `anyhow` in `cli`, [`parts`] and `main`. `tests/it/tidy.rs` checks it.
+//! `reqwest` in `hub`, `notify` in `source::watch`, `axum` and `hyper` in `api`, `clap` in `cli`, `anyhow` in `cli`,
+//! [`daemon`], [`parts`] and `main`. `tests/it/tidy.rs` checks it.
 //!
 //! # Deliberately absent
 //!
-//! No cache of answers (text vectors are cached), no HTTP server yet, no plug-in system: a new model is a bundle
+//! No cache of answers (text vectors are cached), no plug-in system: a new model is a bundle
 //! (data), a new container or codec is a GStreamer plug-in.
 
+pub mod api;
 pub mod archive;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod decode;
 pub mod embed;
 #[cfg(feature = "eval")]
@@ -88,10 +102,12 @@ pub mod hub;
 pub mod ingest;
 pub mod ledger;
 pub mod linspace;
+pub mod media;
 pub mod parts;
 mod points;
 pub mod search;
 pub mod secret;
+pub mod service;
 pub mod shutdown;
 mod side_by_side;
 pub mod source;

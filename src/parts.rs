@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::sync::Semaphore;
 
 use crate::archive::Archive;
 use crate::clock::Clock;
@@ -192,6 +193,7 @@ impl Parts {
             store,
             model,
             options,
+            turns: Arc::new(Semaphore::new(self.jobs())),
             clock: Clock::real(),
             observer,
         })

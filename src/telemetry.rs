@@ -1,7 +1,7 @@
 //! Diagnostics on standard error. `CLIPSEEK_LOG` takes the usual filter syntax (`clipseek=debug,ort=warn`).
 
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
@@ -24,6 +24,8 @@ pub fn init(verbosity: i8) {
     tracing_subscriber::fmt()
         .with_env_filter(asked.unwrap_or_else(|| EnvFilter::new(level)))
         .with_writer(io::stderr)
+        // Colours are for people: a log that goes to a file or a journal has none.
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
         // Otherwise it would report them with a macro that panics when standard error is closed.
         .log_internal_errors(false)
         .without_time()

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::Global;
-use crate::config;
+use crate::api::client::Client;
+use crate::config::{self, Settings};
 use crate::embed::bundle::{Bundle, Outline};
 use crate::embed::choice::Chosen;
 use crate::ledger::Ledger;
@@ -25,14 +26,24 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    pub(super) fn new(global: Global) -> anyhow::Result<Self> {
+    pub(super) fn new(global: &Global) -> anyhow::Result<Self> {
+        let parts = Parts { settings: Self::settings_of(global)? };
+        Ok(Self { parts, config_file: global.config.clone(), json: global.json, quiet: global.quiet })
+    }
+
+    /// The settings without the flags of the command itself.
+    pub(super) fn settings_of(global: &Global) -> anyhow::Result<Settings> {
         let mut settings = config::load(global.config.as_deref())?;
-        if let Some(data) = global.data {
-            settings.data_dir = data;
+        if let Some(data) = &global.data {
+            settings.data_dir.clone_from(data);
         }
         settings.data_dir = std::path::absolute(&settings.data_dir)?;
-        let parts = Parts { settings };
-        Ok(Self { parts, config_file: global.config, json: global.json, quiet: global.quiet })
+        Ok(settings)
+    }
+
+    /// The daemon that owns the data folder, if one is running: the command then asks it instead of doing the work itself.
+    pub(super) async fn daemon(&self) -> anyhow::Result<Option<Client>> {
+        Ok(Client::find(&self.settings.data_dir).await?)
     }
 
     /// Prints a remark for people to standard error, unless `--quiet`. It is not part of the result.

@@ -23,7 +23,7 @@ struct Check {
 pub(super) async fn run(app: &App) -> anyhow::Result<End> {
     let mut checks = vec![
         check("settings", app.settings.check().map(|()| "sound".to_owned())),
-        check("data folder", data_folder(app)),
+        check("data folder", data_folder(app).await),
         check("disk", disk(app)),
         check("ledger", ledger(app).await),
     ];
@@ -62,8 +62,11 @@ fn check<T: Into<String>, E: std::fmt::Display>(what: &'static str, outcome: Res
     }
 }
 
-fn data_folder(app: &App) -> anyhow::Result<String> {
+async fn data_folder(app: &App) -> anyhow::Result<String> {
     let dir = app.data_dir()?;
+    if app.daemon().await?.is_some() {
+        return Ok(format!("{}, used by the daemon", dir.display()));
+    }
     drop(app.lock()?);
     Ok(format!("{}, writable", dir.display()))
 }
@@ -155,6 +158,9 @@ fn gpu(info: &GpuInfo) -> Vec<Check> {
 }
 
 async fn store(app: &App, bundle: &Outline) -> anyhow::Result<String> {
+    if app.daemon().await?.is_some() {
+        return Ok("open in the daemon".to_owned());
+    }
     let Some(archive) = app.existing_archive().await? else { return Ok("nothing indexed yet".to_owned()) };
     let collections = archive.catalog().list().await?;
     match archive.existing(&bundle.collection()).await? {

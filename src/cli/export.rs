@@ -1,16 +1,14 @@
 //! `clipseek media export`: prints a JSON line per window.
 
-use std::fmt::Write;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::json;
 
 use super::app::App;
-use super::text::seconds;
+use super::index::absolute_model;
 use super::{End, output};
-
-const PAGE: usize = 1000;
+use crate::media::Export;
 
 #[derive(Args)]
 pub(super) struct ExportArgs {
@@ -23,43 +21,18 @@ pub(super) struct ExportArgs {
 }
 
 pub(super) async fn run(app: &App, args: ExportArgs) -> anyhow::Result<End> {
-    let archive = app.existing_archive().await?.context("nothing is indexed yet")?;
-    let ledger = &archive.ledger;
-    let collection = app.outline(args.model.as_deref(), Some(ledger)).await?.1.collection();
-    let store = archive.existing(&collection).await?.with_context(|| format!("nothing is indexed in {collection}"))?;
-    let mut after = None;
-    loop {
-        let (page, mut lines) = (store.scan(None, after, PAGE).await?, String::new());
-        let mut whose: Vec<_> = page.items.iter().map(|r| (r.payload.media_id, r.payload.plan.clone())).collect();
-        whose.sort();
-        whose.dedup();
-        let hidden = ledger.hidden(&collection, whose).await?;
-        for record in &page.items {
-            let payload = &record.payload;
-            if hidden.iter().any(|(media, plan)| *media == payload.media_id && *plan == payload.plan) {
-                continue;
-            }
-            let files = ledger.files_of(payload.media_id).await?;
-            let path = files.iter().find(|file| file.path.exists()).or(files.first());
-            let mut line = json!({
-                "id": record.id,
-                "media_id": payload.media_id,
-                "path": path.map(|file| file.path.to_string_lossy().into_owned()),
-                "start_s": seconds(payload.start),
-                "end_s": seconds(payload.end),
-                "label": payload.label,
-                "tags": payload.tags,
-                "caption": payload.caption,
-            });
-            if args.vectors {
-                line["vector"] = json!(record.vector.as_slice());
-            }
-            writeln!(lines, "{line}")?;
+    if let Some(client) = app.daemon().await? {
+        let mut lines = client.export(absolute_model(args.model)?.as_deref(), args.vectors).await?;
+        while let Some(lines) = lines.next().await?.filter(|_| output::is_open()) {
+            print!("{lines}");
         }
-        print!("{lines}");
-        after = page.next;
-        if after.is_none() || !output::is_open() {
-            return Ok(End::Done);
-        }
+        return Ok(End::Done);
     }
+    let archive = app.existing_archive().await?.context("nothing is indexed yet")?;
+    let collection = app.outline(args.model.as_deref(), Some(&archive.ledger)).await?.1.collection();
+    let mut export = Export::begin(Arc::new(archive), collection, args.vectors).await?;
+    while let Some(lines) = export.next().await?.filter(|_| output::is_open()) {
+        print!("{lines}");
+    }
+    Ok(End::Done)
 }

@@ -6,26 +6,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use serde_json::json;
 
 use super::app::App;
-use super::progress::ProgressBars;
+use super::follow::follow;
+use super::progress::{ProgressBars, size};
 use super::{End, text};
-use crate::config::IndexSettings;
+use crate::api::client::Client;
+use crate::config::{IndexSettings, Overrides, WindowLength};
 use crate::decode::Sampling;
 use crate::embed::bundle::Outline;
-use crate::ingest::batch::{self, Totals};
 use crate::ingest::plan::Plan;
-use crate::ingest::{Observer, Priority, WorkItem};
-use crate::ledger::{Failure, FailureKind, Said};
+use crate::ingest::report::{RunNotes, RunReport};
+use crate::ingest::{Observer, Priority, WorkItem, batch};
+use crate::ledger::{FailureKind, Said};
 use crate::secret::redacted;
+use crate::service::jobs::{IndexRequest, JobRequest, JobResult, Place};
 use crate::shutdown::Shutdown;
 use crate::source::path_of_uri;
 use crate::source::walk::{Found, walk};
-use crate::store::VectorStore;
-
-/// Number of windows outside of the graph from which it is built at the end of a run.
-const WORTH_A_GRAPH: u64 = 5000;
 
 #[derive(Args, Default)]
 pub(super) struct IndexArgs {
@@ -61,48 +59,20 @@ pub(super) struct IndexArgs {
     pub(super) tags: Vec<String>,
 }
 
-/// `--window`
-#[derive(Clone, Copy, Debug)]
-pub(super) enum WindowLength {
-    Whole,
-    Secs(f64),
-}
-
-impl std::str::FromStr for WindowLength {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse::<f64>() {
-            Ok(seconds) => Ok(Self::Secs(seconds)),
-            Err(_) if text == "whole" => Ok(Self::Whole),
-            Err(_) => Err("a number of seconds, or \"whole\"".to_owned()),
+impl IndexArgs {
+    /// What the flags ask for in place of the settings.
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            window: self.window,
+            stride_secs: self.stride,
+            frames: self.frames,
+            sampling: self.sampling.or(self.exact.then_some(Sampling::Gop)),
         }
     }
-}
 
-impl IndexArgs {
     /// Overrides the settings with the flags.
     pub(super) fn apply(&self, app: &mut App) -> anyhow::Result<()> {
-        let index = &mut app.parts.settings.index;
-        match self.window {
-            Some(WindowLength::Whole) => {
-                index.window_whole = true;
-                (index.window_secs, index.stride_secs, index.stride_frames) = (None, None, None);
-            }
-            Some(WindowLength::Secs(seconds)) => {
-                index.window_whole = false;
-                index.window_secs = Some(seconds);
-            }
-            None => {}
-        }
-        if let Some(stride) = self.stride {
-            (index.stride_secs, index.stride_frames) = (Some(stride), None);
-        }
-        index.frames = self.frames.or(index.frames);
-        index.sampling = self.sampling.unwrap_or(index.sampling);
-        if self.exact {
-            index.sampling = Sampling::Gop;
-        }
+        self.overrides().apply(&mut app.parts.settings.index);
         Ok(app.settings.check()?)
     }
 }
@@ -110,10 +80,42 @@ impl IndexArgs {
 pub(super) async fn run(mut app: App, args: IndexArgs) -> anyhow::Result<End> {
     args.apply(&mut app)?;
     let paths = args.paths.iter().map(|path| local(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    if let Some(client) = app.daemon().await? {
+        let settings = args.overrides();
+        let IndexArgs { model, track, label, tags, .. } = args;
+        let places = paths.iter().map(|path| std::path::absolute(path).map(Place)).collect::<Result<_, _>>()?;
+        let request = IndexRequest { paths: places, model: absolute_model(model)?, track, label, tags, settings };
+        return by_daemon(&app, &client, &JobRequest::Index(request)).await;
+    }
     let mut found = walk(&paths);
     let said = Said { label: args.label, tags: args.tags };
     let files = std::mem::take(&mut found.files).into_iter().map(|path| (path, said.clone())).collect();
     index(&app, args.model.as_deref(), args.track, files, found, said).await
+}
+
+/// A model's folder given by a relative path is another one for the daemon, which has a working folder of its own.
+pub(super) fn absolute_model(model: Option<String>) -> anyhow::Result<Option<String>> {
+    let Some(model) = model else { return Ok(None) };
+    if !Path::new(&model).is_dir() {
+        return Ok(Some(model));
+    }
+    let path = std::path::absolute(&model)?;
+    Ok(Some(path.to_str().map_or(model, str::to_owned)))
+}
+
+/// The same, done by the daemon.
+pub(super) async fn by_daemon(app: &App, client: &Client, request: &JobRequest) -> anyhow::Result<End> {
+    let Some(row) = follow(app, client, request).await? else { return Ok(End::Interrupted) };
+    let Some(JobResult::Index { report: done, notes }) = row.result else {
+        app.say("nothing failed");
+        return Ok(End::Nothing);
+    };
+    let unreadable = done.failed.iter().filter(|file| file.kind == FailureKind::Unreadable);
+    for file in unreadable.filter(|file| std::fs::File::open(&file.path).is_ok()) {
+        let path = Path::new(&file.path);
+        app.say(format_args!("{}: you may read it, the daemon may not", text::path(path)));
+    }
+    report(app, &done, &notes)
 }
 
 /// Indexes files, each with its label and tags; also used by `media retry`. `found` names files that cannot be read:
@@ -136,45 +138,20 @@ pub(super) async fn index(
     for path in &found.loops {
         app.say(format_args!("{} leads back to a folder above it: not followed", text::path(path)));
     }
-    let observer = Arc::new(ProgressBars::new(files.iter().map(|(path, _)| path), app.quiet));
+    let bytes = files.iter().map(|(path, _)| size(path)).sum();
+    let observer = Arc::new(ProgressBars::new(files.len() as u64, bytes, app.quiet));
     let started = Instant::now();
     let archive = Arc::new(app.archive(ledger)?);
     let ingest = Arc::new(app.ingest(&archive, chosen, &plan, Arc::clone(&observer) as Arc<dyn Observer>)?);
-    let bundle = Arc::clone(&ingest.bundle);
     let shutdown = shutdown_on_signals();
-    archive.settle().await?;
     let item = |(path, said)| WorkItem { path, said, plan: Arc::clone(&plan), priority: Priority::Asked };
     let items = files.into_iter().map(item).collect();
-    let mut totals = batch::run(&ingest, items, app.jobs(), shutdown.token()).await;
+    let (unreadable, stop) = (found.unreadable, shutdown.token());
+    let totals = batch::index(&ingest, items, unreadable, &said_of_unreadable, app.jobs(), stop).await;
     observer.finish();
-    for (path, reason) in found.unreadable {
-        let failure = Failure { kind: FailureKind::Unreadable, reason };
-        let (collection, said) = (bundle.collection(), said_of_unreadable.clone());
-        archive.ledger.fail(&path, &collection, None, failure.clone(), said).await?;
-        totals.failed.push((path, failure));
-    }
-    if let (Some(store), None) = (ingest.store.opened(), &totals.fatal) {
-        optimize(app, store.as_ref(), &shutdown).await?;
-    }
-    report(app, &bundle, &totals, found.skipped, started.elapsed())
-}
-
-/// Builds the graph if enough windows outside of it slow searches down. It can be interrupted: nothing is lost, and the
-/// next run builds it.
-async fn optimize(app: &App, store: &dyn VectorStore, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let outside = store.outside_graph().await?;
-    if outside < WORTH_A_GRAPH || shutdown.is_asked() {
-        return Ok(());
-    }
-    app.say(format_args!(
-        "building the search index over {} (searches are right without it, but slower; Ctrl-C leaves it for later) …",
-        text::count(outside, "window")
-    ));
-    tokio::select! {
-        done = store.optimize() => done?,
-        () = shutdown.asked() => {}
-    }
-    Ok(())
+    let totals = totals?;
+    let done = RunReport::new(&totals, found.skipped, started.elapsed());
+    report(app, &done, &RunNotes::new(&totals, &ingest.bundle))
 }
 
 /// The path of an argument. Also takes `file://` URIs, which searches print.
@@ -197,111 +174,79 @@ pub(super) fn shutdown_on_signals() -> Shutdown {
     Shutdown::on_signals(|| eprintln!("\nstopping: keeping what is done (once more to stop at once)"))
 }
 
-fn report(app: &App, bundle: &Outline, totals: &Totals, skipped: u64, took: Duration) -> anyhow::Result<End> {
-    if let (Some(scope), false) = (&bundle.manifest().scope, totals.out_of_scope.is_empty()) {
+fn report(app: &App, done: &RunReport, notes: &RunNotes) -> anyhow::Result<End> {
+    if let (Some(scope), false) = (&notes.scope, notes.out_of_scope.is_empty()) {
         app.say(format_args!(
-            "note: model {} knows only {}, and {} is unlike that: searches there will find little. For other footage \
+            "note: model {} knows only {scope}, and {} is unlike that: searches there will find little. For other footage \
              bring a model of your own: clipseek model import DIR --name NAME, then index with --model NAME",
-            bundle.name(),
-            scope.summary,
-            match totals.out_of_scope.as_slice() {
-                [one] => text::path(one),
+            notes.model,
+            match notes.out_of_scope.as_slice() {
+                [one] => text::path(Path::new(one)),
                 more => text::count(more.len() as u64, "file"),
             }
         ));
     }
     if app.json {
-        println!("{}", json_report(totals, skipped, took));
+        println!("{}", serde_json::to_value(done)?);
     } else {
-        print_report(app, totals, skipped, took);
+        print_report(app, done);
     }
-    if let Some(error) = &totals.fatal {
+    if let Some(error) = &notes.fatal {
         eprintln!("error: {error}");
         return Ok(End::Failed);
     }
-    Ok(if !totals.interrupted.is_empty() || totals.left > 0 {
+    Ok(if !done.interrupted.is_empty() || done.left > 0 {
         End::Interrupted
-    } else if !totals.failed.is_empty() {
+    } else if !done.failed.is_empty() {
         End::Failed
-    } else if totals.indexed + totals.unchanged + totals.known == 0 {
+    } else if done.indexed + done.unchanged + done.known == 0 {
         End::Nothing
     } else {
         End::Done
     })
 }
 
-fn print_report(app: &App, totals: &Totals, skipped: u64, took: Duration) {
-    let rate = totals.footage.as_secs_f64() / took.as_secs_f64().max(0.001);
-    if totals.indexed > 0 {
+fn print_report(app: &App, done: &RunReport) {
+    let rate = done.footage_s / done.took_s.max(0.001);
+    let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    if done.indexed > 0 {
         println!(
             "indexed {}: {} of footage, {} in {} ({rate:.1}× real time)",
-            text::count(totals.indexed, "file"),
-            text::span(totals.footage),
-            text::count(totals.windows, "window"),
-            text::span(took)
+            text::count(done.indexed, "file"),
+            text::span(time(done.footage_s)),
+            text::count(done.windows, "window"),
+            text::span(time(done.took_s))
         );
         let files = |(sampling, number): (_, &u64)| format!("{sampling} ({})", text::count(*number, "file"));
-        println!("sampling: {}", totals.sampling.iter().map(files).collect::<Vec<_>>().join(", "));
+        println!("sampling: {}", done.sampling.iter().map(files).collect::<Vec<_>>().join(", "));
     }
     let others = [
-        (totals.unchanged, "as before"),
-        (totals.known, "known under another name"),
-        (skipped, "not video, skipped"),
-        (totals.failed.len() as u64, "failed"),
+        (done.unchanged, "as before"),
+        (done.known, "known under another name"),
+        (done.skipped, "not video, skipped"),
+        (done.failed.len() as u64, "failed"),
     ];
     let others: Vec<String> = others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     if !others.is_empty() {
         println!("{}", others.join(", "));
-    } else if totals.indexed == 0 && totals.interrupted.is_empty() && totals.left == 0 {
+    } else if done.indexed == 0 && done.interrupted.is_empty() && done.left == 0 {
         println!("nothing to index");
     }
-    for (path, problems) in &totals.with_problems {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        println!("with problems, indexed as far as it goes: {}: {}", text::path(path), problems.join("; "));
+    for file in &done.with_problems {
+        let problems: Vec<String> = file.problems.iter().map(ToString::to_string).collect();
+        let path = text::path(Path::new(&file.path));
+        println!("with problems, indexed as far as it goes: {path}: {}", problems.join("; "));
     }
-    for (path, failure) in &totals.failed {
-        println!("failed: {}: {}", text::path(path), failure.reason);
+    for file in &done.failed {
+        println!("failed: {}: {}", text::path(Path::new(&file.path)), file.reason);
     }
-    if !totals.failed.is_empty() {
+    if !done.failed.is_empty() {
         app.say("`clipseek media list --failed` shows them again, `clipseek media retry` tries them again");
     }
-    for (path, at) in &totals.interrupted {
-        println!("interrupted: {} at {}", text::path(path), text::clock(*at));
+    for file in &done.interrupted {
+        println!("interrupted: {} at {}", text::path(Path::new(&file.path)), text::clock(time(file.at_s)));
     }
-    if !totals.interrupted.is_empty() || totals.left > 0 {
-        println!("{} not begun; the same command goes on from here", text::count(totals.left, "file"));
+    if !done.interrupted.is_empty() || done.left > 0 {
+        println!("{} not begun; the same command goes on from here", text::count(done.left, "file"));
     }
-}
-
-fn json_report(totals: &Totals, skipped: u64, took: Duration) -> serde_json::Value {
-    let failed: Vec<_> = totals
-        .failed
-        .iter()
-        .map(|(path, Failure { kind, reason })| json!({"path": path.to_string_lossy(), "kind": kind, "reason": reason}))
-        .collect();
-    let with_problems: Vec<_> = totals
-        .with_problems
-        .iter()
-        .map(|(path, problems)| json!({"path": path.to_string_lossy(), "problems": problems}))
-        .collect();
-    let interrupted: Vec<_> = totals
-        .interrupted
-        .iter()
-        .map(|(path, at)| json!({"path": path.to_string_lossy(), "at_s": text::seconds(*at)}))
-        .collect();
-    json!({
-        "indexed": totals.indexed,
-        "unchanged": totals.unchanged,
-        "known": totals.known,
-        "skipped": skipped,
-        "windows": totals.windows,
-        "footage_s": text::seconds(totals.footage),
-        "took_s": text::seconds(took),
-        "decode_cpu_s": totals.decode_cpu_secs,
-        "sampling": totals.sampling,
-        "failed": failed,
-        "with_problems": with_problems,
-        "interrupted": interrupted,
-        "left": totals.left,
-    })
 }

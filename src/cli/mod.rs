@@ -14,6 +14,7 @@ mod doctor;
 #[cfg(feature = "eval")]
 mod eval;
 mod export;
+mod follow;
 mod index;
 mod media;
 mod model;
@@ -24,6 +25,8 @@ mod progress;
 #[cfg(feature = "onnx")]
 mod pull;
 mod search;
+mod serve;
+mod sources;
 mod text;
 mod verify;
 
@@ -49,7 +52,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Everywhere")]
 struct Global {
     /// Folder for all that clipseek writes
@@ -77,6 +80,10 @@ enum Command {
     Search(search::SearchArgs),
     /// What is indexed: list, show, remove, retry, export
     Media(media::MediaArgs),
+    /// Watch folders, index what appears in them, and answer searches (HTTP API)
+    Serve(serve::ServeArgs),
+    /// What the daemon watches, and how it is doing
+    Sources,
     /// Models: list, info, verify, import
     Model(model::ModelArgs),
     /// What is in a file: container, tracks, and the frames that would be sampled
@@ -142,7 +149,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<End> {
-    let app = App::new(cli.global)?;
+    let app = App::new(&cli.global)?;
     // These two commands report problems of the settings; all others rely on valid settings.
     if !matches!(cli.command, Command::Doctor | Command::Config(_)) {
         app.settings.check()?;
@@ -151,6 +158,8 @@ async fn run(cli: Cli) -> anyhow::Result<End> {
         Command::Index(args) => index::run(app, args).await,
         Command::Search(args) => search::run(&app, args).await,
         Command::Media(args) => media::run(app, args).await,
+        Command::Serve(args) => serve::run(app, cli.global, args).await,
+        Command::Sources => sources::run(&app).await,
         Command::Model(args) => model::run(&app, args).await,
         Command::Probe(args) => probe::run(&app, args).await,
         Command::Bench(args) => bench::run(&app, args).await,

@@ -25,8 +25,6 @@ struct State {
     said: Instant,
     files: u64,
     total_files: u64,
-    /// Size in bytes of each file that has not ended.
-    sizes: HashMap<PathBuf, u64>,
     /// Progress of the files being read, at most as many as there are jobs.
     flying: HashMap<PathBuf, Flight>,
     total_bytes: u64,
@@ -44,10 +42,8 @@ struct Flight {
 }
 
 impl ProgressBars {
-    pub(super) fn new<'a>(files: impl Iterator<Item = &'a PathBuf>, quiet: bool) -> Self {
-        let size = |path: &PathBuf| (path.clone(), std::fs::metadata(path).map_or(0, |m| m.len()).max(1));
-        let sizes: HashMap<_, _> = files.map(size).collect();
-        let total_bytes = sizes.values().sum();
+    /// For so many files, of so many bytes together ([`size`]).
+    pub(super) fn new(total_files: u64, total_bytes: u64, quiet: bool) -> Self {
         let watched = std::io::stderr().is_terminal() && !quiet;
         let bar = ProgressBar::with_draw_target(
             Some(total_bytes),
@@ -61,8 +57,7 @@ impl ProgressBars {
             started: now,
             said: now,
             files: 0,
-            total_files: sizes.len() as u64,
-            sizes,
+            total_files,
             flying: HashMap::new(),
             total_bytes,
             done_bytes: 0,
@@ -85,6 +80,11 @@ impl ProgressBars {
     }
 }
 
+/// Size of a file in bytes; one for those that cannot be looked at, so that every file counts.
+pub(super) fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len()).max(1)
+}
+
 impl State {
     fn position(&self) -> u64 {
         let flying = self.flying.values().map(|flight| {
@@ -103,7 +103,7 @@ impl State {
 
     fn end(&mut self, path: &Path) -> Flight {
         self.files += 1;
-        self.done_bytes += self.sizes.remove(path).unwrap_or_default();
+        self.done_bytes += size(path);
         self.flying.remove(path).unwrap_or_default()
     }
 }
@@ -120,8 +120,7 @@ impl Observer for ProgressBars {
                     path = %text::path(path), codec = %probe.codec, width = probe.width, height = probe.height,
                     "decoding"
                 );
-                let size = state.sizes.get(path).copied().unwrap_or_default();
-                let flight = Flight { size, duration: probe.duration, ..Flight::default() };
+                let flight = Flight { size: size(path), duration: probe.duration, ..Flight::default() };
                 state.flying.insert(path.to_path_buf(), flight);
             }
             Event::Advanced { path, pts, .. } => {
@@ -144,6 +143,10 @@ impl Observer for ProgressBars {
                 state.end(path);
                 self.line(format!("failed: {}: {reason}", text::path(path)));
             }
+            Event::Optimizing { windows } => self.line(format!(
+                "building the search index over {} (searches are right without it, but slower; Ctrl-C leaves it for later) …",
+                text::count(windows, "window")
+            )),
         }
         let summary = state.summary();
         if self.lines && state.said.elapsed() >= LINE_EVERY {

@@ -11,6 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::app::App;
+use super::index::absolute_model;
 use super::{End, text};
 use crate::search::{self, Placed, SearchRequest, WallTime};
 use crate::thumbs::Thumbs;
@@ -118,6 +119,14 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
     request.check()?;
     if let Some(file) = &args.image {
         request.picture = Some(std::fs::read(file).with_context(|| format!("--image {}", file.display()))?);
+    }
+    if let Some(client) = app.daemon().await? {
+        request.model = absolute_model(request.model)?;
+        let answer = client.search(&request).await?;
+        for remark in &answer.remarks {
+            app.say(remark);
+        }
+        return show(app, &args, answer.moments);
     }
     let Some(archive) = app.existing_archive().await? else {
         app.say(format_args!("nothing is indexed in {} yet: clipseek index PATH", app.settings.data_dir.display()));

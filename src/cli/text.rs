@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-pub(super) use crate::search::place::seconds;
-
 /// `1:02:03.4`, `2:03.4`
 pub(super) fn clock(time: Duration) -> String {
     let tenths = (time.as_secs_f64() * 10.0).round() as u64;

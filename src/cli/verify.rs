@@ -1,13 +1,17 @@
 //! `clipseek verify`: checks that ledger, store and pictures agree, and repairs differences.
 
 use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
 use super::app::App;
+use super::follow::follow;
 use super::{End, text};
-use crate::verify::{Difference, Repair, verify};
+use crate::service::jobs::{JobRequest, JobResult, Verified};
+use crate::verify::{Difference, Repair, Summary, verify};
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
@@ -41,6 +45,21 @@ impl Repair for Ask {
 }
 
 pub(super) async fn run(app: &App, args: VerifyArgs) -> anyhow::Result<End> {
+    if let Some(client) = app.daemon().await? {
+        let VerifyArgs { repair, yes } = args;
+        let Some(row) = follow(app, &client, &JobRequest::Verify { repair, yes }).await? else {
+            return Ok(End::Interrupted);
+        };
+        let Some(JobResult::Verify(verified)) = row.result else { bail!("the daemon gives no result") };
+        let Verified { differences, missing, unknown, records } = verified;
+        if !app.json {
+            differences.iter().for_each(print_difference);
+        }
+        let repaired = differences.iter().filter(|difference| difference.repaired).count() as u64;
+        let missing = missing.into_iter().map(PathBuf::from).collect();
+        let summary = Summary { differences: differences.len() as u64, repaired, missing, unknown, records };
+        return Ok(report(app, &differences, &summary));
+    }
     let _lock = app.lock()?;
     let Some(archive) = app.existing_archive().await? else {
         if app.json {
@@ -53,14 +72,19 @@ pub(super) async fn run(app: &App, args: VerifyArgs) -> anyhow::Result<End> {
     let ask = Ask { yes: args.yes };
     let repair: Option<&dyn Repair> = if args.repair { Some(&ask) } else { None };
     let mut differences = Vec::new();
-    let mut report = |difference: Difference| {
+    let mut found = |difference: Difference| {
         if app.json {
             differences.push(difference);
         } else {
             print_difference(&difference);
         }
     };
-    let summary = verify(&archive, repair, &mut report).await?;
+    let summary = verify(&archive, repair, &mut found).await?;
+    Ok(report(app, &differences, &summary))
+}
+
+/// What is said after the differences, or all of it as JSON.
+fn report(app: &App, differences: &[Difference], summary: &Summary) -> End {
     if app.json {
         let missing: Vec<_> = summary.missing.iter().map(|path| path.to_string_lossy()).collect();
         println!("{}", json!({"differences": differences, "missing": missing, "unknown": summary.unknown}));
@@ -75,9 +99,9 @@ pub(super) async fn run(app: &App, args: VerifyArgs) -> anyhow::Result<End> {
                 text::count(summary.unknown, "window")
             );
         }
-        println!("{}", conclusion(&summary));
+        println!("{}", conclusion(summary));
     }
-    Ok(if summary.differences == summary.repaired { End::Done } else { End::Failed })
+    if summary.differences == summary.repaired { End::Done } else { End::Failed }
 }
 
 fn print_difference(difference: &Difference) {
@@ -92,7 +116,7 @@ fn print_difference(difference: &Difference) {
     println!("{state}: {whose}: {} ({})", difference.detail, kind.as_str().unwrap_or_default());
 }
 
-fn conclusion(summary: &crate::verify::Summary) -> String {
+fn conclusion(summary: &Summary) -> String {
     let compared = text::count(summary.records, "window");
     match (summary.differences, summary.repaired) {
         (0, _) => format!("{compared} compared: ledger, store and pictures agree"),

@@ -1,7 +1,9 @@
 //! Typed settings: defaults < file < environment < flags. Unknown keys are errors. Every key is in the annotated
 //! `pipelines/clipseek.example.toml`, which a test loads.
 
+mod overrides;
 mod search;
+mod serve;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -9,7 +11,9 @@ use std::path::{Path, PathBuf};
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
+pub use overrides::{Overrides, WindowLength};
 pub use search::SearchSettings;
+pub use serve::{BacklogOrder, Poll, ServeSettings, SourceSettings, WatchSettings};
 
 use crate::decode::Sampling;
 use crate::embed::runtime::EmbedSettings;
@@ -29,6 +33,10 @@ pub struct Settings {
     pub index: IndexSettings,
     pub store: StoreSettings,
     pub search: SearchSettings,
+    pub serve: ServeSettings,
+    pub watch: WatchSettings,
+    /// What the daemon watches.
+    pub source: Vec<SourceSettings>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,6 +153,9 @@ impl Default for Settings {
             index: IndexSettings::default(),
             store: StoreSettings::default(),
             search: SearchSettings::default(),
+            serve: ServeSettings::default(),
+            watch: WatchSettings::default(),
+            source: Vec::new(),
         }
     }
 }
@@ -387,11 +398,18 @@ mod tests {
         full.index.frame_features = Some(true);
         full.index.jobs = Some(1);
         full.search.concurrent = Some(1);
+        full.source.push(SourceSettings {
+            path: Some("x".into()),
+            label: Some("x".into()),
+            sampling: Some(Sampling::Auto),
+            ..SourceSettings::default()
+        });
         full.store.url = Some(SecretUrl::new("x"));
         full.store.api_key = Some(Secret::new("x"));
         let table = toml::Table::try_from(&full).unwrap();
         for (section, value) in &table {
-            let keys: Vec<&String> = value.as_table().map_or_else(|| vec![section], |table| table.keys().collect());
+            let table = value.as_table().or_else(|| value.as_array()?.first()?.as_table());
+            let keys: Vec<&String> = table.map_or_else(|| vec![section], |table| table.keys().collect());
             for key in keys {
                 let documented =
                     example.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} =")));

@@ -9,12 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Event, Ingest, IngestError, Report, WorkItem};
 use crate::decode::{Problem, Sampling};
-use crate::ledger::{Failure, FailureKind};
+use crate::ledger::{Failure, FailureKind, Said};
 use crate::side_by_side::SideBySide;
 use crate::source::Stat;
 
 /// When the model has refused so many files in a row, the fault is taken to be the model's and the run ends.
-const MODEL_FAILURES_IN_A_ROW: u32 = 5;
+pub(super) const MODEL_FAILURES_IN_A_ROW: u32 = 5;
+
+/// Number of windows outside of the graph from which it is built at the end of a run.
+pub(super) const WORTH_A_GRAPH: u64 = 5000;
 
 /// The sum of a run.
 #[derive(Debug, Default)]
@@ -38,6 +41,45 @@ pub struct Totals {
     pub left: u64,
     /// What ended the run before its time.
     pub fatal: Option<IngestError>,
+}
+
+/// A whole run over what was found, files and what cannot be read: [`run`], and then the search index is built where that
+/// is worth it.
+pub async fn index(
+    ingest: &Arc<Ingest>,
+    items: Vec<WorkItem>,
+    unreadable: Vec<(PathBuf, String)>,
+    said_of_unreadable: &Said,
+    jobs: usize,
+    stop: &CancellationToken,
+) -> Result<Totals, IngestError> {
+    ingest.archive.settle().await?;
+    let mut totals = run(ingest, items, jobs, stop).await;
+    for (path, reason) in unreadable {
+        let failure = Failure { kind: FailureKind::Unreadable, reason };
+        let (collection, said) = (ingest.bundle.collection(), said_of_unreadable.clone());
+        ingest.archive.ledger.fail(&path, &collection, None, failure.clone(), said).await?;
+        totals.failed.push((path, failure));
+    }
+    if totals.fatal.is_none() {
+        optimize(ingest, stop).await?;
+    }
+    Ok(totals)
+}
+
+/// Builds the graph if enough windows outside of it slow searches down. It can be interrupted: nothing is lost, and the
+/// next run builds it.
+pub(super) async fn optimize(ingest: &Ingest, stop: &CancellationToken) -> Result<(), IngestError> {
+    let Some(store) = ingest.store.opened() else { return Ok(()) };
+    let outside = store.outside_graph().await?;
+    if outside < WORTH_A_GRAPH || stop.is_cancelled() {
+        return Ok(());
+    }
+    ingest.observer.event(Event::Optimizing { windows: outside });
+    tokio::select! {
+        done = store.optimize() => Ok(done?),
+        () = stop.cancelled() => Ok(()),
+    }
 }
 
 /// Indexes files, `jobs` at a time, the most urgent first. A bad file is noted and the rest goes on; an error that every
@@ -97,7 +139,7 @@ pub async fn run(ingest: &Arc<Ingest>, mut items: Vec<WorkItem>, jobs: usize, st
 }
 
 /// Remembers why a file failed, and lets go of what was written of it.
-async fn note(ingest: &Ingest, item: &WorkItem, failure: Failure) -> Result<(), IngestError> {
+pub(super) async fn note(ingest: &Ingest, item: &WorkItem, failure: Failure) -> Result<(), IngestError> {
     let path = item.path.clone();
     let stat = super::blocking(move || Stat::of(&path)).await.ok();
     let collection = ingest.bundle.collection();

@@ -21,6 +21,8 @@ pub struct WorkItem {
 pub enum Priority {
     /// What was there already when it was found.
     Backlog,
+    /// What appeared or changed while its folder was watched.
+    Fresh,
     /// What a person asked for just now.
     #[default]
     Asked,

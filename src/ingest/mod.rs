@@ -4,9 +4,11 @@
 //! a flush of the store ([`crate::archive`] has the order). Stopping keeps what is done; the next run goes on from the
 //! last checkpoint. Store and model are opened when the first file needs them: a run with nothing to do opens neither.
 //!
-//! [`batch`] runs many work items ([`item`]) side by side, each by a [`plan`]; `medium` is one of them on its way,
-//! `embedder` its frames becoming vectors, `kept` says which record keeps which frames.
+//! [`batch`] runs many work items ([`item`]) side by side, each by a [`plan`], and [`report`] is the sum of that run;
+//! [`steady`] takes items for as long as the daemon runs, in the order of its [`backlog`]. `medium` is one of them on its
+//! way, `embedder` its frames becoming vectors, `kept` says which record keeps which frames.
 
+pub mod backlog;
 pub mod batch;
 mod embedder;
 mod error;
@@ -14,13 +16,15 @@ pub mod item;
 mod kept;
 mod medium;
 pub mod plan;
+pub mod report;
+pub mod steady;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use embedder::Model;
@@ -35,7 +39,8 @@ use crate::ledger::{Began, Owned};
 use crate::source::{self, MediaId, Stat};
 use crate::store::VectorStore;
 
-/// The parts a medium passes through; shared by all media of a run.
+/// The parts a medium passes through; shared by all media of a run. Clones share the open store and model.
+#[derive(Clone)]
 pub struct Ingest {
     pub archive: Arc<Archive>,
     pub decoder: Arc<dyn Decoder>,
@@ -43,14 +48,24 @@ pub struct Ingest {
     pub store: Lazy<Arc<dyn VectorStore>>,
     pub model: Lazy<Model>,
     pub options: Options,
+    /// Each medium that is read takes one; who shares them shares the machine, first come, first served.
+    pub turns: Arc<Semaphore>,
     pub clock: Clock,
     pub observer: Arc<dyn Observer>,
 }
 
-/// Opened when it is first needed; an error is met again by whoever needs it next.
-pub struct Lazy<T> {
+/// Opened when it is first needed; an error is met again by whoever needs it next. Clones share what is open.
+pub struct Lazy<T>(Arc<Opener<T>>);
+
+struct Opener<T> {
     cell: OnceCell<T>,
     open: Box<dyn Fn() -> Opening<T> + Send + Sync>,
+}
+
+impl<T> Clone for Lazy<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
 type Opening<T> = Pin<Box<dyn Future<Output = Result<T, IngestError>> + Send>>;
@@ -60,16 +75,16 @@ impl<T: Clone> Lazy<T> {
     where
         F: Future<Output = Result<T, IngestError>> + Send + 'static,
     {
-        Self { cell: OnceCell::new(), open: Box::new(move || Box::pin(open())) }
+        Self(Arc::new(Opener { cell: OnceCell::new(), open: Box::new(move || Box::pin(open())) }))
     }
 
     pub async fn get(&self) -> Result<T, IngestError> {
-        self.cell.get_or_try_init(|| (self.open)()).await.cloned()
+        self.0.cell.get_or_try_init(|| (self.0.open)()).await.cloned()
     }
 
     /// Where it was needed.
     pub fn opened(&self) -> Option<T> {
-        self.cell.get().cloned()
+        self.0.cell.get().cloned()
     }
 }
 
@@ -110,6 +125,10 @@ pub enum Event<'a> {
     Failed {
         path: &'a Path,
         reason: &'a str,
+    },
+    /// The graph is built over so many windows, which searches would have to compare one by one.
+    Optimizing {
+        windows: u64,
     },
 }
 
@@ -152,6 +171,13 @@ impl Ingest {
             }
             return Ok(Report::Unchanged);
         }
+        let turn = tokio::select! {
+            biased;
+            turn = self.turns.acquire() => turn,
+            () = stop.cancelled() => return Ok(Report::Interrupted { at: Duration::ZERO }),
+        };
+        // Nobody closes the semaphore.
+        let _turn = turn.ok();
         let path = item.path.clone();
         let media_id =
             blocking(move || source::media_id(&path)).await.map_err(|error| IngestError::unreadable(&error))?;

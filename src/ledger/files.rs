@@ -8,9 +8,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::progress::{Retire, insert_writing, read_progress, release, retire};
 use super::rows::{self, FILE, from_json, to_json, to_word};
-use super::{Failure, FileRow, Ledger, MediaRow, Owned, Progress, ProgressState, Result, Said};
+use super::{Failure, FileRow, FileState, Ledger, MediaRow, Owned, Progress, ProgressState, Result, Said};
 use crate::decode::Probe;
 use crate::source::{MediaId, Stat};
+
+/// How often a file that failed is tried again by itself, as long as it does not change.
+const TRIES: u32 = 2;
 
 /// What to do for the content at a path.
 #[derive(Debug, PartialEq)]
@@ -69,7 +72,12 @@ impl Ledger {
         }
     }
 
-    async fn page(&self, after: Option<(PathBuf, String)>, limit: usize) -> Result<Vec<(FileRow, Option<Progress>)>> {
+    /// The next rows after this one.
+    pub async fn page(
+        &self,
+        after: Option<(PathBuf, String)>,
+        limit: usize,
+    ) -> Result<Vec<(FileRow, Option<Progress>)>> {
         let (path, collection) = after.unwrap_or_default();
         self.read(move |db| {
             let files: Vec<FileRow> = db
@@ -114,6 +122,59 @@ impl Ledger {
                 Ok((MediaId(row.get(0)?), Said { label: row.get(1)?, tags: from_json(row, 2)? }))
             })
             .optional()
+        })
+        .await
+    }
+
+    /// Those of these files that are not indexed as they are now, under this plan and with what is said of them. A file
+    /// that failed as it is now is not among them, unless another try may end differently.
+    pub async fn outdated(
+        &self,
+        files: Vec<(PathBuf, Stat)>,
+        collection: &str,
+        plan: &str,
+        said: &Said,
+    ) -> Result<Vec<(PathBuf, Stat)>> {
+        let (collection, plan, said) = (collection.to_owned(), plan.to_owned(), said.clone());
+        self.read(move |db| {
+            let mut outdated = Vec::new();
+            for (path, stat) in files {
+                let is_settled = match read_file(db, &path, &collection)? {
+                    Some(file) if file.stat != stat => false,
+                    Some(FileRow { failure: Some(failure), tries, .. }) => tries >= TRIES || !failure.kind.may_pass(),
+                    Some(FileRow { state: FileState::Indexed, media_id: Some(media), .. }) => {
+                        let of_content = read_media(db, media)?.unwrap_or_default().said;
+                        said.clone().or(of_content.clone()) == of_content
+                            && read_progress(db, media, &collection)?
+                                .iter()
+                                .any(|row| row.plan == plan && row.state == ProgressState::Done)
+                    }
+                    _ => false,
+                };
+                if !is_settled {
+                    outdated.push((path, stat));
+                }
+            }
+            Ok(outdated)
+        })
+        .await
+    }
+
+    /// Number of files below a folder, and how many of them failed.
+    pub async fn count_below(&self, folder: &Path, collection: &str) -> Result<(u64, u64)> {
+        let mut first = folder.as_os_str().as_bytes().to_vec();
+        while first.last() == Some(&b'/') {
+            first.pop();
+        }
+        // The byte behind '/' begins what comes after everything below the folder.
+        let (after, collection) = ([first.as_slice(), b"0"].concat(), collection.to_owned());
+        first.push(b'/');
+        self.read(move |db| {
+            db.prepare_cached(
+                "SELECT count(*), count(*) FILTER (WHERE state = 'failed') FROM files
+                 WHERE path >= ? AND path < ? AND collection = ?",
+            )?
+            .query_row(params![first, after, collection], |row| Ok((row.get(0)?, row.get(1)?)))
         })
         .await
     }

@@ -45,6 +45,27 @@ pub enum FailureKind {
     Internal,
 }
 
+impl FailureKind {
+    /// Whether the same file may be indexed by another try.
+    pub fn may_pass(self) -> bool {
+        match self {
+            Self::Unreadable
+            | Self::ChangedWhileRead
+            | Self::DecoderDied
+            | Self::DecoderStalled
+            | Self::DecoderSetup
+            | Self::Model
+            | Self::Internal => true,
+            Self::NotVideo
+            | Self::StillPicture
+            | Self::NoVideoTrack
+            | Self::Encrypted
+            | Self::NoDecoder
+            | Self::Damaged => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     pub kind: FailureKind,
@@ -52,7 +73,7 @@ pub struct Failure {
 }
 
 /// Label and tags that the user gave a medium.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Said {
     pub label: Option<String>,
     pub tags: Vec<String>,

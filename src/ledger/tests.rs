@@ -275,3 +275,42 @@ async fn an_earlier_ledger_gets_its_index_of_paths() {
     let ledger = Ledger::open(&path).await.unwrap();
     assert_eq!(ledger.media_at("c", PathGlob::new("a.mp4").unwrap()).await.unwrap(), [media(1)]);
 }
+
+#[tokio::test]
+async fn only_what_is_not_indexed_as_it_is_is_outdated() {
+    let book = Book::open().await;
+    book.index(A, content(1)).await;
+    book.ledger.say(media(1), said("garage")).await.unwrap();
+    let outdated = async |path: &str, stat: Stat, plan: &str, said: Said| {
+        !book.ledger.outdated(vec![(path.into(), stat)], "c", plan, &said).await.unwrap().is_empty()
+    };
+    assert!(!outdated(A, STAT, "p", Said::default()).await);
+    assert!(!outdated(A, STAT, "p", said("garage")).await);
+    assert!(outdated(A, STAT, "p", said("garden")).await, "another label");
+    assert!(outdated(A, STAT, "q", Said::default()).await, "another plan");
+    assert!(outdated(A, Stat { size: 8, ..STAT }, "p", Said::default()).await, "it changed");
+    assert!(outdated(B, STAT, "p", Said::default()).await, "unknown");
+    book.begin(B, content(2)).await;
+    assert!(outdated(B, STAT, "p", Said::default()).await, "begun");
+    book.fail(B, Said::default()).await;
+    assert!(!outdated(B, STAT, "p", Said::default()).await, "damaged, and it will be");
+    assert!(outdated(B, Stat { size: 8, ..STAT }, "p", Said::default()).await, "it changed");
+    let died = || Failure { kind: FailureKind::DecoderDied, reason: "died".into() };
+    let path = Path::new("/v/c.mp4");
+    book.ledger.fail(path, "c", Some(STAT), died(), Said::default()).await.unwrap();
+    assert!(outdated("/v/c.mp4", STAT, "p", Said::default()).await, "once more");
+    book.ledger.fail(path, "c", Some(STAT), died(), Said::default()).await.unwrap();
+    assert!(!outdated("/v/c.mp4", STAT, "p", Said::default()).await, "and not again by itself");
+}
+
+#[tokio::test]
+async fn files_below_a_folder_are_counted_and_not_those_beside_it() {
+    let book = Book::open().await;
+    for (number, path) in ["/v/a.mp4", "/v/sub/b.mp4", "/v.mp4", "/v0/c.mp4", "/w/d.mp4"].iter().enumerate() {
+        book.index(path, content(number as u128)).await;
+    }
+    book.fail("/v/sub/bad.mp4", Said::default()).await;
+    let count = async |folder: &str| book.ledger.count_below(Path::new(folder), "c").await.unwrap();
+    assert_eq!((count("/v").await, count("/v/sub/").await, count("/v/s").await), ((3, 1), (2, 1), (0, 0)));
+    assert_eq!(count("/").await, (6, 1));
+}

@@ -19,7 +19,7 @@ mod searcher;
 mod warm;
 
 pub use find::{Shelf, search};
-pub use place::Placed;
+pub use place::{Exact, Placed};
 pub use request::{Mode, SearchRequest, WallTime};
 pub use searcher::{Answer, Searcher};
 pub use warm::{Searchers, Warmth};

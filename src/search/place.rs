@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::moments::Moment;
+use crate::clock::seconds;
 use crate::ledger::{Ledger, LedgerError, Owned};
-use crate::source::file_uri;
 use crate::source::glob::PathGlob;
+use crate::source::{file_uri, path_of_uri};
 use crate::store::Payload;
 use crate::thumbs;
 
 /// A moment in the form of the JSON output. Times ending in `_s` are seconds from the start of the medium.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Placed {
     pub id: Uuid,
     /// For display; lossy if the name is not UTF-8.
@@ -53,6 +54,31 @@ pub struct Placed {
     /// End of the best window.
     #[serde(skip)]
     pub window_end: Duration,
+}
+
+/// What the JSON of a moment leaves out, for a client on the same machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exact {
+    pictures: thumbs::Key,
+    players_zero: Duration,
+    start: Duration,
+    peak: Duration,
+    end: Duration,
+    window_end: Duration,
+}
+
+impl Placed {
+    pub fn exact(&self) -> Exact {
+        let Self { pictures, players_zero, start, peak, end, window_end, .. } = self.clone();
+        Exact { pictures, players_zero, start, peak, end, window_end }
+    }
+
+    /// Completes a moment that was read from JSON.
+    pub fn with(self, exact: Exact) -> Self {
+        let Exact { pictures, players_zero, start, peak, end, window_end } = exact;
+        let file = path_of_uri(&self.uri).unwrap_or_else(|| PathBuf::from(&self.path));
+        Self { pictures, file, players_zero, start, peak, end, window_end, ..self }
+    }
 }
 
 /// Places a moment in one of its medium's files, preferring a file that matches `glob` and still exists.
@@ -92,9 +118,4 @@ pub(super) async fn place(
         end: moment.end,
         window_end,
     })
-}
-
-/// Seconds, rounded to milliseconds, for JSON.
-pub fn seconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

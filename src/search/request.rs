@@ -1,7 +1,7 @@
 //! A search request: flags of the command line and JSON become the same value.
 
-use chrono::{DateTime, Local, NaiveDate, NaiveTime, TimeZone};
-use serde::Deserialize;
+use chrono::{DateTime, Local, NaiveDate, NaiveTime, SecondsFormat, TimeZone};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::SearchError;
@@ -10,7 +10,7 @@ use crate::store::has_words;
 /// Most moments in one request.
 pub const MOST_MOMENTS: u16 = 1000;
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchRequest {
     /// Query text: what happens.
@@ -67,7 +67,7 @@ impl Default for SearchRequest {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Compares with the pictures, by the model. Scores are cosine similarities.
@@ -99,6 +99,13 @@ impl std::str::FromStr for WallTime {
         let time = local.and_then(|time| Local.from_local_datetime(&time).earliest());
         time.map(|time| Self(time.timestamp_millis()))
             .ok_or_else(|| "a time such as 2026-05-01 or 2026-05-01T14:00:00Z".to_owned())
+    }
+}
+
+impl Serialize for WallTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let time = DateTime::from_timestamp_millis(self.0).ok_or_else(|| serde::ser::Error::custom("no such time"))?;
+        serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
     }
 }
 
@@ -185,6 +192,8 @@ mod tests {
             ..text("a dog")
         };
         assert_eq!(asked, expected);
+        let sent = serde_json::to_string(&expected).unwrap();
+        assert_eq!(serde_json::from_str::<SearchRequest>(&sent).unwrap(), expected);
         let error = |json: &str| serde_json::from_str::<SearchRequest>(json).unwrap_err().to_string();
         assert!(error(r#"{"txt": "a dog"}"#).contains("unknown field `txt`"));
         assert!(error(r#"{"after": "yesterday"}"#).contains("2026-05-01"));

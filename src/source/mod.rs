@@ -1,7 +1,13 @@
 //! Video files: finding them below a path, the identity of their content, their URIs, and patterns over their paths.
+//!
+//! [`walk`] looks through paths once; [`watch`] goes on looking at a folder ([`folder`] says which of its files count) and
+//! tells of files that are complete ([`settle`]).
 
+pub mod folder;
 pub mod glob;
+pub mod settle;
 pub mod walk;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,13 +22,23 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Identity of a medium, derived from its content: independent of its path, and the same in every data folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MediaId(pub Uuid);
 
 impl std::fmt::Display for MediaId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// What a source that is watched for good is doing. Those of live streams will be here too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// The folder is there, and changes in it are noticed.
+    Watching,
+    /// The folder is not there, such as on a drive that is not mounted.
+    Away,
 }
 
 /// Namespace of media ids (UUIDv5).

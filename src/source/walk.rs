@@ -1,5 +1,6 @@
 //! Finds the video files below given paths.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -37,10 +38,15 @@ const LOOKED_AT: usize = 4096;
 /// only files that look like video by name and content are taken. Skipped files are logged with the reason. Links are
 /// followed, loops are reported.
 pub fn walk(paths: &[PathBuf]) -> Found {
+    walk_some(paths, &|_| true)
+}
+
+/// The same, without what `keep` refuses of what lies below these paths, folders or files.
+pub fn walk_some(paths: &[PathBuf], keep: &dyn Fn(&Path) -> bool) -> Found {
     let mut found = Found::default();
     for path in paths {
         match std::path::absolute(path) {
-            Ok(absolute) => walk_one(&absolute, &mut found),
+            Ok(absolute) => walk_one(&absolute, keep, &mut found),
             Err(error) => found.unreadable.push((path.clone(), error.to_string())),
         }
     }
@@ -49,12 +55,12 @@ pub fn walk(paths: &[PathBuf]) -> Found {
     found
 }
 
-fn walk_one(root: &Path, found: &mut Found) {
+fn walk_one(root: &Path, keep: &dyn Fn(&Path) -> bool, found: &mut Found) {
     let entries = WalkDir::new(root)
         .follow_links(true)
         .sort_by_file_name()
         .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.'));
+        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()) && keep(entry.path()));
     for entry in entries {
         let entry = match entry {
             Ok(entry) => entry,
@@ -88,6 +94,10 @@ fn walk_one(root: &Path, found: &mut Found) {
     }
 }
 
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
 fn io_reason(error: &walkdir::Error) -> String {
     match error.io_error().map(std::io::Error::kind) {
         Some(std::io::ErrorKind::NotFound) => "no such file or folder".to_owned(),
@@ -97,7 +107,7 @@ fn io_reason(error: &walkdir::Error) -> String {
 }
 
 /// Resolves the folder, because `std::path::absolute` keeps `..`: this gives one path per file.
-fn clean(path: &Path) -> PathBuf {
+pub(super) fn clean(path: &Path) -> PathBuf {
     match (path.parent().map(Path::canonicalize), path.file_name()) {
         (Some(Ok(parent)), Some(name)) => parent.join(name),
         _ => path.to_path_buf(),
@@ -105,7 +115,7 @@ fn clean(path: &Path) -> PathBuf {
 }
 
 /// `Err` gives the reason why it does not.
-fn looks_like_video(path: &Path) -> Result<(), &'static str> {
+pub(super) fn looks_like_video(path: &Path) -> Result<(), &'static str> {
     match ending(path) {
         Some(ending) if VIDEO.contains(&ending.as_str()) => not_text(path),
         Some(_) => Err("the name is none of a video"),

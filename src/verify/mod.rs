@@ -30,7 +30,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::archive::{Archive, ArchiveError};
 use crate::ledger::{Claim, LedgerError, Owned, Progress, ProgressState};
@@ -41,7 +41,7 @@ use crate::thumbs::{self, Found};
 /// Rows or records read at once.
 const PAGE: usize = 10_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
     OtherOwner,
@@ -57,7 +57,7 @@ pub enum DifferenceKind {
     StrayPictures,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     pub kind: DifferenceKind,
     pub media_id: Option<MediaId>,
@@ -95,7 +95,7 @@ pub trait Repair: Send + Sync {
 pub async fn verify(
     archive: &Archive,
     repair: Option<&dyn Repair>,
-    report: &mut (dyn FnMut(Difference) + Send),
+    report: &mut (dyn FnMut(Difference) + Send + Sync),
 ) -> Result<Summary, ArchiveError> {
     let mut run = Run { archive, repair, report, summary: Summary::default() };
     run.unsettled().await?;
@@ -140,7 +140,7 @@ pub async fn remove_unknown(archive: &Archive) -> Result<u64, ArchiveError> {
 struct Run<'a> {
     archive: &'a Archive,
     repair: Option<&'a dyn Repair>,
-    report: &'a mut (dyn FnMut(Difference) + Send),
+    report: &'a mut (dyn FnMut(Difference) + Send + Sync),
     summary: Summary,
 }
 

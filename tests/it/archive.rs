@@ -7,6 +7,7 @@ mod faults;
 mod footage;
 mod model;
 mod seen;
+mod steady;
 mod world;
 
 use std::sync::Arc;

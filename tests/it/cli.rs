@@ -9,10 +9,11 @@ fn help() {
 }
 
 #[test]
-fn help_of_index_search_and_eval() {
+fn help_of_commands() {
     let world = World::new();
     insta::assert_snapshot!("index", world.ok(&["index", "-h"]).out);
     insta::assert_snapshot!("search", world.ok(&["search", "-h"]).out);
+    insta::assert_snapshot!("serve", world.ok(&["serve", "-h"]).out);
     insta::assert_snapshot!("eval", world.ok(&["eval", "-h"]).out);
 }
 

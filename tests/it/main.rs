@@ -44,6 +44,8 @@ mod second_look;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
 mod secrets;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
+mod serve;
+#[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
 mod state;
 mod store;
 #[cfg_attr(

@@ -30,7 +30,7 @@ const PLAN: &str = "v3 w2 s1 f8 auto features";
 const RATE: u64 = 4;
 const FILES: usize = 1000;
 
-fn size(name: &str, standard: usize) -> usize {
+pub(crate) fn size(name: &str, standard: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(standard)
 }
 
@@ -38,7 +38,7 @@ fn shapes() -> Outline {
     Outline::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/shapes")).unwrap()
 }
 
-async fn ledger(world: &World) -> Connection {
+pub(crate) async fn ledger(world: &World) -> Connection {
     std::fs::create_dir_all(world.data()).unwrap();
     let path = world.data().join("ledger.sqlite");
     let ledger = Ledger::open(&path).await.unwrap();
@@ -48,7 +48,7 @@ async fn ledger(world: &World) -> Connection {
 }
 
 /// A finished medium as `index` leaves it.
-fn put(db: &Connection, path: &Path, stat: Stat, media: MediaId, tally: Tally) {
+pub(crate) fn put(db: &Connection, path: &Path, stat: Stat, media: MediaId, tally: Tally) {
     let collection = shapes().collection();
     db.prepare_cached("INSERT INTO media (media_id, tags) VALUES (?, '[]')").unwrap().execute([media.0]).unwrap();
     db.prepare_cached(

@@ -17,7 +17,11 @@ const BOUNDARIES: &[(&str, &[&str])] = &[
     ("clap", &["cli/", "main.rs"]),
     ("indicatif::", &["cli/"]),
     ("use config::", &["config/"]),
-    ("anyhow::", &["cli/", "parts.rs"]),
+    ("anyhow::", &["cli/", "daemon.rs", "parts.rs"]),
+    ("axum::", &["api/"]),
+    (" hyper::", &["api/"]),
+    ("notify::", &["source/watch.rs"]),
+    ("notify_debouncer_full", &["source/watch.rs"]),
     ("println!", &["cli/"]),
     ("secrecy::", &["secret.rs"]),
 ];

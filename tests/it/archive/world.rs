@@ -20,6 +20,7 @@ use clipseek::source::{self, MediaId};
 use clipseek::store::{Catalog, CollectionSpec, KeptFrame, Key, MemoryCatalog, Stretch, Tally, VectorStore};
 use clipseek::thumbs::Thumbs;
 use clipseek::verify::{Difference, Repair, Summary, verify};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::footage::{BytesDecoder, Mishap};
@@ -179,6 +180,7 @@ impl World {
                 thumbnail_spacing: Duration::from_secs(1),
                 checkpoint_every: Duration::ZERO,
             },
+            turns: Arc::new(Semaphore::new(run.jobs.max(1))),
             clock: Clock::real(),
             observer: Arc::new(Disturber::default()),
         }

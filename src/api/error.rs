@@ -1,0 +1,154 @@
+//! Every error as a problem in JSON (RFC 9457). `detail` is what the command line would print.
+
+use std::error::Error;
+
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::embed::EmbedError;
+use crate::ledger::LedgerError;
+use crate::media::MediaError;
+use crate::search::SearchError;
+use crate::service::RemoveError;
+use crate::service::jobs::JobError;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Problem {
+    pub(super) title: String,
+    pub(super) status: u16,
+    pub(super) detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: String) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        Self { title, status: status.as_u16(), detail }
+    }
+
+    fn of(status: StatusCode, error: &dyn Error) -> Self {
+        Self::new(status, chain(error))
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail.into())
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail.into())
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take this method".to_owned())
+    }
+
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail.into())
+    }
+
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail.into())
+    }
+
+    /// An error that is nobody's fault but ours or the machine's.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail.into())
+    }
+}
+
+/// An error with its causes, as the command line prints it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status.is_server_error() {
+            tracing::warn!(status = self.status, "{}", self.detail);
+        }
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}
+
+impl From<SearchError> for Problem {
+    fn from(error: SearchError) -> Self {
+        let status = match &error {
+            SearchError::Invalid(_) | SearchError::Bundle(_) | SearchError::NoFeatures { .. } => {
+                StatusCode::BAD_REQUEST
+            }
+            SearchError::Embed(EmbedError::Bundle(_)) => StatusCode::BAD_REQUEST,
+            SearchError::QueueFull { .. } | SearchError::QueuedTooLong { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            SearchError::NoCollection(_) => StatusCode::NOT_FOUND,
+            SearchError::Embed(_) | SearchError::Store(_) | SearchError::Ledger(_) | SearchError::Internal(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::of(status, &error)
+    }
+}
+
+impl From<MediaError> for Problem {
+    fn from(error: MediaError) -> Self {
+        let status = match &error {
+            MediaError::NotIndexed(_) | MediaError::NoSuchMedium(_) | MediaError::NoCollection(_) => {
+                StatusCode::NOT_FOUND
+            }
+            MediaError::NoPlace(_) => StatusCode::BAD_REQUEST,
+            MediaError::Archive(_) | MediaError::Ledger(_) | MediaError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::of(status, &error)
+    }
+}
+
+impl From<JobError> for Problem {
+    fn from(error: JobError) -> Self {
+        let status = match &error {
+            JobError::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+            JobError::NoSuchJob(_) => StatusCode::NOT_FOUND,
+            JobError::Busy { .. } => StatusCode::CONFLICT,
+        };
+        Self::of(status, &error)
+    }
+}
+
+impl From<RemoveError> for Problem {
+    fn from(error: RemoveError) -> Self {
+        match error {
+            RemoveError::Busy(error) => error.into(),
+            RemoveError::Media(error) => error.into(),
+        }
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        Self::of(StatusCode::INTERNAL_SERVER_ERROR, &error)
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(error: JsonRejection) -> Self {
+        Self::new(error.status(), error.body_text())
+    }
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(error: BytesRejection) -> Self {
+        Self::new(error.status(), error.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(error: PathRejection) -> Self {
+        Self::new(error.status(), error.body_text())
+    }
+}

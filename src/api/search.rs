@@ -1,0 +1,75 @@
+//! Searching. A picture to search by is the body of a `POST` with its own content type; the rest of the request is then
+//! in the query.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::error::Problem;
+use super::query::{self, Kind};
+use crate::search::{Exact, Placed, SearchRequest};
+use crate::service::Service;
+
+/// Asks for an [`Answered`] instead.
+pub(super) const EXACT: &str = "application/vnd.clipseek.answer+json";
+
+/// What the command line needs of an answer beyond the JSON that it prints.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answered {
+    pub(super) moments: Vec<Placed>,
+    /// Of each moment.
+    pub(super) exact: Vec<Exact>,
+    pub(super) remarks: Vec<String>,
+}
+
+const KINDS: [(&str, Kind); 5] = [
+    ("limit", Kind::Number),
+    ("rerank", Kind::Number),
+    ("min_confidence", Kind::Number),
+    ("not", Kind::List),
+    ("tags", Kind::List),
+];
+
+pub(super) async fn get(
+    State(service): State<Arc<Service>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    answer(&service, query::read(query.as_deref(), &KINDS)?, &headers).await
+}
+
+pub(super) async fn post(
+    State(service): State<Arc<Service>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let body = body?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let request = if kind.starts_with("application/json") {
+        serde_json::from_slice(&body).map_err(|error| Problem::bad_request(error.to_string()))?
+    } else if kind.starts_with("image/") {
+        let request: SearchRequest = query::read(query.as_deref(), &KINDS)?;
+        SearchRequest { picture: Some(body.to_vec()), ..request }
+    } else {
+        return Err(Problem::bad_request(
+            "the body must be application/json, or a picture (image/jpeg, image/png, image/webp)",
+        ));
+    };
+    answer(&service, request, &headers).await
+}
+
+async fn answer(service: &Service, request: SearchRequest, headers: &HeaderMap) -> Result<Json<Value>, Problem> {
+    let answer = service.searchers.answer(request).await?;
+    if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == EXACT) {
+        let exact = answer.moments.iter().map(Placed::exact).collect();
+        return Ok(Json(json!(Answered { moments: answer.moments, exact, remarks: answer.remarks })));
+    }
+    Ok(Json(json!({ "moments": answer.moments })))
+}
