@@ -2,8 +2,8 @@
 //! its times.
 //!
 //! GStreamer 1.22's demuxer closes pauses of more than two seconds, gives up at the first damage, and does not know the codecs of
-//! Enhanced RTMP. So the tags of the video are read here; what is in them is still GStreamer's to read. Parameter sets are put
-//! before the frame that they are for, so a recording whose picture changes its size goes on.
+//! Enhanced RTMP. So the tags of the video are read here; what is in them is still GStreamer's to read. Parameter sets that change
+//! are put before the frame that they are for, so a recording whose picture changes its size goes on.
 
 use std::fs::File;
 use std::io;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::unit::Unit;
+use super::{Track, TrackKind};
 
 const HEADER: u64 = 9;
 /// Before the payload of a tag, and its length once more behind it.
@@ -26,7 +27,6 @@ const MILLISECOND: i64 = 1_000_000;
 const LOOKED_AT: u64 = 5 << 20;
 /// Bytes looked through at a time for the next tag behind a damage.
 const STRETCH: usize = 64 << 10;
-const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Codec {
@@ -47,8 +47,10 @@ pub(super) struct Flv {
     pub(super) promised: Option<Duration>,
     /// The time of its last tag.
     pub(super) last: Option<Duration>,
-    /// What its sound is coded in, if it has any.
-    pub(super) sound: Option<&'static str>,
+    /// The description that the codec wants.
+    pub(super) private: Option<Vec<u8>>,
+    /// In the order in which they begin, which numbers them.
+    pub(super) tracks: Vec<Track>,
 }
 
 /// Its frames, one after the other.
@@ -56,10 +58,10 @@ pub(super) struct Flv {
 pub(super) struct Frames {
     tags: Tags,
     codec: Codec,
-    /// Parameter sets of the frames to come, not given yet.
+    /// The last description.
+    private: Option<Vec<u8>>,
+    /// Its parameter sets, where it is another than before, until the next frame.
     sets: Vec<u8>,
-    /// In so many bytes the length of a unit is told.
-    length_size: usize,
 }
 
 impl Flv {
@@ -73,7 +75,9 @@ impl Flv {
         }
         let start = u64::from(u32::from_be_bytes([head[5], head[6], head[7], head[8]])).max(HEADER) + TRAILER;
         let tags = Tags { file: Arc::new(file), length, at: start };
-        let (mut codec, mut first_sound, mut first_picture, mut promised, mut sound) = (None, None, None, None, None);
+        let (mut codec, mut first_sound, mut first_picture, mut promised) = (None, None, None, None);
+        let mut private = None;
+        let mut tracks: Vec<Track> = Vec::new();
         let mut ahead = tags.clone();
         while (first_sound.is_none() || first_picture.is_none())
             && ahead.at < LOOKED_AT
@@ -81,12 +85,19 @@ impl Flv {
         {
             match tag.kind {
                 SOUND => {
+                    if first_sound.is_none() {
+                        let codec = ahead.payload(&tag)?.first().map_or("unknown", |head| sound_name(head >> 4));
+                        add(&mut tracks, TrackKind::Sound, codec);
+                    }
                     first_sound = first_sound.or(Some(tag.time));
-                    sound = sound.or(ahead.payload(&tag)?.first().map(|head| sound_name(head >> 4)));
                 }
                 VIDEO => match Part::read(&ahead.payload(&tag)?) {
-                    Some(Part { codec: Some(found), is_frame, offset, .. }) => {
+                    Some(Part { codec: Some(found), is_frame, offset, data }) => {
+                        if codec.is_none() {
+                            add(&mut tracks, TrackKind::Video, found.name());
+                        }
                         codec = codec.or(Some(found));
+                        private = private.or((!is_frame).then(|| data.to_vec()));
                         first_picture = first_picture.or(is_frame.then_some(tag.time + offset));
                     }
                     Some(_) => return Ok(None),
@@ -98,21 +109,21 @@ impl Flv {
         let (Some(codec), Some(picture)) = (codec, first_picture) else { return Ok(None) };
         let zero = first_sound.map_or(picture, |sound| picture.min(sound)) * MILLISECOND;
         let last = tags.last()?.map(|tag| Duration::from_millis(u64::try_from(tag.time).unwrap_or(0)));
-        Ok(Some(Self { tags, codec, zero, promised, last, sound }))
+        Ok(Some(Self { tags, codec, zero, promised, last, private, tracks }))
     }
 
     /// As GStreamer describes it.
     pub(super) fn caps(&self) -> &'static str {
         match self.codec {
-            Codec::Avc => "video/x-h264,stream-format=byte-stream,alignment=au",
-            Codec::Hevc => "video/x-h265,stream-format=byte-stream,alignment=au",
+            Codec::Avc => "video/x-h264,stream-format=avc,alignment=au",
+            Codec::Hevc => "video/x-h265,stream-format=hvc1,alignment=au",
             Codec::Av1 => "video/x-av1,stream-format=obu-stream,alignment=tu",
             Codec::Vp9 => "video/x-vp9",
         }
     }
 
     pub(super) fn frames(&self) -> Frames {
-        Frames { tags: self.tags.clone(), codec: self.codec, sets: Vec::new(), length_size: 4 }
+        Frames { tags: self.tags.clone(), codec: self.codec, private: self.private.clone(), sets: Vec::new() }
     }
 }
 
@@ -129,11 +140,7 @@ impl Frames {
                 self.learn(part.data);
                 continue;
             }
-            let mut data = std::mem::take(&mut self.sets);
-            match self.codec {
-                Codec::Avc | Codec::Hevc => self.put_units(part.data, &mut data),
-                Codec::Av1 | Codec::Vp9 => data.extend(part.data),
-            }
+            let data = [&std::mem::take(&mut self.sets)[..], part.data].concat();
             if data.is_empty() {
                 continue;
             }
@@ -144,31 +151,24 @@ impl Frames {
         Ok(None)
     }
 
-    /// Takes the parameter sets out of a decoder configuration record.
+    /// Takes the parameter sets out of a decoder configuration record that is another one than before.
     fn learn(&mut self, record: &[u8]) {
+        if self.private.as_deref() == Some(record) {
+            return;
+        }
         let (length_size, sets) = match self.codec {
             Codec::Avc => (record.get(4), avc_sets(record)),
             Codec::Hevc => (record.get(21), hevc_sets(record)),
             // Their key frames have what they need.
             Codec::Av1 | Codec::Vp9 => return,
         };
-        self.length_size = length_size.map_or(4, |byte| usize::from(byte & 3) + 1);
+        let length_size = length_size.map_or(4, |byte| usize::from(byte & 3) + 1);
         self.sets.clear();
         for set in sets {
-            self.sets.extend(START_CODE);
+            self.sets.extend(&(set.len() as u64).to_be_bytes()[8 - length_size..]);
             self.sets.extend(set);
         }
-    }
-
-    /// Puts start codes in the place of lengths; what is cut short ends with the frame.
-    fn put_units(&self, mut frame: &[u8], data: &mut Vec<u8>) {
-        while let Some((length, rest)) = frame.split_at_checked(self.length_size) {
-            let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-            let (unit, behind) = rest.split_at(length.min(rest.len()));
-            data.extend(START_CODE);
-            data.extend(unit);
-            frame = behind;
-        }
+        self.private = Some(record.to_vec());
     }
 }
 
@@ -225,6 +225,22 @@ impl<'a> Part<'a> {
             0 => Some(Self { codec, is_frame: false, offset: 0, data }),
             1 | 3 => Some(Self { codec, is_frame: true, offset, data }),
             _ => None,
+        }
+    }
+}
+
+fn add(tracks: &mut Vec<Track>, kind: TrackKind, codec: &str) {
+    let (id, taken) = (tracks.len() as u32, kind == TrackKind::Video);
+    tracks.push(Track { id, kind, codec: codec.to_owned(), taken, ..Track::default() });
+}
+
+impl Codec {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Avc => "h264",
+            Self::Hevc => "hevc",
+            Self::Av1 => "av1",
+            Self::Vp9 => "vp9",
         }
     }
 }
@@ -328,8 +344,13 @@ impl Tags {
     /// looks like a tag is there.
     fn behind(&self, tag: &Tag) -> io::Result<Option<u64>> {
         let end = tag.payload + tag.length as u64;
-        if end + TRAILER + TAG > self.length || self.is_told_again(tag)? {
+        if self.is_told_again(tag)? {
             return Ok(Some(end + TRAILER));
+        }
+        if end + TRAILER + TAG > self.length {
+            // The last one, cut off, unless others follow within it.
+            let other = self.search(tag.payload)?;
+            return Ok(other.is_none().then_some(end + TRAILER));
         }
         let mut head = [0; TAG as usize];
         self.file.read_exact_at(&mut head, end + TRAILER)?;
@@ -420,9 +441,14 @@ mod tests {
         tag_of(VIDEO, time, &[&head.concat()[..], unit].concat())
     }
 
+    const RECORD: [u8; 14] = [1, 100, 0, 31, 0xff, 0xe1, 0, 2, 0x67, 7, 1, 0, 1, 0x68];
+
+    fn described(record: &[u8]) -> Vec<u8> {
+        tag_of(VIDEO, 0, &[&[0x17, 0, 0, 0, 0][..], record].concat())
+    }
+
     fn description() -> Vec<u8> {
-        let record = [1, 100, 0, 31, 0xff, 0xe1, 0, 2, 0x67, 7, 1, 0, 1, 0x68];
-        tag_of(VIDEO, 0, &[&[0x17, 0, 0, 0, 0][..], &record].concat())
+        described(&RECORD)
     }
 
     fn header() -> Vec<u8> {
@@ -452,9 +478,21 @@ mod tests {
         let (flv, units) = found(&parts.concat()).unwrap();
         assert_eq!((flv.zero, flv.promised), (20 * MILLISECOND, Some(Duration::from_millis(9500))));
         assert_eq!(flv.last, Some(Duration::from_secs(9)));
+        let tracks: Vec<_> = flv.tracks.iter().map(|track| (track.id, track.codec.as_str(), track.taken)).collect();
+        assert_eq!(tracks, [(0, "aac", false), (1, "h264", true)]);
         assert_eq!(times(&units), [80, 75, 9_000]);
-        assert_eq!(units[0].data, [0, 0, 0, 1, 0x67, 7, 0, 0, 0, 1, 0x68, 0, 0, 0, 1, 0x65]);
-        assert_eq!(units[1].data, [0, 0, 0, 1, 1, 2]);
+        assert_eq!((flv.private, &units[0].data[..]), (Some(RECORD.to_vec()), &[0, 0, 0, 1, 0x65][..]));
+        assert_eq!(units[1].data, [0, 0, 0, 2, 1, 2]);
+    }
+
+    #[test]
+    fn parameter_sets_that_change_stand_before_the_next_frame() {
+        let mut other = RECORD;
+        other[9] = 9;
+        let frames = [frame(0, 0, &[1]), description(), frame(40, 0, &[2]), described(&other), frame(80, 0, &[3])];
+        let (_, units) = found(&[header(), description(), frames.concat()].concat()).unwrap();
+        assert_eq!(units[1].data, [0, 0, 0, 1, 2]);
+        assert_eq!(units[2].data, [0, 0, 0, 2, 0x67, 9, 0, 0, 0, 1, 0x68, 0, 0, 0, 1, 3]);
     }
 
     #[test]

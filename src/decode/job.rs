@@ -122,7 +122,9 @@ fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
     if let Some(mended) = Mended::open(path, tracks.wanted).ok().flatten() {
         return Some(Source::Mended(Arc::new(mended)));
     }
-    let flv = || Flv::find(path).ok().flatten().map(Source::Flv);
+    let is_wanted =
+        |flv: &Flv| tracks.wanted.is_none_or(|id| flv.tracks.iter().any(|track| track.taken && track.id == id));
+    let flv = || Flv::find(path).ok().flatten().filter(is_wanted).map(Source::Flv);
     let gif = || Gif::find(path).ok().flatten().map(Source::Gif);
     Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(flv).or_else(gif)
 }

@@ -237,14 +237,7 @@ impl Reader {
                         reader.duration = flv.promised.or(flv.last.map(|last| last.saturating_sub(start)));
                         let mut found = lock(&reader.found);
                         found.others_reach = flv.last.and_then(|last| last.try_into().ok());
-                        let id = found.tracks.len() as u32;
-                        let track = |codec: &str| Track {
-                            id,
-                            kind: TrackKind::Sound,
-                            codec: codec.to_owned(),
-                            ..Track::default()
-                        };
-                        found.tracks.extend(flv.sound.map(track));
+                        found.tracks = flv.tracks.clone();
                     }
                 }
                 reader.learn();

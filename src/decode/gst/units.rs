@@ -22,8 +22,9 @@ pub(super) fn serve(source: &gst_app::AppSrc, stream: &Stream) -> Result<(), Dec
 
 /// The same for the video of an FLV file.
 pub(super) fn serve_flv(source: &gst_app::AppSrc, flv: &Flv) -> Result<(), DecodeError> {
+    let caps = described(flv.caps(), flv.private.as_ref())?;
     let mut frames = flv.frames();
-    give(source, caps(flv.caps())?, move || frames.next());
+    give(source, caps, move || frames.next());
     Ok(())
 }
 
@@ -48,13 +49,19 @@ fn gif_media_type() -> String {
 
 /// The same for what is left of a Matroska file.
 pub(super) fn serve_remains(source: &gst_app::AppSrc, remains: &Remains) -> Result<(), DecodeError> {
-    let mut caps = caps(remains.caps)?;
-    if let (Some(private), Some(structure)) = (&remains.private, caps.make_mut().structure_mut(0)) {
-        structure.set("codec_data", gst::Buffer::from_slice(private.clone()));
-    }
+    let caps = described(remains.caps, remains.private.as_ref())?;
     let mut blocks = remains.blocks();
     give(source, caps, move || blocks.next());
     Ok(())
+}
+
+/// With the description that the codec wants.
+fn described(text: &str, private: Option<&Vec<u8>>) -> Result<gst::Caps, DecodeError> {
+    let mut caps = caps(text)?;
+    if let (Some(private), Some(structure)) = (private, caps.make_mut().structure_mut(0)) {
+        structure.set("codec_data", gst::Buffer::from_slice(private.clone()));
+    }
+    Ok(caps)
 }
 
 fn caps(text: &str) -> Result<gst::Caps, DecodeError> {
