@@ -12,6 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::coded::{Codec, avc_length_size, avc_sets, hevc_length_size, hevc_sets};
+use super::tracks::codec_name;
 use super::unit::Unit;
 use super::{Track, TrackKind};
 
@@ -28,19 +30,11 @@ const LOOKED_AT: u64 = 5 << 20;
 /// Bytes looked through at a time for the next tag behind a damage.
 const STRETCH: usize = 64 << 10;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Codec {
-    Avc,
-    Hevc,
-    Av1,
-    Vp9,
-}
-
 /// Where the video of a file is, and when.
 #[derive(Clone, Debug)]
 pub(super) struct Flv {
     tags: Tags,
-    codec: Codec,
+    pub(super) codec: Codec,
     /// When the medium starts, in nanoseconds: the first time of its sound or video.
     pub(super) zero: i64,
     /// How long the file says that it is.
@@ -94,7 +88,11 @@ impl Flv {
                 VIDEO => match Part::read(&ahead.payload(&tag)?) {
                     Some(Part { codec: Some(found), is_frame, offset, data }) => {
                         if codec.is_none() {
-                            add(&mut tracks, TrackKind::Video, found.name());
+                            add(
+                                &mut tracks,
+                                TrackKind::Video,
+                                &codec_name(found.in_container().split(',').next().unwrap_or_default()),
+                            );
                         }
                         codec = codec.or(Some(found));
                         private = private.or((!is_frame).then(|| data.to_vec()));
@@ -110,16 +108,6 @@ impl Flv {
         let zero = first_sound.map_or(picture, |sound| picture.min(sound)) * MILLISECOND;
         let last = tags.last()?.map(|tag| Duration::from_millis(u64::try_from(tag.time).unwrap_or(0)));
         Ok(Some(Self { tags, codec, zero, promised, last, private, tracks }))
-    }
-
-    /// As GStreamer describes it.
-    pub(super) fn caps(&self) -> &'static str {
-        match self.codec {
-            Codec::Avc => "video/x-h264,stream-format=avc,alignment=au",
-            Codec::Hevc => "video/x-h265,stream-format=hvc1,alignment=au",
-            Codec::Av1 => "video/x-av1,stream-format=obu-stream,alignment=tu",
-            Codec::Vp9 => "video/x-vp9",
-        }
     }
 
     pub(super) fn frames(&self) -> Frames {
@@ -157,12 +145,11 @@ impl Frames {
             return;
         }
         let (length_size, sets) = match self.codec {
-            Codec::Avc => (record.get(4), avc_sets(record)),
-            Codec::Hevc => (record.get(21), hevc_sets(record)),
-            // Their key frames have what they need.
-            Codec::Av1 | Codec::Vp9 => return,
+            Codec::H264 => (avc_length_size(record), avc_sets(record)),
+            Codec::H265 => (hevc_length_size(record), hevc_sets(record)),
+            // Key frames of others have what they need.
+            _ => return,
         };
-        let length_size = length_size.map_or(4, |byte| usize::from(byte & 3) + 1);
         self.sets.clear();
         for set in sets {
             self.sets.extend(&(set.len() as u64).to_be_bytes()[8 - length_size..]);
@@ -195,8 +182,8 @@ impl<'a> Part<'a> {
         let (codec, packet, rest) = if enhanced {
             let (word, rest) = rest.split_first_chunk::<4>()?;
             let codec = match word {
-                b"avc1" => Some(Codec::Avc),
-                b"hvc1" => Some(Codec::Hevc),
+                b"avc1" => Some(Codec::H264),
+                b"hvc1" => Some(Codec::H265),
                 b"av01" => Some(Codec::Av1),
                 b"vp09" => Some(Codec::Vp9),
                 _ => None,
@@ -204,16 +191,16 @@ impl<'a> Part<'a> {
             (codec, head & 15, rest)
         } else {
             let codec = match head & 15 {
-                7 => Codec::Avc,
+                7 => Codec::H264,
                 // Not in the specification, but written by many in China.
-                12 => Codec::Hevc,
+                12 => Codec::H265,
                 _ => return Some(Self { codec: None, is_frame: true, offset: 0, data: rest }),
             };
             let (packet, rest) = rest.split_first()?;
             (Some(codec), *packet, rest)
         };
         // A frame that is shown when it is decoded may leave the offset out; descriptions have room for one.
-        let is_reordered = matches!(codec, Some(Codec::Avc | Codec::Hevc));
+        let is_reordered = matches!(codec, Some(Codec::H264 | Codec::H265));
         let has_offset = !enhanced || packet == 1 && is_reordered;
         let (offset, data) = if has_offset {
             let (bytes, data) = rest.split_first_chunk::<3>()?;
@@ -232,17 +219,6 @@ impl<'a> Part<'a> {
 fn add(tracks: &mut Vec<Track>, kind: TrackKind, codec: &str) {
     let (id, taken) = (tracks.len() as u32, kind == TrackKind::Video);
     tracks.push(Track { id, kind, codec: codec.to_owned(), taken, ..Track::default() });
-}
-
-impl Codec {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Avc => "h264",
-            Self::Hevc => "hevc",
-            Self::Av1 => "av1",
-            Self::Vp9 => "vp9",
-        }
-    }
 }
 
 fn sound_name(format: u8) -> &'static str {
@@ -267,38 +243,6 @@ fn duration(script: &[u8]) -> Option<Duration> {
     let (kind, number) = script.get(at..)?.split_first()?;
     let seconds = f64::from_be_bytes(*number.first_chunk::<8>()?);
     Duration::try_from_secs_f64(seconds).ok().filter(|length| *kind == NUMBER && !length.is_zero())
-}
-
-/// Those of an `avcC` (ISO/IEC 14496-15, 5.3.3.1).
-fn avc_sets(record: &[u8]) -> Vec<&[u8]> {
-    let (mut sets, mut rest) = (Vec::new(), record.get(5..).unwrap_or_default());
-    for mask in [0x1f, 0xff] {
-        let Some((count, sized)) = rest.split_first() else { break };
-        rest = take_sets(usize::from(count & mask), sized, &mut sets);
-    }
-    sets
-}
-
-/// Those of an `hvcC` (8.3.3.1).
-fn hevc_sets(record: &[u8]) -> Vec<&[u8]> {
-    let mut sets = Vec::new();
-    let Some((arrays, mut rest)) = record.get(22..).and_then(<[u8]>::split_first) else { return sets };
-    for _ in 0..*arrays {
-        let Some((head, sized)) = rest.split_first_chunk::<3>() else { break };
-        rest = take_sets(usize::from(u16::from_be_bytes([head[1], head[2]])), sized, &mut sets);
-    }
-    sets
-}
-
-/// So many sets behind their lengths; what follows on them.
-fn take_sets<'a>(count: usize, mut rest: &'a [u8], sets: &mut Vec<&'a [u8]>) -> &'a [u8] {
-    for _ in 0..count {
-        let Some((length, tail)) = rest.split_first_chunk::<2>() else { return &[] };
-        let (set, behind) = tail.split_at(usize::from(u16::from_be_bytes(*length)).min(tail.len()));
-        sets.push(set);
-        rest = behind;
-    }
-    rest
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -524,22 +468,12 @@ mod tests {
             let offset: &[u8] = if with_offset { &[0, 0, 10, 0, 0, 0, 1] } else { &[] };
             let file = [header(), part(0x90, word, &[0; 23]), part(0x91, word, &[offset, &[5]].concat())].concat();
             let (flv, units) = found(&file).unwrap();
-            assert!(flv.caps().starts_with(first));
+            assert!(flv.codec.in_container().starts_with(first));
             assert_eq!(times(&units), [if with_offset { 50 } else { 40 }]);
             assert_eq!(units[0].data.last(), Some(&5));
         }
         assert!(found(&[header(), tag_of(VIDEO, 0, &[0x22, 1, 2, 3])].concat()).is_none(), "an older codec");
         assert!(found(b"FLV").is_none());
-    }
-
-    #[test]
-    fn parameter_sets_of_hevc_are_taken() {
-        let record = [&[0; 22][..], &[2, 0x20, 0, 1, 0, 2, 0x40, 1, 0x21, 0, 2, 0, 1, 0x42, 0, 1, 0x44]].concat();
-        assert_eq!(hevc_sets(&record), [&[0x40, 1][..], &[0x42], &[0x44]]);
-        for end in 0..record.len() {
-            hevc_sets(&record[..end]);
-            avc_sets(&record[..end]);
-        }
     }
 
     proptest! {

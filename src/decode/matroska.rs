@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::coded::Codec;
 use super::tracks::ebml::{children, element_head, unsigned};
 use super::unit::Unit;
 
@@ -50,11 +51,9 @@ pub(super) struct Remains {
     file: Arc<File>,
     length: u64,
     track: u64,
-    /// As GStreamer describes it, and the description that the codec wants.
-    pub(super) caps: &'static str,
+    pub(super) codec: Codec,
+    /// The description that the codec wants.
     pub(super) private: Option<Vec<u8>>,
-    /// Its frames say by themselves that they need others, but no parser reads it.
-    vp8: bool,
 }
 
 impl Remains {
@@ -67,14 +66,7 @@ impl Remains {
         // The same bytes stand in the table of what is where.
         let places = start.windows(4).enumerate().filter(|(_, bytes)| *bytes == TRACKS.to_be_bytes());
         let found = places.filter_map(|(place, _)| tracks(&start[place..])).next();
-        Ok(found.map(|(track, caps, private)| Self {
-            file: Arc::new(file),
-            length,
-            track,
-            caps,
-            private,
-            vp8: caps == VP8,
-        }))
+        Ok(found.map(|(track, codec, private)| Self { file: Arc::new(file), length, track, codec, private }))
     }
 
     pub(super) fn blocks(&self) -> Blocks {
@@ -82,29 +74,27 @@ impl Remains {
     }
 }
 
-const VP8: &str = "video/x-vp8";
-
 /// The first video that the element which begins here describes.
-fn tracks(bytes: &[u8]) -> Option<(u64, &'static str, Option<Vec<u8>>)> {
+fn tracks(bytes: &[u8]) -> Option<(u64, Codec, Option<Vec<u8>>)> {
     let (_, size, head) = element_head(bytes)?;
     let body = bytes.get(head..)?;
     let body = &body[..body.len().min(usize::try_from(size).unwrap_or(usize::MAX))];
     children(body).filter(|(id, _)| *id == TRACK_ENTRY).find_map(|(_, entry)| video(entry))
 }
 
-fn video(entry: &[u8]) -> Option<(u64, &'static str, Option<Vec<u8>>)> {
+fn video(entry: &[u8]) -> Option<(u64, Codec, Option<Vec<u8>>)> {
     let value = |wanted: u32| children(entry).find(|(id, _)| *id == wanted).map(|(_, value)| value);
-    let caps = match value(0x86)? {
-        b"V_MPEG4/ISO/AVC" => "video/x-h264,stream-format=avc,alignment=au",
-        b"V_MPEGH/ISO/HEVC" => "video/x-h265,stream-format=hvc1,alignment=au",
-        b"V_MPEG4/ISO/ASP" | b"V_MPEG4/ISO/SP" => "video/mpeg,mpegversion=4,systemstream=false",
-        b"V_MPEG2" => "video/mpeg,mpegversion=2,systemstream=false",
-        b"V_VP8" => VP8,
-        b"V_VP9" => "video/x-vp9",
-        b"V_AV1" => "video/x-av1,stream-format=obu-stream,alignment=tu",
+    let codec = match value(0x86)? {
+        b"V_MPEG4/ISO/AVC" => Codec::H264,
+        b"V_MPEGH/ISO/HEVC" => Codec::H265,
+        b"V_MPEG4/ISO/ASP" | b"V_MPEG4/ISO/SP" => Codec::Mpeg4,
+        b"V_MPEG2" => Codec::Mpeg2,
+        b"V_VP8" => Codec::Vp8,
+        b"V_VP9" => Codec::Vp9,
+        b"V_AV1" => Codec::Av1,
         _ => return None,
     };
-    Some((unsigned(value(0xd7)?), caps, value(0x63a2).map(<[u8]>::to_vec)))
+    Some((unsigned(value(0xd7)?), codec, value(0x63a2).map(<[u8]>::to_vec)))
 }
 
 /// The blocks of the video, one after the other.
@@ -176,7 +166,8 @@ impl Blocks {
             return None;
         }
         let time = self.time.saturating_add(i64::from(i16::from_be_bytes([high, low])));
-        let delta = self.remains.vp8 && data[0] & 1 == 1;
+        // Those of VP8 say by themselves that they need others, but no parser reads it.
+        let delta = self.remains.codec == Codec::Vp8 && data[0] & 1 == 1;
         Some(Unit { data: data.to_vec(), pts: Some(time.max(0).saturating_mul(MILLISECOND)), delta, ..Unit::default() })
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::bits::Bits;
 use super::fields::Field;
+use super::records::{avc_length_size, avc_sets, hevc_length_size};
 
 /// How the units of a stream are laid out: each behind its length in so many bytes, or behind start codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +20,12 @@ pub(in crate::decode) enum Layout {
 impl Layout {
     /// From the decoder configuration record (`avcC`) of `stream-format=avc`.
     pub(in crate::decode) fn from_codec_data(record: &[u8]) -> Self {
-        Self::Lengths(record.get(4).map_or(4, |byte| usize::from(byte & 3) + 1))
+        Self::Lengths(avc_length_size(record))
     }
 
     /// From that of H.265 (`hvcC`).
     pub(in crate::decode) fn from_h265_codec_data(record: &[u8]) -> Self {
-        Self::Lengths(record.get(21).map_or(4, |byte| usize::from(byte & 3) + 1))
+        Self::Lengths(hevc_length_size(record))
     }
 }
 
@@ -162,17 +163,7 @@ impl ParameterSets {
     /// Those of a decoder configuration record (`avcC`).
     pub(in crate::decode) fn from_codec_data(record: &[u8]) -> Self {
         let mut sets = Self::default();
-        let mut rest = record.get(5..).unwrap_or_default();
-        for mask in [0x1f, 0xff] {
-            let Some((count, sized)) = rest.split_first() else { break };
-            rest = sized;
-            for _ in 0..count & mask {
-                let Some((size, tail)) = rest.split_first_chunk::<2>() else { break };
-                let (set, tail) = tail.split_at(usize::from(u16::from_be_bytes(*size)).min(tail.len()));
-                sets.note(set);
-                rest = tail;
-            }
-        }
+        avc_sets(record).into_iter().for_each(|set| sets.note(set));
         sets
     }
 

@@ -10,12 +10,14 @@ mod bits;
 mod fields;
 mod h264;
 mod mpeg2;
+mod records;
 mod vpx;
 
 pub(super) use av1::{is_start as is_av1_start, leb128};
 pub(super) use fields::{Field, FieldFinder};
 pub(super) use h264::FrameNumbers;
 use h264::{Layout, ParameterSets, Start, units};
+pub(super) use records::{avc_length_size, avc_sets, hevc_length_size, hevc_sets};
 
 /// The codecs of which something is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,21 @@ pub(super) enum Codec {
     Vp8,
     Vp9,
     Av1,
+}
+
+impl Codec {
+    /// How GStreamer describes its frames as containers hold them, one at a time beside a configuration record.
+    pub(super) fn in_container(self) -> &'static str {
+        match self {
+            Self::H264 => "video/x-h264,stream-format=avc,alignment=au",
+            Self::H265 => "video/x-h265,stream-format=hvc1,alignment=au",
+            Self::Mpeg2 => "video/mpeg,mpegversion=2,systemstream=false",
+            Self::Mpeg4 => "video/mpeg,mpegversion=4,systemstream=false",
+            Self::Vp8 => "video/x-vp8",
+            Self::Vp9 => "video/x-vp9",
+            Self::Av1 => "video/x-av1,stream-format=obu-stream,alignment=tu",
+        }
+    }
 }
 
 /// What is known of one coded frame.

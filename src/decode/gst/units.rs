@@ -22,7 +22,7 @@ pub(super) fn serve(source: &gst_app::AppSrc, stream: &Stream) -> Result<(), Dec
 
 /// The same for the video of an FLV file.
 pub(super) fn serve_flv(source: &gst_app::AppSrc, flv: &Flv) -> Result<(), DecodeError> {
-    let caps = described(flv.caps(), flv.private.as_ref())?;
+    let caps = described(flv.codec.in_container(), flv.private.as_ref())?;
     let mut frames = flv.frames();
     give(source, caps, move || frames.next());
     Ok(())
@@ -49,7 +49,7 @@ fn gif_media_type() -> String {
 
 /// The same for what is left of a Matroska file.
 pub(super) fn serve_remains(source: &gst_app::AppSrc, remains: &Remains) -> Result<(), DecodeError> {
-    let caps = described(remains.caps, remains.private.as_ref())?;
+    let caps = described(remains.codec.in_container(), remains.private.as_ref())?;
     let mut blocks = remains.blocks();
     give(source, caps, move || blocks.next());
     Ok(())
