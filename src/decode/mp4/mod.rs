@@ -285,25 +285,25 @@ fn write(
     // Only long files need wide offsets; the new header takes less than what is kept free for it.
     const LONGEST_HEADER: u64 = 2 * LONGEST_MOOV;
     let (name, width) = if file_length + LONGEST_HEADER > u64::from(u32::MAX) { (b"co64", 8) } else { (b"stco", 4) };
+    let chunks = chunks(placed.iter().map(sample));
     let table = |first: u64| {
-        let mut offsets = Vec::with_capacity(placed.len() * width);
-        for frame in &placed {
-            offsets.extend(&(sample(frame).offset + first).to_be_bytes()[8 - width..]);
+        let mut offsets = Vec::with_capacity(chunks.len() * width);
+        for chunk in &chunks {
+            offsets.extend(&(chunk.offset + first).to_be_bytes()[8 - width..]);
         }
         offsets
     };
-    let descriptions = placed.iter().map(|frame| sample(frame).description);
     let keys: Vec<[u32; 1]> =
         (1..).zip(&placed).filter(|(_, frame)| sample(frame).key).map(|(number, _)| [number]).collect();
     let mut stbl = boxed(b"stsd", track.descriptions);
     stbl.extend(full_table(b"stts", vec![[count as u32, step as u32]]));
-    stbl.extend(full_table(b"stsc", chunks(descriptions)));
+    stbl.extend(full_table(b"stsc", layout(&chunks)));
     if keys.len() < placed.len() {
         stbl.extend(full_table(b"stss", keys));
     }
     stbl.extend(sample_sizes(placed.iter().map(|frame| sample(frame).size)));
     let with_offsets = |first: u64| {
-        let count = (placed.len() as u32).to_be_bytes();
+        let count = (chunks.len() as u32).to_be_bytes();
         let offsets = boxed(name, &[&[0; 4][..], &count, &table(first)].concat());
         let media = media_box(track.media, total, &[&stbl[..], &offsets].concat());
         let track = [boxed(b"tkhd", &track_header(track, total, stretch)), media].concat();
@@ -416,15 +416,38 @@ fn orientation([a, b, c, d]: [f64; 4]) -> Orientation {
     Orientation { mirrored, quarters }
 }
 
-/// Each frame is a chunk of its own; only the description of its codec may change.
-fn chunks(descriptions: impl Iterator<Item = u32>) -> Vec<[u32; 3]> {
-    let mut chunks: Vec<[u32; 3]> = Vec::new();
-    for (number, description) in (1..).zip(descriptions) {
-        if chunks.last().is_none_or(|[.., same]| *same != description) {
-            chunks.push([number, 1, description]);
+/// Frames that lie one behind the other in the file and have the same description of the codec.
+struct Chunk {
+    offset: u64,
+    frames: u32,
+    description: u32,
+}
+
+fn chunks<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<Chunk> {
+    let mut chunks: Vec<Chunk> = Vec::new();
+    let mut end = 0;
+    for &Sample { offset, size, description, .. } in samples {
+        match chunks.last_mut().filter(|chunk| offset == end && chunk.description == description) {
+            Some(chunk) => chunk.frames += 1,
+            None => chunks.push(Chunk { offset, frames: 1, description }),
         }
+        end = offset + u64::from(size);
     }
     chunks
+}
+
+/// Where the number of frames in a chunk changes, or their description.
+fn layout(chunks: &[Chunk]) -> Vec<[u32; 3]> {
+    let mut rows: Vec<[u32; 3]> = Vec::new();
+    for (number, chunk) in (1..).zip(chunks) {
+        if rows
+            .last()
+            .is_none_or(|[_, frames, description]| (*frames, *description) != (chunk.frames, chunk.description))
+        {
+            rows.push([number, chunk.frames, chunk.description]);
+        }
+    }
+    rows
 }
 
 /// Version, flags, number of rows, and the rows.

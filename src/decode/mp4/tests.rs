@@ -5,6 +5,7 @@ use std::io::Write;
 use proptest::prelude::*;
 
 use super::boxes::{be32, be64};
+use super::samples::sizes;
 use super::*;
 
 /// 12 frames of 10 bytes, a second each, the first and the seventh of them key frames.
@@ -70,7 +71,21 @@ fn frames(mended: &Mended) -> Vec<(u8, bool)> {
         Some(wide) => boxes::rows(wide, 8).map(|row| be64(row, 0).unwrap()).collect(),
         None => boxes::rows(child(table, &[b"stco"]).unwrap(), 4).map(|row| be32(row, 0).unwrap().into()).collect(),
     };
-    (1..).zip(offsets).map(|(number, at)| (mended.read_at(at, 1).unwrap()[0], keys.contains(&number))).collect()
+    let rows = |kind, width: usize, column: usize| {
+        let rows = boxes::rows(child(table, &[kind]).unwrap(), width);
+        rows.map(|row| be32(row, 4 * column).unwrap()).collect::<Vec<_>>()
+    };
+    let (firsts, counts) = (rows(b"stsc", 12, 0), rows(b"stsc", 12, 1));
+    let per_chunk = |chunk: usize| counts[firsts.partition_point(|first| *first as usize <= chunk + 1) - 1] as usize;
+    let mut sizes = sizes(table).unwrap().into_iter().map(u64::from);
+    let mut places = Vec::new();
+    for (chunk, mut at) in offsets.into_iter().enumerate() {
+        for size in sizes.by_ref().take(per_chunk(chunk)) {
+            places.push(at);
+            at += size;
+        }
+    }
+    (1..).zip(places).map(|(number, at)| (mended.read_at(at, 1).unwrap()[0], keys.contains(&number))).collect()
 }
 
 const ONE: u32 = 0x0001_0000;
