@@ -20,6 +20,8 @@ const BOUNDARIES: &[(&str, &[&str])] = &[
     ("anyhow::", &["cli/", "daemon.rs", "parts.rs"]),
     ("axum::", &["api/"]),
     (" hyper::", &["api/"]),
+    ("prometheus::", &["metrics"]),
+    ("sd_notify::", &["systemd.rs"]),
     ("notify::", &["source/watch.rs"]),
     ("notify_debouncer_full", &["source/watch.rs"]),
     ("println!", &["cli/"]),
