@@ -7,18 +7,16 @@
 //! Labels have few values: sources, stages and kinds, never paths. A metric of a source begins to exist at 0 with the
 //! source, so that its first event is seen as an increase, and goes with it.
 
+mod making;
 pub mod seen;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::core::Collector;
-use prometheus::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounterVec, Registry, TextEncoder};
 use serde::Serialize;
 
+use making::Making;
 pub use seen::Seen;
 use seen::SeenGauges;
 
@@ -360,62 +358,5 @@ pub fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         other => unreachable!("a name of a small set, not {other:?}"),
-    }
-}
-
-/// Registers metrics, and notes them for the documentation.
-#[derive(Default)]
-struct Making {
-    registry: Registry,
-    rows: Vec<Row>,
-}
-
-/// All names are constants, and a test makes them.
-const VALID: &str = "a valid name that is not taken";
-
-impl Making {
-    fn note<C: Collector + Clone + 'static>(&mut self, collector: C, kind: &'static str) -> C {
-        for desc in collector.desc() {
-            let (name, labels) = (desc.fq_name.clone(), desc.variable_labels.clone());
-            self.rows.push(Row { name, kind, labels, help: desc.help.clone() });
-        }
-        self.registry.register(Box::new(collector.clone())).expect(VALID);
-        collector
-    }
-
-    fn counters(&mut self, name: &str, labels: &[&str], help: &str) -> IntCounterVec {
-        self.note(IntCounterVec::new(Opts::new(name, help), labels).expect(VALID), "counter")
-    }
-
-    fn float_counters(&mut self, name: &str, labels: &[&str], help: &str) -> CounterVec {
-        self.note(CounterVec::new(Opts::new(name, help), labels).expect(VALID), "counter")
-    }
-
-    fn gauges(&mut self, name: &str, labels: &[&str], help: &str) -> GaugeVec {
-        self.note(GaugeVec::new(Opts::new(name, help), labels).expect(VALID), "gauge")
-    }
-
-    fn gauge(&mut self, name: &str, help: &str) -> Gauge {
-        self.note(Gauge::new(name, help).expect(VALID), "gauge")
-    }
-
-    fn counter(&mut self, name: &str, help: &str) -> Counter {
-        self.note(Counter::new(name, help).expect(VALID), "counter")
-    }
-
-    fn histograms(&mut self, name: &str, labels: &[&str], help: &str, buckets: &[f64]) -> HistogramVec {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.note(HistogramVec::new(options, labels).expect(VALID), "histogram")
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.note(Histogram::with_opts(options).expect(VALID), "histogram")
-    }
-
-    /// All rows by name.
-    fn finish(mut self) -> Vec<Row> {
-        self.rows.sort_by(|a, b| a.name.cmp(&b.name));
-        self.rows
     }
 }

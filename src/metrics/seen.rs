@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Counter, Gauge, GaugeVec};
 
-use super::Making;
+use super::making::Making;
 
 /// The states of sources, as in `/v1/sources`: of folders and of live streams.
 const STATES: [&str; 8] = ["watching", "away", "connecting", "live", "stalled", "backing_off", "failed", "paused"];

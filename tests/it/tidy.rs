@@ -22,7 +22,7 @@ const BOUNDARIES: &[(&str, &[&str])] = &[
     (" hyper::", &["api/"]),
     ("prometheus::", &["metrics"]),
     ("sd_notify::", &["systemd.rs"]),
-    ("notify::", &["source/watch.rs"]),
+    (" notify::", &["source/watch.rs"]),
     ("notify_debouncer_full", &["source/watch.rs"]),
     ("println!", &["cli/"]),
     ("secrecy::", &["secret.rs"]),
