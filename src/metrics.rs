@@ -1,6 +1,6 @@
 //! Every metric of the daemon: its name, labels, help, and the method that counts it. `/metrics` answers with them.
 //!
-//! The rest of the program calls methods such as [`Metrics::frame_dropped`] and knows no names. What exists as state
+//! The rest of the program calls methods such as [`Metrics::frames_dropped`] and knows no names. What exists as state
 //! anyhow (queues, sources, sizes) is not counted a second time: [`crate::service`] looks at it when it is asked, as
 //! [`Seen`], and [`seen`] holds its names. [`Metrics::table`] lists all of them for the documentation.
 //!
@@ -265,8 +265,8 @@ impl Metrics {
         self.frames_sampled.with_label_values(&[source]).inc_by(frames);
     }
 
-    pub fn frame_dropped(&self, source: &str) {
-        self.frames_dropped.with_label_values(&[source]).inc();
+    pub fn frames_dropped(&self, source: &str, frames: u64) {
+        self.frames_dropped.with_label_values(&[source]).inc_by(frames);
     }
 
     pub fn reconnected(&self, source: &str) {
