@@ -9,12 +9,13 @@ into=$2
 repository=$(cd "$(dirname "$0")/.." && pwd)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$repository/Cargo.toml" | head -1)
 architecture=$(dpkg --print-architecture)
+mkdir -p "$into"
+into=$(cd "$into" && pwd)
 package="$into/clipseek_${version}_$architecture.deb"
 
 for tool in dpkg-deb dpkg-shlibdeps; do
     command -v $tool >/dev/null || { echo "$tool is needed: apt-get install dpkg-dev" >&2; exit 1; }
 done
-mkdir -p "$into"
 work=$(mktemp -d "$into/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
@@ -54,16 +55,14 @@ install -D -m 644 "$work/generated/completions/clipseek.bash" "$root/usr/share/b
 install -D -m 644 -t "$root/usr/share/zsh/vendor-completions" "$work/generated/completions/_clipseek"
 install -D -m 644 -t "$root/usr/share/fish/vendor_completions.d" "$work/generated/completions/clipseek.fish"
 
-cd "$repository"
-python3 deploy/licences.py "$work/onnxruntime" "$doc"
-cd - >/dev/null
+(cd "$repository" && python3 deploy/licences.py "$work/onnxruntime" "$doc")
 
 mkdir -p "$root/DEBIAN" "$work/debian"
 echo "/etc/clipseek/clipseek.toml" >"$root/DEBIAN/conffiles"
 # What the binaries are linked to, with versions. Of GStreamer's plug-ins it cannot know.
 printf 'Source: clipseek\n\nPackage: clipseek\nArchitecture: any\n' >"$work/debian/control"
-libraries=$(cd "$work" && dpkg-shlibdeps -O --ignore-missing-info -l"$root/usr/lib/clipseek" -eroot/usr/bin/clipseek \
-    $(cd "$work" && ls root/usr/lib/clipseek/*.so* | sed 's/^/-e/') 2>"$work/shlibdeps.log" | sed -n 's/^shlibs:Depends=//p')
+libraries=$(cd "$work" && dpkg-shlibdeps -O -l"$root/usr/lib/clipseek" root/usr/bin/clipseek root/usr/lib/clipseek/* \
+    2>"$work/shlibdeps.log" | sed -n 's/^shlibs:Depends=//p')
 [ -n "$libraries" ] || { cat "$work/shlibdeps.log" >&2; exit 1; }
 cat >"$root/DEBIAN/control" <<CONTROL
 Package: clipseek

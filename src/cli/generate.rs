@@ -21,7 +21,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<End> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }
     let written = || -> std::io::Result<()> {
-        let mut command = Cli::command();
+        let mut command = Cli::command().disable_help_subcommand(true);
         let name = "clipseek";
         generate_to(Bash, &mut command, name, &completions)?;
         generate_to(Zsh, &mut command, name, &completions)?;
