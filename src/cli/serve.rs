@@ -92,7 +92,7 @@ fn tell(started: Started<'_>, quiet: bool) {
                     eprintln!("{name} is away: {}", error.unwrap_or_default());
                 }
                 Ok(News::Source { name, state: SourceState::Watching, .. }) => eprintln!("{name} is back"),
-                Ok(News::Failed { path, reason, job: None }) => {
+                Ok(News::Failed { path, reason, job: None, .. }) => {
                     eprintln!("failed: {}: {reason}", text::path(Path::new(&path)));
                 }
                 Ok(_) | Err(RecvError::Lagged(_)) => {}

@@ -5,8 +5,9 @@
 //! The thread ends with the last handle.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,13 +20,32 @@ pub struct Worker<In, Out> {
     shared: Arc<Shared<In, Out>>,
 }
 
+/// A batch that was run.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    /// The name of the thread.
+    pub lane: &'static str,
+    pub items: usize,
+    /// Items that a batch can have.
+    pub most: usize,
+    /// How long the oldest call in it had waited.
+    pub waited: Duration,
+    pub worked: Duration,
+}
+
+/// Told of each batch, on the thread of the session.
+pub type Told = Arc<dyn Fn(Ran) + Send + Sync>;
+
 struct Call<In, Out> {
+    asked: Instant,
     items: std::vec::IntoIter<In>,
     outputs: Vec<Out>,
     reply: oneshot::Sender<Result<Vec<Out>, EmbedError>>,
 }
 
 struct Shared<In, Out> {
+    lane: &'static str,
+    told: Arc<OnceLock<Told>>,
     calls: Option<mpsc::Sender<Call<In, Out>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,17 +58,29 @@ impl<In, Out> Clone for Worker<In, Out> {
 
 impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
     /// Starts a thread that gives `run` at most `batch` items at once. `run` answers with one output per item.
-    pub fn start<F>(name: &str, batch: usize, run: F) -> Result<Self, EmbedError>
+    pub fn start<F>(lane: &'static str, batch: usize, run: F) -> Result<Self, EmbedError>
     where
         F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError> + Send + 'static,
     {
         let (calls, queue) = mpsc::channel(QUEUE);
-        let mut thread = Thread { queue, open: VecDeque::new(), batch: batch.max(1), run };
+        let told: Arc<OnceLock<Told>> = Arc::default();
+        let mut thread =
+            Thread { lane, told: Arc::clone(&told), queue, open: VecDeque::new(), batch: batch.max(1), run };
         let thread = std::thread::Builder::new()
-            .name(name.to_owned())
+            .name(lane.to_owned())
             .spawn(move || thread.work())
             .map_err(|e| EmbedError::Runtime(format!("cannot start the model's thread: {e}")))?;
-        Ok(Self { shared: Arc::new(Shared { calls: Some(calls), thread: Some(thread) }) })
+        Ok(Self { shared: Arc::new(Shared { lane, told, calls: Some(calls), thread: Some(thread) }) })
+    }
+
+    /// Has somebody told of each batch from now on. Only the first one is.
+    pub fn tell(&self, told: Told) {
+        let _ = self.shared.told.set(told);
+    }
+
+    pub fn depth(&self) -> Depth {
+        let calls = self.shared.calls.as_ref().expect("taken only when dropped");
+        Depth { lane: self.shared.lane, waiting: QUEUE - calls.capacity(), most: QUEUE }
     }
 
     /// One output per item, in order. Fails with [`EmbedError::Closed`] if the thread has panicked.
@@ -56,10 +88,11 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
+        let asked = Instant::now();
         let calls = self.shared.calls.as_ref().expect("taken only when dropped");
         let place = calls.reserve().await.map_err(|_| EmbedError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        place.send(Call { outputs: Vec::with_capacity(items.len()), items: items.into_iter(), reply });
+        place.send(Call { asked, outputs: Vec::with_capacity(items.len()), items: items.into_iter(), reply });
         answer.await.map_err(|_| EmbedError::Closed)?
     }
 }
@@ -75,7 +108,17 @@ impl<In, Out> Drop for Shared<In, Out> {
     }
 }
 
+/// How many calls wait for a session, and how many may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    pub lane: &'static str,
+    pub waiting: usize,
+    pub most: usize,
+}
+
 struct Thread<In, Out, F> {
+    lane: &'static str,
+    told: Arc<OnceLock<Told>>,
     queue: mpsc::Receiver<Call<In, Out>>,
     /// Calls with items still to run, oldest first.
     open: VecDeque<Call<In, Out>>,
@@ -104,6 +147,8 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
 
     /// Runs one batch of the oldest items and answers the calls that it completes.
     fn run_batch(&mut self) {
+        let Some(asked) = self.open.front().map(|call| call.asked) else { return };
+        let (begun, waited) = (Instant::now(), asked.elapsed());
         let mut items = Vec::with_capacity(self.batch);
         let mut shares = Vec::new();
         for call in &mut self.open {
@@ -114,7 +159,7 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
             items.extend(call.items.by_ref().take(share));
             shares.push(share);
         }
-        let outcomes = match self.outputs(&items) {
+        let outcomes = match (self.run)(&items) {
             Err(_) if shares.len() > 1 => {
                 // One call's items cause the error. Run each call's items alone, so that only that call fails.
                 let mut rest = &items[..];
@@ -122,7 +167,7 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
                 for share in &shares {
                     let (own, others) = rest.split_at(*share);
                     rest = others;
-                    outcomes.push(self.outputs(own));
+                    outcomes.push((self.run)(own));
                 }
                 outcomes
             }
@@ -132,6 +177,10 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
                 shares.iter().map(|share| Ok(outputs.by_ref().take(*share).collect())).collect()
             }
         };
+        if let Some(told) = self.told.get() {
+            let (items, worked) = (items.len(), begun.elapsed());
+            told(Ran { lane: self.lane, items, most: self.batch, waited, worked });
+        }
         let touched: Vec<Call<In, Out>> = self.open.drain(..shares.len()).collect();
         for (mut call, outcome) in touched.into_iter().zip(outcomes).rev() {
             match outcome {
@@ -149,11 +198,6 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
                 }
             }
         }
-    }
-
-    fn outputs(&mut self, items: &[In]) -> Result<Vec<Out>, EmbedError> {
-        // Empty if all callers have stopped waiting.
-        if items.is_empty() { Ok(Vec::new()) } else { (self.run)(items) }
     }
 }
 
@@ -193,7 +237,7 @@ mod tests {
 
     /// Number of calls in the queue.
     fn waiting(worker: &Worker<i32, i32>) -> usize {
-        QUEUE - worker.shared.calls.as_ref().unwrap().capacity()
+        worker.depth().waiting
     }
 
     /// Waits until this many calls are in the queue.

@@ -30,7 +30,7 @@ use rusqlite_migration::{M, Migrations};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-pub use audit::Claim;
+pub use audit::{Claim, Counts};
 pub use error::LedgerError;
 pub use files::{Began, Writing};
 pub use rows::{Failure, FailureKind, FileRow, FileState, MediaRow, Owned, Progress, ProgressState, Said};

@@ -25,6 +25,7 @@ use crate::ingest::plan::Plan;
 use crate::ingest::steady::{Feed, Steady};
 use crate::ingest::{Ingest, Priority};
 use crate::ledger::{Ledger, LedgerError, Said};
+use crate::metrics::Metrics;
 use crate::source::SourceState;
 use crate::source::folder::Folder;
 use crate::source::glob::PathGlob;
@@ -44,6 +45,7 @@ pub struct Common {
     pub bundle: Arc<Outline>,
     pub steady: Arc<Steady>,
     pub news: NewsRoom,
+    pub metrics: Arc<Metrics>,
     pub clock: Clock,
 }
 
@@ -140,6 +142,7 @@ impl Sources {
             // A panic has been reported by its hook.
             let _ = source.task.await;
             self.common.steady.forget(&name);
+            self.common.metrics.source_ends(&name);
             let stays = identities.iter().any(|wanted| wanted.settings.name == name);
             if stays { &mut changes.changed } else { &mut changes.removed }.push(name);
         }
@@ -164,7 +167,7 @@ impl Sources {
     }
 
     async fn begin(&self, identity: Identity, plan: Arc<Plan>) -> Result<Running, SourcesError> {
-        let Common { watch: settings, ingest, steady, news, clock, .. } = &self.common;
+        let Common { watch: settings, ingest, steady, news, metrics, clock, .. } = &self.common;
         let source = &identity.settings;
         let globs = |patterns: &[String]| patterns.iter().filter_map(|pattern| PathGlob::new(pattern).ok()).collect();
         let (files, _) = ingest.archive.ledger.count_below(&identity.root, &ingest.bundle.collection()).await?;
@@ -183,7 +186,9 @@ impl Sources {
             clock: clock.clone(),
         };
         let frames: Arc<FrameCount> = Arc::default();
-        let reporter = Reporter::of_source(news.clone(), Arc::clone(&frames), clock.clone());
+        metrics.source_begins(&source.name);
+        let reporter =
+            Reporter::of_source(news.clone(), Arc::clone(metrics), &source.name, Arc::clone(&frames), clock.clone());
         let feed = Arc::new(Feed {
             source: source.name.clone(),
             ingest: Arc::new(Ingest { observer: Arc::new(reporter), ..ingest.clone() }),
@@ -197,6 +202,7 @@ impl Sources {
             feed,
             steady: Arc::clone(steady),
             news: news.clone(),
+            metrics: Arc::clone(metrics),
             clock: clock.clone(),
             status: Arc::clone(&status),
             again: Arc::clone(&again),
@@ -302,6 +308,7 @@ struct Feeder {
     feed: Arc<Feed>,
     steady: Arc<Steady>,
     news: NewsRoom,
+    metrics: Arc<Metrics>,
     clock: Clock,
     status: Arc<Mutex<Status>>,
     again: Arc<Notify>,
@@ -367,6 +374,9 @@ impl Feeder {
         let mut status = lock(&self.status);
         status.is_ready |= state == SourceState::Away;
         let is_new = (status.state, &status.error) != (state, &error);
+        if (status.state, state) == (SourceState::Away, SourceState::Watching) {
+            self.metrics.reconnected(&self.feed.source);
+        }
         if is_new {
             (status.state, status.error, status.since) = (state, error.clone(), self.clock.unix());
         }

@@ -57,6 +57,22 @@ pub enum DifferenceKind {
     StrayPictures,
 }
 
+impl DifferenceKind {
+    pub const ALL: [Self; 11] = [
+        Self::OtherOwner,
+        Self::NoCollection,
+        Self::UnknownPlan,
+        Self::RecordsDiffer,
+        Self::RecordsLost,
+        Self::FramesLost,
+        Self::NobodysRecords,
+        Self::Unsettled,
+        Self::NoRecords,
+        Self::PicturesShort,
+        Self::StrayPictures,
+    ];
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     pub kind: DifferenceKind,

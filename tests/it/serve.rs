@@ -4,6 +4,8 @@ mod commands;
 mod folders;
 mod http;
 mod life;
+mod prometheus;
+mod systemd;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
