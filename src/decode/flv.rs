@@ -24,6 +24,8 @@ const TRAILER: u64 = 4;
 const SOUND: u8 = 8;
 const VIDEO: u8 = 9;
 const SCRIPT: u8 = 18;
+/// A format of sound.
+const AAC: u8 = 10;
 const MILLISECOND: i64 = 1_000_000;
 /// How much of the file is looked through for the first time of sound and video, as FFmpeg does.
 const LOOKED_AT: u64 = 5 << 20;
@@ -79,11 +81,14 @@ impl Flv {
         {
             match tag.kind {
                 SOUND => {
-                    if first_sound.is_none() {
-                        let codec = ahead.payload(&tag)?.first().map_or("unknown", |head| sound_name(head >> 4));
-                        add(&mut tracks, TrackKind::Sound, codec);
+                    let payload = ahead.payload(&tag)?;
+                    let format = payload.first().map(|head| head >> 4);
+                    if tracks.iter().all(|track| track.kind != TrackKind::Sound) {
+                        add(&mut tracks, TrackKind::Sound, format.map_or("unknown", sound_name));
                     }
-                    first_sound = first_sound.or(Some(tag.time));
+                    // The first one of AAC is no sound but its description.
+                    let is_description = format == Some(AAC) && payload.get(1) == Some(&0);
+                    first_sound = first_sound.or((!is_description).then_some(tag.time));
                 }
                 VIDEO => match Part::read(&ahead.payload(&tag)?) {
                     Some(Part { codec: Some(found), is_frame, offset, data }) => {
@@ -229,7 +234,7 @@ fn sound_name(format: u8) -> &'static str {
         2 | 14 => "mp3",
         4..=6 => "nellymoser",
         7 | 8 => "g711",
-        10 => "aac",
+        AAC => "aac",
         11 => "speex",
         _ => "unknown",
     }

@@ -58,7 +58,7 @@ mod unit;
 #[cfg(feature = "gst")]
 pub use gst::{Inventory, inventory};
 pub use parent::{ChildDecoder, SUBCOMMAND};
-pub use pixels::{Orientation, Picture, Shrinker};
+pub use pixels::{Colours, Orientation, Picture, Shrinker};
 pub use problem::{Problem, ProblemKind};
 pub use queue::{Decoded, Queue, Queues};
 

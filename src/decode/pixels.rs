@@ -1,8 +1,9 @@
 //! Decoded pictures to the size the model wants, and to thumbnails. Pure.
 //!
 //! The resampler is that of Pillow (a convolution over 8 bits, horizontal first), which the reference implementations
-//! use; where a bundle asks for no antialiasing, the plain interpolation of PyTorch ([`interpolate`]). Turning and
-//! mirroring commute with both, so they are done last, on the small picture.
+//! use; where a bundle asks for no antialiasing, the plain interpolation of PyTorch ([`interpolate`]). Turning, mirroring
+//! and the way from luma and chroma to red, green and blue ([`colours`]) commute with both, so they are done last, on the
+//! small picture.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x4;
@@ -11,16 +12,20 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use serde::{Deserialize, Serialize};
 
+mod colours;
 mod interpolate;
+
+pub use colours::Colours;
 
 use super::{Interpolation, Jpeg, PixelSpec, Resize, Rgb};
 
 const JPEG_QUALITY: u8 = 80;
 
-/// A decoded picture as it was coded: packed RGB with a fourth, unused byte per pixel.
+/// A decoded picture as it was coded: four bytes per pixel.
 #[derive(Clone, Copy, Debug)]
 pub struct Picture<'a> {
     pub data: &'a [u8],
+    pub colours: Colours,
     pub width: u32,
     pub height: u32,
     /// Width of a pixel by its height.
@@ -184,7 +189,7 @@ impl Shrinker {
         // Each pixel from a few, not from all below it: for people that is good enough, and several times cheaper.
         let algorithm = ResizeAlg::SuperSampling(FilterType::Bilinear, 2);
         let small = self.resize(&source(picture), region.size, algorithm, region.crop);
-        let rgb = orient(packed(&small), picture.orientation);
+        let rgb = orient(packed(&small, picture.colours), picture.orientation);
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
             .encode(&rgb.data, rgb.width, rgb.height, ExtendedColorType::Rgb8)
@@ -206,7 +211,7 @@ impl Shrinker {
             (left, first, width, last - first),
         );
         let down = (0.0, top - first, f64::from(region.size.0), height);
-        packed(&self.resize(&across, region.size, ResizeAlg::Convolution(filter), down))
+        packed(&self.resize(&across, region.size, ResizeAlg::Convolution(filter), down), picture.colours)
     }
 
     fn resize(
@@ -258,10 +263,10 @@ fn source<'a>(picture: &Picture<'a>) -> TypedImageRef<'a, U8x4> {
         .expect("the slice has the length of the picture")
 }
 
-fn packed(image: &TypedImage<U8x4>) -> Rgb {
-    let mut data = vec![0; image.width() as usize * image.height() as usize * 3];
-    for (to, from) in data.chunks_exact_mut(3).zip(image.pixels()) {
-        to.copy_from_slice(&from.0[..3]);
+fn packed(image: &TypedImage<U8x4>, colours: Colours) -> Rgb {
+    let mut data = Vec::with_capacity(image.width() as usize * image.height() as usize * 3);
+    for pixel in image.pixels() {
+        data.extend(colours.rgb(colours.of(&pixel.0).map(f32::from)));
     }
     Rgb { width: image.width(), height: image.height(), data }
 }

@@ -13,7 +13,7 @@ use super::place::{Placed, place};
 use super::rerank::rerank;
 use super::{Mode, SearchError, SearchRequest};
 use crate::archive::Archive;
-use crate::decode::{Frame, Orientation, Picture, Shrinker};
+use crate::decode::{Colours, Frame, Orientation, Picture, Shrinker};
 use crate::embed::bundle::Bundle;
 use crate::embed::bundle::manifest::Topology;
 use crate::embed::model::{RerankModel, TextModel, VideoModel};
@@ -186,6 +186,7 @@ impl Searcher {
             })?;
             let picture = Picture {
                 data: rgba.as_raw(),
+                colours: Colours::Rgb,
                 width: rgba.width(),
                 height: rgba.height(),
                 pixel_aspect: (1, 1),

@@ -131,6 +131,9 @@ fn is_called(element: &gst::Element, factory: &str) -> bool {
 }
 
 fn kind_of(caps_name: &str) -> TrackKind {
+    if ["application/x-ssa", "application/x-ass"].contains(&caps_name) {
+        return TrackKind::Text;
+    }
     match caps_name.split('/').next().unwrap_or_default() {
         "video" | "image" => TrackKind::Video,
         "audio" => TrackKind::Sound,

@@ -7,7 +7,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoInfo};
 
-use super::super::pixels::{Orientation, shown_size};
+use super::super::pixels::{Colours, Orientation, shown_size};
 use super::super::{LATEST, Probe};
 
 /// WebM files written on the fly say less than this.
@@ -94,6 +94,17 @@ pub(super) fn with_usual_colours(caps: &gst::CapsRef) -> Option<gst::Caps> {
     let mut caps = caps.to_owned();
     caps.make_mut().structure_mut(0)?.set("colorimetry", usual.to_string());
     Some(caps)
+}
+
+/// What the bytes of a picture mean that is packed as AYUV, or as RGB with a fourth byte.
+pub(super) fn colours(info: &VideoInfo) -> Colours {
+    if info.is_rgb() {
+        return Colours::Rgb;
+    }
+    let told = info.colorimetry();
+    // FFmpeg takes those of BT.601 where it does not know them.
+    let (red, blue) = told.matrix().kr_kb().unwrap_or((0.299, 0.114));
+    Colours::Yuv { red: red as f32, blue: blue as f32, is_full: told.range() == VideoColorRange::Range0_255 }
 }
 
 /// Time per frame in nanoseconds, where the description tells: of rates that somebody can mean. Encoders that nobody told

@@ -363,7 +363,8 @@ fn picture<R>(
     let aspect = info.par();
     let pixel_aspect = (aspect.numer().max(1) as u32, aspect.denom().max(1) as u32);
     let pts = buffer.pts().map_or(0, |pts| pts.nseconds() as i64 - SHIFT);
-    Ok(take(pts, &Picture { data, width, height, pixel_aspect, orientation }))
+    let colours = facts::colours(&info);
+    Ok(take(pts, &Picture { data, colours, width, height, pixel_aspect, orientation }))
 }
 
 #[cfg(test)]

@@ -240,8 +240,8 @@ fn write(
         unfollowed("the edit list asks for another speed, and is shown at the usual one");
     }
     samples.retain(|sample| sample.size > 0);
-    // An edit list is made for the times as they stand.
-    if edits.is_empty() {
+    // An edit list is made for the times as they stand, and FFmpeg takes them so in a movie without fragments.
+    if edits.is_empty() && only_fragments {
         show_no_earlier_than_decoded(&mut samples);
     }
     let (mut placed, followed) = place(&samples, &edits, scales);

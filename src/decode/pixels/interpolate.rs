@@ -21,12 +21,12 @@ pub(super) fn interpolate(picture: &Picture, region: &Region, interpolation: Int
                 let line = &picture.data[y * line..(y + 1) * line];
                 for (x, across) in column {
                     let weight = down * across;
-                    for (sum, value) in sum.iter_mut().zip(&line[x * 4..x * 4 + 3]) {
-                        *sum += weight * f32::from(*value);
+                    for (sum, value) in sum.iter_mut().zip(picture.colours.of(&line[x * 4..x * 4 + 4])) {
+                        *sum += weight * f32::from(value);
                     }
                 }
             }
-            data.extend(sum.map(|value| value.round().clamp(0.0, 255.0) as u8));
+            data.extend(picture.colours.rgb(sum));
         }
     }
     Rgb { width, height, data }

@@ -10,7 +10,7 @@ fn with_fourth_byte(rgb: &[u8]) -> Vec<u8> {
 }
 
 fn upright(data: &[u8], width: u32, height: u32) -> Picture<'_> {
-    Picture { data, width, height, pixel_aspect: (1, 1), orientation: Orientation::default() }
+    Picture { data, colours: Colours::Rgb, width, height, pixel_aspect: (1, 1), orientation: Orientation::default() }
 }
 
 fn spec(size: u32, resize: Resize, interpolation: Interpolation, antialias: bool) -> PixelSpec {
