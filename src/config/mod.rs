@@ -4,6 +4,7 @@
 mod overrides;
 mod search;
 mod serve;
+mod streams;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use overrides::{Overrides, WindowLength};
 pub use search::SearchSettings;
 pub use serve::{BacklogOrder, Poll, ServeSettings, SourceSettings, WatchSettings};
+pub use streams::LiveSettings;
 
 use crate::decode::Sampling;
 use crate::embed::runtime::EmbedSettings;
@@ -35,6 +37,7 @@ pub struct Settings {
     pub search: SearchSettings,
     pub serve: ServeSettings,
     pub watch: WatchSettings,
+    pub live: LiveSettings,
     /// What the daemon watches.
     pub source: Vec<SourceSettings>,
 }
@@ -155,6 +158,7 @@ impl Default for Settings {
             search: SearchSettings::default(),
             serve: ServeSettings::default(),
             watch: WatchSettings::default(),
+            live: LiveSettings::default(),
             source: Vec::new(),
         }
     }
@@ -400,10 +404,17 @@ mod tests {
         full.search.concurrent = Some(1);
         full.source.push(SourceSettings {
             path: Some("x".into()),
+            uri: Some(SecretUrl::new("x")),
+            template: Some("x".into()),
+            user: Some("x".into()),
+            user_env: Some("x".into()),
+            password_env: Some("x".into()),
+            password_file: Some("x".into()),
             label: Some("x".into()),
             sampling: Some(Sampling::Auto),
             ..SourceSettings::default()
         });
+        full.live.templates = Some("x".into());
         full.store.url = Some(SecretUrl::new("x"));
         full.store.api_key = Some(Secret::new("x"));
         let table = toml::Table::try_from(&full).unwrap();

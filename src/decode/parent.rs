@@ -79,7 +79,7 @@ impl Decoder for ChildDecoder {
 
 impl ChildDecoder {
     /// Returns once the medium is recognised.
-    fn start(&self, task: &Task, stop: CancellationToken) -> Result<ChildFrames, DecodeError> {
+    pub(super) fn start(&self, task: &Task, stop: CancellationToken) -> Result<ChildFrames, DecodeError> {
         if stop.is_cancelled() {
             return Err(DecodeError::Stopped);
         }
@@ -101,14 +101,14 @@ impl ChildDecoder {
     }
 }
 
-struct ChildFrames {
+pub(super) struct ChildFrames {
     /// None once the end was reached.
     pipe: Option<BufReader<Process>>,
     stall: Duration,
     stop: CancellationToken,
-    probe: Probe,
+    pub(super) probe: Probe,
     /// Time of the last frame.
-    latest: Option<Duration>,
+    pub(super) latest: Option<Duration>,
     outcome: Option<Outcome>,
 }
 
@@ -133,7 +133,7 @@ impl ChildFrames {
         }
     }
 
-    fn read(&mut self) -> Result<Message, DecodeError> {
+    pub(super) fn read(&mut self) -> Result<Message, DecodeError> {
         self.talk(|pipe| wire::read_message(pipe)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
     }
 
@@ -143,7 +143,7 @@ impl ChildFrames {
     }
 
     /// Ends the child and finds words for it.
-    fn died(&mut self, error: &io::Error) -> DecodeError {
+    pub(super) fn died(&mut self, error: &io::Error) -> DecodeError {
         let Some(mut pipe) = self.pipe.take() else { return DecodeError::Stopped };
         let closed = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
         let Ending { status, said } = pipe.get_mut().end(closed);
@@ -184,7 +184,7 @@ impl Iterator for ChildFrames {
                     self.latest = Some(frame.pts);
                     return Some(Ok(frame));
                 }
-                Message::Alive | Message::Probe(_) | Message::Times { .. } => {}
+                Message::Alive | Message::Probe(_) | Message::Times { .. } | Message::Dropped(_) => {}
                 Message::End(ended) => {
                     self.pipe = None;
                     match ended {
@@ -213,6 +213,7 @@ fn describe(message: &Message) -> &'static str {
         Message::Probe(_) => "a description",
         Message::Frame(_) => "a frame",
         Message::Times { .. } => "times",
+        Message::Dropped(_) => "a count of dropped frames",
         Message::Alive => "a sign of life",
         Message::End(_) => "its end",
     }

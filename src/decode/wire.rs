@@ -13,10 +13,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::live::LiveRequest;
 use super::{DecodeError, Frame, Jpeg, LATEST, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want, Zero};
+use crate::secret::{Secret, SecretUrl};
+use crate::source::stream::Login;
 
 /// First on either pipe; the last byte is the version of everything below.
-const GREETING: [u8; 4] = *b"csd\x05";
+const GREETING: [u8; 4] = *b"csd\x06";
 /// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
 const LONGEST: usize = 64 << 20;
 /// Header of a frame: time, until when it is held (zero: it is not), width, height.
@@ -30,6 +33,8 @@ pub enum Task {
     Frames(Request),
     /// The times of all frames of this file.
     Survey(PathBuf),
+    /// A live stream, until it is no more.
+    Live(Box<LiveRequest>),
 }
 
 /// What the child says.
@@ -43,6 +48,8 @@ pub enum Message {
         times: Vec<Duration>,
         end: Duration,
     },
+    /// So many wanted frames of a live stream were dropped so far.
+    Dropped(u64),
     /// Work goes on though no frame came of it yet.
     Alive,
     /// The end: how it went, or why it could not be done.
@@ -64,6 +71,19 @@ struct SentRequest {
     thumbnail_px: Option<u32>,
 }
 
+/// A [`LiveRequest`] as it travels, secrets included: nobody else reads this pipe.
+#[derive(Serialize, Deserialize)]
+struct SentLive {
+    uri: String,
+    login: Option<(String, String)>,
+    template: String,
+    interval: Duration,
+    sampling: Sampling,
+    tolerance: u64,
+    pixels: PixelSpec,
+    thumbnail_px: Option<u32>,
+}
+
 mod kind {
     pub(super) const REQUEST: u8 = 1;
     pub(super) const PROBE: u8 = 2;
@@ -73,6 +93,8 @@ mod kind {
     pub(super) const FAILED: u8 = 6;
     pub(super) const SURVEY: u8 = 7;
     pub(super) const TIMES: u8 = 8;
+    pub(super) const LIVE: u8 = 9;
+    pub(super) const DROPPED: u8 = 10;
 }
 
 pub fn greet(to: &mut impl Write) -> io::Result<()> {
@@ -104,6 +126,20 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
             write_parts(to, kind::REQUEST, &[&(job.len() as u32).to_le_bytes(), &job, path])
         }
         Task::Survey(path) => write_parts(to, kind::SURVEY, &[path.as_os_str().as_bytes()]),
+        Task::Live(request) => {
+            let login = request.login.as_ref();
+            let job = SentLive {
+                uri: request.uri.expose().to_owned(),
+                login: login.map(|login| (login.user.expose().to_owned(), login.password.expose().to_owned())),
+                template: request.template.clone(),
+                interval: request.interval,
+                sampling: request.sampling,
+                tolerance: request.tolerance.to_bits(),
+                pixels: request.pixels,
+                thumbnail_px: request.thumbnail_px,
+            };
+            write_parts(to, kind::LIVE, &[&serde_json::to_vec(&job)?])
+        }
     }
 }
 
@@ -128,6 +164,19 @@ pub fn read_task(from: &mut impl Read) -> io::Result<Task> {
             }))
         }
         kind::SURVEY => Ok(Task::Survey(PathBuf::from(OsString::from_vec(body)))),
+        kind::LIVE => {
+            let job: SentLive = parsed(&body)?;
+            Ok(Task::Live(Box::new(LiveRequest {
+                uri: SecretUrl::new(job.uri),
+                login: job.login.map(|(user, password)| Login { user: Secret::new(user), password: Secret::new(password) }),
+                template: job.template,
+                interval: job.interval,
+                sampling: job.sampling,
+                tolerance: f64::from_bits(job.tolerance),
+                pixels: job.pixels,
+                thumbnail_px: job.thumbnail_px,
+            })))
+        }
         other => Err(invalid(format!("message {other} in place of a task"))),
     }
 }
@@ -151,6 +200,7 @@ pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
             }
             write_parts(to, kind::TIMES, &[&nanos])
         }
+        Message::Dropped(count) => write_parts(to, kind::DROPPED, &[&count.to_le_bytes()]),
         Message::Alive => write_parts(to, kind::ALIVE, &[]),
         Message::End(Ok(outcome)) => write_parts(to, kind::DONE, &[&serde_json::to_vec(outcome)?]),
         Message::End(Err(error)) => write_parts(to, kind::FAILED, &[&serde_json::to_vec(error)?]),
@@ -164,6 +214,10 @@ pub fn read_message(from: &mut impl Read) -> io::Result<Option<Message>> {
         kind::PROBE => Message::Probe(checked_probe(parsed(&body)?)?),
         kind::FRAME => Message::Frame(read_frame(&body)?),
         kind::TIMES => read_times(&body)?,
+        kind::DROPPED => match body.try_into() {
+            Ok(count) => Message::Dropped(u64::from_le_bytes(count)),
+            Err(body) => return Err(invalid(format!("a count of {} bytes", body.len()))),
+        },
         kind::ALIVE => Message::Alive,
         kind::DONE => Message::End(Ok(checked_outcome(parsed(&body)?)?)),
         kind::FAILED => Message::End(Err(parsed(&body)?)),

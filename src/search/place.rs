@@ -20,8 +20,13 @@ use crate::thumbs;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Placed {
     pub id: Uuid,
-    /// For display; lossy if the name is not UTF-8.
-    pub path: String,
+    /// The file that shows it, for display: lossy if the name is not UTF-8. Of a live stream the recording; `None`: there is
+    /// none.
+    pub path: Option<String>,
+    /// Where the moment begins in the recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_s: Option<f64>,
+    /// Of that file; of a live stream its address without what is secret.
     pub uri: String,
     pub label: Option<String>,
     pub start_s: f64,
@@ -41,7 +46,7 @@ pub struct Placed {
     pub pictures: thumbs::Key,
     /// The file itself, exactly.
     #[serde(skip)]
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
     /// What players call zero, on the clock of the moment.
     #[serde(skip)]
     pub players_zero: Duration,
@@ -76,7 +81,7 @@ impl Placed {
     /// Completes a moment that was read from JSON.
     pub fn with(self, exact: Exact) -> Self {
         let Exact { pictures, players_zero, start, peak, end, window_end } = exact;
-        let file = path_of_uri(&self.uri).unwrap_or_else(|| PathBuf::from(&self.path));
+        let file = path_of_uri(&self.uri).or_else(|| self.path.as_ref().map(PathBuf::from));
         Self { pictures, file, players_zero, start, peak, end, window_end, ..self }
     }
 }
@@ -94,13 +99,16 @@ pub(super) async fn place(
     let wanted = |path: &Path| glob.is_none_or(|glob| glob.matches(path));
     let best = files.iter().map(|file| &file.path).max_by_key(|path| (wanted(path), path.exists(), Reverse(*path)));
     let file = best.cloned().unwrap_or_default();
+    let live = ledger.live(media_id).await?.map(|(_, uri)| uri);
+    let file = Some(file).filter(|_| live.is_none());
     // The payload's wall clock is that of the best window, which may start later than the moment.
     let ahead_ms = i64::try_from(start.saturating_sub(moment.start).as_millis()).unwrap_or(i64::MAX);
     let time = wall_ms.and_then(|wall| DateTime::from_timestamp_millis(wall.saturating_sub(ahead_ms)));
     Ok(Placed {
         id: moment.id,
-        path: file.to_string_lossy().into_owned(),
-        uri: file_uri(&file),
+        path: file.as_ref().map(|file| file.to_string_lossy().into_owned()),
+        offset_s: None,
+        uri: live.or(file.as_deref().map(file_uri)).unwrap_or_default(),
         label,
         start_s: seconds(moment.start),
         end_s: seconds(moment.end),

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{BacklogOrder, SourceSettings};
 use crate::embed::choice::Chosen;
 use crate::ingest::backlog::Order;
+use crate::ingest::live::Pauses;
 use crate::ingest::plan::Plan;
 use crate::ingest::report::{RunNotes, RunReport};
 use crate::ingest::steady::Steady;
@@ -42,6 +43,7 @@ pub struct Service {
     pub jobs: Jobs,
     pub news: NewsRoom,
     steady: Arc<Steady>,
+    pauses: Arc<Pauses>,
     /// With the model that the sources are indexed with.
     ingest: Ingest,
     clock: Clock,
@@ -61,7 +63,7 @@ impl Service {
             BacklogOrder::NewestFirst => Order::NewestFirst,
             BacklogOrder::OldestFirst => Order::OldestFirst,
         };
-        let steady = Steady::new(order, clock.clone());
+        let (steady, pauses) = (Steady::new(order, clock.clone()), Arc::<Pauses>::default());
         let bundle = Arc::new(chosen.outline.clone());
         let plan = Arc::new(Plan::new(&settings.index, bundle.manifest()).map_err(|error| error.to_string())?);
         let reporter = Arc::new(Reporter::of_source(news.clone(), Arc::default(), clock.clone()));
@@ -70,6 +72,9 @@ impl Service {
         let common = Common {
             index: settings.index.clone(),
             watch: settings.watch.clone(),
+            live: settings.live.clone(),
+            connector: Arc::new(parts.decoder().map_err(|error| format!("{error:#}"))?),
+            pauses: Arc::clone(&pauses),
             ingest: ingest.clone(),
             bundle,
             steady: Arc::clone(&steady),
@@ -84,6 +89,7 @@ impl Service {
             archive,
             news,
             steady,
+            pauses,
             ingest,
             clock,
             writer: Mutex::default(),
@@ -232,6 +238,10 @@ impl Service {
             still = self.steady.pause() => still,
             () = stop.cancelled() => return Err("cancelled before it began".to_owned()),
         };
+        let _streams = tokio::select! {
+            still = self.pauses.pause() => still,
+            () = stop.cancelled() => return Err("cancelled before it began".to_owned()),
+        };
         let consent = Consent(yes);
         let repair: Option<&dyn Repair> = if repair { Some(&consent) } else { None };
         let mut differences = Vec::new();
@@ -257,7 +267,7 @@ impl Service {
             // Somebody else removes: that does not take long.
             (Err(_), None) => self.writer.lock().await,
         };
-        let _still = self.steady.pause().await;
+        let (_still, _streams) = (self.steady.pause().await, self.pauses.pause().await);
         Ok(media::remove(&self.archive, request).await?)
     }
 }

@@ -20,7 +20,8 @@
 //!
 //! Records of media that the ledger does not know at all are not a difference: a lost ledger leaves them, and they are
 //! taken over when their file is indexed again. They are counted ([`Summary::unknown`]), hidden from searches, and
-//! removed only by `media remove --unknown`. A path that has vanished is not a difference either.
+//! removed only by `media remove --unknown`. A path that has vanished is not a difference either. The hours of live streams
+//! are media like files, except that no file lies at their paths, so what is lost of them cannot be indexed again.
 //!
 //! Records are read once, in the order of ids and without vectors. Memory use grows with the number of media (about a
 //! hundred bytes each), not of records. The store is asked for the number of records with features in the whole
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{Archive, ArchiveError};
 use crate::ledger::{Claim, LedgerError, Owned, Progress, ProgressState};
 use crate::source::MediaId;
+use crate::source::stream::is_live;
 use crate::store::{Record, Selection, StoreError, Tally, VectorStore};
 use crate::thumbs::{self, Found};
 
@@ -398,7 +400,7 @@ impl Run<'_> {
     /// Whether a file is left to index again.
     async fn is_anywhere(&self, content: &Owned) -> Result<bool, LedgerError> {
         let files = self.archive.ledger.files_of(content.media_id).await?;
-        let here = tokio::task::spawn_blocking(move || files.iter().any(|file| file.path.exists()));
+        let here = tokio::task::spawn_blocking(move || files.iter().any(|file| !is_live(&file.path) && file.path.exists()));
         // If this cannot be found out, nothing is deleted.
         Ok(here.await.unwrap_or(false))
     }
@@ -499,7 +501,7 @@ impl Run<'_> {
             let Some(last) = paths.last() else { return Ok(()) };
             after.clone_from(last);
             let gone = tokio::task::spawn_blocking(move || {
-                let is_gone = |path: &PathBuf| std::fs::symlink_metadata(path as &Path).is_err();
+                let is_gone = |path: &PathBuf| !is_live(path) && std::fs::symlink_metadata(path as &Path).is_err();
                 paths.into_iter().filter(is_gone).collect::<Vec<_>>()
             });
             self.summary.missing.extend(gone.await.unwrap_or_default());

@@ -4,6 +4,7 @@ mod commands;
 mod folders;
 mod http;
 mod life;
+mod streams;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
