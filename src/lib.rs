@@ -27,7 +27,8 @@
 //! - [`ledger`]: SQLite on a thread of its own: the content of each path in each collection, how far its records are,
 //!   why it failed.
 //! - [`thumbs`]: the pictures shown with moments, one pack file per medium, collection and plan.
-//! - [`archive`]: ledger, store and pictures together: makes changes to more than one of them, in an order that keeps
+//! - [`footage`]: recordings of live streams, a folder of segments for each hour.
+//! - [`archive`]: ledger, store, pictures and recordings together: makes changes to more than one of them, in an order that keeps
 //!   them consistent if the process dies at any time.
 //! - [`verify`]: checks and repairs the invariants between the three.
 //! - [`ingest`]: one medium through every stage, many media side by side, in a run or for as long as there are sources;
@@ -98,6 +99,7 @@ pub mod decode;
 pub mod embed;
 #[cfg(feature = "eval")]
 pub mod eval;
+pub mod footage;
 pub mod hub;
 pub mod ingest;
 pub mod ledger;

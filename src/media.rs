@@ -264,8 +264,7 @@ pub async fn remove(archive: &Archive, request: &RemoveRequest) -> Result<Remove
     }
     if request.missing || request.failed {
         let wanted = |file: &FileRow| {
-            request.failed && file.state == FileState::Failed
-                || request.missing && is_missing(&file.path)
+            request.failed && file.state == FileState::Failed || request.missing && is_missing(&file.path)
         };
         files.extend(ledger.listing(wanted).await?.into_iter().map(|(file, _)| file));
     }

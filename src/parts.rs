@@ -19,6 +19,7 @@ use crate::embed::bundle::{Bundle, Bundles, Outline};
 use crate::embed::choice::Chosen;
 use crate::embed::model::VideoModel;
 use crate::embed::runtime::EmbedSettings;
+use crate::footage::Footage;
 use crate::ingest::plan::Plan;
 use crate::ingest::{Event, Ingest, Lazy, Model, Observer, Options};
 use crate::ledger::Ledger;
@@ -82,7 +83,7 @@ impl Parts {
         let catalog = store::catalog(&choice, &settings.namespace, settings.index_params())?;
         let dir = self.settings.thumbs_dir();
         let thumbs = Thumbs::open(dir.clone()).with_context(|| format!("cannot write to {}", dir.display()))?;
-        Ok(Archive::new(ledger, thumbs, catalog))
+        Ok(Archive::new(ledger, thumbs, Footage::new(self.settings.footage_dir()), catalog))
     }
 
     /// The archive, if the data folder has a ledger.

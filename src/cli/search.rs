@@ -212,7 +212,9 @@ fn print(moments: &[Shown], mode: Mode) {
 /// The file, or the source and when it was.
 fn place(moment: &Placed) -> String {
     match (&moment.file, &moment.source, &moment.time) {
-        (_, Some(source), Some(time)) if moment.offset_s.is_some() || moment.file.is_none() => format!("{source} {time}"),
+        (_, Some(source), Some(time)) if moment.offset_s.is_some() || moment.file.is_none() => {
+            format!("{source} {time}")
+        }
         (file, ..) => file.as_deref().map(text::path).unwrap_or_default(),
     }
 }

@@ -36,11 +36,28 @@ fn table(rows: &[SourceRow]) -> String {
             row.frames.to_string(),
             row.last_frame_age_s.map(|age| format!("{age:.1} s")).unwrap_or_default(),
             (row.dropped + row.dropped_windows).to_string(),
-            row.path.as_deref().map(|path| text::path(std::path::Path::new(path))).or(row.uri.clone()).unwrap_or_default(),
+            row.path
+                .as_deref()
+                .map(|path| text::path(std::path::Path::new(path)))
+                .or(row.uri.clone())
+                .unwrap_or_default(),
             row.error.clone().unwrap_or_default(),
         ]
     };
-    let head = ["name", "kind", "state", "since", "pending", "files", "failed", "frames", "last frame", "dropped", "path", "error"];
+    let head = [
+        "name",
+        "kind",
+        "state",
+        "since",
+        "pending",
+        "files",
+        "failed",
+        "frames",
+        "last frame",
+        "dropped",
+        "path",
+        "error",
+    ];
     text::table(&head, &rows.iter().map(line).collect::<Vec<_>>())
 }
 

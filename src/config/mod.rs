@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use overrides::{Overrides, WindowLength};
 pub use search::SearchSettings;
 pub use serve::{BacklogOrder, Poll, ServeSettings, SourceSettings, WatchSettings};
-pub use streams::LiveSettings;
+pub use streams::{LiveSettings, RecordingSettings};
 
 use crate::decode::Sampling;
 use crate::embed::runtime::EmbedSettings;
@@ -38,6 +38,7 @@ pub struct Settings {
     pub serve: ServeSettings,
     pub watch: WatchSettings,
     pub live: LiveSettings,
+    pub recording: RecordingSettings,
     /// What the daemon watches.
     pub source: Vec<SourceSettings>,
 }
@@ -159,6 +160,7 @@ impl Default for Settings {
             serve: ServeSettings::default(),
             watch: WatchSettings::default(),
             live: LiveSettings::default(),
+            recording: RecordingSettings::default(),
             source: Vec::new(),
         }
     }
@@ -171,6 +173,11 @@ impl Settings {
 
     pub fn thumbs_dir(&self) -> PathBuf {
         self.data_dir.join("thumbs")
+    }
+
+    /// Recordings of live streams.
+    pub fn footage_dir(&self) -> PathBuf {
+        self.data_dir.join("footage")
     }
 
     pub fn store_dir(&self) -> PathBuf {
@@ -415,6 +422,7 @@ mod tests {
             ..SourceSettings::default()
         });
         full.live.templates = Some("x".into());
+        (full.recording.keep_days, full.recording.max_gib) = (Some(1.0), Some(1.0));
         full.store.url = Some(SecretUrl::new("x"));
         full.store.api_key = Some(Secret::new("x"));
         let table = toml::Table::try_from(&full).unwrap();

@@ -87,6 +87,8 @@ pub struct SourceSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     pub tags: Vec<String>,
+    /// Keep the stream's footage.
+    pub record: bool,
     /// Unset: `index.sampling`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
@@ -223,7 +225,9 @@ mod tests {
         assert_eq!(problems(std::slice::from_ref(&stream)), "");
         let said = problems(&[SourceSettings { uri, ..folder("a", "/") }]);
         assert!(said.contains("exclude each other") && !said.contains("sesame"), "{said}");
-        assert!(problems(&[SourceSettings { user: Some("me".into()), ..folder("a", "/v") }]).contains("is for streams"));
+        assert!(
+            problems(&[SourceSettings { user: Some("me".into()), ..folder("a", "/v") }]).contains("is for streams")
+        );
         assert!(problems(&[SourceSettings { include: vec!["*".into()], ..stream }]).contains("are for folders"));
     }
 

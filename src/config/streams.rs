@@ -1,4 +1,4 @@
-//! `[live]`, and what of a `[[source]]` is about a live stream.
+//! `[live]`, `[recording]`, and what of a `[[source]]` is about a live stream.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +28,58 @@ pub struct LiveSettings {
 impl Default for LiveSettings {
     fn default() -> Self {
         Self { connect_secs: 20.0, stall_secs: 10.0, backoff_secs: 1.0, max_backoff_secs: 30.0, templates: None }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordingSettings {
+    /// Length of a segment.
+    pub segment_secs: f64,
+    /// Hours of live streams older than this leave, recorded or not; unset: they stay.
+    pub keep_days: Option<f64>,
+    /// The oldest hours leave where recordings are larger than this; unset: they may fill the disk up to `min_free_gib`.
+    pub max_gib: Option<f64>,
+    /// The oldest recorded hours leave, and nothing is recorded, where less is free on the disk.
+    pub min_free_gib: f64,
+}
+
+impl Default for RecordingSettings {
+    fn default() -> Self {
+        Self { segment_secs: 60.0, keep_days: None, max_gib: None, min_free_gib: 2.0 }
+    }
+}
+
+/// Bytes of a GiB.
+const GIB: f64 = (1_u64 << 30) as f64;
+
+impl RecordingSettings {
+    /// In bytes.
+    pub fn least_free(&self) -> u64 {
+        (self.min_free_gib * GIB) as u64
+    }
+
+    /// In bytes.
+    pub fn most(&self) -> Option<u64> {
+        self.max_gib.map(|gib| (gib * GIB) as u64)
+    }
+
+    pub fn keep(&self) -> Option<Duration> {
+        self.keep_days.map(|days| Duration::from_secs_f64(days * 86_400.0))
+    }
+
+    pub(super) fn check(&self, problems: &mut Vec<String>) {
+        let ranges = [
+            ("recording.segment_secs", Some(self.segment_secs), 1.0..=3600.0),
+            ("recording.keep_days", self.keep_days, 0.001..=100_000.0),
+            ("recording.max_gib", self.max_gib, 0.001..=1e9),
+            ("recording.min_free_gib", Some(self.min_free_gib), 0.0..=1e9),
+        ];
+        for (key, value, range) in ranges {
+            if let Some(value) = value.filter(|value| !range.contains(value)) {
+                problems.push(format!("{key} is {value}, it must lie between {} and {}", range.start(), range.end()));
+            }
+        }
     }
 }
 
@@ -132,6 +184,7 @@ impl SourceSettings {
             ("user_env", self.user_env.is_some()),
             ("password_env", self.password_env.is_some()),
             ("password_file", self.password_file.is_some()),
+            ("record", self.record),
         ];
         keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
     }
@@ -186,7 +239,8 @@ mod tests {
         };
         let own = Some(("me".to_owned(), "sesame".to_owned()));
         assert_eq!(login(&stream("rtsp://me:sesame@camera/1")), ("rtsp://camera/1".to_owned(), own));
-        let of_file = SourceSettings { user: Some("you".into()), password_file: Some(file), ..stream("rtsp://camera/1") };
+        let of_file =
+            SourceSettings { user: Some("you".into()), password_file: Some(file), ..stream("rtsp://camera/1") };
         let expected = Some(("you".to_owned(), "open sesame".to_owned()));
         assert_eq!(login(&of_file), ("rtsp://camera/1".to_owned(), expected));
         let gone = SourceSettings { password_file: Some("/nowhere/at/all".into()), ..of_file };

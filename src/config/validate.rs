@@ -53,6 +53,7 @@ impl Settings {
         }
         store(&self.store, &mut problems);
         self.search.check(&mut problems);
+        self.recording.check(&mut problems);
         problems.extend(super::serve::check(&self.serve, &self.watch, &self.live, &self.source));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
     }

@@ -184,7 +184,11 @@ impl Iterator for ChildFrames {
                     self.latest = Some(frame.pts);
                     return Some(Ok(frame));
                 }
-                Message::Alive | Message::Probe(_) | Message::Times { .. } | Message::Dropped(_) => {}
+                Message::Alive
+                | Message::Probe(_)
+                | Message::Times { .. }
+                | Message::Dropped(_)
+                | Message::Recording(_) => {}
                 Message::End(ended) => {
                     self.pipe = None;
                     match ended {
@@ -213,6 +217,7 @@ fn describe(message: &Message) -> &'static str {
         Message::Probe(_) => "a description",
         Message::Frame(_) => "a frame",
         Message::Times { .. } => "times",
+        Message::Recording(_) => "news of a recording",
         Message::Dropped(_) => "a count of dropped frames",
         Message::Alive => "a sign of life",
         Message::End(_) => "its end",

@@ -16,6 +16,9 @@ pub(super) const READ_BARE: &str = include_str!("../../pipelines/read-bare.launc
 /// Coded frames to pictures.
 pub(super) const DECODE: &str = include_str!("../../pipelines/decode.launch");
 
+/// Coded frames to a segment of a recording.
+pub(super) const RECORD: &str = include_str!("../../pipelines/record.launch");
+
 /// Live streams up to their coded frames, by name. The program sets the address of `input`, and connects the video track of
 /// those that `tracks` finds, if there is such an element.
 const STREAMS: [(&str, &str); 7] = [
@@ -70,7 +73,8 @@ mod tests {
     #[test]
     fn every_template_ends_in_the_sink_the_code_reads() {
         let streams = STREAMS.iter().map(|(_, text)| *text);
-        for template in [READ_FILE, READ_MENDED, READ_UNITS, READ_FRAMES, READ_BARE, DECODE].into_iter().chain(streams) {
+        for template in [READ_FILE, READ_MENDED, READ_UNITS, READ_FRAMES, READ_BARE, DECODE].into_iter().chain(streams)
+        {
             let graph = fill(template, &[("decoder", "identity"), ("caps", "image/jpeg"), ("parser", "jpegparse")]);
             assert!(graph.rsplit('!').next().unwrap().contains("appsink name=frames"), "{graph}");
             assert!(!graph.contains('{'), "{graph}");

@@ -68,8 +68,7 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(cannot)?;
         let queues = Lanes { usual: usual_queue, urgent: urgent_queue };
         let mut thread = Thread { runtime, queues, open: VecDeque::new(), batch: batch.max(1), run };
-        let thread =
-            std::thread::Builder::new().name(name.to_owned()).spawn(move || thread.work()).map_err(cannot)?;
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || thread.work()).map_err(cannot)?;
         let shared = Shared { calls: Some(Lanes { usual, urgent }), thread: Some(thread) };
         Ok(Self { shared: Arc::new(shared), lane: Lane::Usual })
     }
@@ -289,9 +288,8 @@ mod tests {
     #[tokio::test]
     async fn urgent_calls_are_next_whatever_waits() {
         let Doubler { worker, batches, go, started } = doubler(2);
-        let spawn = |worker: Worker<i32, i32>, items: Vec<i32>| {
-            tokio::spawn(async move { worker.run(items).await.unwrap() })
-        };
+        let spawn =
+            |worker: Worker<i32, i32>, items: Vec<i32>| tokio::spawn(async move { worker.run(items).await.unwrap() });
         let first = spawn(worker.clone(), vec![1]);
         queued_or_started(&started).await;
         let backlog = spawn(worker.clone(), vec![2, 3, 4, 5]);

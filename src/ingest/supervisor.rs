@@ -160,8 +160,7 @@ mod tests {
     #[test]
     fn it_is_called_for_ever_at_growing_distances_with_some_chance_in_them() {
         let (clock, mut supervisor) = supervisor();
-        let waits: Vec<Duration> =
-            (0..1000).map(|_| supervisor.ended(clock.passed(), Ending::Lost).unwrap()).collect();
+        let waits: Vec<Duration> = (0..1000).map(|_| supervisor.ended(clock.passed(), Ending::Lost).unwrap()).collect();
         assert!(waits[0] >= SECOND && waits[0] <= 2 * SECOND, "{:?}", waits[0]);
         assert!(waits[1] >= 2 * SECOND && waits[1] <= 4 * SECOND, "{:?}", waits[1]);
         assert!(waits.iter().all(|wait| *wait <= 30 * SECOND) && waits[999] == 30 * SECOND);

@@ -106,4 +106,30 @@ impl Ledger {
         })
         .await
     }
+
+    /// The streams that are known, each with the epoch that goes on.
+    pub async fn streams(&self) -> Result<Vec<(String, u64)>> {
+        self.read(|db| {
+            db.prepare_cached("SELECT DISTINCT source, epoch FROM epochs")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+        .await
+    }
+
+    /// Every hour of every stream, with its path and collection.
+    pub async fn live_hours(&self) -> Result<Vec<(LiveHour, PathBuf, String)>> {
+        self.read(|db| {
+            db.prepare_cached(
+                "SELECT l.source, l.epoch, l.hour, f.path, f.collection FROM live l
+                 JOIN files f ON l.media_id = coalesce(f.media_id, f.next_media_id) ORDER BY l.hour",
+            )?
+            .query_map([], |row| {
+                let hour = LiveHour { source: row.get(0)?, epoch: row.get(1)?, hour: row.get(2)? };
+                Ok((hour, rows::path(row, 3)?, row.get(4)?))
+            })?
+            .collect()
+        })
+        .await
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod jobs;
 pub mod news;
+mod retention;
 pub mod sources;
 
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ impl Service {
             index: settings.index.clone(),
             watch: settings.watch.clone(),
             live: settings.live.clone(),
+            recording: settings.recording.clone(),
             connector: Arc::new(parts.decoder().map_err(|error| format!("{error:#}"))?),
             pauses: Arc::clone(&pauses),
             ingest: ingest.clone(),
@@ -141,7 +143,10 @@ impl Service {
                 self.jobs.ended(id, end);
             }
         };
-        tokio::join!(indexing, jobs);
+        let recording = self.parts.settings.recording.clone();
+        let (archive, pauses, clock) = (Arc::clone(&self.archive), Arc::clone(&self.pauses), self.clock.clone());
+        let retention = retention::run(archive, recording, pauses, clock, &self.stop);
+        tokio::join!(indexing, jobs, retention);
     }
 
     async fn job(&self, id: u64, request: JobRequest, stop: &CancellationToken) -> Result<JobResult, String> {

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDateTime};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -124,6 +124,13 @@ impl LiveHour {
         Duration::from_secs(self.hour * HOUR)
     }
 
+    /// The hour by its name in a path.
+    pub fn hour_of(name: &str) -> Option<u64> {
+        let hour = name.strip_suffix('Z')?;
+        let time = NaiveDateTime::parse_from_str(&format!("{hour}:00"), "%Y-%m-%dT%H:%M").ok()?.and_utc();
+        u64::try_from(time.timestamp()).ok().map(|secs| secs / HOUR)
+    }
+
     /// Its path in the ledger.
     pub fn path(&self) -> PathBuf {
         let time = i64::try_from(self.hour * HOUR).ok().and_then(|secs| DateTime::from_timestamp(secs, 0));
@@ -181,6 +188,7 @@ mod tests {
         let hour = LiveHour::at("garage", 1_795_795_392_123, time);
         assert_eq!(hour.path(), Path::new("garage/2026-11-27T16Z/1795795392123"));
         assert_eq!(hour.begins(), Duration::from_secs(1_795_795_200));
+        assert_eq!((LiveHour::hour_of("2026-11-27T16Z"), LiveHour::hour_of("x")), (Some(hour.hour), None));
         assert!(is_live(&hour.path()) && !is_live(Path::new("/v/a.mp4")));
         let others = [
             LiveHour::at("garden", hour.epoch, time),

@@ -13,6 +13,7 @@
 //! | the ledger claims records for every indexed path | `no_records` | forgets the path, so that it is indexed again |
 //! | the pictures of a finished medium are complete | `pictures_short` | queues the medium again¹ |
 //! | pictures belong to records that exist or are being written | `stray_pictures` | deletes them |
+//! | recordings of streams that the ledger knows belong to hours that it knows | `stray_footage` | deletes them |
 //!
 //! ¹ If no file of the medium is left, nothing could be indexed again: what was found is kept, and the ledger accepts
 //! it as complete. ² If no file is left: rewrites the records without frames, so that they are still found, but cannot
@@ -57,6 +58,7 @@ pub enum DifferenceKind {
     NoRecords,
     PicturesShort,
     StrayPictures,
+    StrayFootage,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +108,7 @@ pub async fn verify(
     }
     run.files_without_claim().await?;
     run.stray_pictures().await?;
+    run.stray_footage().await?;
     if repair.is_some() {
         archive.settle().await?;
     }
@@ -400,7 +403,8 @@ impl Run<'_> {
     /// Whether a file is left to index again.
     async fn is_anywhere(&self, content: &Owned) -> Result<bool, LedgerError> {
         let files = self.archive.ledger.files_of(content.media_id).await?;
-        let here = tokio::task::spawn_blocking(move || files.iter().any(|file| !is_live(&file.path) && file.path.exists()));
+        let here =
+            tokio::task::spawn_blocking(move || files.iter().any(|file| !is_live(&file.path) && file.path.exists()));
         // If this cannot be found out, nothing is deleted.
         Ok(here.await.unwrap_or(false))
     }
@@ -482,6 +486,33 @@ impl Run<'_> {
             });
             if self.repair.is_some() {
                 thumbs.remove_found(&found).map_err(disk)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Recordings of streams that the ledger never heard of may be those of a lost ledger.
+    async fn stray_footage(&mut self) -> Result<(), ArchiveError> {
+        let footage = &self.archive.footage;
+        let disk = |error| ArchiveError::Disk { path: footage.dir().to_path_buf(), error };
+        let known = self.archive.ledger.streams().await?;
+        for (hour, bytes) in footage.hours().map_err(disk)? {
+            let is_stray = known.iter().any(|(source, epoch)| *source == hour.source && *epoch != hour.epoch)
+                && !known.contains(&(hour.source.clone(), hour.epoch))
+                && self.archive.ledger.live(hour.media_id()).await?.is_none();
+            if !is_stray {
+                continue;
+            }
+            self.tell(Difference {
+                kind: DifferenceKind::StrayFootage,
+                media_id: Some(hour.media_id()),
+                path: Some(hour.path()),
+                collection: None,
+                detail: format!("{bytes} bytes of footage belong to no hour that is indexed"),
+                repaired: self.repair.is_some(),
+            });
+            if self.repair.is_some() {
+                footage.remove(&hour).map_err(disk)?;
             }
         }
         Ok(())

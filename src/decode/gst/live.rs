@@ -255,7 +255,8 @@ fn reported_offset(told: &gst::StructureRef) -> Option<i64> {
     let stamp = number("base-time")? + (i128::from(behind) * 1_000_000_000 / i128::from(rate)) as i64;
     let report = told.get::<gst::Buffer>("sr-buffer").ok()?;
     let report = report.map_readable().ok()?;
-    let word = |at: usize| report.get(at..at + 4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let word =
+        |at: usize| report.get(at..at + 4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     if report.get(1) != Some(&SENDER_REPORT) {
         return None;
     }

@@ -10,6 +10,7 @@ mod log;
 mod mended;
 mod pictures;
 mod reader;
+mod record;
 mod start;
 mod units;
 
@@ -26,6 +27,7 @@ pub(super) use live::{LiveFrame, LiveReader, Pulled};
 pub(super) use log::{collect_messages, take_messages};
 pub(super) use pictures::{Decoding, Pictures};
 pub(super) use reader::{Coded, Reader, Source};
+pub(super) use record::Recorder;
 
 pub(super) fn init() -> Result<(), DecodeError> {
     gst::init().map_err(|error| DecodeError::Setup(error.to_string()))?;

@@ -128,7 +128,8 @@ mod tests {
     fn else_each_interval_gives_the_first_frame_that_comes() {
         let mut gate = LiveGate::new(10, Sampling::Gop, 0.0);
         let shuffled = [0, 12, 4, 8, 24, 16, 20].map(|pts| packet(pts, pts == 0));
-        let wanted: Vec<i64> = run(&mut gate, shuffled).into_iter().filter(|(_, wanted)| *wanted).map(|(t, _)| t).collect();
+        let wanted: Vec<i64> =
+            run(&mut gate, shuffled).into_iter().filter(|(_, wanted)| *wanted).map(|(t, _)| t).collect();
         assert_eq!(wanted, [0, 12, 24]);
         // What nothing needs is left out, and leaves no gap.
         let disposable = Packet { disposable: true, ..packet(26, false) };
@@ -141,7 +142,10 @@ mod tests {
     fn auto_takes_key_frames_where_they_come_often_enough() {
         let mut gate = LiveGate::new(10, Sampling::Auto, 0.5);
         let often = run(&mut gate, (0..40).map(|pts| packet(pts, pts % 10 == 0)));
-        assert_eq!(often.iter().filter(|(pts, _)| *pts >= 10).copied().collect::<Vec<_>>(), [(10, true), (20, true), (30, true)]);
+        assert_eq!(
+            often.iter().filter(|(pts, _)| *pts >= 10).copied().collect::<Vec<_>>(),
+            [(10, true), (20, true), (30, true)]
+        );
         // Now they come too rarely: all are decoded from the next key frame on.
         let rare = run(&mut gate, (40..90).map(|pts| packet(pts, pts % 25 == 0)));
         assert_eq!(rare.iter().map(|(pts, _)| *pts).collect::<Vec<_>>(), (50..90).collect::<Vec<_>>());

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::super::gst::{Coded, Decoding, LiveFrame, LiveReader, Pictures, Pulled, decoders_for, init};
+use super::super::gst::{Coded, Decoding, LiveFrame, LiveReader, Pictures, Pulled, Recorder, decoders_for, init};
 use super::super::job::Listener;
 use super::super::pixels::Shrinker;
 use super::super::wire::Message;
@@ -34,6 +34,7 @@ struct Shared {
     ring: Ring<Coded>,
     /// Not told yet.
     probe: Mutex<Option<Probe>>,
+    recording: Mutex<Option<Message>>,
     /// Why the pictures ended.
     broken: Mutex<Option<DecodeError>>,
     over: AtomicBool,
@@ -63,6 +64,7 @@ fn read(request: &LiveRequest, listener: &dyn Listener) -> Result<DecodeError, D
     let shared = Shared {
         ring: Ring::new(),
         probe: Mutex::new(None),
+        recording: Mutex::new(None),
         broken: Mutex::new(None),
         over: AtomicBool::new(false),
     };
@@ -106,6 +108,8 @@ fn follow(
     let mut gate = LiveGate::new(interval, request.sampling, request.tolerance);
     let (mut clock, machine) = (WallClock::default(), Machine::now());
     let (mut next, mut latest) = (Pulled::Frame(first), i64::MIN);
+    let mut recorder = request.recording.clone().map(Recorder::new);
+    let mut trouble = None;
     loop {
         if let Some(error) = lock(&shared.broken).take() {
             return error;
@@ -126,6 +130,13 @@ fn follow(
                 if probe.clock != Some(clock.source()) {
                     probe.clock = Some(clock.source());
                     *lock(&shared.probe) = Some(probe.clone());
+                }
+                if let Some(recorder) = &mut recorder {
+                    recorder.push(&packet, &coded);
+                    if recorder.trouble() != trouble.as_deref() {
+                        trouble = recorder.trouble().map(str::to_owned);
+                        *lock(&shared.recording) = Some(Message::Recording(trouble.clone()));
+                    }
                 }
                 if let Some(chosen) = gate.push(packet, coded) {
                     shared.ring.push(chosen);
@@ -188,10 +199,11 @@ fn take(request: &LiveRequest, shared: &Shared, pictures: &mut Pictures, listene
 fn tell(shared: &Shared, listener: &dyn Listener) {
     let (mut dropped, mut last) = (0, Instant::now());
     while !shared.over.load(Ordering::Acquire) {
-        let probe = lock(&shared.probe).take();
+        let probe = lock(&shared.probe).take().map(Message::Probe);
+        let recording = if probe.is_none() { lock(&shared.recording).take() } else { None };
         let now_dropped = shared.ring.dropped();
-        let message = match probe {
-            Some(probe) => Some(Message::Probe(probe)),
+        let message = match probe.or(recording) {
+            Some(message) => Some(message),
             None if now_dropped != dropped => Some(Message::Dropped(now_dropped)),
             None => (last.elapsed() >= SIGN_OF_LIFE).then_some(Message::Alive),
         };

@@ -3,7 +3,7 @@
 //! In the decoding process (`job`) the connection is read at the pace of the camera, whatever happens behind it: coded
 //! frames are put on the wall clock (`clock`), those worth decoding are chosen as they come (`gate`), and wait for the decoder
 //! in a `ring`, where the oldest make room. The address and the login travel over the pipe, never on a command line, and
-//! what GStreamer says of them is hidden before it is told.
+//! what GStreamer says of them is hidden before it is told. A recording is made there too, before the gate.
 //!
 //! [`LiveQueue`] is a running stream for callers that must not block. A gap is a gap: no frame says that it is held.
 
@@ -17,6 +17,7 @@ mod parent;
 #[cfg(feature = "gst")]
 mod ring;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,21 @@ pub struct LiveRequest {
     pub pixels: PixelSpec,
     /// Longer side of the thumbnail in pixels; `None`: no thumbnails.
     pub thumbnail_px: Option<u32>,
+    /// `None`: it is not recorded.
+    pub recording: Option<Recording>,
+}
+
+/// Where a stream is recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    /// Folder of all recordings ([`crate::footage`]).
+    pub dir: PathBuf,
+    pub source: String,
+    pub epoch: u64,
+    /// Length of a segment, up to the next key frame.
+    pub segment: Duration,
+    /// Nothing is recorded where fewer bytes are free.
+    pub least_free: u64,
 }
 
 /// What a stream gives.
@@ -51,6 +67,8 @@ pub enum Heard {
     /// What it is: first of all, and again when it is known whose clock its times are by.
     Probe(Probe),
     Frame(Frame),
+    /// Why it is not recorded, or not all of it; `None`: it is again.
+    Recording(Option<String>),
     /// So many wanted frames were dropped since it was connected, because what is behind was too slow.
     Dropped(u64),
     /// It is no more. The last item.

@@ -32,6 +32,7 @@ impl Iterator for Live {
             let error = match self.child.read() {
                 Ok(Message::Alive) => continue,
                 Ok(Message::Probe(probe)) => return Some(Heard::Probe(probe)),
+                Ok(Message::Recording(trouble)) => return Some(Heard::Recording(trouble)),
                 Ok(Message::Dropped(count)) => return Some(Heard::Dropped(count)),
                 Ok(Message::Frame(frame)) if self.child.latest.is_none_or(|latest| frame.pts > latest) => {
                     self.child.latest = Some(frame.pts);

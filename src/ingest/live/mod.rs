@@ -9,8 +9,10 @@
 //!   plan changed, and what is stored of an epoch is not written again.
 //! - Nothing that is slow behind the decoding process holds it up: there the oldest frames are dropped and counted. Windows
 //!   wait for a store that is away up to a limit, then the oldest are dropped and counted.
+//! - What a recording holds and the store lacks is embedded at the next start (`again`).
 //! - The ledger moves only behind the store, as for files ([`crate::archive`]).
 
+mod again;
 mod pauses;
 mod writer;
 
@@ -44,9 +46,9 @@ pub struct Stream {
     pub source: String,
     /// Its address without what is secret.
     pub shown: String,
-    /// What to ask the decoding process for, made anew for each connection because passwords may change; or why the stream
+    /// What to ask the decoding process for in an epoch, made anew for each connection because passwords may change; or why the stream
     /// cannot be called.
-    pub request: Box<dyn Fn() -> Result<LiveRequest, (Ending, String)> + Send + Sync>,
+    pub request: Box<dyn Fn(u64) -> Result<LiveRequest, (Ending, String)> + Send + Sync>,
     pub connector: Arc<dyn Connector>,
     pub ingest: Arc<Ingest>,
     pub plan: Arc<Plan>,
@@ -77,10 +79,11 @@ pub async fn run(stream: Stream, stop: CancellationToken) {
         last: None,
         told: None,
         trouble: None,
+        recording: None,
         problems: Vec::new(),
         stream,
     };
-    running.finish_old_hours().await;
+    running.finish_old_hours(&stop).await;
     loop {
         running.supervisor.called(running.passed());
         running.tell(None);
@@ -105,8 +108,9 @@ struct Running {
     /// Time of the last frame, and when it came on the clock that is never set.
     last: Option<(Duration, Duration)>,
     told: Option<(SourceState, Option<String>)>,
-    /// Why nothing can be stored, while that is so.
+    /// Why nothing can be stored, and why nothing is recorded, while that is so.
     trouble: Option<String>,
+    recording: Option<String>,
     problems: Vec<Problem>,
 }
 
@@ -134,7 +138,10 @@ impl Running {
     }
 
     fn tell(&mut self, error: Option<&str>) {
-        let now = (self.supervisor.state(), error.or(self.trouble.as_deref()).map(str::to_owned));
+        let now = (
+            self.supervisor.state(),
+            error.or(self.trouble.as_deref()).or(self.recording.as_deref()).map(str::to_owned),
+        );
         if self.told.as_ref() != Some(&now) {
             self.stream.observer.state(now.0, now.1.as_deref());
             self.told = Some(now);
@@ -143,7 +150,11 @@ impl Running {
 
     /// From calling the stream until it is lost; `None`: it was asked to stop.
     async fn connection(&mut self, stop: &CancellationToken) -> Option<(Ending, String)> {
-        let request = match (self.stream.request)() {
+        let epoch = match self.expected().await {
+            Ok(epoch) => epoch,
+            Err(error) => return Some((Ending::Lost, error.to_string())),
+        };
+        let request = match (self.stream.request)(epoch) {
             Ok(request) => request,
             Err(problem) => return Some(problem),
         };
@@ -160,6 +171,8 @@ impl Running {
                 heard = queue.next() => Some(heard),
                 () = self.stream.ingest.clock.sleep(TICK) => None,
             };
+            // What waits here is no silence of the camera, however long it waits.
+            let is_silent = next.is_none();
             // All that is waiting, so that the model gets it at once.
             while let Some(Heard::Frame(frame)) = next {
                 frames.push(frame);
@@ -168,9 +181,14 @@ impl Running {
             if let Some(first) = frames.first() {
                 self.supervisor.frame(self.passed());
                 self.tell(None);
-                let begun = if is_new { self.begin(&codec, first.pts).await } else { Ok(()) };
-                is_new = false;
-                if let Err(error) = async { begun.and(self.frames(frames).await) }.await {
+                if std::mem::take(&mut is_new) {
+                    match self.begin(&codec, first.pts).await {
+                        Ok(true) => {}
+                        Ok(false) => return Some((Ending::Changed, format!("another codec: {codec}"))),
+                        Err(error) => return Some((Ending::Lost, error.to_string())),
+                    }
+                }
+                if let Err(error) = self.frames(frames).await {
                     return Some((Ending::Lost, error.to_string()));
                 }
             }
@@ -178,6 +196,12 @@ impl Running {
                 Some(Heard::Probe(probe)) => {
                     codec.clone_from(&probe.codec);
                     self.writer.probed(probe);
+                }
+                Some(Heard::Recording(trouble)) => {
+                    if let Some(trouble) = &trouble {
+                        tracing::warn!(source = self.stream.source, "{trouble}");
+                    }
+                    self.recording = trouble;
                 }
                 Some(Heard::Dropped(count)) => {
                     self.stream.observer.frames_dropped(count.saturating_sub(dropped));
@@ -190,7 +214,7 @@ impl Running {
             if let Err(error) = self.tick().await {
                 return Some((Ending::Lost, error.to_string()));
             }
-            let verdict = self.supervisor.look(self.passed());
+            let verdict = if is_silent { self.supervisor.look(self.passed()) } else { Verdict::Fine };
             self.tell(None);
             if verdict == Verdict::GiveUp {
                 return Some((Ending::Lost, "no frame came for too long".to_owned()));
@@ -198,44 +222,62 @@ impl Running {
         }
     }
 
-    /// Goes on in the epoch, or begins another one, with a frame of this time.
-    async fn begin(&mut self, codec: &str, first: Duration) -> Result<(), IngestError> {
+    /// The epoch that a connection made now belongs to, as far as that can be known before its first frame.
+    async fn expected(&mut self) -> Result<u64, IngestError> {
         let ingest = Arc::clone(&self.stream.ingest);
-        let (ledger, collection) = (&ingest.archive.ledger, ingest.bundle.collection());
-        let (plan, ahead, length) = (self.stream.plan.key(), self.ahead(), self.length());
+        let (now, ahead, length) = (ingest.clock.unix(), self.ahead(), self.length());
         let was_set = self.epoch.as_ref().is_some_and(|current| (ahead - current.ahead).abs() > length.as_secs_f64());
         let known = match &self.epoch {
             Some(current) => Some(current.known.clone()),
-            None => ledger.epoch(&self.stream.source, &collection).await?,
+            None => ingest.archive.ledger.epoch(&self.stream.source, &ingest.bundle.collection()).await?,
         };
-        let is_same = |known: &Epoch| {
-            let is_behind = first + length >= Duration::from_millis(known.last_ms);
-            !was_set && is_behind && known.plan == plan && known.codec == codec
-        };
-        let goes_on = known.as_ref().is_some_and(is_same);
-        let known = match known.filter(|_| goes_on) {
+        let plan = self.stream.plan.key();
+        let goes_on = known.clone().filter(|known| {
+            let is_behind = now + length >= Duration::from_millis(known.last_ms);
+            !was_set && is_behind && known.plan == plan
+        });
+        let known = match goes_on {
             Some(known) => known,
-            None => {
-                // What is left of the epoch before.
-                self.drain().await?;
-                self.embedder = None;
-                let epoch = u64::try_from(first.as_millis()).unwrap_or(u64::MAX);
-                let codec = codec.to_owned();
-                let begun = Epoch { epoch, plan, codec, last_ms: epoch };
-                tracing::info!(source = self.stream.source, epoch, "a new epoch begins");
-                ledger.put_epoch(&self.stream.source, &collection, begun.clone()).await?;
-                begun
-            }
+            None => self.another(known.map(|known| known.epoch)).await?,
         };
-        self.writer.goes_on_in(known.epoch);
+        let epoch = known.epoch;
+        self.writer.goes_on_in(epoch);
         self.epoch = Some(Current { known, ahead });
+        Ok(epoch)
+    }
+
+    /// Begins another epoch; its codec is not known yet.
+    async fn another(&mut self, before: Option<u64>) -> Result<Epoch, IngestError> {
+        // What is left of the one before.
+        self.drain().await?;
+        (self.embedder, self.last) = (None, None);
+        let now = u64::try_from(self.stream.ingest.clock.unix().as_millis()).unwrap_or(u64::MAX);
+        let epoch = if before == Some(now) { now + 1 } else { now };
+        tracing::info!(source = self.stream.source, epoch, "a new epoch begins");
+        Ok(Epoch { epoch, plan: self.stream.plan.key(), codec: String::new(), last_ms: now })
+    }
+
+    /// Meets the first frame of a connection. False: its codec is another, so another epoch begins, and what is recorded has to
+    /// go there from the first frame on.
+    async fn begin(&mut self, codec: &str, first: Duration) -> Result<bool, IngestError> {
+        let ingest = Arc::clone(&self.stream.ingest);
+        let Some(current) = &mut self.epoch else { return Ok(true) };
+        if current.known.codec.is_empty() {
+            codec.clone_into(&mut current.known.codec);
+            let known = current.known.clone();
+            ingest.archive.ledger.put_epoch(&self.stream.source, &ingest.bundle.collection(), known).await?;
+        } else if current.known.codec != codec {
+            let (before, ahead) = (current.known.epoch, current.ahead);
+            let known = self.another(Some(before)).await?;
+            self.epoch = Some(Current { known, ahead });
+            return Ok(false);
+        }
         if self.embedder.is_none() {
             let plan = &self.stream.plan;
             let model = ingest.model.get().await?;
-            self.last = None;
             self.embedder = Some(Embedder::live(&ingest.bundle, &model, plan, first_window(plan.span, first)));
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn frames(&mut self, mut frames: Vec<Frame>) -> Result<(), IngestError> {
@@ -292,7 +334,11 @@ impl Running {
     fn noted(&mut self, result: Result<(), IngestError>) {
         let dropped = self.writer.take_dropped();
         if dropped > 0 {
-            tracing::warn!(source = self.stream.source, windows = dropped, "windows that could not be stored were dropped");
+            tracing::warn!(
+                source = self.stream.source,
+                windows = dropped,
+                "windows that could not be stored were dropped"
+            );
             self.stream.observer.windows_dropped(dropped);
         }
         let trouble = result.err().map(|error| error.to_string());
@@ -336,10 +382,26 @@ impl Running {
         }
     }
 
-    async fn finish_old_hours(&mut self) {
-        let now = self.stream.ingest.clock.unix();
-        if let Err(error) = self.writer.finish_old_hours(now).await {
-            tracing::warn!(source = self.stream.source, "its earlier hours were not finished, at the next start they are: {error}");
+    /// What an earlier run left: hours that are over are finished, and of all what is missing is taken from recordings.
+    async fn finish_old_hours(&mut self, stop: &CancellationToken) {
+        let finished = async {
+            for old in self.writer.open_hours().await? {
+                if stop.is_cancelled() {
+                    break;
+                }
+                let Stream { ingest, plan, .. } = &self.stream;
+                self.writer.goes_on_in(old.hour.epoch);
+                let again = again::embed_again(ingest, plan, &old.hour, &old.content, &mut self.writer, stop).await?;
+                if again > 0 {
+                    let path = old.path.display();
+                    tracing::info!(source = self.stream.source, windows = again, %path, "embedded from its recording");
+                }
+                self.writer.finish_if_over(old).await?;
+            }
+            Ok::<_, IngestError>(())
+        };
+        if let Err(error) = finished.await {
+            tracing::warn!(source = self.stream.source, "its earlier hours wait for the next start: {error}");
         }
     }
 

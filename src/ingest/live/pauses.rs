@@ -38,7 +38,7 @@ impl Pauses {
     }
 
     /// To be held while something is written.
-    pub(super) async fn turn(&self) -> RwLockReadGuard<'_, u64> {
+    pub async fn turn(&self) -> RwLockReadGuard<'_, u64> {
         self.count.read().await
     }
 }

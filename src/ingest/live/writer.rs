@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::super::medium::minute_of_day;
 use super::super::kept::Embedded;
+use super::super::medium::minute_of_day;
 use super::super::{Ingest, IngestError};
 use super::{Pauses, Stream};
 use crate::archive::Archive;
 use crate::decode::{Jpeg, Probe, Problem};
 use crate::embed::Feature;
-use crate::ledger::{Began, Epoch, Owned, Progress, ProgressState, Said};
+use crate::ledger::{Began, Epoch, OpenHour, Owned, Progress, ProgressState, Said};
 use crate::source::Stat;
 use crate::source::stream::LiveHour;
 use crate::store::{Payload, Record, Selection, Tally, VectorStore};
@@ -200,12 +200,11 @@ impl Writer {
             Some(open) => self.finish(open, pause, store).await?,
             None => {}
         }
-        let content = Owned {
-            media_id: hour.media_id(),
-            collection: self.ingest.bundle.collection(),
-            plan: self.plan.clone(),
-        };
+        let content =
+            Owned { media_id: hour.media_id(), collection: self.ingest.bundle.collection(), plan: self.plan.clone() };
         self.open = Some(self.open_hour(hour, content, pause, store).await?);
+        // An hour that goes on may have got another label.
+        self.archive().settle().await?;
         Ok(())
     }
 
@@ -278,20 +277,27 @@ impl Writer {
         Ok(ledger.finish(&path, stat(&hour), content, done, Vec::new()).await?)
     }
 
-    /// Hours before this one that a run left open.
-    pub(super) async fn finish_old_hours(&mut self, now: Duration) -> Result<(), IngestError> {
+    /// Hours that an earlier run left open.
+    pub(super) async fn open_hours(&self) -> Result<Vec<OpenHour>, IngestError> {
+        Ok(self.archive().ledger.open_hours(&self.source, &self.ingest.bundle.collection()).await?)
+    }
+
+    /// Finishes an hour that an earlier run left open, unless it may still go on.
+    pub(super) async fn finish_if_over(&mut self, old: OpenHour) -> Result<(), IngestError> {
         let (ledger, collection) = (&self.archive().ledger, self.ingest.bundle.collection());
-        let all = ledger.open_hours(&self.source, &collection).await?;
         let epoch = ledger.epoch(&self.source, &collection).await?.map(|epoch| epoch.epoch);
-        let current = LiveHour::at(&self.source, 0, now).hour;
-        for old in all.into_iter().filter(|old| old.hour.hour < current || Some(old.hour.epoch) != epoch) {
-            let pauses = Arc::clone(&self.pauses);
-            let pause = *pauses.turn().await;
-            let store = self.ingest.store.get().await?;
-            let open = self.open_hour(&old.hour, old.content, pause, store.as_ref()).await?;
-            self.finish(open, pause, store.as_ref()).await?;
+        let now = LiveHour::at(&self.source, 0, self.ingest.clock.unix()).hour;
+        if old.hour.hour >= now && Some(old.hour.epoch) == epoch {
+            return Ok(());
         }
-        Ok(())
+        let pauses = Arc::clone(&self.pauses);
+        let pause = *pauses.turn().await;
+        let store = self.ingest.store.get().await?;
+        let open = match self.open.take() {
+            Some(open) if open.hour == old.hour && open.pause == pause => open,
+            _ => self.open_hour(&old.hour, old.content, pause, store.as_ref()).await?,
+        };
+        self.finish(open, pause, store.as_ref()).await
     }
 
     pub(super) fn is_due(&self, passed: Duration) -> bool {

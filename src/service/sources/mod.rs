@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::news::{FrameCount, News, NewsRoom};
 use crate::clock::{Clock, seconds};
-use crate::config::{IndexSettings, LiveSettings, SourceSettings, WatchSettings};
+use crate::config::{IndexSettings, LiveSettings, RecordingSettings, SourceSettings, WatchSettings};
 use crate::decode::live::Connector;
 use crate::embed::bundle::Outline;
 use crate::ingest::Ingest;
@@ -36,6 +36,7 @@ pub struct Common {
     pub index: IndexSettings,
     pub watch: WatchSettings,
     pub live: LiveSettings,
+    pub recording: RecordingSettings,
     /// Its observer is replaced for each source.
     pub ingest: Ingest,
     pub bundle: Arc<Outline>,
@@ -201,7 +202,10 @@ impl Sources {
         let mut index = self.common.index.clone();
         index.sampling = source.sampling.unwrap_or(index.sampling);
         if source.uri.is_some() && index.window_whole {
-            let problem = format!("source {:?}: a stream has no end, so it cannot be one window (index.window_whole)", source.name);
+            let problem = format!(
+                "source {:?}: a stream has no end, so it cannot be one window (index.window_whole)",
+                source.name
+            );
             return Err(crate::config::ConfigError::Invalid(vec![problem]).into());
         }
         Ok(Arc::new(Plan::new(&index, self.common.bundle.manifest())?))

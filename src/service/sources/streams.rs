@@ -1,13 +1,14 @@
 //! A live stream: what it is asked for, and how it is doing.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Common, Identity, Running, Status, becomes, lock};
 use crate::clock::Clock;
 use crate::decode::Want;
-use crate::decode::live::LiveRequest;
+use crate::decode::live::{LiveRequest, Recording};
 use crate::ingest::live::{LiveObserver, Stream, run};
 use crate::ingest::plan::Plan;
 use crate::ingest::supervisor::Ending;
@@ -30,7 +31,15 @@ pub(super) fn begin(common: &Common, identity: Identity, plan: Arc<Plan>) -> Run
     let (settings, templates) = (source.clone(), live.clone());
     let (pixels, thumbnail_px) = (ingest.bundle.manifest().pixel_spec(), ingest.options.thumbnail_px);
     let of_plan = Arc::clone(&plan);
-    let request = move || {
+    let footage = ingest.archive.footage.dir().to_path_buf();
+    let recording = source.record.then(|| Recording {
+        dir: footage,
+        source: source.name.clone(),
+        epoch: 0,
+        segment: Duration::from_secs_f64(common.recording.segment_secs),
+        least_free: common.recording.least_free(),
+    });
+    let request = move |epoch| {
         // The folder of templates may have changed since the settings were checked.
         let template = settings.template(&templates).map_err(|problem| (Ending::Hopeless, problem))?;
         let (uri, login) = settings.address().map_err(|problem| (Ending::Refused, problem))?;
@@ -46,6 +55,7 @@ pub(super) fn begin(common: &Common, identity: Identity, plan: Arc<Plan>) -> Run
             tolerance: of_plan.tolerance,
             pixels,
             thumbnail_px: Some(thumbnail_px),
+            recording: recording.clone().map(|recording| Recording { epoch, ..recording }),
         })
     };
     let stream = Stream {
