@@ -20,8 +20,7 @@ use crate::source::stream::is_stream;
 
 #[derive(Args)]
 pub(super) struct ServeArgs {
-    /// Folders to watch and streams to read (rtsp://, rtmp://, srt://, https://…m3u8, udp://, v4l2://), besides those in the
-    /// settings
+    /// Folders to watch and streams to read, besides those in the settings
     #[arg(value_name = "FOLDER|URI")]
     sources: Vec<PathBuf>,
     /// Address of the HTTP API, of this machine only

@@ -104,7 +104,7 @@ pub(super) async fn place(
     let best = files.iter().map(|file| &file.path).max_by_key(|path| (wanted(path), path.exists(), Reverse(*path)));
     let file = best.cloned().unwrap_or_default();
     let live = ledger.live(media_id).await?;
-    let recording = live.as_ref().and_then(|(hour, _)| recorded(&archive.footage, hour, &moment));
+    let recording = live.as_ref().and_then(|(hour, _)| recorded(&archive.footage, hour, moment.start, moment.end));
     let (file, offset) = match (&live, recording) {
         (None, _) => (Some(file), None),
         (Some(_), recording) => recording.unzip(),
@@ -136,9 +136,9 @@ pub(super) async fn place(
     })
 }
 
-/// The segment of a recording that shows the start of a moment, and where in it.
-fn recorded(footage: &Footage, hour: &LiveHour, moment: &Moment) -> Option<(PathBuf, Duration)> {
-    let found = footage.at(hour, hour.begins() + moment.start, hour.begins() + moment.end);
+/// The segment of a recording that shows this start of a moment, and where in it.
+fn recorded(footage: &Footage, hour: &LiveHour, start: Duration, end: Duration) -> Option<(PathBuf, Duration)> {
+    let found = footage.at(hour, hour.begins() + start, hour.begins() + end);
     found.unwrap_or_else(|error| {
         tracing::warn!(%error, path = %footage.dir().display(), "recordings cannot be read");
         None

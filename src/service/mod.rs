@@ -11,7 +11,7 @@ pub mod sources;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,9 @@ use crate::verify::{Difference, Repair, verify};
 use jobs::{IndexRequest, JobError, JobRequest, JobResult, Jobs, Place, Verified};
 use news::{News, NewsRoom, Reporter};
 use sources::{Changes, Common, Sources, SourcesError};
+
+/// A decoding process of a stream that says nothing for so long hangs, whether frames come or not.
+const HUNG: Duration = Duration::from_secs(30);
 
 pub struct Service {
     pub parts: Parts,
@@ -75,7 +78,7 @@ impl Service {
             watch: settings.watch.clone(),
             live: settings.live.clone(),
             recording: settings.recording.clone(),
-            connector: Arc::new(parts.decoder().map_err(|error| format!("{error:#}"))?),
+            connector: Arc::new(parts.decoder().map_err(|error| format!("{error:#}"))?.stall_after(HUNG)),
             pauses: Arc::clone(&pauses),
             ingest: ingest.clone(),
             bundle,

@@ -15,7 +15,7 @@ use super::super::{DecodeError, LiveCause, Probe, template};
 use super::connect::{Found, connect_tracks};
 use super::decoders::remedy;
 use super::reader::{Coded, codec};
-use super::{facts, launch, lock, reported_error};
+use super::{facts, lock, reported_error};
 use crate::secret::{Secret, hide};
 
 /// How long to wait for a frame before looking whether something else happened.
@@ -69,7 +69,7 @@ impl LiveReader {
     pub(in crate::decode) fn open(request: &LiveRequest) -> Result<Self, DecodeError> {
         let mut secrets = request.uri.secrets();
         secrets.extend(request.login.iter().flat_map(|login| [login.user.clone(), login.password.clone()]));
-        let pipeline = launch(&template::fill(&request.template, &[]))?;
+        let pipeline = launch_template(&template::fill(&request.template, &[]))?;
         if let Some(input) = pipeline.by_name("input") {
             address(&input, request);
         }
@@ -192,6 +192,16 @@ impl LiveReader {
         let cause = if refused { LiveCause::Refused } else { LiveCause::Unreachable };
         Some(DecodeError::Live { cause, detail: text })
     }
+}
+
+/// A template of the user's own may have secrets in it, so no error quotes it.
+fn launch_template(graph: &str) -> Result<gst::Pipeline, DecodeError> {
+    let wrong = |problem: &str| DecodeError::Setup(format!("the template of this stream cannot be used: {problem}"));
+    let built = gst::parse::launch(graph).map_err(|error| match error.kind::<gst::ParseError>() {
+        Some(gst::ParseError::NoSuchElement) => wrong(&format!("{error}; install the GStreamer plug-in that has it")),
+        _ => wrong("a property or a link in it is wrong"),
+    })?;
+    built.downcast().map_err(|_| wrong("it is a single element"))
 }
 
 fn lost(detail: &str) -> DecodeError {

@@ -11,7 +11,7 @@ use super::super::kept::Embedded;
 use super::super::plan::Plan;
 use super::super::{Ingest, IngestError};
 use super::writer::Writer;
-use super::{BATCH, first_window};
+use super::BATCH;
 use crate::decode::{Decoded, Frame, Problem, Queue, Request};
 use crate::footage::Segment;
 use crate::ledger::Owned;
@@ -41,12 +41,13 @@ pub(super) async fn embed_again(
     }
     let store = ingest.store.get().await?;
     let missing = missing(plan.span, hour, &segments, &stored(store.as_ref(), hour, content).await?);
-    let (Some(first), Some(last), Span::Sliding { length, .. }) = (missing.first(), missing.last(), plan.span) else {
+    let (Some(first), Some(last), Span::Sliding { length, stride }) = (missing.first(), missing.last(), plan.span) else {
         return Ok(0);
     };
     let (from, to) = (*first, *last + length);
+    let number = u64::try_from(from.as_nanos() / stride.as_nanos()).unwrap_or(u64::MAX);
     let model = ingest.model.get().await?;
-    let mut embedder = Embedder::live(&ingest.bundle, &model, plan, first_window(plan.span, from + length));
+    let mut embedder = Embedder::live(&ingest.bundle, &model, plan, number);
     let mut problems: Vec<Problem> = Vec::new();
     let mut count = 0;
     let mut keep = |windows: Vec<Embedded>, writer: &mut Writer| {

@@ -125,8 +125,8 @@ impl Writer {
             return Ok(());
         }
         let pauses = Arc::clone(&self.pauses);
-        let pause = *pauses.turn().await;
-        let store = self.ingest.store.get().await?;
+        let turn = pauses.turn().await;
+        let (pause, store) = (*turn, self.ingest.store.get().await?);
         while let Some((hour, _)) = self.waiting.front() {
             let hour = hour.clone();
             self.at(&hour, pause, store.as_ref()).await?;
@@ -291,8 +291,8 @@ impl Writer {
             return Ok(());
         }
         let pauses = Arc::clone(&self.pauses);
-        let pause = *pauses.turn().await;
-        let store = self.ingest.store.get().await?;
+        let turn = pauses.turn().await;
+        let (pause, store) = (*turn, self.ingest.store.get().await?);
         let open = match self.open.take() {
             Some(open) if open.hour == old.hour && open.pause == pause => open,
             _ => self.open_hour(&old.hour, old.content, pause, store.as_ref()).await?,
@@ -309,7 +309,8 @@ impl Writer {
         self.saved = self.ingest.clock.passed();
         self.write().await?;
         let pauses = Arc::clone(&self.pauses);
-        let pause = *pauses.turn().await;
+        let turn = pauses.turn().await;
+        let pause = *turn;
         let (ledger, collection) = (&self.ingest.archive.ledger, self.ingest.bundle.collection());
         if let Some(open) = self.open.as_mut().filter(|open| open.pause == pause) {
             let new: Vec<Problem> = problems.into_iter().map(|problem| since(problem, open.hour.begins())).collect();

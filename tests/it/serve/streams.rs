@@ -1,6 +1,7 @@
 //! Live streams from real servers, killed, frozen and brought back.
 
 mod camera;
+mod figures;
 mod kinds;
 mod recording;
 

@@ -85,6 +85,9 @@ fn every_kind_of_stream_can_be_searched() {
     } else {
         println!("NOT RUN: RTMP (no nginx with its RTMP module)");
     }
+    // The same camera, with its video in UDP packets.
+    let camera = Camera::begin("h264.mp4", None);
+    sources.extend(camera.as_ref().map(|camera| ("rtsp-udp", camera.uri().replace("rtsp://", "rtspu://"))));
     println!("NOT RUN: a webcam (no device); its template is parsed by a test of its own");
     let tables: String = sources.iter().map(|(name, uri)| source(name, uri)).collect();
     let daemon = watching(&world, &tables);
