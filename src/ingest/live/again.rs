@@ -10,8 +10,8 @@ use super::super::embedder::Embedder;
 use super::super::kept::Embedded;
 use super::super::plan::Plan;
 use super::super::{Ingest, IngestError};
-use super::writer::Writer;
 use super::BATCH;
+use super::writer::Writer;
 use crate::decode::{Decoded, Frame, Problem, Queue, Request};
 use crate::footage::Segment;
 use crate::ledger::Owned;
@@ -41,7 +41,8 @@ pub(super) async fn embed_again(
     }
     let store = ingest.store.get().await?;
     let missing = missing(plan.span, hour, &segments, &stored(store.as_ref(), hour, content).await?);
-    let (Some(first), Some(last), Span::Sliding { length, stride }) = (missing.first(), missing.last(), plan.span) else {
+    let (Some(first), Some(last), Span::Sliding { length, stride }) = (missing.first(), missing.last(), plan.span)
+    else {
         return Ok(0);
     };
     let (from, to) = (*first, *last + length);
