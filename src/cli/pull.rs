@@ -11,7 +11,7 @@ use serde_json::json;
 use super::app::App;
 use super::text;
 use crate::embed::bundle::Bundle;
-use crate::embed::import::{GRAPHS, HELPFUL, NEEDED, Variant, WEIGHTS_ENDINGS, graph_places, import};
+use crate::embed::import::{Layout, Variant, WEIGHTS_ENDINGS, import};
 use crate::hub::named::{NAMED, find};
 use crate::hub::{Hub, RemoteFile, RepoName, Repository};
 
@@ -77,9 +77,10 @@ pub(super) async fn run(app: &App, args: PullArgs) -> anyhow::Result<Option<Bund
 /// Chooses the files that the import needs, in this precision.
 fn choose(repository: &Repository, variant: Variant) -> anyhow::Result<Vec<RemoteFile>> {
     let there = |path: &str| repository.files.iter().find(|file| file.path == path);
+    let paths: Vec<&str> = repository.files.iter().map(|file| file.path.as_str()).collect();
+    let layout = Layout::of(&paths, variant);
     let (mut chosen, mut missing) = (Vec::new(), Vec::new());
-    for graph in GRAPHS {
-        let places = graph_places(graph, variant);
+    for places in &layout.graphs {
         match places.iter().find_map(|place| there(place)) {
             Some(file) => {
                 chosen.push(file.clone());
@@ -88,18 +89,17 @@ fn choose(repository: &Repository, variant: Variant) -> anyhow::Result<Vec<Remot
             None => missing.push(places.join(" or ")),
         }
     }
-    for file in NEEDED {
+    for file in [&layout.tokenizer, &layout.preprocessor] {
         match there(file) {
             Some(file) => chosen.push(file.clone()),
-            None => missing.push(file.to_owned()),
+            None => missing.push(file.clone()),
         }
     }
-    chosen.extend(HELPFUL.into_iter().filter_map(there).cloned());
+    chosen.extend(layout.helpful().into_iter().filter_map(there).cloned());
     if missing.is_empty() {
         return Ok(chosen);
     }
-    let graphs: Vec<&str> =
-        repository.files.iter().map(|file| file.path.as_str()).filter(|path| path.ends_with(".onnx")).collect();
+    let graphs: Vec<&str> = paths.into_iter().filter(|path| path.ends_with(".onnx")).collect();
     let graphs = if graphs.is_empty() { "none".to_owned() } else { graphs.join(", ") };
     bail!("{} is not in the usual ONNX layout: no {}; its graphs: {graphs}", repository.repo, missing.join(", no "))
 }
@@ -194,6 +194,26 @@ mod tests {
         assert_eq!(paths(Variant::Float32), [&float32[..], &rest].concat());
         let int8 = ["onnx/vision_model_quantized.onnx", "onnx/text_model_quantized.onnx"];
         assert_eq!(paths(Variant::Int8), [&int8[..], &rest].concat());
+        let immich = repository(&[
+            "config.json",
+            "textual/model.onnx",
+            "textual/tokenizer.json",
+            "textual/tokenizer_config.json",
+            "visual/model.onnx",
+            "visual/model.onnx.data",
+            "visual/preprocess_cfg.json",
+        ]);
+        let chosen: Vec<_> = choose(&immich, Variant::Float32).unwrap().into_iter().map(|file| file.path).collect();
+        let expected = [
+            "visual/model.onnx",
+            "visual/model.onnx.data",
+            "textual/model.onnx",
+            "textual/tokenizer.json",
+            "visual/preprocess_cfg.json",
+            "config.json",
+            "textual/tokenizer_config.json",
+        ];
+        assert_eq!(chosen, expected);
         let error = choose(&full, Variant::Float16).unwrap_err().to_string();
         assert!(error.contains("no vision_model_fp16.onnx or onnx/vision_model_fp16.onnx"), "{error}");
         assert!(error.contains("its graphs: onnx/text_model.onnx"), "{error}");

@@ -45,7 +45,7 @@ fn talk() -> io::Result<()> {
     wire::greet(&mut out)?;
     let pipe = Pipe { state: Mutex::new(State { out, last: Instant::now(), amount: 0 }) };
     let result = match &task {
-        Task::Frames(request) => job::run(request, &pipe),
+        Task::Frames(request) => job::run(request, threads(), &pipe),
         Task::Survey(path) => job::survey(path, &pipe),
         Task::Live(request) => Err(live::job::run(request, &pipe)),
     };
@@ -54,6 +54,12 @@ fn talk() -> io::Result<()> {
         pipe.hear(&Message::End(result));
     }
     Ok(())
+}
+
+/// One where nobody says how many.
+fn threads() -> u32 {
+    let told = std::env::args_os().nth(2).and_then(|threads| threads.to_str()?.parse().ok());
+    told.filter(|threads| *threads > 0).unwrap_or(1)
 }
 
 fn exit_with_parent() -> io::Result<()> {

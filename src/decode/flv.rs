@@ -132,9 +132,10 @@ impl Frames {
             if data.is_empty() {
                 continue;
             }
-            let time = |milliseconds: i64| Some((milliseconds * MILLISECOND).max(0));
-            let (pts, dts) = (time(tag.time + part.offset), time(tag.time));
-            return Ok(Some(Unit { data, pts, dts, ..Unit::default() }));
+            // No decoding time: many writers give the first frames one and the same, and then GStreamer's parsers count on by
+            // themselves and change the presentation times.
+            let pts = Some(((tag.time + part.offset) * MILLISECOND).max(0));
+            return Ok(Some(Unit { data, pts, ..Unit::default() }));
         }
         Ok(None)
     }

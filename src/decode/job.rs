@@ -33,8 +33,6 @@ const MOST_BARREN_STARTS: u32 = 8;
 const LONGER_SOUND: Duration = Duration::from_secs(2);
 /// How long the last pictures are waited for before looking whether the decoder broke.
 const GLANCE: Duration = Duration::from_millis(20);
-/// Threads of a decoder that has every frame to decode. With key frames alone there is nothing to share out.
-const DECODER_THREADS: u32 = 4;
 
 /// Where messages go; false when nobody listens any more.
 pub(super) trait Listener: Sync {
@@ -43,12 +41,13 @@ pub(super) trait Listener: Sync {
     fn progress(&self, amount: u64);
 }
 
-pub(super) fn run(request: &Request, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
+/// `threads`: those of the decoder, where every frame goes to it.
+pub(super) fn run(request: &Request, threads: u32, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
     openable(&request.path)?;
     init()?;
     let tracks = Tracks::read(&request.path, request.track)?;
     let own = own_source(&request.path, &tracks);
-    let mut job = Job { request, tracks, listener, frames: AtomicU64::new(0), probe_sent: false };
+    let mut job = Job { request, threads, tracks, listener, frames: AtomicU64::new(0), probe_sent: false };
     let mut first_error = None;
     if let Some(own) = own {
         let result = job.read(&own);
@@ -137,6 +136,7 @@ fn as_it_is(path: &Path) -> Result<Source, DecodeError> {
 
 struct Job<'a> {
     request: &'a Request,
+    threads: u32,
     tracks: Tracks,
     listener: &'a dyn Listener,
     frames: AtomicU64,
@@ -277,7 +277,8 @@ impl Job<'_> {
     }
 
     fn decode(&self, reader: &mut Reader, decoder: &str, rule: Rule) -> Result<Outcome, DecodeError> {
-        let threads = if rule.sampling == Sampling::Keyframes { 1 } else { DECODER_THREADS };
+        // With key frames alone there is nothing to share out.
+        let threads = if rule.sampling == Sampling::Keyframes { 1 } else { self.threads };
         let slack = (rule.targets.spacing() / 2).min(1_000_000_000);
         let mut taken = Taken { orientation: reader.orientation(), shrinker: Shrinker::default(), latest: None };
         let mut feed = Feed {

@@ -5,6 +5,8 @@ use std::io::{self, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -14,8 +16,11 @@ use super::process::{Ending, Process};
 use super::wire::{self, Message, Task};
 use super::{DecodeError, Decoder, Frame, Frames, Outcome, Probe, Request, Survey};
 
-/// The hidden subcommand.
+/// The hidden subcommand. Behind it stands the number of threads that a decoder may have.
 pub const SUBCOMMAND: &str = "decode-child";
+/// Threads of one decoder at the most. Several cost more processor time altogether than one, so a decoder gets several only while
+/// there are fewer media than cores.
+const MOST_THREADS: usize = 4;
 /// A process that says nothing for so long will not say anything any more.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -43,11 +48,35 @@ fn is_inherited(name: &OsStr) -> bool {
 pub struct ChildDecoder {
     exe: PathBuf,
     stall: Duration,
+    /// Number of processes. Clones count together.
+    running: Arc<AtomicUsize>,
+}
+
+/// Counts a process for as long as it runs.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(Arc::clone(count))
+    }
+
+    /// Threads for this one, where all share the cores.
+    fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (cores / self.0.load(Relaxed).max(1)).clamp(1, MOST_THREADS)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl ChildDecoder {
     pub fn new(exe: PathBuf) -> Self {
-        Self { exe, stall: STALL }
+        Self { exe, stall: STALL, running: Arc::default() }
     }
 
     /// How long a process may be silent before it is given up.
@@ -85,7 +114,8 @@ impl ChildDecoder {
         }
         let mut command = Command::new(&self.exe);
         let inherited = std::env::vars_os().filter(|(name, _)| is_inherited(name));
-        command.arg(SUBCOMMAND).env_clear().envs(MEMORY).envs(inherited);
+        let running = Running::begin(&self.running);
+        command.arg(SUBCOMMAND).arg(running.threads().to_string()).env_clear().envs(MEMORY).envs(inherited);
         let process = Process::start(&mut command, self.stall, &stop)
             .map_err(|error| DecodeError::Setup(format!("cannot start {}: {error}", self.exe.display())))?;
         let mut frames = ChildFrames {
@@ -95,6 +125,7 @@ impl ChildDecoder {
             probe: Probe::default(),
             latest: None,
             outcome: None,
+            _running: running,
         };
         frames.start(task)?;
         Ok(frames)
@@ -110,6 +141,7 @@ pub(super) struct ChildFrames {
     /// Time of the last frame.
     pub(super) latest: Option<Duration>,
     outcome: Option<Outcome>,
+    _running: Running,
 }
 
 impl ChildFrames {

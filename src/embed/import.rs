@@ -60,21 +60,59 @@ impl Variant {
     }
 }
 
-/// The files of an export beside its graphs: required ones, and optional ones.
-pub const NEEDED: [&str; 2] = [TOKENIZER, PREPROCESSOR];
-pub const HELPFUL: [&str; 3] = ["config.json", "tokenizer_config.json", "README.md"];
-
 /// What the file of a graph's weights adds to the graph's name.
 pub const WEIGHTS_ENDINGS: [&str; 2] = ["_data", ".data"];
 
 /// File names of the two graphs, without suffix and extension.
-pub const GRAPHS: [&str; 2] = ["vision_model", "text_model"];
+const GRAPHS: [&str; 2] = ["vision_model", "text_model"];
 
-/// Paths at which a graph may lie in an export, the usual ones first.
-pub fn graph_places(graph: &str, variant: Variant) -> Vec<String> {
-    let folders = ["", "onnx/"].into_iter();
-    let names = |folder| variant.suffixes().iter().map(move |suffix| format!("{folder}{graph}{suffix}.onnx"));
-    folders.flat_map(names).collect()
+/// Where the files of an export lie.
+pub struct Layout {
+    is_immich: bool,
+    /// Paths at which the graph of pictures and that of texts may lie, the usual ones first.
+    pub graphs: [Vec<String>; 2],
+    pub tokenizer: String,
+    pub preprocessor: String,
+    tokenizer_config: String,
+}
+
+impl Layout {
+    /// Of an export that has these files.
+    pub fn of(paths: &[&str], variant: Variant) -> Self {
+        let is_there = |folder: &str| paths.iter().any(|path| path.starts_with(&format!("{folder}/")));
+        Self::new([VISUAL, TEXTUAL].into_iter().all(is_there), variant)
+    }
+
+    fn new(is_immich: bool, variant: Variant) -> Self {
+        let places = |folders: &[&str], graph: &str| {
+            let names = |folder: &&str| {
+                let names = variant.suffixes().iter().map(|suffix| format!("{folder}{graph}{suffix}.onnx"));
+                names.collect::<Vec<_>>()
+            };
+            folders.iter().flat_map(names).collect()
+        };
+        if is_immich {
+            return Self {
+                is_immich,
+                graphs: [VISUAL, TEXTUAL].map(|folder| places(&[&format!("{folder}/")], "model")),
+                tokenizer: format!("{TEXTUAL}/{TOKENIZER}"),
+                preprocessor: PREPROCESS_CFG.to_owned(),
+                tokenizer_config: format!("{TEXTUAL}/{TOKENIZER_CONFIG}"),
+            };
+        }
+        Self {
+            is_immich,
+            graphs: GRAPHS.map(|graph| places(&["", "onnx/"], graph)),
+            tokenizer: TOKENIZER.to_owned(),
+            preprocessor: PREPROCESSOR.to_owned(),
+            tokenizer_config: TOKENIZER_CONFIG.to_owned(),
+        }
+    }
+
+    /// Files that an export may lack.
+    pub fn helpful(&self) -> [&str; 3] {
+        [CONFIG, &self.tokenizer_config, "README.md"]
+    }
 }
 
 /// Copies the export in `dir` to `dest/name` and adds the manifest. Nothing is left behind when it fails.
@@ -123,6 +161,7 @@ impl Drop for Staging {
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const CONFIG: &str = "config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// Immich's folders, and its preprocessing file.
@@ -164,7 +203,8 @@ struct Export {
 
 impl Export {
     fn find(dir: &Path, variant: Variant) -> Result<Self, String> {
-        let immich = [VISUAL, TEXTUAL].iter().all(|folder| dir.join(folder).is_dir());
+        let is_immich = [VISUAL, TEXTUAL].iter().all(|folder| dir.join(folder).is_dir());
+        let layout = Layout::new(is_immich, variant);
         let mut problems = Vec::new();
         let mut find = |names: &[String]| {
             let found = names.iter().map(|name| dir.join(name)).find(|path| path.is_file());
@@ -173,24 +213,18 @@ impl Export {
             }
             found.unwrap_or_default()
         };
-        let [vision, text] = match immich {
-            true => [VISUAL, TEXTUAL].map(|folder| {
-                let names = variant.suffixes().iter().map(|suffix| format!("{folder}/model{suffix}.onnx"));
-                Source { path: find(&names.collect::<Vec<_>>()), place: format!("{folder}/model.onnx") }
-            }),
-            false => {
-                GRAPHS.map(|graph| Source { path: find(&graph_places(graph, variant)), place: format!("{graph}.onnx") })
-            }
+        let place = |graph: usize| match is_immich {
+            true => format!("{}/model.onnx", [VISUAL, TEXTUAL][graph]),
+            false => format!("{}.onnx", GRAPHS[graph]),
         };
-        let texts = if immich { format!("{TEXTUAL}/") } else { String::new() };
-        let tokenizer = find(&[format!("{texts}{TOKENIZER}")]);
-        let preprocessor_name = if immich { PREPROCESS_CFG } else { PREPROCESSOR };
-        let preprocessor = find(&[preprocessor_name.to_owned()]);
+        let [vision, text] = [0, 1].map(|graph| Source { path: find(&layout.graphs[graph]), place: place(graph) });
+        let tokenizer = find(std::slice::from_ref(&layout.tokenizer));
+        let preprocessor = find(std::slice::from_ref(&layout.preprocessor));
         if !problems.is_empty() {
             return Err(format!("{} in {}", problems.join(", "), dir.display()));
         }
-        let read = if immich { Preprocessing::read_open_clip } else { Preprocessing::read };
-        let preprocessing = read(&read_json(&preprocessor)?).map_err(|e| format!("{preprocessor_name}: {e}"))?;
+        let read = if layout.is_immich { Preprocessing::read_open_clip } else { Preprocessing::read };
+        let preprocessing = read(&read_json(&preprocessor)?).map_err(|e| format!("{}: {e}", layout.preprocessor))?;
         let optional = |name: &str| match dir.join(name) {
             path if path.is_file() => read_json(&path),
             _ => Ok(Value::Null),
@@ -200,10 +234,10 @@ impl Export {
             vision,
             text,
             tokenizer,
-            pads: immich,
+            pads: layout.is_immich,
             preprocessing,
-            config: optional("config.json")?,
-            tokenizer_config: optional(&format!("{texts}{TOKENIZER_CONFIG}"))?,
+            config: optional(CONFIG)?,
+            tokenizer_config: optional(&layout.tokenizer_config)?,
             licence: licence(dir),
         })
     }

@@ -371,7 +371,7 @@ async fn import_takes_weights_that_lie_beside_their_graph() {
 }
 
 /// A folder as Immich publishes models, with these graphs of `tests/fixtures/exports`.
-fn immich_export(vision: &str, text: &str) -> tempfile::TempDir {
+pub(super) fn immich_export(vision: &str, text: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/exports");
     for (folder, graph) in [("visual", vision), ("textual", text)] {

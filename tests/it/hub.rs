@@ -14,7 +14,7 @@ use serde_json::json;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::embed::tiny_export;
+use super::embed::{immich_export, tiny_export};
 use super::support::{EXE, Mounted, World, shared, text};
 
 const COMMIT: &str = "5f8d1c0e4b7a49d2a1c3e6f7089b2d4c6e8fa013";
@@ -207,6 +207,15 @@ fn one_command_fetches_checks_and_imports() {
     hub.pulled(&world, &["hf:me/tiny", "--name", "again"]);
     assert_eq!(hub.asked().len(), asked, "the cache serves");
     assert!(hub.asked().iter().all(|(_, range, _)| range.is_none()));
+}
+
+#[test]
+fn the_layout_of_immich_is_fetched_too() {
+    let (world, export) = (World::new(), immich_export("model.onnx", "text-wide.onnx"));
+    let hub = LocalHub::serving(export.path());
+    let said = hub.pulled(&world, &["hf:me/tiny"]);
+    assert!(said.contains("tiny"), "{said}");
+    assert!(world.data().join("models/tiny/visual/model.onnx.data").is_file());
 }
 
 #[test]

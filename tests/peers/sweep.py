@@ -1,6 +1,6 @@
 """Compares clipseek with PyAV (FFmpeg's libraries) on every file below a folder: how many frames there are, when each is
 shown (within 1 ms), and the pictures (mean difference at most 2/255, turned as the display matrix says, interlaced ones
-against ffmpeg's yadif). Prints a line for each file that differs, by kind, a line for each folder, and a summary.
+against ffmpeg's yadif). Prints a line for each file that differs as soon as it is known, a line for each folder, and a summary.
 
     python3 -m venv venv && venv/bin/pip install av numpy pillow imageio-ffmpeg
     venv/bin/python tests/peers/sweep.py DIR --clipseek target/release/clipseek
@@ -185,14 +185,15 @@ def main():
         kept = arguments.kept or pathlib.Path(temporary)
         kept.mkdir(parents=True, exist_ok=True)
         found = pool.map(lambda path: compare(path, arguments.clipseek, ffmpeg, kept), files)
-        results = [(path.relative_to(arguments.dir), *result) for path, result in zip(files, found)]
-    for kind, meaning in KINDS.items():
-        lines = [f"  {path}: {detail}" for path, found, detail in results if found == kind]
-        if lines:
-            print(f"{meaning}:", *lines, sep="\n")
-    folders = collections.defaultdict(collections.Counter)
-    for path, kind, _ in results:
-        folders[path.parts[0] if len(path.parts) > 1 else "."][kind] += 1
+        folders = collections.defaultdict(collections.Counter)
+        for number, (path, (kind, detail)) in enumerate(zip(files, found), start=1):
+            path = path.relative_to(arguments.dir)
+            folders[path.parts[0] if len(path.parts) > 1 else "."][kind] += 1
+            if kind in KINDS:
+                print(f"{path}: {KINDS[kind]}: {detail}", flush=True)
+            if number % 100 == 0:
+                counted = sum(folders.values(), collections.Counter())
+                print(f"{number} of {len(files)}: {summary(counted)}", file=sys.stderr, flush=True)
     for folder, counted in folders.items():
         print(f"{folder}: {summary(counted)}")
     counted = sum(folders.values(), collections.Counter())

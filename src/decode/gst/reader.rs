@@ -14,7 +14,7 @@ use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::flv::Flv;
 use super::super::gif::Gif;
 use super::super::matroska::Remains;
-use super::super::mp4::Mended;
+use super::super::mp4::{Mended, Moment};
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::timeline::{Stamp, Timeline};
@@ -415,12 +415,12 @@ impl Reader {
             let film = mended.film();
             let number = buffer.pts().map_or(self.next_number, |pts| film.number(pts.nseconds()));
             self.next_number = number + 1 + usize::from(*two_fields);
-            let second = film.frame(number + 1).filter(|_| *two_fields).map_or(0, |field| field.duration);
+            let second = film.frame(number + 1).filter(|_| *two_fields).map_or(0, Moment::duration);
             let packet = film.frame(number).map(|frame| Packet {
                 pts: frame.pts,
-                duration: Some(frame.duration + second).filter(|duration| *duration > 0),
+                duration: Some(frame.duration() + second).filter(|duration| *duration > 0),
                 key,
-                shown: frame.shown && !hidden,
+                shown: frame.shown() && !hidden,
                 bytes: buffer.size(),
                 in_order: !self.shuffles,
                 disposable,

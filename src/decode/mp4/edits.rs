@@ -42,14 +42,14 @@ pub(super) struct Scales {
 
 /// A coded frame to be decoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::decode) struct Placed {
+pub(super) struct Placed {
     /// Its number in the track.
-    pub(in crate::decode) sample: usize,
+    pub(super) sample: u32,
     /// When it is shown, in nanoseconds from the start of the movie. Frames that are not shown have times of their own,
     /// just before or just behind those that are, in the order in which they would be shown.
-    pub(in crate::decode) pts: i64,
-    pub(in crate::decode) duration: i64,
-    pub(in crate::decode) shown: bool,
+    pub(super) pts: i64,
+    pub(super) duration: i64,
+    pub(super) shown: bool,
 }
 
 /// The frames in the order in which they are decoded, and whether all edits could be followed.
@@ -58,7 +58,7 @@ pub(super) fn place(samples: &[Sample], edits: &[Edit], scales: Scales) -> (Vec<
     if edits.is_empty() {
         let all = samples.iter().enumerate();
         let placed = all.map(|(sample, frame)| Placed {
-            sample,
+            sample: sample as u32,
             pts: nanos(frame.cts.into()),
             duration: nanos(frame.duration.into()),
             shown: true,
@@ -154,7 +154,7 @@ impl Part {
         // Nothing may come at a time that was there before.
         let late = latest.map_or(0, |latest| (latest + before as i64 + 1 - first).max(0));
         let start = placed.len();
-        let one = |sample: usize| Placed { sample: self.key + sample, pts: 0, duration: 1, shown: false };
+        let one = |sample: usize| Placed { sample: (self.key + sample) as u32, pts: 0, duration: 1, shown: false };
         placed.extend((0..frames.len()).map(one));
         let (mut last, mut latest) = (first, first);
         for (rank, index) in order.into_iter().enumerate() {
@@ -230,7 +230,7 @@ mod tests {
         let (mut placed, _) = place(samples, edits, SCALES);
         placed.retain(|frame| frame.shown);
         placed.sort_by_key(|frame| frame.pts);
-        placed.iter().map(|frame| (samples[frame.sample].cts / FRAME, frame.pts / MS)).collect()
+        placed.iter().map(|frame| (samples[frame.sample as usize].cts / FRAME, frame.pts / MS)).collect()
     }
 
     #[test]
@@ -341,15 +341,15 @@ mod tests {
                         let key = (0..=coded[0]).rev().find(|i| samples[*i].key && samples[*i].cts <= first).unwrap();
                         let run;
                         (run, rest) = rest.split_at(coded[coded.len() - 1] + 1 - key);
-                        prop_assert!(run.iter().zip(key..).all(|(frame, index)| frame.sample == index));
-                        prop_assert!(samples[run[0].sample].key);
+                        prop_assert!(run.iter().zip(key..).all(|(frame, index)| frame.sample as usize == index));
+                        prop_assert!(samples[run[0].sample as usize].key);
                         let mut order: Vec<_> = run.iter().collect();
-                        order.sort_by_key(|frame| samples[frame.sample].cts);
+                        order.sort_by_key(|frame| samples[frame.sample as usize].cts);
                         prop_assert!(order.windows(2).all(|pair| pair[0].pts < pair[1].pts));
                         prop_assert!(order[0].pts > latest, "times overlap");
                         latest = order[order.len() - 1].pts;
                         order.retain(|frame| frame.shown);
-                        let found: Vec<i64> = order.iter().map(|frame| samples[frame.sample].cts).collect();
+                        let found: Vec<i64> = order.iter().map(|frame| samples[frame.sample as usize].cts).collect();
                         prop_assert_eq!(&found, &expected);
                         let start = begin * 40_000;
                         let late = order[0].pts - start;

@@ -29,8 +29,7 @@ const LONGEST_MOOV: u64 = 256 << 20;
 const LONGEST_MOOF: u64 = 16 << 20;
 /// Where a file does not tell.
 const USUAL_SCALE: u32 = 1000;
-/// Units a second of the new header: divides most frame durations, and its units are long enough to tell frames apart
-/// in nanoseconds.
+/// Units a second of the new header, long enough to tell frames apart in nanoseconds.
 const TIME_SCALE: u32 = 90_000;
 /// The longest that one frame lasts in the new header: its times have to fit into 64 bits.
 const LONGEST_FRAME: u64 = 600 * TIME_SCALE as u64;
@@ -51,9 +50,9 @@ pub(super) struct Mended {
 /// What is known of the video that [`Mended`] gives.
 #[derive(Debug)]
 pub(super) struct Film {
-    placed: Vec<Placed>,
-    /// When the new header says that each of them is shown, in nanoseconds, ascending.
-    starts: Vec<u64>,
+    frames: Vec<Moment>,
+    /// How long each of them lasts by the new header, in units of [`TIME_SCALE`].
+    step: u64,
     pub(super) orientation: Orientation,
     /// Its colours use all values. GStreamer reads the rest of what is said of them, but not this.
     pub(super) full_range: bool,
@@ -66,16 +65,42 @@ pub(super) struct Film {
     pub(super) problems: Vec<Problem>,
 }
 
+/// When a frame is shown. Small, because a long film has many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Moment {
+    /// In nanoseconds from the start of the movie, as in [`Placed`].
+    pub(super) pts: i64,
+    /// In nanoseconds. Negative: it is decoded because others need it, and not shown.
+    lasts: i64,
+}
+
+impl Moment {
+    fn of(placed: &Placed) -> Self {
+        Self { pts: placed.pts, lasts: if placed.shown { placed.duration.max(0) } else { -1 } }
+    }
+
+    pub(super) fn shown(&self) -> bool {
+        self.lasts >= 0
+    }
+
+    /// How long it is shown.
+    pub(super) fn duration(&self) -> i64 {
+        self.lasts.max(0)
+    }
+}
+
 impl Film {
     /// Number of the frame that the new header puts at this time.
     pub(super) fn number(&self, nanos: u64) -> usize {
         // Times may be off by the rounding of the new time scale.
         const ROUNDING: u64 = 1_000;
-        self.starts.partition_point(|start| *start <= nanos.saturating_add(ROUNDING)).saturating_sub(1)
+        let units = u128::from(nanos.saturating_add(ROUNDING)) * u128::from(TIME_SCALE) / 1_000_000_000;
+        let number = usize::try_from(units / u128::from(self.step)).unwrap_or(usize::MAX);
+        number.min(self.frames.len().saturating_sub(1))
     }
 
-    pub(super) fn frame(&self, number: usize) -> Option<&Placed> {
-        self.placed.get(number)
+    pub(super) fn frame(&self, number: usize) -> Option<&Moment> {
+        self.frames.get(number)
     }
 }
 
@@ -238,7 +263,7 @@ fn write(
     let end = |frame: &Placed| frame.pts.saturating_add(frame.duration);
     let end = placed.iter().filter(|frame| frame.shown).map(end).max()?;
     placed.retain(|frame| {
-        let sample = &samples[frame.sample];
+        let sample = &samples[frame.sample as usize];
         sample.offset.checked_add(sample.size.into()).is_some_and(|end| end <= file_length)
     });
     if placed.is_empty() {
@@ -248,39 +273,38 @@ fn write(
     let told = told.map_or(0, |units| to_nanos(units.into(), scales.movie));
     let (orientation, stretch) = display(movie.as_ref(), track);
 
-    let mut units = Vec::with_capacity(placed.len() + 1);
-    let mut total = 0_u64;
-    for frame in &placed {
-        units.push(total);
-        let lasts = u64::from(samples[frame.sample].duration) * u64::from(TIME_SCALE);
-        let lasts = (lasts + u64::from(scales.media) / 2) / u64::from(scales.media);
-        total += lasts.clamp(1, LONGEST_FRAME);
-    }
-    let starts = units.iter().map(|unit| to_nanos((*unit).into(), TIME_SCALE) as u64).collect();
-    units.push(total);
+    let sample = |frame: &Placed| &samples[frame.sample as usize];
+    let count = placed.len() as u64;
+    // As long as they are on average, so that their rate is right.
+    let lasts: u64 = placed.iter().map(|frame| u64::from(sample(frame).duration)).sum();
+    let step = u128::from(lasts) * u128::from(TIME_SCALE) / u128::from(count) / u128::from(scales.media);
+    let step = u64::try_from(step).unwrap_or(LONGEST_FRAME).clamp(1, LONGEST_FRAME);
+    let total = count * step;
 
     let created = movie.as_ref().map_or(0, Header::created);
+    // Only long files need wide offsets; the new header takes less than what is kept free for it.
+    const LONGEST_HEADER: u64 = 2 * LONGEST_MOOV;
+    let (name, width) = if file_length + LONGEST_HEADER > u64::from(u32::MAX) { (b"co64", 8) } else { (b"stco", 4) };
+    let chunks = chunks(placed.iter().map(sample));
     let table = |first: u64| {
-        let mut offsets = Vec::with_capacity(placed.len() * 8);
-        for frame in &placed {
-            offsets.extend((samples[frame.sample].offset + first).to_be_bytes());
+        let mut offsets = Vec::with_capacity(chunks.len() * width);
+        for chunk in &chunks {
+            offsets.extend(&(chunk.offset + first).to_be_bytes()[8 - width..]);
         }
         offsets
     };
-    let descriptions: Vec<u32> = placed.iter().map(|frame| samples[frame.sample].description).collect();
-    let keys: Vec<u32> =
-        (1..).zip(&placed).filter(|(_, frame)| samples[frame.sample].key).map(|(number, _)| number).collect();
+    let keys: Vec<[u32; 1]> =
+        (1..).zip(&placed).filter(|(_, frame)| sample(frame).key).map(|(number, _)| [number]).collect();
     let mut stbl = boxed(b"stsd", track.descriptions);
-    stbl.extend(full_table(b"stts", runs(units.windows(2).map(|pair| (pair[1] - pair[0]) as u32))));
-    stbl.extend(full_table(b"stsc", chunks(&descriptions)));
+    stbl.extend(full_table(b"stts", vec![[count as u32, step as u32]]));
+    stbl.extend(full_table(b"stsc", layout(&chunks)));
     if keys.len() < placed.len() {
-        stbl.extend(full_table(b"stss", keys.into_iter().map(|key| [key]).collect()));
+        stbl.extend(full_table(b"stss", keys));
     }
-    let sizes = placed.iter().map(|frame| samples[frame.sample].size);
-    stbl.extend(sample_sizes(sizes));
+    stbl.extend(sample_sizes(placed.iter().map(|frame| sample(frame).size)));
     let with_offsets = |first: u64| {
-        let count = (placed.len() as u32).to_be_bytes();
-        let offsets = boxed(b"co64", &[&[0; 4][..], &count, &table(first)].concat());
+        let count = (chunks.len() as u32).to_be_bytes();
+        let offsets = boxed(name, &[&[0; 4][..], &count, &table(first)].concat());
         let media = media_box(track.media, total, &[&stbl[..], &offsets].concat());
         let track = [boxed(b"tkhd", &track_header(track, total, stretch)), media].concat();
         let mut body = boxed(b"mvhd", &movie_header(created, total));
@@ -302,8 +326,8 @@ fn write(
     Some((
         header,
         Film {
-            placed,
-            starts,
+            frames: placed.iter().map(Moment::of).collect(),
+            step,
             orientation,
             full_range: track.has_full_range(),
             start,
@@ -392,27 +416,38 @@ fn orientation([a, b, c, d]: [f64; 4]) -> Orientation {
     Orientation { mirrored, quarters }
 }
 
-/// Neighbours that are alike, as count and value.
-fn runs(values: impl Iterator<Item = u32>) -> Vec<[u32; 2]> {
-    let mut runs: Vec<[u32; 2]> = Vec::new();
-    for value in values {
-        match runs.last_mut() {
-            Some([count, same]) if *same == value => *count += 1,
-            _ => runs.push([1, value]),
-        }
-    }
-    runs
+/// Frames that lie one behind the other in the file and have the same description of the codec.
+struct Chunk {
+    offset: u64,
+    frames: u32,
+    description: u32,
 }
 
-/// Each frame is a chunk of its own; only the description of its codec may change.
-fn chunks(descriptions: &[u32]) -> Vec<[u32; 3]> {
-    let mut chunks: Vec<[u32; 3]> = Vec::new();
-    for (number, description) in (1..).zip(descriptions) {
-        if chunks.last().is_none_or(|[.., same]| same != description) {
-            chunks.push([number, 1, *description]);
+fn chunks<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<Chunk> {
+    let mut chunks: Vec<Chunk> = Vec::new();
+    let mut end = 0;
+    for &Sample { offset, size, description, .. } in samples {
+        match chunks.last_mut().filter(|chunk| offset == end && chunk.description == description) {
+            Some(chunk) => chunk.frames += 1,
+            None => chunks.push(Chunk { offset, frames: 1, description }),
         }
+        end = offset + u64::from(size);
     }
     chunks
+}
+
+/// Where the number of frames in a chunk changes, or their description.
+fn layout(chunks: &[Chunk]) -> Vec<[u32; 3]> {
+    let mut rows: Vec<[u32; 3]> = Vec::new();
+    for (number, chunk) in (1..).zip(chunks) {
+        if rows
+            .last()
+            .is_none_or(|[_, frames, description]| (*frames, *description) != (chunk.frames, chunk.description))
+        {
+            rows.push([number, chunk.frames, chunk.description]);
+        }
+    }
+    rows
 }
 
 /// Version, flags, number of rows, and the rows.

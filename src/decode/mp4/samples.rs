@@ -132,7 +132,7 @@ fn samples(table: &[u8]) -> Option<Vec<Sample>> {
     Some(samples)
 }
 
-fn sizes(table: &[u8]) -> Option<Vec<u32>> {
+pub(super) fn sizes(table: &[u8]) -> Option<Vec<u32>> {
     if let Some(plain) = child(table, &[b"stsz"]) {
         let (all, count) = (be32(plain, 4)?, be32(plain, 8)? as usize);
         return if all > 0 {

@@ -5,6 +5,7 @@ use std::io::Write;
 use proptest::prelude::*;
 
 use super::boxes::{be32, be64};
+use super::samples::sizes;
 use super::*;
 
 /// 12 frames of 10 bytes, a second each, the first and the seventh of them key frames.
@@ -63,12 +64,28 @@ fn open(file: &tempfile::NamedTempFile) -> Option<Mended> {
 
 /// The first byte of each frame that the new header points to, and whether it calls it a key frame.
 fn frames(mended: &Mended) -> Vec<(u8, bool)> {
-    let bytes = mended.read_at(0, usize::MAX).unwrap();
-    let table = child(&bytes, &[b"moov", b"trak", b"mdia", b"minf", b"stbl"]).unwrap();
+    let table = child(&mended.header, &[b"moov", b"trak", b"mdia", b"minf", b"stbl"]).unwrap();
     let keys: Vec<u32> = child(table, &[b"stss"])
         .map_or_else(Vec::new, |keys| boxes::rows(keys, 4).map(|row| be32(row, 0).unwrap()).collect());
-    let offsets = boxes::rows(child(table, &[b"co64"]).unwrap(), 8).map(|row| be64(row, 0).unwrap());
-    (1..).zip(offsets).map(|(number, at)| (bytes[at as usize], keys.contains(&number))).collect()
+    let offsets: Vec<u64> = match child(table, &[b"co64"]) {
+        Some(wide) => boxes::rows(wide, 8).map(|row| be64(row, 0).unwrap()).collect(),
+        None => boxes::rows(child(table, &[b"stco"]).unwrap(), 4).map(|row| be32(row, 0).unwrap().into()).collect(),
+    };
+    let rows = |kind, width: usize, column: usize| {
+        let rows = boxes::rows(child(table, &[kind]).unwrap(), width);
+        rows.map(|row| be32(row, 4 * column).unwrap()).collect::<Vec<_>>()
+    };
+    let (firsts, counts) = (rows(b"stsc", 12, 0), rows(b"stsc", 12, 1));
+    let per_chunk = |chunk: usize| counts[firsts.partition_point(|first| *first as usize <= chunk + 1) - 1] as usize;
+    let mut sizes = sizes(table).unwrap().into_iter().map(u64::from);
+    let mut places = Vec::new();
+    for (chunk, mut at) in offsets.into_iter().enumerate() {
+        for size in sizes.by_ref().take(per_chunk(chunk)) {
+            places.push(at);
+            at += size;
+        }
+    }
+    (1..).zip(places).map(|(number, at)| (mended.read_at(at, 1).unwrap()[0], keys.contains(&number))).collect()
 }
 
 const ONE: u32 = 0x0001_0000;
@@ -96,11 +113,23 @@ fn the_new_header_points_to_the_frames_and_the_file_stands_behind_it() {
 }
 
 #[test]
+fn a_file_of_more_than_four_gigabytes_has_wide_offsets() {
+    let file = file(&[mvhd(1000), track(b"vide", true, 100, &[])].concat());
+    let short = frames(&open(&file).unwrap());
+    file.as_file().set_len(5 << 30).unwrap();
+    let mended = open(&file).unwrap();
+    let table = child(&mended.header, &[b"moov", b"trak", b"mdia", b"minf", b"stbl"]).unwrap();
+    assert!(child(table, &[b"co64"]).is_some() && child(table, &[b"stco"]).is_none());
+    assert_eq!(frames(&mended), short);
+}
+
+#[test]
 fn frames_are_told_apart_by_the_times_of_the_new_header() {
     let mended = open(&file(&[mvhd(1000), track(b"vide", true, 0, &[])].concat())).unwrap();
     let film = mended.film();
-    assert_eq!(film.starts.len(), 12);
-    for (number, start) in film.starts.iter().enumerate() {
+    assert_eq!(film.frames.len(), 12);
+    for number in 0..12 {
+        let start = number as u64 * film.step * 1_000_000_000 / u64::from(TIME_SCALE);
         for off in [0, 1, 900] {
             assert_eq!((film.number(start + off), film.number(start.saturating_sub(off))), (number, number));
         }
@@ -113,9 +142,9 @@ fn an_edit_list_gives_the_frames_in_its_order() {
     let edits = [[1000, u32::MAX, ONE], [2000, 700, ONE], [2000, 200, ONE]];
     let mended = open(&file(&[mvhd(1000), track(b"vide", true, 100, &edits)].concat())).unwrap();
     let film = mended.film();
-    let shown: Vec<_> = film.placed.iter().filter(|frame| frame.shown).map(|frame| (frame.sample, frame.pts)).collect();
+    let shown: Vec<_> = film.frames.iter().filter(|frame| frame.shown()).map(|frame| frame.pts).collect();
     let second = 1_000_000_000;
-    assert_eq!(shown, [(7, second), (8, 2 * second), (2, 3 * second), (3, 4 * second)]);
+    assert_eq!(shown, [second, 2 * second, 3 * second, 4 * second]);
     assert_eq!(
         frames(&mended).iter().map(|(_, key)| *key).collect::<Vec<_>>(),
         [true, false, false, true, false, false, false]
@@ -163,7 +192,7 @@ fn a_header_that_is_damaged_is_repaired_and_said_to_be() {
     ] {
         let mended = open(&file(&moov)).unwrap();
         assert_eq!(mended.film().problems[0].kind, ProblemKind::HeaderRepaired);
-        assert!(mended.film().starts.len() >= 2);
+        assert!(mended.film().frames.len() >= 2);
     }
 }
 
@@ -181,7 +210,7 @@ fn frames_behind_the_end_of_the_file_are_left_out_and_still_promised() {
     let file = file(&[mvhd(1000), track(b"vide", true, 100, &[])].concat());
     file.as_file().set_len(2900).unwrap();
     let mended = open(&file).unwrap();
-    assert_eq!((mended.film().placed.len(), mended.film().end), (10, 12_000_000_000));
+    assert_eq!((mended.film().frames.len(), mended.film().end), (10, 12_000_000_000));
 }
 
 /// A movie without frames and two fragments of it, which begin at 1000 s.
@@ -209,7 +238,7 @@ fn fragments_become_one_table_that_starts_with_the_first_of_them() {
     file.write_all(&fragmented(&[])).unwrap();
     let mended = open(&file).unwrap();
     let film = mended.film();
-    let times: Vec<i64> = film.placed.iter().map(|frame| frame.pts / 1_000_000_000).collect();
+    let times: Vec<i64> = film.frames.iter().map(|frame| frame.pts / 1_000_000_000).collect();
     assert_eq!(times, [0, 1, 2, 3, 4, 5]);
     let expected = [(1, true), (1, false), (1, false), (2, true), (2, false), (2, false)];
     assert_eq!(frames(&mended), expected);
@@ -219,7 +248,7 @@ fn fragments_become_one_table_that_starts_with_the_first_of_them() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&fragmented(&[[500, u32::MAX, ONE], [0, 100, ONE]])).unwrap();
     let film = open(&file).unwrap().film;
-    let shown: Vec<i64> = film.placed.iter().filter(|frame| frame.shown).map(|frame| frame.pts / 1_000_000).collect();
+    let shown: Vec<i64> = film.frames.iter().filter(|frame| frame.shown()).map(|frame| frame.pts / 1_000_000).collect();
     assert_eq!(shown, [0, 1000, 2000, 3000, 4000]);
 }
 
@@ -293,7 +322,7 @@ proptest! {
         file.write_all(&bytes).unwrap();
         if let Ok(Some(mended)) = Mended::open(file.path(), None) {
             prop_assert!(mended.read_at(0, 1 << 20).is_ok());
-            prop_assert!(mended.film().starts.windows(2).all(|pair| pair[0] < pair[1]));
+            prop_assert!(!mended.film().frames.is_empty() && mended.film().step > 0);
         }
     }
 }
