@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(name(begins + ms(50_000)), Some(("2026-11-27T16-00-40.123Z.mkv".to_owned(), 9877)));
         assert_eq!(name(begins + ms(100_100)), Some(("2026-11-27T16-01-40.000Z.mkv".to_owned(), 100)));
         assert_eq!(name(begins + ms(200_000)), None);
-        assert_eq!(name(begins - ms(21_000)), None, "that is another hour's");
+        assert_eq!(name(begins - ms(30_000)), None, "that is another hour's");
         footage.remove(&LiveHour { hour: hour.hour - 1, ..hour.clone() }).unwrap();
         assert_eq!(name(begins + ms(39_000)), Some(("2026-11-27T16-00-40.123Z.mkv".to_owned(), 0)));
         assert_eq!(footage.hours().unwrap(), [(hour.clone(), 0)]);

@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use uuid::Uuid;
 
 use crate::source::SourceState;
 
@@ -117,7 +118,9 @@ impl Supervisor {
 
 fn backoff(patience: &Patience) -> ExponentialBackoff {
     let builder = ExponentialBuilder::default().with_min_delay(patience.least_backoff);
-    builder.with_max_delay(patience.most_backoff).with_jitter().without_max_times().build()
+    // Without a seed of its own every stream would wait just as long as the others.
+    let seed = Uuid::new_v4().as_u64_pair().0;
+    builder.with_max_delay(patience.most_backoff).with_jitter().with_jitter_seed(seed).without_max_times().build()
 }
 
 #[cfg(test)]

@@ -247,8 +247,10 @@ async fn an_epoch_goes_on_unless_clock_codec_or_plan_changed() {
         let archive = scene.world.archive(Arc::new(scene.catalog.clone())).await;
         let before = count(&archive, &spec).await;
         drop(archive);
-        let show = Show { stays: true, ..show };
-        scene.watch(vec![show], plan, async |archive| count(archive, &spec).await >= before + 3).await;
+        // Where its codec is another one it is called again at once.
+        let again = Show { stays: true, ..show.clone() };
+        let shows = if show.codec == "video/x-h265" { vec![again.clone(), again] } else { vec![again] };
+        scene.watch(shows, plan, async |archive| count(archive, &spec).await >= before + 3).await;
         scene.is_sound().await;
     };
     watch(show(100, 105), 0).await;
