@@ -62,10 +62,12 @@ class Camera(GstRtspServer.RTSPMediaFactory):
             buffer.duration = self.step
             if delta:
                 buffer.set_flags(Gst.BufferFlags.DELTA_UNIT)
-            return source.emit("push-buffer", buffer) == Gst.FlowReturn.OK
+            # Refused until the element has started.
+            source.emit("push-buffer", buffer)
+            return True
 
         timer = GLib.timeout_add(self.step // Gst.MSECOND, push)
-        media.connect("unprepared", lambda _: GLib.source_remove(timer) if GLib.main_context_default().find_source_by_id(timer) else None)
+        media.connect("unprepared", lambda _: GLib.source_remove(timer))
 
     def forever(self):
         while True:

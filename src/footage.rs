@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use chrono::{DateTime, NaiveDateTime};
+use nix::sys::statvfs::statvfs;
 
 use crate::source::stream::LiveHour;
 
@@ -121,6 +122,12 @@ impl Footage {
         }
         Ok(())
     }
+}
+
+/// Bytes free on the disk of this folder.
+pub fn free(dir: &Path) -> io::Result<u64> {
+    let disk = statvfs(dir)?;
+    Ok(disk.blocks_available() * disk.fragment_size())
 }
 
 fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {

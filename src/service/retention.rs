@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::statvfs::statvfs;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::clock::Clock;
 use crate::config::RecordingSettings;
+use crate::footage;
 use crate::ingest::live::Pauses;
 use crate::source::stream::LiveHour;
 
@@ -45,8 +45,8 @@ pub(super) async fn run(
 async fn sweep(archive: &Archive, settings: &RecordingSettings, now: Duration) -> Result<(), ArchiveError> {
     let dir = archive.footage.dir().to_path_buf();
     let disk = |error: std::io::Error| ArchiveError::Disk { path: dir.clone(), error };
-    let footage = archive.footage.clone();
-    let recorded = tokio::task::spawn_blocking(move || footage.hours()).await;
+    let all = archive.footage.clone();
+    let recorded = tokio::task::spawn_blocking(move || all.hours()).await;
     let recorded = recorded.map_err(|error| disk(std::io::Error::other(error)))?.map_err(disk)?;
     let rows = archive.ledger.live_hours().await?;
     let mut hours: BTreeMap<(u64, String, u64), u64> = BTreeMap::new();
@@ -57,8 +57,7 @@ async fn sweep(archive: &Archive, settings: &RecordingSettings, now: Duration) -
         hours.insert((hour.hour, hour.source, hour.epoch), bytes);
     }
     // Without a recording there is no folder yet, and nothing that could fill the disk.
-    let free = statvfs(archive.footage.dir()).ok();
-    let free = free.map_or(u64::MAX, |disk| u64::from(disk.blocks_available()) * u64::from(disk.fragment_size()));
+    let free = footage::free(archive.footage.dir()).unwrap_or(u64::MAX);
     let hours: Vec<(LiveHour, u64)> =
         hours.into_iter().map(|((hour, source, epoch), bytes)| (LiveHour { source, epoch, hour }, bytes)).collect();
     for hour in expired(&hours, now, settings, free) {

@@ -8,14 +8,13 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use nix::sys::statvfs::statvfs;
 
 use super::super::live::Recording;
 use super::super::plan::Packet;
 use super::super::template;
 use super::reader::Coded;
 use super::{element, launch};
-use crate::footage::Footage;
+use crate::footage::{self, Footage};
 use crate::source::stream::LiveHour;
 
 /// Bytes that may wait for the disk.
@@ -120,8 +119,7 @@ impl Recorder {
         let path = self.footage.segment(source, *epoch, start);
         let folder = path.parent().unwrap_or(self.footage.dir());
         std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let disk = statvfs(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let free = u64::from(disk.blocks_available()) * u64::from(disk.fragment_size());
+        let free = footage::free(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         if free < *least_free {
             return Err(format!("less than {:.1} GiB are free", *least_free as f64 / f64::from(1 << 30)));
         }

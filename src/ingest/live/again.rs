@@ -60,11 +60,12 @@ pub(super) async fn embed_again(
     for segment in segments.iter().filter(|segment| segment.end > from && segment.start < to) {
         // Files and recordings that are read share the machine.
         let _turn = ingest.turns.acquire().await.ok();
-        let request = request(ingest, plan, segment);
+        let request = request(ingest, plan, segment, from);
         let mut decoded = Queue::start(ingest.decoder.clone(), request, stop, FRAMES);
         let (mut frames, mut is_over) = (Vec::new(), false);
         while !is_over {
             match decoded.next().await {
+                Decoded::Frame(frame) if segment.start + frame.pts >= to => is_over = true,
                 Decoded::Frame(frame) => frames.push(Frame { pts: segment.start + frame.pts, until: None, ..frame }),
                 Decoded::Probe(_) => {}
                 Decoded::End(_) => is_over = true,
@@ -93,8 +94,10 @@ pub(super) async fn embed_again(
     Ok(count)
 }
 
-fn request(ingest: &Ingest, plan: &Plan, segment: &Segment) -> Request {
-    plan.request(segment.path.clone(), Duration::ZERO, ingest.bundle.manifest(), ingest.options.thumbnail_px)
+/// Nothing is decoded before `from` that is not needed.
+fn request(ingest: &Ingest, plan: &Plan, segment: &Segment, from: Duration) -> Request {
+    let from = from.saturating_sub(segment.start);
+    plan.request(segment.path.clone(), from, ingest.bundle.manifest(), ingest.options.thumbnail_px)
 }
 
 /// A window belongs to the hour in which it begins, and may reach into the next.

@@ -48,7 +48,7 @@ pub struct Stream {
     pub shown: String,
     /// What to ask the decoding process for in an epoch, made anew for each connection because passwords may change; or why the stream
     /// cannot be called.
-    pub request: Box<dyn Fn(u64) -> Result<LiveRequest, (Ending, String)> + Send + Sync>,
+    pub request: Box<Asking>,
     pub connector: Arc<dyn Connector>,
     pub ingest: Arc<Ingest>,
     pub plan: Arc<Plan>,
@@ -57,6 +57,9 @@ pub struct Stream {
     pub pauses: Arc<Pauses>,
     pub observer: Arc<dyn LiveObserver>,
 }
+
+/// What to ask for in this epoch; or why that cannot be said, and what follows from it.
+pub type Asking = dyn Fn(u64) -> Result<LiveRequest, (Ending, String)> + Send + Sync;
 
 /// Told how a stream is doing.
 pub trait LiveObserver: Send + Sync {
