@@ -69,6 +69,8 @@ pub(super) async fn embed_again(
                 Decoded::Frame(frame) => frames.push(Frame { pts: segment.start + frame.pts, until: None, ..frame }),
                 Decoded::Probe(_) => {}
                 Decoded::End(_) => is_over = true,
+                // The next start does what is left.
+                Decoded::Failed(_) if stop.is_cancelled() => return Ok(0),
                 Decoded::Failed(error) => {
                     // What could be read of it counts.
                     tracing::warn!(path = %segment.path.display(), %error, "a recording could not be read to its end");
