@@ -1,6 +1,6 @@
 # `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help packages build demo test lint lint-features test-models soak bench clean-demo
+.PHONY: help packages build package demo test lint lint-features test-models soak bench clean-demo
 
 cargo_target := $(or $(CARGO_TARGET_DIR),target)
 release := $(cargo_target)/release
@@ -25,6 +25,9 @@ build: packages ## The program and all it needs to run: system packages, ONNX Ru
 	@cargo build --release --locked --bin clipseek
 	@rm -rf $(release)/bundles && cp -r models/bundles $(release)/bundles
 	@deploy/install-onnxruntime.sh $(release)/lib $(GPU)
+
+package: build ## A Debian package: program, ONNX Runtime, shipped model, unit, manual, completions, licences
+	@deploy/package.sh $(release) $(cargo_target)/package
 
 demo: build ## Index the sample footage and search it
 	@CLIPSEEK=$(clipseek) DATA=$(demo_data) deploy/demo.sh

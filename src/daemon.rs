@@ -21,6 +21,7 @@ use crate::service::Service;
 use crate::service::news::News;
 use crate::service::sources::Changes;
 use crate::shutdown::Shutdown;
+use crate::systemd;
 
 /// What whoever started it may tell people.
 pub struct Started<'a> {
@@ -68,11 +69,20 @@ pub async fn run(
     });
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?;
     service.watch(&sources).await?;
+    systemd::ready(&status(&settings));
+    let alive = tokio::spawn({
+        let service = Arc::clone(&service);
+        async move { systemd::keep_alive(&service.archive.ledger, service.closing().clone()).await }
+    });
     loop {
         tokio::select! {
             biased;
             () = shutdown.asked() => break,
-            _ = hangup.recv() => reload(&service, &reread, &mut settings).await,
+            _ = hangup.recv() => {
+                systemd::reloading();
+                reload(&service, &reread, &mut settings).await;
+                systemd::ready(&status(&settings));
+            }
             ended = &mut working => {
                 // It only ends when it is asked to.
                 ended.context("the indexer died")?;
@@ -80,6 +90,7 @@ pub async fn run(
             }
         }
     }
+    systemd::stopping();
     let drained = tokio::time::timeout(drain, async {
         service.sources.stop().await;
         working.await.context("the indexer died")?;
@@ -97,9 +108,18 @@ pub async fn run(
             );
         }
     }
+    // It holds the service, too.
+    alive.await.context("the watchdog died")?;
     drop(service);
     drop(lock);
     Ok(())
+}
+
+fn status(settings: &Settings) -> String {
+    match settings.source.len() {
+        1 => "1 source".to_owned(),
+        count => format!("{count} sources"),
+    }
 }
 
 /// Sources that changed are begun anew, others are not touched. Where the new settings cannot be used, the old ones stay.

@@ -39,8 +39,10 @@
 //! - [`eval`]: measures retrieval on the public data sets, and compares with the published figures.
 //! - [`parts`]: builds ledger, store, models, decoder, searchers and ingest from the settings. Only this module
 //!   connects them.
+//! - [`metrics`]: every metric of the daemon: name, labels, help, and the method that counts it.
 //! - [`service`]: what a daemon does: watches sources, does jobs, tells what happens.
 //! - [`api`]: the HTTP API over the service, and the client by which commands speak to a daemon.
+//! - [`systemd`]: what systemd is told of it.
 //! - [`daemon`]: in which order the daemon starts and ends.
 //! - [`cli`]: the commands, which only parse and print. Only this module prints to the terminal.
 //!
@@ -81,12 +83,13 @@
 //!
 //! # Where future parts belong
 //!
-//! The web page: `api`. All metrics: `metrics`. Jobs across machines: `fleet`.
+//! The web page: `api`. Jobs across machines: `fleet`.
 //!
 //! # Boundaries
 //!
 //! GStreamer types stay in `decode::gst`, `ort` and tensors in `embed`, Qdrant types in `store`, SQL in `ledger`,
-//! `reqwest` in `hub`, `notify` in `source::watch`, `axum` and `hyper` in `api`, `clap` in `cli`, `anyhow` in `cli`,
+//! `reqwest` in `hub`, `notify` in `source::watch`, `axum` and `hyper` in `api`,
+//! `prometheus` in [`metrics`], `clap` in `cli`, `anyhow` in `cli`,
 //! [`daemon`], [`parts`] and `main`. `tests/it/tidy.rs` checks it.
 //!
 //! # Deliberately absent
@@ -110,6 +113,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod linspace;
 pub mod media;
+pub mod metrics;
 pub mod parts;
 mod points;
 pub mod search;
@@ -119,6 +123,7 @@ pub mod shutdown;
 mod side_by_side;
 pub mod source;
 pub mod store;
+pub mod systemd;
 pub mod telemetry;
 pub mod thumbs;
 pub mod verify;

@@ -13,15 +13,16 @@ use tokio::sync::Semaphore;
 use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::config::{Settings, StoreKind};
-use crate::decode::ChildDecoder;
+use crate::decode::{ChildDecoder, Queues};
 use crate::embed::EmbedError;
 use crate::embed::bundle::{Bundle, Bundles, Outline};
 use crate::embed::choice::Chosen;
 use crate::embed::model::VideoModel;
 use crate::embed::runtime::EmbedSettings;
+use crate::embed::worker::Told;
 use crate::footage::Footage;
 use crate::ingest::plan::Plan;
-use crate::ingest::{Event, Ingest, Lazy, Model, Observer, Options};
+use crate::ingest::{Event, Ingest, Lazy, Measured, Model, Observer, Options};
 use crate::ledger::Ledger;
 use crate::search::{Searchers, Warmth};
 use crate::store::{self, CollectionSpec, StoreChoice};
@@ -184,6 +185,7 @@ impl Parts {
                 let opened = tokio::task::spawn_blocking(move || open_model(&bundle, &embed, &plan));
                 let model = opened.await.map_err(|error| EmbedError::Runtime(error.to_string()))??;
                 told.event(Event::ModelOpened { model: &name, device: model.video.device() });
+                model.video.tell(&(Arc::new(move |ran| told.event(Event::Measured(Measured::Ran(ran)))) as Told));
                 Ok(model)
             }
         });
@@ -195,6 +197,7 @@ impl Parts {
             model,
             options,
             turns: Arc::new(Semaphore::new(self.jobs())),
+            frames_waiting: Queues::default(),
             clock: Clock::real(),
             observer,
         })

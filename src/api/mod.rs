@@ -4,6 +4,7 @@
 //! | resource | what it does |
 //! |---|---|
 //! | `GET /livez`, `GET /readyz` | it runs; every source has been looked through once, or is away |
+//! | `GET /metrics` | [`crate::metrics`] in Prometheus' text format |
 //! | `GET`, `POST /v1/search` | what `search --json` prints |
 //! | `GET /v1/media`, `/v1/media/{id or path}`, `/v1/media/export` | what `media list`, `show`, `export` print |
 //! | `POST /v1/media/remove` | `media remove` |
@@ -17,6 +18,7 @@ mod events;
 mod health;
 mod jobs;
 mod media;
+mod metrics;
 mod query;
 mod search;
 pub mod server;
@@ -39,6 +41,7 @@ pub fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::text))
         .route("/v1/search", get(search::get).post(search::post))
         .route("/v1/media", get(media::list))
         .route("/v1/media/export", get(media::export))

@@ -66,7 +66,7 @@ pub(super) async fn post(
 }
 
 async fn answer(service: &Service, request: SearchRequest, headers: &HeaderMap) -> Result<Json<Value>, Problem> {
-    let answer = service.searchers.answer(request).await?;
+    let answer = service.search(request).await?;
     if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == EXACT) {
         let exact = answer.moments.iter().map(Placed::exact).collect();
         return Ok(Json(json!(Answered { moments: answer.moments, exact, remarks: answer.remarks })));

@@ -10,6 +10,7 @@ use super::progress::ProgressBars;
 use super::text;
 use crate::api::client::Client;
 use crate::ingest::{Event, Indexed, Observer, Report};
+use crate::ledger::Failure;
 use crate::service::jobs::{JobRequest, JobRow};
 use crate::service::news::{JobState, News, Outcome};
 
@@ -97,8 +98,8 @@ fn tell(app: &App, id: u64, news: News, bars: &mut Option<ProgressBars>) {
         News::Ended { job, path, outcome } if job == of_job => {
             bars.event(Event::Ended { path: Path::new(&path), report: &report(outcome) });
         }
-        News::Failed { job, path, reason } if job == of_job => {
-            bars.event(Event::Failed { path: Path::new(&path), reason: &reason });
+        News::Failed { job, path, kind, reason } if job == of_job => {
+            bars.event(Event::Failed { path: Path::new(&path), failure: &Failure { kind, reason } });
         }
         News::Optimizing { job, windows } if job == of_job => bars.event(Event::Optimizing { windows }),
         _ => {}

@@ -15,6 +15,7 @@ mod doctor;
 mod eval;
 mod export;
 mod follow;
+mod generate;
 mod index;
 mod media;
 mod model;
@@ -102,6 +103,9 @@ enum Command {
     Doctor,
     /// Show or check the settings
     Config(config::ConfigArgs),
+    /// Write manual pages and shell completions
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
 }
 
 /// The outcome of a command that did not return an error.
@@ -170,5 +174,6 @@ async fn run(cli: Cli) -> anyhow::Result<End> {
         Command::Verify(args) => verify::run(&app, args).await,
         Command::Doctor => doctor::run(&app).await,
         Command::Config(args) => config::run(&app, &args),
+        Command::Generate(args) => generate::run(&args),
     }
 }

@@ -139,10 +139,12 @@ impl Observer for ProgressBars {
                     state.footage += flight.reached.saturating_sub(flight.from.unwrap_or(flight.reached));
                 }
             }
-            Event::Failed { path, reason } => {
+            Event::Failed { path, failure } => {
                 state.end(path);
-                self.line(format!("failed: {}: {reason}", text::path(path)));
+                self.line(format!("failed: {}: {}", text::path(path), failure.reason));
             }
+            // It comes often, and shows nothing.
+            Event::Measured(_) => return,
             Event::Optimizing { windows } => self.line(format!(
                 "building the search index over {} (searches are right without it, but slower; Ctrl-C leaves it for later) …",
                 text::count(windows, "window")

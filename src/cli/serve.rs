@@ -101,7 +101,7 @@ fn tell(started: Started<'_>, quiet: bool) {
                 Ok(News::Source { name, state: SourceState::Failed, error }) => {
                     eprintln!("{name} cannot work: {}", error.unwrap_or_default());
                 }
-                Ok(News::Failed { path, reason, job: None }) => {
+                Ok(News::Failed { path, reason, job: None, .. }) => {
                     eprintln!("failed: {}: {reason}", text::path(Path::new(&path)));
                 }
                 Ok(_) | Err(RecvError::Lagged(_)) => {}

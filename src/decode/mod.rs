@@ -63,7 +63,7 @@ pub use gst::{Inventory, inventory};
 pub use parent::{ChildDecoder, SUBCOMMAND};
 pub use pixels::{Orientation, Picture, Shrinker};
 pub use problem::{Problem, ProblemKind};
-pub use queue::{Decoded, Queue};
+pub use queue::{Decoded, Queue, Queues};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! A decoding job on a thread of its own behind a bounded queue, for callers that must not block.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +20,8 @@ pub enum Decoded {
 /// that nobody listens from the next frame only, which may never come.
 pub struct Queue {
     items: mpsc::Receiver<Decoded>,
+    /// By which it is seen how many wait.
+    sender: mpsc::WeakSender<Decoded>,
     _stop: DropGuard,
 }
 
@@ -28,9 +30,9 @@ impl Queue {
     pub fn start(decoder: Arc<dyn Decoder>, request: Request, stop: &CancellationToken, frames: usize) -> Self {
         let (sender, items) = mpsc::channel(frames);
         let stop = stop.child_token();
-        let guard = stop.clone().drop_guard();
+        let (guard, weak) = (stop.clone().drop_guard(), sender.downgrade());
         tokio::task::spawn_blocking(move || decode(&*decoder, &request, stop, &sender));
-        Self { items, _stop: guard }
+        Self { items, sender: weak, _stop: guard }
     }
 
     /// The next thing that the job gives. [`Decoded::End`] and [`Decoded::Failed`] are the last.
@@ -42,6 +44,28 @@ impl Queue {
     /// The next thing, if it is there already.
     pub fn ready(&mut self) -> Option<Decoded> {
         self.items.try_recv().ok()
+    }
+}
+
+/// Shows how much waits in all queues that are in use. Clones show the same.
+#[derive(Clone, Default)]
+pub struct Queues(Arc<Mutex<Vec<mpsc::WeakSender<Decoded>>>>);
+
+impl Queues {
+    pub fn add(&self, queue: &Queue) {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A decoder that has ended holds no sender any more.
+        queues.retain(|sender| sender.strong_count() > 0);
+        queues.push(queue.sender.clone());
+    }
+
+    /// How much waits, and how much may.
+    pub fn depth(&self) -> (usize, usize) {
+        let queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = queues.iter().filter_map(mpsc::WeakSender::upgrade);
+        open.fold((0, 0), |(waiting, room), sender| {
+            (waiting + sender.max_capacity() - sender.capacity(), room + sender.max_capacity())
+        })
     }
 }
 

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use bundle::manifest;
+pub use worker::Ran;
 
 use crate::decode::Frame;
 use crate::window::Window;

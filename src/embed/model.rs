@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::bundle::{Bundle, Check, Outline, verify_files};
 use super::runtime::EmbedSettings;
 use super::text::TextTokenizer;
-use super::worker::{Lane, Worker};
+use super::worker::{Depth, Lane, Told, Worker};
 use super::{Captioner, EmbedError, Embedding, Feature, FrameEncoder, Head, Reranker, TextEncoder, VideoEncoder};
 use crate::decode::{Frame, PixelSpec, Rgb};
 use crate::window::Window;
@@ -109,6 +109,30 @@ impl VideoModel {
     /// The device of the encoder, such as `cpu` or `cuda:0`.
     pub fn device(&self) -> &str {
         &self.device
+    }
+
+    /// Has somebody told of each batch from now on.
+    pub fn tell(&self, told: &Told) {
+        match &self.stages {
+            Stages::FramesHead { frames, head } => {
+                frames.tell(Arc::clone(told));
+                head.tell(Arc::clone(told));
+            }
+            Stages::Video(windows) => windows.tell(Arc::clone(told)),
+        }
+        if let Some(captioner) = &self.captioner {
+            captioner.tell(Arc::clone(told));
+        }
+    }
+
+    /// How much waits for each session.
+    pub fn depths(&self) -> Vec<Depth> {
+        let mut depths = match &self.stages {
+            Stages::FramesHead { frames, head } => vec![frames.depth(), head.depth()],
+            Stages::Video(windows) => vec![windows.depth()],
+        };
+        depths.extend(self.captioner.as_ref().map(Worker::depth));
+        depths
     }
 
     /// One feature per frame, in order. Fails unless the topology is `frames+head`.

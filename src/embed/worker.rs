@@ -9,8 +9,9 @@
 //! is filled up with others.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -30,17 +31,36 @@ pub enum Lane {
 
 pub struct Worker<In, Out> {
     shared: Arc<Shared<In, Out>>,
-    lane: Lane,
+    urgency: Lane,
 }
 
+/// A batch that was run.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    /// The name of the thread.
+    pub lane: &'static str,
+    pub items: usize,
+    /// Items that a batch can have.
+    pub most: usize,
+    /// How long the oldest call in it had waited.
+    pub waited: Duration,
+    pub worked: Duration,
+}
+
+/// Told of each batch, on the thread of the session.
+pub type Told = Arc<dyn Fn(Ran) + Send + Sync>;
+
 struct Call<In, Out> {
-    lane: Lane,
+    urgency: Lane,
+    asked: Instant,
     items: std::vec::IntoIter<In>,
     outputs: Vec<Out>,
     reply: oneshot::Sender<Result<Vec<Out>, EmbedError>>,
 }
 
 struct Shared<In, Out> {
+    lane: &'static str,
+    told: Arc<OnceLock<Told>>,
     calls: Option<Lanes<mpsc::Sender<Call<In, Out>>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -53,13 +73,13 @@ struct Lanes<T> {
 
 impl<In, Out> Clone for Worker<In, Out> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), lane: self.lane }
+        Self { shared: Arc::clone(&self.shared), urgency: self.urgency }
     }
 }
 
 impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
     /// Starts a thread that gives `run` at most `batch` items at once. `run` answers with one output per item.
-    pub fn start<F>(name: &str, batch: usize, run: F) -> Result<Self, EmbedError>
+    pub fn start<F>(lane: &'static str, batch: usize, run: F) -> Result<Self, EmbedError>
     where
         F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError> + Send + 'static,
     {
@@ -67,15 +87,29 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
         let cannot = |error| EmbedError::Runtime(format!("cannot start the model's thread: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(cannot)?;
         let queues = Lanes { usual: usual_queue, urgent: urgent_queue };
-        let mut thread = Thread { runtime, queues, open: VecDeque::new(), batch: batch.max(1), run };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || thread.work()).map_err(cannot)?;
-        let shared = Shared { calls: Some(Lanes { usual, urgent }), thread: Some(thread) };
-        Ok(Self { shared: Arc::new(shared), lane: Lane::Usual })
+        let told: Arc<OnceLock<Told>> = Arc::default();
+        let mut thread =
+            Thread { lane, told: Arc::clone(&told), runtime, queues, open: VecDeque::new(), batch: batch.max(1), run };
+        let thread = std::thread::Builder::new().name(lane.to_owned()).spawn(move || thread.work()).map_err(cannot)?;
+        let shared = Shared { lane, told, calls: Some(Lanes { usual, urgent }), thread: Some(thread) };
+        Ok(Self { shared: Arc::new(shared), urgency: Lane::Usual })
     }
 
     /// A handle whose calls go into this lane.
-    pub fn in_lane(&self, lane: Lane) -> Self {
-        Self { lane, ..self.clone() }
+    pub fn in_lane(&self, urgency: Lane) -> Self {
+        Self { urgency, ..self.clone() }
+    }
+
+    /// Has somebody told of each batch from now on. Only the first one is.
+    pub fn tell(&self, told: Told) {
+        let _ = self.shared.told.set(told);
+    }
+
+    /// Of both lanes together.
+    pub fn depth(&self) -> Depth {
+        let calls = self.shared.calls.as_ref().expect("taken only when dropped");
+        let free = calls.usual.capacity() + calls.urgent.capacity();
+        Depth { lane: self.shared.lane, waiting: 2 * QUEUE - free, most: 2 * QUEUE }
     }
 
     /// One output per item, in order. Fails with [`EmbedError::Closed`] if the thread has panicked.
@@ -83,14 +117,21 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
+        let asked = Instant::now();
         let calls = self.shared.calls.as_ref().expect("taken only when dropped");
-        let calls = match self.lane {
+        let calls = match self.urgency {
             Lane::Usual => &calls.usual,
             Lane::Urgent => &calls.urgent,
         };
         let place = calls.reserve().await.map_err(|_| EmbedError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        place.send(Call { lane: self.lane, outputs: Vec::with_capacity(items.len()), items: items.into_iter(), reply });
+        place.send(Call {
+            urgency: self.urgency,
+            asked,
+            outputs: Vec::with_capacity(items.len()),
+            items: items.into_iter(),
+            reply,
+        });
         answer.await.map_err(|_| EmbedError::Closed)?
     }
 }
@@ -106,7 +147,17 @@ impl<In, Out> Drop for Shared<In, Out> {
     }
 }
 
+/// How many calls wait for a session, and how many may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    pub lane: &'static str,
+    pub waiting: usize,
+    pub most: usize,
+}
+
 struct Thread<In, Out, F> {
+    lane: &'static str,
+    told: Arc<OnceLock<Told>>,
     runtime: Runtime,
     queues: Lanes<mpsc::Receiver<Call<In, Out>>>,
     /// Calls with items still to run: the urgent ones, then the others, of each the oldest first.
@@ -127,7 +178,7 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
             while self.items(Lane::Urgent) < self.batch
                 && let Ok(call) = self.queues.urgent.try_recv()
             {
-                let behind = self.open.iter().take_while(|open| open.lane == Lane::Urgent).count();
+                let behind = self.open.iter().take_while(|open| open.urgency == Lane::Urgent).count();
                 self.open.insert(behind, call);
             }
             while self.items(Lane::Usual) + self.items(Lane::Urgent) < self.batch
@@ -155,11 +206,13 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
 
     /// Items of this lane that wait in open calls.
     fn items(&self, lane: Lane) -> usize {
-        self.open.iter().filter(|call| call.lane == lane).map(|call| call.items.len()).sum()
+        self.open.iter().filter(|call| call.urgency == lane).map(|call| call.items.len()).sum()
     }
 
     /// Runs one batch of the oldest items and answers the calls that it completes.
     fn run_batch(&mut self) {
+        let Some(asked) = self.open.front().map(|call| call.asked) else { return };
+        let (begun, waited) = (Instant::now(), asked.elapsed());
         let mut items = Vec::with_capacity(self.batch);
         let mut shares = Vec::new();
         for call in &mut self.open {
@@ -170,7 +223,7 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
             items.extend(call.items.by_ref().take(share));
             shares.push(share);
         }
-        let outcomes = match self.outputs(&items) {
+        let outcomes = match (self.run)(&items) {
             Err(_) if shares.len() > 1 => {
                 // One call's items cause the error. Run each call's items alone, so that only that call fails.
                 let mut rest = &items[..];
@@ -178,7 +231,7 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
                 for share in &shares {
                     let (own, others) = rest.split_at(*share);
                     rest = others;
-                    outcomes.push(self.outputs(own));
+                    outcomes.push((self.run)(own));
                 }
                 outcomes
             }
@@ -188,6 +241,10 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
                 shares.iter().map(|share| Ok(outputs.by_ref().take(*share).collect())).collect()
             }
         };
+        if let Some(told) = self.told.get() {
+            let (items, worked) = (items.len(), begun.elapsed());
+            told(Ran { lane: self.lane, items, most: self.batch, waited, worked });
+        }
         let touched: Vec<Call<In, Out>> = self.open.drain(..shares.len()).collect();
         for (mut call, outcome) in touched.into_iter().zip(outcomes).rev() {
             match outcome {
@@ -205,11 +262,6 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
                 }
             }
         }
-    }
-
-    fn outputs(&mut self, items: &[In]) -> Result<Vec<Out>, EmbedError> {
-        // Empty if all callers have stopped waiting.
-        if items.is_empty() { Ok(Vec::new()) } else { (self.run)(items) }
     }
 }
 
@@ -249,7 +301,7 @@ mod tests {
 
     /// Number of calls in the queue.
     fn waiting(worker: &Worker<i32, i32>) -> usize {
-        QUEUE - worker.shared.calls.as_ref().unwrap().usual.capacity()
+        worker.depth().waiting
     }
 
     /// Waits until this many calls are in the queue.

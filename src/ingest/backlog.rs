@@ -126,6 +126,11 @@ impl<T> Backlog<T> {
         self.sources.get(source).map_or(0, |lanes| lanes.values().map(BTreeMap::len).sum())
     }
 
+    /// Number of files of all sources that wait.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }

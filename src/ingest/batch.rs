@@ -107,7 +107,7 @@ pub async fn run(ingest: &Arc<Ingest>, mut items: Vec<WorkItem>, jobs: usize, st
                 continue;
             }
             Err(IngestError::File(failure)) => {
-                ingest.observer.event(Event::Failed { path: &item.path, reason: &failure.reason });
+                ingest.observer.event(Event::Failed { path: &item.path, failure: &failure });
                 model_failures = if failure.kind == FailureKind::Model { model_failures + 1 } else { 0 };
                 let gives_up = IngestError::ModelGivesUp { count: model_failures, reason: failure.reason.clone() };
                 let noted = note(ingest, &item, failure.clone()).await;

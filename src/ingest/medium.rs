@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::embedder::Embedder;
 use super::kept::Embedded;
-use super::{Event, Indexed, Ingest, IngestError, Report, WorkItem, blocking};
+use super::{DECODE, Event, Indexed, Ingest, IngestError, Measured, Report, STORE, WorkItem, blocking};
 use crate::decode::{Decoded, Frame, Outcome, Probe, Problem, Queue};
 use crate::ledger::{FailureKind, MediaRow, Owned, Progress, ProgressState, Writing};
 use crate::points;
@@ -35,9 +35,12 @@ pub(super) async fn index(
     let (from, thumbnail_px) = (medium.embedder.from(), ingest.options.thumbnail_px);
     let request = item.plan.request(item.path.clone(), from, ingest.bundle.manifest(), thumbnail_px);
     let mut decoded = Queue::start(Arc::clone(&ingest.decoder), request, stop, FRAMES_IN_FLIGHT);
+    ingest.frames_waiting.add(&decoded);
     loop {
         let mut frames = Vec::new();
+        let begun = ingest.clock.passed();
         let mut next = Some(decoded.next().await);
+        ingest.worked(DECODE, begun);
         // All that is waiting, so that the model gets it at once.
         while let Some(Decoded::Frame(frame)) = next {
             frames.push(frame);
@@ -47,7 +50,10 @@ pub(super) async fn index(
         match next {
             None | Some(Decoded::Frame(_)) => {}
             Some(Decoded::Probe(probe)) => medium.probed(probe).await?,
-            Some(Decoded::End(outcome)) => return medium.finish(&outcome).await.map(Report::Indexed),
+            Some(Decoded::End(outcome)) => {
+                ingest.measured(Measured::Decoded(&outcome));
+                return medium.finish(&outcome).await.map(Report::Indexed);
+            }
             // What is done is kept where this was asked for; else it is the medium's fault.
             Some(Decoded::Failed(_)) if stop.is_cancelled() => {
                 medium.checkpoint().await?;
@@ -68,6 +74,8 @@ struct Medium<'a> {
     embedder: Embedder,
     pictures: thumbs::Writer,
     pending: Vec<Record>,
+    /// When the clock of the run showed it, the oldest of them began to wait.
+    pending_since: Duration,
     /// The last record that was handed to the store: if nothing comes behind it, it is written again as the last one.
     last: Option<Record>,
     tally: RunningTally,
@@ -105,6 +113,7 @@ impl<'a> Medium<'a> {
             embedder,
             pictures,
             pending: Vec::new(),
+            pending_since: ingest.clock.passed(),
             last: None,
             tally: RunningTally { settled: progress.tally, recent: VecDeque::new() },
             problems: progress.problems,
@@ -131,7 +140,9 @@ impl<'a> Medium<'a> {
         }
         let count = frames.len();
         self.frames += count as u64;
+        let problems = self.problems.len();
         let embedded = self.embedder.push(frames, &mut self.problems).await?;
+        self.lacks_vectors(problems);
         self.keep(embedded);
         if self.pending.len() >= RECORDS_PER_UPSERT {
             self.upsert().await?;
@@ -144,7 +155,18 @@ impl<'a> Medium<'a> {
         Ok(())
     }
 
+    /// The embedder's only problems are windows without a vector.
+    fn lacks_vectors(&self, problems_before: usize) {
+        let windows = self.problems.len() - problems_before;
+        if windows > 0 {
+            self.ingest.measured(Measured::WithoutVector { windows });
+        }
+    }
+
     fn keep(&mut self, embedded: Vec<Embedded>) {
+        if self.pending.is_empty() {
+            self.pending_since = self.ingest.clock.passed();
+        }
         for embedded in embedded {
             let record = self.record(embedded);
             self.tally.add(record.payload.start, record.mark());
@@ -173,7 +195,11 @@ impl<'a> Medium<'a> {
 
     async fn upsert(&mut self) -> Result<(), IngestError> {
         if !self.pending.is_empty() {
+            self.ingest.waited(STORE, self.pending_since);
+            let begun = self.ingest.clock.passed();
             self.store.upsert(&self.pending).await?;
+            self.ingest.worked(STORE, begun);
+            self.ingest.measured(Measured::Stored { windows: self.pending.len() });
             points::pass("after records were written");
             self.last = self.pending.pop();
             self.pending.clear();
@@ -185,7 +211,9 @@ impl<'a> Medium<'a> {
     async fn checkpoint(&mut self) -> Result<(), IngestError> {
         self.pictures.flush().map_err(|error| disk(self.ingest, error))?;
         self.upsert().await?;
+        let begun = self.ingest.clock.passed();
         self.store.flush().await?;
+        self.ingest.worked(STORE, begun);
         points::pass("after the store confirmed a part");
         let (resume_at, from) = self.embedder.resume_at();
         let tally = self.tally.before(from);
@@ -204,7 +232,9 @@ impl<'a> Medium<'a> {
         if self.frames == 0 && self.embedder.from().is_zero() {
             return Err(IngestError::file(FailureKind::Damaged, "damaged: no frame could be decoded"));
         }
+        let problems = self.problems.len();
         let embedded = self.embedder.finish(outcome.end, &mut self.problems).await?;
+        self.lacks_vectors(problems);
         self.keep(embedded);
         let tally = self.tally.before(Duration::MAX);
         if self.pending.is_empty() {
@@ -217,7 +247,9 @@ impl<'a> Medium<'a> {
         let Self { ingest, item, content, pictures, store, embedder, mut problems, .. } = self;
         let last_picture = pictures.finish().map_err(|error| disk(ingest, error))?;
         points::pass("after the pictures took their place");
+        let begun = ingest.clock.passed();
         store.flush().await?;
+        ingest.worked(STORE, begun);
         points::pass("after the store confirmed a medium");
         problems.extend(outcome.problems.iter().cloned());
         let done = Progress {

@@ -36,9 +36,10 @@ pub use item::{Priority, WorkItem};
 
 use crate::archive::Archive;
 use crate::clock::Clock;
-use crate::decode::{Decoder, Probe, Problem, Sampling};
+use crate::decode::{Decoder, Outcome, Probe, Problem, Queues, Sampling};
+use crate::embed::Ran;
 use crate::embed::bundle::Outline;
-use crate::ledger::{Began, Owned};
+use crate::ledger::{Began, Failure, Owned};
 use crate::source::{self, MediaId, Stat};
 use crate::store::VectorStore;
 
@@ -53,6 +54,8 @@ pub struct Ingest {
     pub options: Options,
     /// Each medium that is read takes one; who shares them shares the machine, first come, first served.
     pub turns: Arc<Semaphore>,
+    /// Frames that wait for the model, of all media that are read.
+    pub frames_waiting: Queues,
     pub clock: Clock,
     pub observer: Arc<dyn Observer>,
 }
@@ -127,13 +130,35 @@ pub enum Event<'a> {
     },
     Failed {
         path: &'a Path,
-        reason: &'a str,
+        failure: &'a Failure,
     },
     /// The graph is built over so many windows, which searches would have to compare one by one.
     Optimizing {
         windows: u64,
     },
+    Measured(Measured<'a>),
 }
+
+/// How the stages do, for metrics.
+#[derive(Debug)]
+pub enum Measured<'a> {
+    /// Work had waited so long when a stage took it.
+    Waited { stage: &'static str, length: Duration },
+    /// A stage has done a piece of work.
+    Worked { stage: &'static str, length: Duration },
+    /// The model has run a batch.
+    Ran(Ran),
+    /// A file was read to its end.
+    Decoded(&'a Outcome),
+    /// Windows were written to the store.
+    Stored { windows: usize },
+    /// The model had no vector for so many windows.
+    WithoutVector { windows: usize },
+}
+
+/// Stages in what is measured; those of the model go by the names of its lanes ([`Ran::lane`]).
+pub const DECODE: &str = "decode";
+pub const STORE: &str = "store";
 
 /// What became of one file.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,6 +199,7 @@ impl Ingest {
             }
             return Ok(Report::Unchanged);
         }
+        let asked = self.clock.passed();
         let turn = tokio::select! {
             biased;
             turn = self.turns.acquire() => turn,
@@ -181,6 +207,7 @@ impl Ingest {
         };
         // Nobody closes the semaphore.
         let _turn = turn.ok();
+        self.waited(DECODE, asked);
         let path = item.path.clone();
         let media_id =
             blocking(move || source::media_id(&path)).await.map_err(|error| IngestError::unreadable(&error))?;
@@ -218,6 +245,21 @@ impl Ingest {
             }
         };
         medium::index(self, item, stat, &content, begun, stop).await
+    }
+
+    fn measured(&self, measured: Measured<'_>) {
+        self.observer.event(Event::Measured(measured));
+    }
+
+    /// Tells that a stage takes what has waited for it since `asked`.
+    fn waited(&self, stage: &'static str, asked: Duration) {
+        let length = self.clock.passed().saturating_sub(asked);
+        self.measured(Measured::Waited { stage, length });
+    }
+
+    fn worked(&self, stage: &'static str, begun: Duration) {
+        let length = self.clock.passed().saturating_sub(begun);
+        self.measured(Measured::Worked { stage, length });
     }
 
     /// Whether the store held all of it already, from a ledger that was lost.

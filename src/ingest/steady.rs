@@ -120,6 +120,16 @@ impl Steady {
         state.backlog.waiting(source) + state.running.values().filter(|running| running.source == source).count()
     }
 
+    /// Number of files that wait.
+    pub fn waiting(&self) -> usize {
+        self.state().backlog.len()
+    }
+
+    /// Number of files that are under way.
+    pub fn under_way(&self) -> usize {
+        self.state().running.len()
+    }
+
     /// What holds everything up, if anything does.
     pub fn trouble(&self) -> Option<String> {
         self.state().trouble.as_ref().map(|(reason, _)| reason.clone())
@@ -253,7 +263,7 @@ impl Steady {
                 false
             }
             Err(IngestError::File(failure)) => {
-                observer.event(Event::Failed { path: &work.path, reason: &failure.reason });
+                observer.event(Event::Failed { path: &work.path, failure: &failure });
                 let model_failures = self.counts_model_failure(failure.kind);
                 let gives_up = IngestError::ModelGivesUp { count: model_failures, reason: failure.reason.clone() };
                 match batch::note(&work.feed.ingest, &work.item(), failure).await {

@@ -8,7 +8,7 @@ use rusqlite::params;
 
 use super::progress::{owned, release};
 use super::rows::{self, FILE, PROGRESS};
-use super::{FileRow, Ledger, Owned, Progress, Result};
+use super::{FailureKind, FileRow, FileState, Ledger, Owned, Progress, Result};
 use crate::source::MediaId;
 use crate::store::Tally;
 
@@ -21,7 +21,35 @@ pub struct Claim {
     pub is_wanted: bool,
 }
 
+/// How much the ledger knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Files by state and, where they failed, by kind of failure.
+    pub files: Vec<(FileState, Option<FailureKind>, u64)>,
+    /// Windows of one collection.
+    pub windows: u64,
+}
+
 impl Ledger {
+    /// Counts all files, and the windows of a collection.
+    pub async fn counts(&self, collection: &str) -> Result<Counts> {
+        let collection = collection.to_owned();
+        self.read(move |db| {
+            let files = db
+                .prepare_cached("SELECT state, kind, count(*) FROM files GROUP BY state, kind")?
+                .query_map([], |row| {
+                    let kind = row.get::<_, Option<String>>(1)?.map(|kind| rows::from_word(&kind, 1)).transpose()?;
+                    Ok((rows::from_word(&row.get::<_, String>(0)?, 0)?, kind, row.get(2)?))
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            let windows = db
+                .prepare_cached("SELECT coalesce(sum(windows), 0) FROM progress WHERE collection = ?")?
+                .query_row([collection], |row| row.get(0))?;
+            Ok(Counts { files, windows })
+        })
+        .await
+    }
+
     /// The next claims after `after`, in the order of collection, medium and plan.
     pub async fn claims(&self, after: Option<Owned>, limit: usize) -> Result<Vec<Claim>> {
         let (collection, media, plan) =

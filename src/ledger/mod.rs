@@ -31,7 +31,7 @@ use rusqlite_migration::{M, Migrations};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-pub use audit::Claim;
+pub use audit::{Claim, Counts};
 pub use error::LedgerError;
 pub use files::{Began, Writing};
 pub use live::{Epoch, OpenHour};

@@ -46,6 +46,22 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    pub const ALL: [Self; 13] = [
+        Self::Unreadable,
+        Self::NotVideo,
+        Self::StillPicture,
+        Self::NoVideoTrack,
+        Self::Encrypted,
+        Self::NoDecoder,
+        Self::Damaged,
+        Self::ChangedWhileRead,
+        Self::DecoderDied,
+        Self::DecoderStalled,
+        Self::DecoderSetup,
+        Self::Model,
+        Self::Internal,
+    ];
+
     /// Whether the same file may be indexed by another try.
     pub fn may_pass(self) -> bool {
         match self {
@@ -198,7 +214,7 @@ pub(super) fn to_word<T: Serialize>(value: T) -> rusqlite::Result<String> {
     Ok(to_json(&value)?.trim_matches('"').to_owned())
 }
 
-fn from_word<T: serde::de::DeserializeOwned>(word: &str, column: usize) -> rusqlite::Result<T> {
+pub(super) fn from_word<T: serde::de::DeserializeOwned>(word: &str, column: usize) -> rusqlite::Result<T> {
     serde_json::from_value(serde_json::Value::from(word)).map_err(|error| conversion(column, error))
 }
 

@@ -8,18 +8,35 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::SearchError;
 use crate::clock::Clock;
 
+/// How many searches run and wait, and how many may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub running: usize,
+    pub waiting: usize,
+    pub most_waiting: usize,
+}
+
 pub(super) struct Gate {
     running: Arc<Semaphore>,
     waiting: Semaphore,
+    most_running: usize,
     most_waiting: usize,
     patience: Duration,
     clock: Clock,
 }
 
 impl Gate {
-    pub(super) fn new(running: usize, most_waiting: usize, patience: Duration, clock: Clock) -> Self {
-        let (running, waiting) = (Arc::new(Semaphore::new(running)), Semaphore::new(most_waiting));
-        Self { running, waiting, most_waiting, patience, clock }
+    pub(super) fn new(most_running: usize, most_waiting: usize, patience: Duration, clock: Clock) -> Self {
+        let (running, waiting) = (Arc::new(Semaphore::new(most_running)), Semaphore::new(most_waiting));
+        Self { running, waiting, most_running, most_waiting, patience, clock }
+    }
+
+    pub(super) fn load(&self) -> Load {
+        Load {
+            running: self.most_running - self.running.available_permits(),
+            waiting: self.most_waiting - self.waiting.available_permits(),
+            most_waiting: self.most_waiting,
+        }
     }
 
     /// Returns when a search may begin. Hold the permit until it ends. Fails if the queue is full, or after waiting too

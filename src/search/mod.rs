@@ -19,6 +19,7 @@ mod searcher;
 mod warm;
 
 pub use find::{Shelf, search};
+pub use gate::Load;
 pub use place::{Exact, Placed};
 pub use request::{Mode, SearchRequest, WallTime};
 pub use searcher::{Answer, Searcher};

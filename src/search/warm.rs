@@ -7,7 +7,7 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::sync::OnceCell;
 
-use super::gate::Gate;
+use super::gate::{Gate, Load};
 use super::searcher::blocking;
 use super::{Answer, SearchError, SearchRequest, Searcher};
 use crate::archive::Archive;
@@ -56,6 +56,10 @@ impl Searchers {
         let gate = Gate::new(warmth.concurrent, warmth.queue, warmth.queue_wait, clock);
         let warm = Mutex::new(LruCache::new(warmth.collections));
         Arc::new(Self { archive, bundles, preferred, settings, warmth, gate, warm })
+    }
+
+    pub fn load(&self) -> Load {
+        self.gate.load()
     }
 
     pub async fn answer(self: &Arc<Self>, request: SearchRequest) -> Result<Answer, SearchError> {

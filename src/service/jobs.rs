@@ -169,7 +169,7 @@ impl Jobs {
     pub fn ask(&self, request: JobRequest) -> Result<u64, JobError> {
         let id = {
             let mut state = self.state();
-            if state.jobs.values().filter(|job| job.state == JobState::Queued).count() >= QUEUE {
+            if state.waiting() >= QUEUE {
                 return Err(JobError::NoRoom);
             }
             state.last += 1;
@@ -256,6 +256,11 @@ impl Jobs {
         state.jobs.iter().find(|(_, job)| job.state == JobState::Running).map(|(id, job)| (*id, job.request.kind()))
     }
 
+    /// How many wait, and how many may.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.state().waiting(), QUEUE)
+    }
+
     pub fn row(&self, id: u64) -> Result<JobRow, JobError> {
         self.state().jobs.get(&id).map(|job| job.row(id, true)).ok_or(JobError::NoSuchJob(id))
     }
@@ -263,6 +268,12 @@ impl Jobs {
     /// All of them, the oldest first, without results.
     pub fn rows(&self) -> Vec<JobRow> {
         self.state().jobs.iter().map(|(id, job)| job.row(*id, false)).collect()
+    }
+}
+
+impl State {
+    fn waiting(&self) -> usize {
+        self.jobs.values().filter(|job| job.state == JobState::Queued).count()
     }
 }
 

@@ -1,10 +1,12 @@
 //! What a running daemon does, for whoever asks it: the HTTP API, and `crate::daemon`, which starts and ends it.
 //!
 //! [`sources`] are watched and feed the indexer ([`crate::ingest::steady`]); [`jobs`] are asked for; [`news`] tells what
-//! happens. All of them share one archive, one model for each bundle, and the number of files that are read side by side.
+//! happens, and `observe` how everything is. All of them share one archive, one model for each bundle, and the number of files that are read side by side.
 
 pub mod jobs;
 pub mod news;
+mod observe;
+mod processes;
 mod retention;
 pub mod sources;
 
@@ -28,8 +30,9 @@ use crate::ingest::steady::Steady;
 use crate::ingest::{Event, Ingest, Observer, Priority, WorkItem, batch};
 use crate::ledger::Said;
 use crate::media::{self, MediaError, RemoveRequest, Removed};
+use crate::metrics::{Metrics, SearchOutcome};
 use crate::parts::Parts;
-use crate::search::Searchers;
+use crate::search::{Answer, SearchError, SearchRequest, Searchers};
 use crate::source::walk::{Found, walk};
 use crate::verify::{Difference, Repair, verify};
 use jobs::{IndexRequest, JobError, JobRequest, JobResult, Jobs, Place, Verified};
@@ -46,6 +49,9 @@ pub struct Service {
     pub sources: Sources,
     pub jobs: Jobs,
     pub news: NewsRoom,
+    pub metrics: Arc<Metrics>,
+    /// What was last seen of what takes long to look at.
+    slow: observe::Slow,
     steady: Arc<Steady>,
     pauses: Arc<Pauses>,
     /// With the model that the sources are indexed with.
@@ -61,7 +67,7 @@ pub struct Service {
 impl Service {
     /// `chosen` is the bundle that the sources are indexed with. Watches nothing yet.
     pub fn new(parts: Parts, archive: Arc<Archive>, chosen: Chosen, stop: CancellationToken) -> Result<Self, String> {
-        let (clock, news) = (Clock::real(), NewsRoom::default());
+        let (clock, news, metrics) = (Clock::real(), NewsRoom::default(), Arc::<Metrics>::default());
         let settings = &parts.settings;
         let order = match settings.watch.backlog {
             BacklogOrder::NewestFirst => Order::NewestFirst,
@@ -70,7 +76,7 @@ impl Service {
         let (steady, pauses) = (Steady::new(order, clock.clone()), Arc::<Pauses>::default());
         let bundle = Arc::new(chosen.outline.clone());
         let plan = Arc::new(Plan::new(&settings.index, bundle.manifest()).map_err(|error| error.to_string())?);
-        let reporter = Arc::new(Reporter::of_source(news.clone(), Arc::default(), clock.clone()));
+        let reporter = Arc::new(Reporter::of_model(news.clone(), Arc::clone(&metrics), clock.clone()));
         let ingest = parts.ingest(&archive, chosen, &plan, reporter).map_err(|error| format!("{error:#}"))?;
         let ingest = Ingest { turns: Arc::new(Semaphore::new(parts.jobs())), ..ingest };
         let common = Common {
@@ -84,6 +90,7 @@ impl Service {
             bundle,
             steady: Arc::clone(&steady),
             news: news.clone(),
+            metrics: Arc::clone(&metrics),
             clock: clock.clone(),
         };
         Ok(Self {
@@ -93,6 +100,8 @@ impl Service {
             parts,
             archive,
             news,
+            metrics,
+            slow: observe::Slow::default(),
             steady,
             pauses,
             ingest,
@@ -144,6 +153,9 @@ impl Service {
                 };
                 let end = tokio::select! { end = ended => end, end = ending => end };
                 self.jobs.ended(id, end);
+                if let Ok(row) = self.jobs.row(id) {
+                    self.metrics.job_ended(&row.kind, &row.state);
+                }
             }
         };
         let recording = self.parts.settings.recording.clone();
@@ -208,7 +220,7 @@ impl Service {
             unreadable: found.unreadable.iter().map(|(path, reason)| (readable(path), reason.clone())).collect(),
             loops: found.loops.iter().map(readable).collect(),
         });
-        let reporter = Arc::new(Reporter::of_job(self.news.clone(), id, self.clock.clone()));
+        let reporter = Arc::new(Reporter::of_job(self.news.clone(), Arc::clone(&self.metrics), id, self.clock.clone()));
         let ingest = Arc::new(self.ingest(chosen, &plan, reporter)?);
         let item = |path| WorkItem { path, said: said.clone(), plan: Arc::clone(&plan), priority: Priority::Asked };
         let items = found.files.into_iter().map(item).collect();
@@ -259,6 +271,7 @@ impl Service {
             // Like a kill: whatever is between two steps is settled at the next start.
             () = stop.cancelled() => return Err("cancelled".to_owned()),
         };
+        self.metrics.verified(&differences, self.clock.unix());
         let missing = summary.missing.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         let verified = Verified { differences, missing, unknown: summary.unknown, records: summary.records };
         if repair.is_some() {
@@ -266,6 +279,26 @@ impl Service {
             self.sources.look_again();
         }
         Ok(JobResult::Verify(verified))
+    }
+
+    pub async fn search(&self, request: SearchRequest) -> Result<Answer, SearchError> {
+        let begun = self.clock.passed();
+        let answer = self.searchers.answer(request).await;
+        let outcome = match &answer {
+            Ok(answer) if answer.moments.is_empty() => SearchOutcome::Nothing,
+            Ok(_) => SearchOutcome::Found,
+            Err(SearchError::QueueFull { .. }) => SearchOutcome::QueueFull,
+            Err(SearchError::QueuedTooLong { .. }) => SearchOutcome::QueuedTooLong,
+            Err(
+                SearchError::Invalid(_)
+                | SearchError::Bundle(_)
+                | SearchError::NoFeatures { .. }
+                | SearchError::NoCollection(_),
+            ) => SearchOutcome::Invalid,
+            Err(_) => SearchOutcome::Failed,
+        };
+        self.metrics.searched(outcome, self.clock.passed().saturating_sub(begun));
+        answer
     }
 
     pub async fn remove(&self, request: &RemoveRequest) -> Result<Removed, RemoveError> {

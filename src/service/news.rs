@@ -13,7 +13,9 @@ use tokio::sync::broadcast;
 
 use crate::clock::{Clock, seconds};
 use crate::decode::{Probe, Sampling};
-use crate::ingest::{Event, Observer, Report};
+use crate::ingest::{Event, Measured, Observer, Report};
+use crate::ledger::FailureKind;
+use crate::metrics::{ASKED, Metrics};
 use crate::source::SourceState;
 
 /// News that a slow listener can be behind.
@@ -66,6 +68,7 @@ pub enum News {
     Failed {
         job: Option<u64>,
         path: String,
+        kind: FailureKind,
         reason: String,
     },
     Optimizing {
@@ -98,6 +101,18 @@ pub enum Outcome {
     Unchanged,
     Known,
     Interrupted,
+}
+
+impl Outcome {
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Indexed { .. } => "indexed",
+            Self::Unchanged => "unchanged",
+            Self::Known => "known",
+            Self::Interrupted => "interrupted",
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -146,6 +161,9 @@ impl FrameCount {
 /// Makes news of what happens while files are indexed, for a job or a source.
 pub struct Reporter {
     news: NewsRoom,
+    metrics: Arc<Metrics>,
+    /// Whose metrics it counts.
+    source: String,
     job: Option<u64>,
     frames: Option<Arc<FrameCount>>,
     clock: Clock,
@@ -154,12 +172,41 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    pub fn of_job(news: NewsRoom, job: u64, clock: Clock) -> Self {
-        Self { news, job: Some(job), frames: None, clock, told: Mutex::default() }
+    pub fn of_job(news: NewsRoom, metrics: Arc<Metrics>, job: u64, clock: Clock) -> Self {
+        let source = ASKED.to_owned();
+        Self { news, metrics, source, job: Some(job), frames: None, clock, told: Mutex::default() }
     }
 
-    pub fn of_source(news: NewsRoom, frames: Arc<FrameCount>, clock: Clock) -> Self {
-        Self { news, job: None, frames: Some(frames), clock, told: Mutex::default() }
+    /// For what no single source or job brings: the model that all of them share.
+    pub fn of_model(news: NewsRoom, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        Self { news, metrics, source: ASKED.to_owned(), job: None, frames: None, clock, told: Mutex::default() }
+    }
+
+    pub fn of_source(
+        news: NewsRoom,
+        metrics: Arc<Metrics>,
+        source: &str,
+        frames: Arc<FrameCount>,
+        clock: Clock,
+    ) -> Self {
+        let source = source.to_owned();
+        Self { news, metrics, source, job: None, frames: Some(frames), clock, told: Mutex::default() }
+    }
+
+    fn count(&self, measured: &Measured<'_>) {
+        let (metrics, source) = (&self.metrics, self.source.as_str());
+        match measured {
+            Measured::Waited { stage, length } => metrics.waited(stage, *length),
+            Measured::Worked { stage, length } => metrics.worked(stage, *length),
+            Measured::Ran(ran) => {
+                metrics.waited(ran.lane, ran.waited);
+                metrics.worked(ran.lane, ran.worked);
+                metrics.batch(ran.lane, ran.items, ran.most);
+            }
+            Measured::Decoded(outcome) => metrics.frames_decoded(source, outcome.packets_decoded, outcome.cpu_secs),
+            Measured::Stored { windows } => metrics.windows_stored(source, *windows as u64),
+            Measured::WithoutVector { windows } => metrics.windows_failed(source, *windows as u64),
+        }
     }
 
     fn is_worth_telling(&self, path: &Path) -> bool {
@@ -192,6 +239,7 @@ impl Observer for Reporter {
             }
             Event::Probed { path, probe } => News::Begun { job, path: readable(path), probe: probe.clone() },
             Event::Advanced { path, pts, frames } => {
+                self.metrics.frames_sampled(&self.source, frames as u64);
                 if let Some(count) = &self.frames {
                     count.add(frames, self.clock.passed());
                 }
@@ -209,16 +257,20 @@ impl Observer for Reporter {
                     Report::Indexed(indexed) => {
                         let (windows, sampling) = (indexed.windows, indexed.sampling);
                         tracing::info!(path = %path.display(), windows, "indexed");
+                        self.metrics.footage_indexed(&self.source, indexed.duration);
                         Outcome::Indexed { windows, duration_s: seconds(indexed.duration), sampling }
                     }
                 };
+                self.metrics.file_ended(&self.source, outcome.name());
                 News::Ended { job, path: readable(path), outcome }
             }
-            Event::Failed { path, reason } => {
+            Event::Failed { path, failure } => {
                 self.forget(path);
-                News::Failed { job, path: readable(path), reason: reason.to_owned() }
+                self.metrics.file_failed(&self.source, failure.kind);
+                News::Failed { job, path: readable(path), kind: failure.kind, reason: failure.reason.clone() }
             }
             Event::Optimizing { windows } => News::Optimizing { job, windows },
+            Event::Measured(measured) => return self.count(&measured),
         };
         self.news.tell(news);
     }

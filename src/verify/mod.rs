@@ -61,6 +61,22 @@ pub enum DifferenceKind {
     StrayFootage,
 }
 
+impl DifferenceKind {
+    pub const ALL: [Self; 11] = [
+        Self::OtherOwner,
+        Self::NoCollection,
+        Self::UnknownPlan,
+        Self::RecordsDiffer,
+        Self::RecordsLost,
+        Self::FramesLost,
+        Self::NobodysRecords,
+        Self::Unsettled,
+        Self::NoRecords,
+        Self::PicturesShort,
+        Self::StrayPictures,
+    ];
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     pub kind: DifferenceKind,

@@ -130,3 +130,23 @@ fn a_check_and_a_repair() {
     say(&["verify"]);
     insta::assert_snapshot!(said);
 }
+
+#[test]
+fn manual_pages_and_completions_know_every_command() {
+    let world = World::new();
+    let into = world.dir.path().join("generated");
+    world.ok(&["generate", text(&into)]);
+    let help = world.ok(&["--help"]).out;
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands: Vec<&str> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"search") && commands.len() > 10, "{commands:?}");
+    let read = |path: &str| std::fs::read_to_string(into.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let (bash, zsh, fish) =
+        (read("completions/clipseek.bash"), read("completions/_clipseek"), read("completions/clipseek.fish"));
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        assert!(read(&format!("man/clipseek-{command}.1")).contains(".TH"), "{command}");
+        for completions in [&bash, &zsh, &fish] {
+            assert!(completions.contains(command), "{command}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod bad_input;
 mod captions;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge", feature = "eval"))]
 mod cli;
+mod dashboards;
 #[cfg(feature = "gst")]
 mod decode;
 #[cfg(feature = "onnx")]

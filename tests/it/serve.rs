@@ -4,7 +4,9 @@ mod commands;
 mod folders;
 mod http;
 mod life;
+mod prometheus;
 mod streams;
+mod systemd;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

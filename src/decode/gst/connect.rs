@@ -107,6 +107,10 @@ pub(super) fn connect_tracks(
                 element.set_property("program-number", i32::from(program));
             }
             lock(&learned).cut |= is_called(element, "qtdemux");
+            if is_called(element, "mpeg4videoparse") {
+                // Without it nothing comes of a stream whose first description is damaged; its decoder may do without.
+                element.set_property("drop", false);
+            }
             if element.factory().is_some_and(|made_by| libav::is_demuxer(&made_by.name())) {
                 let learned = learned.clone();
                 libav::watch(element, move || lock(&learned).others_ended = true);

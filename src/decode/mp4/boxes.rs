@@ -14,14 +14,13 @@ pub(in crate::decode) fn head(bytes: &[u8], rest: u64) -> Option<([u8; 4], u64, 
     (size >= header).then_some((kind, header, size))
 }
 
-/// Kind and content of the boxes within a box.
+/// Kind and content of the boxes within a box. One that claims to be longer than the box it lies in ends with that box, as
+/// FFmpeg takes it.
 pub(in crate::decode) fn children(body: &[u8]) -> Vec<([u8; 4], &[u8])> {
     let mut found = Vec::new();
     let mut rest = body;
     while let Some((kind, header, size)) = head(rest, rest.len() as u64) {
-        let Some((one, behind)) = usize::try_from(size).ok().and_then(|size| rest.split_at_checked(size)) else {
-            break;
-        };
+        let (one, behind) = rest.split_at(usize::try_from(size).unwrap_or(usize::MAX).min(rest.len()));
         if found.len() >= MOST_CHILDREN {
             break;
         }

@@ -19,6 +19,7 @@ use crate::ingest::plan::Plan;
 use crate::ingest::steady::{Feed, Steady};
 use crate::ingest::{Ingest, Priority};
 use crate::ledger::Said;
+use crate::metrics::Metrics;
 use crate::service::news::{FrameCount, NewsRoom, Reporter};
 use crate::source::SourceState;
 use crate::source::folder::Folder;
@@ -36,7 +37,7 @@ pub(super) async fn begin(
     root: PathBuf,
     plan: Arc<Plan>,
 ) -> Result<Running, SourcesError> {
-    let Common { watch: settings, ingest, steady, news, clock, .. } = common;
+    let Common { watch: settings, ingest, steady, news, metrics, clock, .. } = common;
     let source = &identity.settings;
     let globs = |patterns: &[String]| patterns.iter().filter_map(|pattern| PathGlob::new(pattern).ok()).collect();
     let (files, _) = ingest.archive.ledger.count_below(&root, &ingest.bundle.collection()).await?;
@@ -55,7 +56,8 @@ pub(super) async fn begin(
         clock: clock.clone(),
     };
     let frames: Arc<FrameCount> = Arc::default();
-    let reporter = Reporter::of_source(news.clone(), Arc::clone(&frames), clock.clone());
+    let reporter =
+        Reporter::of_source(news.clone(), Arc::clone(metrics), &source.name, Arc::clone(&frames), clock.clone());
     let feed = Arc::new(Feed {
         source: source.name.clone(),
         ingest: Arc::new(Ingest { observer: Arc::new(reporter), ..ingest.clone() }),
@@ -68,6 +70,7 @@ pub(super) async fn begin(
         feed,
         steady: Arc::clone(steady),
         news: news.clone(),
+        metrics: Arc::clone(metrics),
         clock: clock.clone(),
         status: Arc::clone(&status),
         again: Arc::clone(&again),
@@ -106,6 +109,7 @@ struct Feeder {
     feed: Arc<Feed>,
     steady: Arc<Steady>,
     news: NewsRoom,
+    metrics: Arc<Metrics>,
     clock: Clock,
     status: Arc<Mutex<Status>>,
     again: Arc<Notify>,
@@ -168,6 +172,9 @@ impl Feeder {
     }
 
     fn becomes(&self, state: SourceState, error: Option<String>) {
+        if (lock(&self.status).state, state) == (SourceState::Away, SourceState::Watching) {
+            self.metrics.reconnected(&self.feed.source);
+        }
         becomes(&self.status, state, error, (&self.feed.source, &self.news, &self.clock));
     }
 }

@@ -28,6 +28,7 @@ use crate::ingest::live::Pauses;
 use crate::ingest::plan::Plan;
 use crate::ingest::steady::Steady;
 use crate::ledger::{Ledger, LedgerError};
+use crate::metrics::Metrics;
 use crate::source::SourceState;
 use folders::identities;
 
@@ -44,6 +45,7 @@ pub struct Common {
     pub connector: Arc<dyn Connector>,
     pub pauses: Arc<Pauses>,
     pub news: NewsRoom,
+    pub metrics: Arc<Metrics>,
     pub clock: Clock,
 }
 
@@ -178,6 +180,7 @@ impl Sources {
             // A panic has been reported by its hook.
             let _ = source.task.await;
             self.common.steady.forget(&name);
+            self.common.metrics.source_ends(&name);
             let stays = identities.iter().any(|wanted| wanted.settings.name == name);
             if stays { &mut changes.changed } else { &mut changes.removed }.push(name);
         }
@@ -186,6 +189,7 @@ impl Sources {
             if self.running().contains_key(&name) {
                 continue;
             }
+            self.common.metrics.source_begins(&name);
             let source = match identity.root.clone() {
                 Some(root) => folders::begin(&self.common, identity, root, plan).await?,
                 None => streams::begin(&self.common, identity, plan),

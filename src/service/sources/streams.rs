@@ -13,11 +13,12 @@ use crate::ingest::live::{LiveObserver, Stream, run};
 use crate::ingest::plan::Plan;
 use crate::ingest::supervisor::Ending;
 use crate::ledger::Said;
+use crate::metrics::Metrics;
 use crate::service::news::{FrameCount, NewsRoom};
 use crate::source::SourceState;
 
 pub(super) fn begin(common: &Common, identity: Identity, plan: Arc<Plan>) -> Running {
-    let Common { live, ingest, connector, pauses, news, clock, .. } = common;
+    let Common { live, ingest, connector, pauses, news, metrics, clock, .. } = common;
     let source = &identity.settings;
     let frames: Arc<FrameCount> = Arc::default();
     let (status, stop) = (Status::new(SourceState::Connecting, true, clock), CancellationToken::new());
@@ -26,6 +27,7 @@ pub(super) fn begin(common: &Common, identity: Identity, plan: Arc<Plan>) -> Run
         status: Arc::clone(&status),
         frames: Arc::clone(&frames),
         news: news.clone(),
+        metrics: Arc::clone(metrics),
         clock: clock.clone(),
     };
     let (settings, templates) = (source.clone(), live.clone());
@@ -79,23 +81,30 @@ struct Observer {
     status: Arc<Mutex<Status>>,
     frames: Arc<FrameCount>,
     news: NewsRoom,
+    metrics: Arc<Metrics>,
     clock: Clock,
 }
 
 impl LiveObserver for Observer {
     fn state(&self, state: SourceState, error: Option<&str>) {
+        if (lock(&self.status).state, state) == (SourceState::BackingOff, SourceState::Connecting) {
+            self.metrics.reconnected(&self.name);
+        }
         becomes(&self.status, state, error.map(str::to_owned), (&self.name, &self.news, &self.clock));
     }
 
     fn frames(&self, count: usize) {
         self.frames.add(count, self.clock.passed());
+        self.metrics.frames_sampled(&self.name, count as u64);
     }
 
     fn frames_dropped(&self, count: u64) {
         lock(&self.status).frames_dropped += count;
+        self.metrics.frames_dropped(&self.name, count);
     }
 
     fn windows_dropped(&self, count: u64) {
         lock(&self.status).windows_dropped += count;
+        self.metrics.windows_failed(&self.name, count);
     }
 }

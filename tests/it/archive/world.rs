@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use clipseek::archive::{Archive, ArchiveError};
 use clipseek::clock::Clock;
 use clipseek::config::IndexSettings;
-use clipseek::decode::Sampling;
+use clipseek::decode::{Queues, Sampling};
 use clipseek::embed::bundle::Outline;
 use clipseek::embed::hashed::Hashed;
 use clipseek::footage::Footage;
@@ -187,6 +187,7 @@ impl World {
                 checkpoint_every: Duration::ZERO,
             },
             turns: Arc::new(Semaphore::new(run.jobs.max(1))),
+            frames_waiting: Queues::default(),
             clock: Clock::real(),
             observer: Arc::new(Disturber::default()),
         }
@@ -276,6 +277,9 @@ struct Disturber {
 
 impl Observer for Disturber {
     fn event(&self, event: Event<'_>) {
+        if matches!(event, Event::Measured(_)) {
+            return;
+        }
         let number = self.events.fetch_add(1, SeqCst);
         if self.stop_at == Some(number) {
             self.stop.cancel();
