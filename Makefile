@@ -32,7 +32,11 @@ package: build ## A Debian package: program, ONNX Runtime, shipped model, unit, 
 demo: build ## Index the sample footage and search it
 	@CLIPSEEK=$(clipseek) DATA=$(demo_data) deploy/demo.sh
 
+# Servers and senders that the tests of live streams speak to; without them those tests say that they were not run.
+stream_packages := python3-gi gir1.2-gst-rtsp-server-1.0 ffmpeg
+
 test: build ## All tests that need no PyTorch
+	@deploy/install-packages.sh $(stream_packages)
 	cargo test --release --locked
 	$(MAKE) --no-print-directory $(python)
 	cd models && $(abspath $(python)) -m pytest -q
@@ -59,10 +63,11 @@ test-models: packages ## Tests of the training package, with PyTorch (several gi
 	@$(cargo_target)/python-torch/bin/python -m pip install -q --disable-pip-version-check pytest './models[families,compare]'
 	cd models && $(abspath $(cargo_target))/python-torch/bin/python -m pytest -q
 
-soak: build ## Long tests of what outlives a process: 20 000 operations, 300 kills, a million records, 1500 awkward files (more than two hours)
+soak: build ## Long tests of what outlives a process: 20 000 operations, 300 kills, a million records, 1500 awkward files, 20 returns of cameras (more than two hours)
+	@deploy/install-packages.sh $(stream_packages) nginx-light libnginx-mod-rtmp
 	CLIPSEEK_MODEL_OPERATIONS=20000 CLIPSEEK_KILLS=300 CLIPSEEK_SCALE_MEDIA=100000 CLIPSEEK_SCALE_RECORDS=1000000 \
-	    CLIPSEEK_AWKWARD_FILES=1500 \
-	    cargo test --release --locked --test it -- --nocapture --test-threads 2 archive:: awkward:: kill:: scale::
+	    CLIPSEEK_AWKWARD_FILES=1500 CLIPSEEK_STREAM_RETURNS=20 \
+	    cargo test --release --locked --test it -- --nocapture --test-threads 2 archive:: awkward:: kill:: scale:: serve::streams::figures
 
 bench: build ## The figures of the README, side by side on this machine
 	@CLIPSEEK=$(clipseek) tests/peers/bench.sh

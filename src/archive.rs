@@ -1,4 +1,4 @@
-//! Everything that clipseek stores: the ledger, the records in their collections, the pictures. Changes to more than
+//! Everything that clipseek stores: the ledger, the records in their collections, the pictures, the recordings. Changes to more than
 //! one of them are made here, in an order that keeps them consistent if the process dies at any time:
 //!
 //! - Records are written when the ledger already has a row for them, which is set to done after the store has
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
 
+use crate::footage::Footage;
 use crate::ledger::{Ledger, LedgerError, Owned, Progress, ProgressState, Said};
 use crate::points;
 use crate::source::MediaId;
@@ -35,6 +36,7 @@ pub enum ArchiveError {
 pub struct Archive {
     pub ledger: Ledger,
     pub thumbs: Thumbs,
+    pub footage: Footage,
     catalog: Arc<dyn Catalog>,
     open: tokio::sync::Mutex<HashMap<String, Arc<dyn VectorStore>>>,
     /// Locks of the media whose records are being written or removed.
@@ -48,8 +50,8 @@ pub struct Alone {
 
 impl Archive {
     /// Does not open collections yet.
-    pub fn new(ledger: Ledger, thumbs: Thumbs, catalog: Arc<dyn Catalog>) -> Self {
-        Self { ledger, thumbs, catalog, open: tokio::sync::Mutex::default(), busy: Mutex::default() }
+    pub fn new(ledger: Ledger, thumbs: Thumbs, footage: Footage, catalog: Arc<dyn Catalog>) -> Self {
+        Self { ledger, thumbs, footage, catalog, open: tokio::sync::Mutex::default(), busy: Mutex::default() }
     }
 
     pub fn catalog(&self) -> &dyn Catalog {
@@ -166,11 +168,21 @@ impl Archive {
         self.forget(content).await
     }
 
-    /// Call when the records are deleted: removes the pictures, then the ledger's row.
+    /// Call when the records are deleted: removes the pictures, then the ledger's row, and with the last row of an hour of
+    /// a live stream what was recorded of it.
     async fn forget(&self, content: Owned) -> Result<(), ArchiveError> {
         self.remove_pictures(&content)?;
         points::pass("after pictures were removed");
-        Ok(self.ledger.left(content).await?)
+        let media = content.media_id;
+        let live = self.ledger.live(media).await?;
+        self.ledger.left(content).await?;
+        if let Some((hour, _)) = live
+            && self.ledger.media(media).await?.is_none()
+        {
+            let dir = self.footage.dir().to_path_buf();
+            self.footage.remove(&hour).map_err(|error| ArchiveError::Disk { path: dir, error })?;
+        }
+        Ok(())
     }
 
     pub fn remove_pictures(&self, content: &Owned) -> Result<(), ArchiveError> {

@@ -15,8 +15,8 @@
 //! - [`secret`]: keys, tokens and URLs that hide themselves when printed. Pure.
 //! - [`linspace`]: indices spread evenly, with the rounding of the published systems. Pure.
 //! - [`source`]: finding video files in folders, once or by watching, the identity of their content
-//!   ([`source::MediaId`]), patterns over paths.
-//! - [`decode`]: a file in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
+//!   ([`source::MediaId`]), patterns over paths; addresses of live streams.
+//! - [`decode`]: a file or a live stream in, sampled [`decode::Frame`]s out, from GStreamer in a child process.
 //! - [`window`]: cuts a stream of frames (or features) into windows, each of which becomes one vector. Pure.
 //! - [`embed`]: model bundles and their ONNX Runtime sessions: frames, windows and texts to unit vectors, windows to
 //!   captions, a text and a window's frames to a score.
@@ -27,7 +27,8 @@
 //! - [`ledger`]: SQLite on a thread of its own: the content of each path in each collection, how far its records are,
 //!   why it failed.
 //! - [`thumbs`]: the pictures shown with moments, one pack file per medium, collection and plan.
-//! - [`archive`]: ledger, store and pictures together: makes changes to more than one of them, in an order that keeps
+//! - [`footage`]: recordings of live streams, a folder of segments for each hour.
+//! - [`archive`]: ledger, store, pictures and recordings together: makes changes to more than one of them, in an order that keeps
 //!   them consistent if the process dies at any time.
 //! - [`verify`]: checks and repairs the invariants between the three.
 //! - [`ingest`]: one medium through every stage, many media side by side, in a run or for as long as there are sources;
@@ -73,11 +74,16 @@
 //!     ─▶ ledger (indexed as it is?) ─▶ ingest::backlog (which is next?) ─▶ ingest::steady ─▶ one medium, as above
 //! ```
 //!
+//! # How a live stream travels
+//!
+//! ```text
+//! camera ─▶ decode::live (its own process: clock, gate, ring, decoder; recording) ─▶ ingest::live (windows, an hour a medium)
+//!     ─▶ store at once, ledger now and then          ingest::supervisor says when it is called again
+//! ```
+//!
 //! # Where future parts belong
 //!
-//! Live streams: `source` (what to open), `service::sources` (a kind beside folders, with states of its own). Live decoding
-//! and recording: `decode::gst`. One stream through every stage, and its reconnections: `ingest` (beside `steady`). The web
-//! page: `api`. Jobs across machines: `fleet`.
+//! The web page: `api`. Jobs across machines: `fleet`.
 //!
 //! # Boundaries
 //!
@@ -101,6 +107,7 @@ pub mod decode;
 pub mod embed;
 #[cfg(feature = "eval")]
 pub mod eval;
+pub mod footage;
 pub mod hub;
 pub mod ingest;
 pub mod ledger;

@@ -13,6 +13,7 @@ use crate::archive::{Archive, ArchiveError};
 use crate::clock::seconds;
 use crate::decode::{Probe, Problem};
 use crate::ledger::{FailureKind, FileRow, FileState, Ledger, LedgerError, Owned, Progress, ProgressState};
+use crate::source::stream::is_live;
 use crate::source::{MediaId, file_uri, path_of_uri};
 use crate::store::{StoreError, VectorStore};
 use crate::thumbs;
@@ -69,7 +70,7 @@ impl ListedState {
         match file.state {
             FileState::Pending => Self::Pending,
             FileState::Failed => Self::Failed,
-            FileState::Indexed if std::fs::symlink_metadata(&file.path).is_err() => Self::Missing,
+            FileState::Indexed if is_missing(&file.path) => Self::Missing,
             FileState::Indexed => Self::Indexed,
         }
     }
@@ -118,14 +119,22 @@ pub async fn list(ledger: &Ledger, after: Option<&str>, limit: usize, failed: bo
     let after = after.map(place).transpose()?;
     let rows = ledger.page(after, limit).await?;
     let last = rows.last().filter(|_| rows.len() == limit);
-    let next = last.map(|(file, _)| format!("{}?{}", file_uri(&file.path), file.collection));
+    let next = last.map(|(file, _)| format!("{}?{}", position(&file.path), file.collection));
     let wanted = rows.into_iter().filter(|(file, _)| !failed || file.state == FileState::Failed);
     Ok(ListedPage { media: wanted.map(|(file, progress)| Listed::new(file, progress)).collect(), next })
 }
 
-/// A path and a collection, as [`ListedPage::next`] has them. URIs of paths have no question mark.
+/// Marks the paths of live hours, which are no paths of files, in [`ListedPage::next`].
+const LIVE: &str = "live:";
+
+fn position(path: &Path) -> String {
+    if is_live(path) { format!("{LIVE}{}", readable(path)) } else { file_uri(path) }
+}
+
+/// A path and a collection, as [`ListedPage::next`] has them. Neither URIs of paths nor names of sources have a question mark.
 fn place(text: &str) -> Result<(PathBuf, String), MediaError> {
-    let parts = text.split_once('?').and_then(|(uri, collection)| Some((path_of_uri(uri)?, collection.to_owned())));
+    let path = |text: &str| text.strip_prefix(LIVE).map(PathBuf::from).or_else(|| path_of_uri(text));
+    let parts = text.split_once('?').and_then(|(at, collection)| Some((path(at)?, collection.to_owned())));
     parts.ok_or_else(|| MediaError::NoPlace(text.to_owned()))
 }
 
@@ -255,8 +264,7 @@ pub async fn remove(archive: &Archive, request: &RemoveRequest) -> Result<Remove
     }
     if request.missing || request.failed {
         let wanted = |file: &FileRow| {
-            request.failed && file.state == FileState::Failed
-                || request.missing && std::fs::symlink_metadata(&file.path).is_err()
+            request.failed && file.state == FileState::Failed || request.missing && is_missing(&file.path)
         };
         files.extend(ledger.listing(wanted).await?.into_iter().map(|(file, _)| file));
     }
@@ -270,6 +278,11 @@ pub async fn remove(archive: &Archive, request: &RemoveRequest) -> Result<Remove
         windows += remove_unknown(archive).await?;
     }
     Ok(Removed { removed, windows })
+}
+
+/// Whether a file should be there and is not.
+fn is_missing(path: &Path) -> bool {
+    !is_live(path) && std::fs::symlink_metadata(path).is_err()
 }
 
 /// The files of a collection that failed: those that are there, and those that are not.
@@ -361,6 +374,9 @@ mod tests {
         let path = Path::new(std::ffi::OsStr::from_bytes(b"/v/a?b\xff.mp4"));
         let text = format!("{}?{}", file_uri(path), "shapes-1");
         assert_eq!(place(&text).unwrap(), (path.to_path_buf(), "shapes-1".to_owned()));
+        let live = Path::new("localhost/2026-11-27T16Z/1795795392123");
+        let text = format!("{}?shapes-1", position(live));
+        assert_eq!(place(&text).unwrap(), (live.to_path_buf(), "shapes-1".to_owned()));
         assert!(place("elsewhere").is_err());
     }
 }

@@ -20,6 +20,7 @@ use crate::embed::choice::Chosen;
 use crate::embed::model::VideoModel;
 use crate::embed::runtime::EmbedSettings;
 use crate::embed::worker::Told;
+use crate::footage::Footage;
 use crate::ingest::plan::Plan;
 use crate::ingest::{Event, Ingest, Lazy, Measured, Model, Observer, Options};
 use crate::ledger::Ledger;
@@ -83,7 +84,7 @@ impl Parts {
         let catalog = store::catalog(&choice, &settings.namespace, settings.index_params())?;
         let dir = self.settings.thumbs_dir();
         let thumbs = Thumbs::open(dir.clone()).with_context(|| format!("cannot write to {}", dir.display()))?;
-        Ok(Archive::new(ledger, thumbs, catalog))
+        Ok(Archive::new(ledger, thumbs, Footage::new(self.settings.footage_dir()), catalog))
     }
 
     /// The archive, if the data folder has a ledger.

@@ -94,6 +94,16 @@ impl<'de> Deserialize<'de> for SecretUrl {
     }
 }
 
+/// A text of another library with these secrets left out, as they are and percent-encoded.
+pub fn hide(text: &str, secrets: &[Secret]) -> String {
+    let mut shown = text.to_owned();
+    for secret in secrets.iter().map(Secret::expose).filter(|secret| !secret.is_empty()) {
+        let encoded = percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC).to_string();
+        shown = shown.replace(secret, LEFT_OUT).replace(&encoded, LEFT_OUT);
+    }
+    shown
+}
+
 /// Reads a text. Unlike serde's errors, the error for another type does not quote the value. Numbers are refused,
 /// because a key of digits would lose its leading zeros.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -224,6 +234,12 @@ mod tests {
         ] {
             assert_eq!(redacted(url), shown, "{url}");
         }
+    }
+
+    #[test]
+    fn messages_of_others_lose_the_secrets_in_them() {
+        let secrets = [Secret::new("p@ss"), Secret::new("")];
+        assert_eq!(hide("cannot open rtsp://me:p%40ss@cam (p@ss)", &secrets), "cannot open rtsp://me:***@cam (***)");
     }
 
     proptest! {

@@ -160,7 +160,7 @@ pub(super) fn local(argument: &Path) -> anyhow::Result<PathBuf> {
         Some(uri) if uri.starts_with("file://") => {
             path_of_uri(uri).with_context(|| format!("{}: not the URI of a file on this machine", redacted(uri)))
         }
-        Some(uri) if uri.contains("://") => bail!("{}: streams cannot be indexed yet, only files", redacted(uri)),
+        Some(uri) if uri.contains("://") => bail!("{}: a stream has no end: `clipseek serve` reads it", redacted(uri)),
         _ => Ok(argument.to_path_buf()),
     }
 }

@@ -81,7 +81,7 @@ enum Command {
     Search(search::SearchArgs),
     /// What is indexed: list, show, remove, retry, export
     Media(media::MediaArgs),
-    /// Watch folders, index what appears in them, and answer searches (HTTP API)
+    /// Watch folders and streams, index what appears, and answer searches (HTTP API)
     Serve(serve::ServeArgs),
     /// What the daemon watches, and how it is doing
     Sources,

@@ -187,7 +187,7 @@ fn print(moments: &[Shown], mode: Mode) {
                 rank.to_string(),
                 format!("{:.*}", mode.digits(), placed.score),
                 format!("{} – {}", text::clock(placed.start), text::clock(placed.end)),
-                text::path(&placed.file),
+                place(placed),
                 placed.label.clone().unwrap_or_default(),
             ]
         })
@@ -202,24 +202,41 @@ fn print(moments: &[Shown], mode: Mode) {
             if let Some(caption) = &placed.caption {
                 println!("   {}", text::line(caption, width));
             }
-            println!("   {}", play_command(placed));
+            if let Some(command) = play_command(placed) {
+                println!("   {command}");
+            }
         }
     }
 }
 
-/// A command line that plays a moment.
-fn play_command(moment: &Placed) -> String {
+/// The file, or the source and when it was.
+fn place(moment: &Placed) -> String {
+    match (&moment.file, &moment.source, &moment.time) {
+        (_, Some(source), Some(time)) if moment.offset_s.is_some() || moment.file.is_none() => {
+            format!("{source} {time}")
+        }
+        (file, ..) => file.as_deref().map(text::path).unwrap_or_default(),
+    }
+}
+
+/// A command line that plays a moment, where there is something to play.
+fn play_command(moment: &Placed) -> Option<String> {
     let length = (moment.end_s - moment.start_s).max(1.0);
-    format!("ffplay -autoexit -ss {} -t {length:.1} {}", position(moment), text::shell(&moment.file))
+    let file = text::shell(moment.file.as_ref()?);
+    Some(format!("ffplay -autoexit -ss {} -t {length:.1} {file}", position(moment)))
 }
 
 /// Where the moment starts, as players count.
 fn position(moment: &Placed) -> String {
-    format!("{:.1}", moment.start.saturating_sub(moment.players_zero).as_secs_f64())
+    let start = moment.start.saturating_sub(moment.players_zero).as_secs_f64();
+    format!("{:.1}", moment.offset_s.unwrap_or(start))
 }
 
 /// Starts the first available player at the start of the moment.
 fn play(moment: &Placed) -> anyhow::Result<()> {
+    let Some(file) = &moment.file else {
+        bail!("there is nothing to play: the stream was not recorded (record = true in its [[source]] table)");
+    };
     let start = position(moment);
     let players: [(&str, Vec<String>); 3] = [
         ("ffplay", vec!["-loglevel".into(), "error".into(), "-ss".into(), start.clone()]),
@@ -228,7 +245,7 @@ fn play(moment: &Placed) -> anyhow::Result<()> {
     ];
     for (player, arguments) in players {
         let mut command = Command::new(player);
-        command.args(arguments).arg(&moment.file).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(arguments).arg(file).stdin(Stdio::null()).stdout(Stdio::null());
         match command.spawn() {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

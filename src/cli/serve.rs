@@ -13,15 +13,16 @@ use super::{End, index};
 use super::{Global, text};
 use crate::config::{Settings, SourceSettings};
 use crate::daemon::{self, Started};
-use crate::secret::redacted;
+use crate::secret::SecretUrl;
 use crate::service::news::News;
 use crate::source::SourceState;
+use crate::source::stream::is_stream;
 
 #[derive(Args)]
 pub(super) struct ServeArgs {
-    /// Folders to watch, besides those in the settings
-    #[arg(value_name = "FOLDER")]
-    folders: Vec<PathBuf>,
+    /// Folders to watch and streams to read, besides those in the settings
+    #[arg(value_name = "FOLDER|URI")]
+    sources: Vec<PathBuf>,
     /// Address of the HTTP API, of this machine only
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<SocketAddr>,
@@ -31,8 +32,13 @@ impl ServeArgs {
     /// Adds what the flags say to the settings.
     fn apply(&self, settings: &mut Settings) -> anyhow::Result<()> {
         settings.serve.listen = self.listen.unwrap_or(settings.serve.listen);
-        for folder in &self.folders {
-            let path = std::path::absolute(folder_of(folder)?)?;
+        for argument in &self.sources {
+            if let Some(uri) = argument.to_str().filter(|argument| is_stream(argument)) {
+                let source = SourceSettings::of_uri(SecretUrl::new(uri), &settings.source);
+                settings.source.push(source);
+                continue;
+            }
+            let path = std::path::absolute(local(argument)?)?;
             if path.is_file() {
                 bail!("{}: a file, no folder: `clipseek index` takes single files", text::path(&path));
             }
@@ -43,20 +49,12 @@ impl ServeArgs {
     }
 }
 
-fn folder_of(argument: &Path) -> anyhow::Result<PathBuf> {
-    match argument.to_str() {
-        Some(uri) if uri.contains("://") && !uri.starts_with("file://") => {
-            bail!("{}: live streams are not built yet, only folders", redacted(uri))
-        }
-        _ => local(argument),
-    }
-}
-
 pub(super) async fn run(mut app: App, global: Global, args: ServeArgs) -> anyhow::Result<End> {
     args.apply(&mut app.parts.settings)?;
     if app.settings.source.is_empty() {
         app.say(
-            "no folder is watched: name some (`clipseek serve FOLDER`), or write [[source]] tables into the settings",
+            "nothing is watched: name folders or streams (`clipseek serve FOLDER URI`), or write [[source]] tables into the \
+             settings",
         );
     }
     let quiet = app.quiet;
@@ -79,8 +77,9 @@ fn tell(started: Started<'_>, quiet: bool) {
         return;
     }
     eprintln!("listening on http://{} and {}", listeners.address, text::path(&listeners.path));
-    for SourceSettings { name, path, .. } in sources {
-        eprintln!("watching {} ({name}) with model {model}", text::path(path.as_deref().unwrap_or(Path::new(""))));
+    for SourceSettings { name, path, uri, .. } in sources {
+        let what = path.as_deref().map(text::path).or_else(|| uri.as_ref().map(ToString::to_string));
+        eprintln!("watching {} ({name}) with model {model}", what.unwrap_or_default());
     }
     if !passed_over.is_empty() {
         eprintln!("indexed with several models ({}): set model.name to choose one", passed_over.join(", "));
@@ -92,6 +91,16 @@ fn tell(started: Started<'_>, quiet: bool) {
                     eprintln!("{name} is away: {}", error.unwrap_or_default());
                 }
                 Ok(News::Source { name, state: SourceState::Watching, .. }) => eprintln!("{name} is back"),
+                Ok(News::Source { name, state: SourceState::Live, .. }) => eprintln!("{name} is live"),
+                Ok(News::Source { name, state: SourceState::Stalled, .. }) => {
+                    eprintln!("{name} is stalled: it is connected and shows nothing");
+                }
+                Ok(News::Source { name, state: SourceState::BackingOff, error }) => {
+                    eprintln!("{name} is away and called again: {}", error.unwrap_or_default());
+                }
+                Ok(News::Source { name, state: SourceState::Failed, error }) => {
+                    eprintln!("{name} cannot work: {}", error.unwrap_or_default());
+                }
                 Ok(News::Failed { path, reason, job: None, .. }) => {
                     eprintln!("failed: {}: {reason}", text::path(Path::new(&path)));
                 }

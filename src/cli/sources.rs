@@ -16,7 +16,7 @@ pub(super) async fn run(app: &App) -> anyhow::Result<End> {
     if app.json {
         println!("{}", json!({ "sources": rows }));
     } else if rows.is_empty() {
-        println!("no folder is watched");
+        println!("nothing is watched");
     } else {
         print!("{}", table(&rows));
     }
@@ -34,11 +34,30 @@ fn table(rows: &[SourceRow]) -> String {
             row.files.to_string(),
             row.failed.to_string(),
             row.frames.to_string(),
-            text::path(std::path::Path::new(&row.path)),
+            row.last_frame_age_s.map(|age| format!("{age:.1} s")).unwrap_or_default(),
+            (row.dropped + row.dropped_windows).to_string(),
+            row.path
+                .as_deref()
+                .map(|path| text::path(std::path::Path::new(path)))
+                .or(row.uri.clone())
+                .unwrap_or_default(),
             row.error.clone().unwrap_or_default(),
         ]
     };
-    let head = ["name", "kind", "state", "since", "pending", "files", "failed", "frames", "path", "error"];
+    let head = [
+        "name",
+        "kind",
+        "state",
+        "since",
+        "pending",
+        "files",
+        "failed",
+        "frames",
+        "last frame",
+        "dropped",
+        "path",
+        "error",
+    ];
     text::table(&head, &rows.iter().map(line).collect::<Vec<_>>())
 }
 

@@ -4,6 +4,7 @@
 mod overrides;
 mod search;
 mod serve;
+mod streams;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use overrides::{Overrides, WindowLength};
 pub use search::SearchSettings;
 pub use serve::{BacklogOrder, Poll, ServeSettings, SourceSettings, WatchSettings};
+pub use streams::{LiveSettings, RecordingSettings};
 
 use crate::decode::Sampling;
 use crate::embed::runtime::EmbedSettings;
@@ -35,6 +37,8 @@ pub struct Settings {
     pub search: SearchSettings,
     pub serve: ServeSettings,
     pub watch: WatchSettings,
+    pub live: LiveSettings,
+    pub recording: RecordingSettings,
     /// What the daemon watches.
     pub source: Vec<SourceSettings>,
 }
@@ -155,6 +159,8 @@ impl Default for Settings {
             search: SearchSettings::default(),
             serve: ServeSettings::default(),
             watch: WatchSettings::default(),
+            live: LiveSettings::default(),
+            recording: RecordingSettings::default(),
             source: Vec::new(),
         }
     }
@@ -167,6 +173,11 @@ impl Settings {
 
     pub fn thumbs_dir(&self) -> PathBuf {
         self.data_dir.join("thumbs")
+    }
+
+    /// Recordings of live streams.
+    pub fn footage_dir(&self) -> PathBuf {
+        self.data_dir.join("footage")
     }
 
     pub fn store_dir(&self) -> PathBuf {
@@ -400,10 +411,18 @@ mod tests {
         full.search.concurrent = Some(1);
         full.source.push(SourceSettings {
             path: Some("x".into()),
+            uri: Some(SecretUrl::new("x")),
+            template: Some("x".into()),
+            user: Some("x".into()),
+            user_env: Some("x".into()),
+            password_env: Some("x".into()),
+            password_file: Some("x".into()),
             label: Some("x".into()),
             sampling: Some(Sampling::Auto),
             ..SourceSettings::default()
         });
+        full.live.templates = Some("x".into());
+        (full.recording.keep_days, full.recording.max_gib) = (Some(1.0), Some(1.0));
         full.store.url = Some(SecretUrl::new("x"));
         full.store.api_key = Some(Secret::new("x"));
         let table = toml::Table::try_from(&full).unwrap();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::LiveSettings;
 use crate::decode::Sampling;
 use crate::secret::SecretUrl;
 use crate::source::glob::PathGlob;
@@ -67,12 +68,27 @@ pub struct SourceSettings {
     /// A folder that is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// A live stream. Refused, because there are none yet; the key is known so that the message can say so.
+    /// A live stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<SecretUrl>,
+    /// The launch template that reads the stream; unset: by its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Who asks for the stream, or the environment variable that has it; unset: as the address says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_env: Option<String>,
+    /// The environment variable or the file that has the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     pub tags: Vec<String>,
+    /// Keep the stream's footage.
+    pub record: bool,
     /// Unset: `index.sampling`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
@@ -86,14 +102,19 @@ impl SourceSettings {
     /// A folder given on the command line, named by its last part, in a way that no other source is.
     pub fn of_path(path: PathBuf, others: &[Self]) -> Self {
         let last = path.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
-        let plain: String = last.chars().map(|c| if is_plain(c) { c } else { '-' }).take(MOST_NAME - 8).collect();
+        Self { path: Some(path), ..Self::named_like(&last, others) }
+    }
+
+    /// With a name that resembles this text and is no other source's.
+    pub(super) fn named_like(text: &str, others: &[Self]) -> Self {
+        let plain: String = text.chars().map(|c| if is_plain(c) { c } else { '-' }).take(MOST_NAME - 8).collect();
         let taken = |name: &str| others.iter().any(|other| other.name == name);
         let numbered = (2..).map(|number| format!("{plain}-{number}"));
         let name = std::iter::once(plain.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or_default();
-        Self { name, path: Some(path), ..Self::default() }
+        Self { name, ..Self::default() }
     }
 
-    fn check(&self, number: usize, problems: &mut Vec<String>) {
+    fn check(&self, number: usize, live: &LiveSettings, problems: &mut Vec<String>) {
         let key = if self.name.is_empty() { format!("source {number}") } else { format!("source {:?}", self.name) };
         if self.name.is_empty() || self.name.chars().count() > MOST_NAME || !self.name.chars().all(is_plain) {
             problems.push(format!(
@@ -101,12 +122,16 @@ impl SourceSettings {
             ));
         }
         match (&self.path, &self.uri) {
-            (_, Some(uri)) => problems.push(format!("{key}: {uri}: live streams are not built yet, only folders")),
-            (None, None) => problems.push(format!("{key}: path is needed: the folder to watch")),
+            (Some(_), Some(_)) => problems.push(format!("{key}: path and uri exclude each other")),
+            (None, Some(_)) => self.check_stream(&key, live, problems),
+            (None, None) => problems.push(format!("{key}: path or uri is needed: the folder or the stream to watch")),
             (Some(path), None) if !path.is_absolute() => {
                 problems.push(format!("{key}: path is {}, it must begin with /", path.display()));
             }
             (Some(_), None) => {}
+        }
+        if self.uri.is_none() {
+            problems.extend(self.stream_keys().iter().map(|name| format!("{key}: {name} is for streams")));
         }
         for (list, patterns) in [("include", &self.include), ("exclude", &self.exclude)] {
             for pattern in patterns {
@@ -125,8 +150,14 @@ fn is_plain(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '_' | '-' | '.')
 }
 
-pub(super) fn check(serve: &ServeSettings, watch: &WatchSettings, sources: &[SourceSettings]) -> Vec<String> {
+pub(super) fn check(
+    serve: &ServeSettings,
+    watch: &WatchSettings,
+    live: &LiveSettings,
+    sources: &[SourceSettings],
+) -> Vec<String> {
     let mut problems = Vec::new();
+    live.check(&mut problems);
     if !serve.listen.ip().is_loopback() {
         problems.push(format!(
             "serve.listen is {}: the API has no access control yet, so it listens on this machine only (127.0.0.1 or [::1])",
@@ -145,7 +176,7 @@ pub(super) fn check(serve: &ServeSettings, watch: &WatchSettings, sources: &[Sou
         }
     }
     for (number, source) in (1..).zip(sources) {
-        source.check(number, &mut problems);
+        source.check(number, live, &mut problems);
         let earlier = &sources[..number - 1];
         if earlier.iter().any(|other| other.name == source.name) {
             problems.push(format!("source {:?}: there are two of this name", source.name));
@@ -173,7 +204,7 @@ mod tests {
     }
 
     fn problems(sources: &[SourceSettings]) -> String {
-        check(&ServeSettings::default(), &WatchSettings::default(), sources).join("; ")
+        check(&ServeSettings::default(), &WatchSettings::default(), &LiveSettings::default(), sources).join("; ")
     }
 
     #[test]
@@ -183,22 +214,28 @@ mod tests {
         assert!(problems(&[folder("a", "/v/a"), folder("b", "/v/a")]).contains("that of source \"a\""));
         assert!(problems(&[folder("", "/v/a")]).contains("source 1: name"));
         assert!(problems(&[folder("a", "v")]).contains("must begin with /"));
-        assert!(problems(&[SourceSettings { path: None, ..folder("a", "/") }]).contains("path is needed"));
+        assert!(problems(&[SourceSettings { path: None, ..folder("a", "/") }]).contains("path or uri is needed"));
         assert!(problems(&[SourceSettings { include: vec!["[".into()], ..folder("a", "/v") }]).contains("include"));
     }
 
     #[test]
-    fn a_stream_is_refused_without_showing_its_password() {
+    fn a_source_is_a_folder_or_a_stream() {
         let uri = Some(SecretUrl::new("rtsp://me:sesame@camera/1"));
-        let said = problems(&[SourceSettings { path: None, uri, ..folder("a", "/") }]);
-        assert!(said.contains("live streams are not built yet") && !said.contains("sesame"), "{said}");
+        let stream = SourceSettings { path: None, uri: uri.clone(), ..folder("a", "/") };
+        assert_eq!(problems(std::slice::from_ref(&stream)), "");
+        let said = problems(&[SourceSettings { uri, ..folder("a", "/") }]);
+        assert!(said.contains("exclude each other") && !said.contains("sesame"), "{said}");
+        assert!(
+            problems(&[SourceSettings { user: Some("me".into()), ..folder("a", "/v") }]).contains("is for streams")
+        );
+        assert!(problems(&[SourceSettings { include: vec!["*".into()], ..stream }]).contains("are for folders"));
     }
 
     #[test]
     fn only_this_machine_is_listened_on() {
         let check = |listen: &str| {
             let serve = ServeSettings { listen: listen.parse().unwrap(), ..ServeSettings::default() };
-            super::check(&serve, &WatchSettings::default(), &[]).join("; ")
+            super::check(&serve, &WatchSettings::default(), &LiveSettings::default(), &[]).join("; ")
         };
         assert_eq!(check("127.0.0.1:0") + &check("[::1]:1"), "");
         assert!(check("0.0.0.0:7700").contains("this machine only"));

@@ -53,7 +53,8 @@ impl Settings {
         }
         store(&self.store, &mut problems);
         self.search.check(&mut problems);
-        problems.extend(super::serve::check(&self.serve, &self.watch, &self.source));
+        self.recording.check(&mut problems);
+        problems.extend(super::serve::check(&self.serve, &self.watch, &self.live, &self.source));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
     }
 }

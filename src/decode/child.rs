@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::job::{self, Listener};
+use super::live;
 use super::wire::{self, Message, Task};
 use super::{DecodeError, Outcome};
 
@@ -46,6 +47,7 @@ fn talk() -> io::Result<()> {
     let result = match &task {
         Task::Frames(request) => job::run(request, threads(), &pipe),
         Task::Survey(path) => job::survey(path, &pipe),
+        Task::Live(request) => Err(live::job::run(request, &pipe)),
     };
     let result = result.map(with_usage);
     if !matches!(result, Err(DecodeError::Stopped)) {

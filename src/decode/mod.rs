@@ -10,8 +10,11 @@
 //! transport streams, `flv` and `gif` take these apart, `bare` knows files without a container, and `matroska` reads what is left of
 //! damaged files. What could not be read as it should have been is told as [`Problem`]s.
 //!
+//! Live streams ([`live`]) go the same way in a process per stream, with a gate, a clock and a queue of their own.
+//!
 //! A [`Queue`] is a job for callers that must not block. The rest of the program sees only this file's types.
 
+pub mod live;
 mod parent;
 mod pixels;
 mod problem;
@@ -44,8 +47,8 @@ mod matroska;
 mod mp4;
 #[cfg(feature = "gst")]
 mod plan;
-#[cfg(feature = "gst")]
-mod template;
+#[cfg_attr(not(feature = "gst"), allow(dead_code, reason = "graphs are built with it"))]
+pub mod template;
 #[cfg(feature = "gst")]
 mod timeline;
 #[cfg(feature = "gst")]
@@ -230,6 +233,20 @@ pub struct Probe {
     /// All tracks that were found.
     #[serde(default)]
     pub tracks: Vec<Track>,
+    /// Of a live stream: whose clock its times are by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<TimeSource>,
+}
+
+/// Whose clock tells when the frames of a live stream were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeSource {
+    /// The sender's, as RTSP has it in its sender reports.
+    Sender,
+    /// This machine's: when they arrived.
+    #[default]
+    Arrival,
 }
 
 /// One track of a container.
@@ -319,8 +336,39 @@ pub enum DecodeError {
     Stalled(String),
     #[error("GStreamer: {0}")]
     Setup(String),
+    /// A live stream is no more.
+    #[error("{cause}: {detail}")]
+    Live { cause: LiveCause, detail: String },
     #[error("stopped")]
     Stopped,
+}
+
+/// Why a live stream is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveCause {
+    /// User and password are wrong or missing.
+    Refused,
+    /// Nobody answers, or the connection broke.
+    Unreachable,
+    /// The sender ended it.
+    Ended,
+    /// It goes on with another codec or size.
+    Changed,
+    /// The clock of this machine was set.
+    ClockSet,
+}
+
+impl std::fmt::Display for LiveCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "user and password were refused",
+            Self::Unreachable => "no connection",
+            Self::Ended => "the stream ended",
+            Self::Changed => "the stream changed",
+            Self::ClockSet => "the clock of this machine was set",
+        })
+    }
 }
 
 /// A running decoding job: frames in presentation order, no two at one time and none later than [`LATEST`], and at most

@@ -108,7 +108,7 @@ impl Decoder for ChildDecoder {
 
 impl ChildDecoder {
     /// Returns once the medium is recognised.
-    fn start(&self, task: &Task, stop: CancellationToken) -> Result<ChildFrames, DecodeError> {
+    pub(super) fn start(&self, task: &Task, stop: CancellationToken) -> Result<ChildFrames, DecodeError> {
         if stop.is_cancelled() {
             return Err(DecodeError::Stopped);
         }
@@ -132,14 +132,14 @@ impl ChildDecoder {
     }
 }
 
-struct ChildFrames {
+pub(super) struct ChildFrames {
     /// None once the end was reached.
     pipe: Option<BufReader<Process>>,
     stall: Duration,
     stop: CancellationToken,
-    probe: Probe,
+    pub(super) probe: Probe,
     /// Time of the last frame.
-    latest: Option<Duration>,
+    pub(super) latest: Option<Duration>,
     outcome: Option<Outcome>,
     _running: Running,
 }
@@ -165,7 +165,7 @@ impl ChildFrames {
         }
     }
 
-    fn read(&mut self) -> Result<Message, DecodeError> {
+    pub(super) fn read(&mut self) -> Result<Message, DecodeError> {
         self.talk(|pipe| wire::read_message(pipe)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
     }
 
@@ -175,7 +175,7 @@ impl ChildFrames {
     }
 
     /// Ends the child and finds words for it.
-    fn died(&mut self, error: &io::Error) -> DecodeError {
+    pub(super) fn died(&mut self, error: &io::Error) -> DecodeError {
         let Some(mut pipe) = self.pipe.take() else { return DecodeError::Stopped };
         let closed = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
         let Ending { status, said } = pipe.get_mut().end(closed);
@@ -216,7 +216,11 @@ impl Iterator for ChildFrames {
                     self.latest = Some(frame.pts);
                     return Some(Ok(frame));
                 }
-                Message::Alive | Message::Probe(_) | Message::Times { .. } => {}
+                Message::Alive
+                | Message::Probe(_)
+                | Message::Times { .. }
+                | Message::Dropped(_)
+                | Message::Recording(_) => {}
                 Message::End(ended) => {
                     self.pipe = None;
                     match ended {
@@ -245,6 +249,8 @@ fn describe(message: &Message) -> &'static str {
         Message::Probe(_) => "a description",
         Message::Frame(_) => "a frame",
         Message::Times { .. } => "times",
+        Message::Recording(_) => "news of a recording",
+        Message::Dropped(_) => "a count of dropped frames",
         Message::Alive => "a sign of life",
         Message::End(_) => "its end",
     }

@@ -13,10 +13,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::live::{LiveRequest, Recording};
 use super::{DecodeError, Frame, Jpeg, LATEST, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want, Zero};
+use crate::secret::{Secret, SecretUrl};
+use crate::source::stream::Login;
 
 /// First on either pipe; the last byte is the version of everything below.
-const GREETING: [u8; 4] = *b"csd\x05";
+const GREETING: [u8; 4] = *b"csd\x06";
 /// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
 const LONGEST: usize = 64 << 20;
 /// Header of a frame: time, until when it is held (zero: it is not), width, height.
@@ -30,6 +33,8 @@ pub enum Task {
     Frames(Request),
     /// The times of all frames of this file.
     Survey(PathBuf),
+    /// A live stream, until it is no more.
+    Live(Box<LiveRequest>),
 }
 
 /// What the child says.
@@ -43,6 +48,10 @@ pub enum Message {
         times: Vec<Duration>,
         end: Duration,
     },
+    /// Why a live stream is not recorded, where it should be; `None`: it is again.
+    Recording(Option<String>),
+    /// So many wanted frames of a live stream were dropped so far.
+    Dropped(u64),
     /// Work goes on though no frame came of it yet.
     Alive,
     /// The end: how it went, or why it could not be done.
@@ -64,6 +73,30 @@ struct SentRequest {
     thumbnail_px: Option<u32>,
 }
 
+/// A [`LiveRequest`] as it travels, secrets included: nobody else reads this pipe.
+#[derive(Serialize, Deserialize)]
+struct SentLive {
+    uri: String,
+    login: Option<(String, String)>,
+    template: String,
+    interval: Duration,
+    sampling: Sampling,
+    tolerance: u64,
+    pixels: PixelSpec,
+    thumbnail_px: Option<u32>,
+    recording: Option<SentRecording>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SentRecording {
+    /// Bytes of the path, which need not be UTF-8.
+    dir: Vec<u8>,
+    source: String,
+    epoch: u64,
+    segment: Duration,
+    least_free: u64,
+}
+
 mod kind {
     pub(super) const REQUEST: u8 = 1;
     pub(super) const PROBE: u8 = 2;
@@ -73,6 +106,9 @@ mod kind {
     pub(super) const FAILED: u8 = 6;
     pub(super) const SURVEY: u8 = 7;
     pub(super) const TIMES: u8 = 8;
+    pub(super) const LIVE: u8 = 9;
+    pub(super) const DROPPED: u8 = 10;
+    pub(super) const RECORDING: u8 = 11;
 }
 
 pub fn greet(to: &mut impl Write) -> io::Result<()> {
@@ -104,6 +140,27 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
             write_parts(to, kind::REQUEST, &[&(job.len() as u32).to_le_bytes(), &job, path])
         }
         Task::Survey(path) => write_parts(to, kind::SURVEY, &[path.as_os_str().as_bytes()]),
+        Task::Live(request) => {
+            let login = request.login.as_ref();
+            let job = SentLive {
+                uri: request.uri.expose().to_owned(),
+                login: login.map(|login| (login.user.expose().to_owned(), login.password.expose().to_owned())),
+                template: request.template.clone(),
+                interval: request.interval,
+                sampling: request.sampling,
+                tolerance: request.tolerance.to_bits(),
+                pixels: request.pixels,
+                thumbnail_px: request.thumbnail_px,
+                recording: request.recording.as_ref().map(|recording| SentRecording {
+                    dir: recording.dir.as_os_str().as_bytes().to_vec(),
+                    source: recording.source.clone(),
+                    epoch: recording.epoch,
+                    segment: recording.segment,
+                    least_free: recording.least_free,
+                }),
+            };
+            write_parts(to, kind::LIVE, &[&serde_json::to_vec(&job)?])
+        }
     }
 }
 
@@ -128,6 +185,28 @@ pub fn read_task(from: &mut impl Read) -> io::Result<Task> {
             }))
         }
         kind::SURVEY => Ok(Task::Survey(PathBuf::from(OsString::from_vec(body)))),
+        kind::LIVE => {
+            let job: SentLive = parsed(&body)?;
+            Ok(Task::Live(Box::new(LiveRequest {
+                uri: SecretUrl::new(job.uri),
+                login: job
+                    .login
+                    .map(|(user, password)| Login { user: Secret::new(user), password: Secret::new(password) }),
+                template: job.template,
+                interval: job.interval,
+                sampling: job.sampling,
+                tolerance: f64::from_bits(job.tolerance),
+                pixels: job.pixels,
+                thumbnail_px: job.thumbnail_px,
+                recording: job.recording.map(|recording| Recording {
+                    dir: PathBuf::from(OsString::from_vec(recording.dir)),
+                    source: recording.source,
+                    epoch: recording.epoch,
+                    segment: recording.segment,
+                    least_free: recording.least_free,
+                }),
+            })))
+        }
         other => Err(invalid(format!("message {other} in place of a task"))),
     }
 }
@@ -151,6 +230,8 @@ pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
             }
             write_parts(to, kind::TIMES, &[&nanos])
         }
+        Message::Recording(trouble) => write_parts(to, kind::RECORDING, &[&serde_json::to_vec(trouble)?]),
+        Message::Dropped(count) => write_parts(to, kind::DROPPED, &[&count.to_le_bytes()]),
         Message::Alive => write_parts(to, kind::ALIVE, &[]),
         Message::End(Ok(outcome)) => write_parts(to, kind::DONE, &[&serde_json::to_vec(outcome)?]),
         Message::End(Err(error)) => write_parts(to, kind::FAILED, &[&serde_json::to_vec(error)?]),
@@ -164,6 +245,11 @@ pub fn read_message(from: &mut impl Read) -> io::Result<Option<Message>> {
         kind::PROBE => Message::Probe(checked_probe(parsed(&body)?)?),
         kind::FRAME => Message::Frame(read_frame(&body)?),
         kind::TIMES => read_times(&body)?,
+        kind::RECORDING => Message::Recording(parsed(&body)?),
+        kind::DROPPED => match body.try_into() {
+            Ok(count) => Message::Dropped(u64::from_le_bytes(count)),
+            Err(body) => return Err(invalid(format!("a count of {} bytes", body.len()))),
+        },
         kind::ALIVE => Message::Alive,
         kind::DONE => Message::End(Ok(checked_outcome(parsed(&body)?)?)),
         kind::FAILED => Message::End(Err(parsed(&body)?)),
@@ -348,6 +434,42 @@ mod tests {
                 write_task(&mut pipe, &task).unwrap();
                 let back = read_task(&mut pipe.as_slice()).unwrap();
                 prop_assert_eq!(format!("{back:?}"), format!("{task:?}"));
+            }
+        }
+
+        #[test]
+        fn streams_survive_the_pipe(password in "\\PC{0,20}", dir in prop::collection::vec(1u8.., 1..60), epoch: u64, tolerance in 0.0f64..1.0) {
+            let request = LiveRequest {
+                uri: SecretUrl::new(format!("rtsp://camera/{epoch}")),
+                login: Some(Login { user: Secret::new("me"), password: Secret::new(password) }),
+                template: "videotestsrc ! appsink name=frames".to_owned(),
+                interval: Duration::from_nanos(epoch),
+                sampling: Sampling::Auto,
+                tolerance,
+                pixels: PixelSpec {
+                    width: 64,
+                    height: 64,
+                    resize: Resize::Stretch,
+                    interpolation: Interpolation::Bilinear,
+                    antialias: true,
+                },
+                thumbnail_px: None,
+                recording: Some(Recording {
+                    dir: PathBuf::from(OsString::from_vec(dir)),
+                    source: "door".to_owned(),
+                    epoch,
+                    segment: Duration::from_secs(60),
+                    least_free: epoch,
+                }),
+            };
+            let mut pipe = Vec::new();
+            write_task(&mut pipe, &Task::Live(Box::new(request.clone()))).unwrap();
+            match read_task(&mut pipe.as_slice()).unwrap() {
+                Task::Live(back) => {
+                    prop_assert_eq!(&back.login, &request.login);
+                    prop_assert_eq!(format!("{back:?}"), format!("{request:?}"));
+                }
+                other => prop_assert!(false, "{:?}", other),
             }
         }
 

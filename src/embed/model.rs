@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::bundle::{Bundle, Check, Outline, verify_files};
 use super::runtime::EmbedSettings;
 use super::text::TextTokenizer;
-use super::worker::{Depth, Told, Worker};
+use super::worker::{Depth, Lane, Told, Worker};
 use super::{Captioner, EmbedError, Embedding, Feature, FrameEncoder, Head, Reranker, TextEncoder, VideoEncoder};
 use crate::decode::{Frame, PixelSpec, Rgb};
 use crate::window::Window;
@@ -92,6 +92,18 @@ impl VideoModel {
         let caption = move |windows: &[Window<Feature>]| captioner.caption(windows);
         self.captioner = Some(Worker::start("embed-captions", batch, caption)?);
         Ok(self)
+    }
+
+    /// The same sessions, for frames that cannot wait.
+    pub fn urgent(&self) -> Self {
+        let stages = match &self.stages {
+            Stages::FramesHead { frames, head } => {
+                Stages::FramesHead { frames: frames.in_lane(Lane::Urgent), head: head.in_lane(Lane::Urgent) }
+            }
+            Stages::Video(worker) => Stages::Video(worker.in_lane(Lane::Urgent)),
+        };
+        let captioner = self.captioner.as_ref().map(|captioner| captioner.in_lane(Lane::Urgent));
+        Self { stages, captioner, device: Arc::clone(&self.device) }
     }
 
     /// The device of the encoder, such as `cpu` or `cuda:0`.

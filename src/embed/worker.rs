@@ -3,12 +3,17 @@
 //! Waiting items of all callers run together, up to the batch size; every caller gets the results of its own items in
 //! order. An error reaches only the caller whose items cause it. The items of a caller that stops waiting are dropped.
 //! The thread ends with the last handle.
+//!
+//! There are two lanes. Calls of live streams are [`Lane::Urgent`]: whatever waits in the other lane, they are next, because
+//! a file can wait and a camera cannot. A batch that is running is not interrupted, and one that is begun with urgent items
+//! is filled up with others.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::EmbedError;
@@ -16,8 +21,17 @@ use super::EmbedError;
 /// Calls that may wait. Further callers wait for a free place, which slows the decoders down to the model's pace.
 const QUEUE: usize = 32;
 
+/// Whose items are next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lane {
+    #[default]
+    Usual,
+    Urgent,
+}
+
 pub struct Worker<In, Out> {
     shared: Arc<Shared<In, Out>>,
+    urgency: Lane,
 }
 
 /// A batch that was run.
@@ -37,6 +51,7 @@ pub struct Ran {
 pub type Told = Arc<dyn Fn(Ran) + Send + Sync>;
 
 struct Call<In, Out> {
+    urgency: Lane,
     asked: Instant,
     items: std::vec::IntoIter<In>,
     outputs: Vec<Out>,
@@ -46,13 +61,19 @@ struct Call<In, Out> {
 struct Shared<In, Out> {
     lane: &'static str,
     told: Arc<OnceLock<Told>>,
-    calls: Option<mpsc::Sender<Call<In, Out>>>,
+    calls: Option<Lanes<mpsc::Sender<Call<In, Out>>>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// One for each lane.
+struct Lanes<T> {
+    usual: T,
+    urgent: T,
 }
 
 impl<In, Out> Clone for Worker<In, Out> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), urgency: self.urgency }
     }
 }
 
@@ -62,15 +83,21 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
     where
         F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError> + Send + 'static,
     {
-        let (calls, queue) = mpsc::channel(QUEUE);
+        let ((usual, usual_queue), (urgent, urgent_queue)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+        let cannot = |error| EmbedError::Runtime(format!("cannot start the model's thread: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(cannot)?;
+        let queues = Lanes { usual: usual_queue, urgent: urgent_queue };
         let told: Arc<OnceLock<Told>> = Arc::default();
         let mut thread =
-            Thread { lane, told: Arc::clone(&told), queue, open: VecDeque::new(), batch: batch.max(1), run };
-        let thread = std::thread::Builder::new()
-            .name(lane.to_owned())
-            .spawn(move || thread.work())
-            .map_err(|e| EmbedError::Runtime(format!("cannot start the model's thread: {e}")))?;
-        Ok(Self { shared: Arc::new(Shared { lane, told, calls: Some(calls), thread: Some(thread) }) })
+            Thread { lane, told: Arc::clone(&told), runtime, queues, open: VecDeque::new(), batch: batch.max(1), run };
+        let thread = std::thread::Builder::new().name(lane.to_owned()).spawn(move || thread.work()).map_err(cannot)?;
+        let shared = Shared { lane, told, calls: Some(Lanes { usual, urgent }), thread: Some(thread) };
+        Ok(Self { shared: Arc::new(shared), urgency: Lane::Usual })
+    }
+
+    /// A handle whose calls go into this lane.
+    pub fn in_lane(&self, urgency: Lane) -> Self {
+        Self { urgency, ..self.clone() }
     }
 
     /// Has somebody told of each batch from now on. Only the first one is.
@@ -78,9 +105,11 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
         let _ = self.shared.told.set(told);
     }
 
+    /// Of both lanes together.
     pub fn depth(&self) -> Depth {
         let calls = self.shared.calls.as_ref().expect("taken only when dropped");
-        Depth { lane: self.shared.lane, waiting: QUEUE - calls.capacity(), most: QUEUE }
+        let free = calls.usual.capacity() + calls.urgent.capacity();
+        Depth { lane: self.shared.lane, waiting: 2 * QUEUE - free, most: 2 * QUEUE }
     }
 
     /// One output per item, in order. Fails with [`EmbedError::Closed`] if the thread has panicked.
@@ -90,9 +119,19 @@ impl<In: Send + 'static, Out: Send + 'static> Worker<In, Out> {
         }
         let asked = Instant::now();
         let calls = self.shared.calls.as_ref().expect("taken only when dropped");
+        let calls = match self.urgency {
+            Lane::Usual => &calls.usual,
+            Lane::Urgent => &calls.urgent,
+        };
         let place = calls.reserve().await.map_err(|_| EmbedError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        place.send(Call { asked, outputs: Vec::with_capacity(items.len()), items: items.into_iter(), reply });
+        place.send(Call {
+            urgency: self.urgency,
+            asked,
+            outputs: Vec::with_capacity(items.len()),
+            items: items.into_iter(),
+            reply,
+        });
         answer.await.map_err(|_| EmbedError::Closed)?
     }
 }
@@ -119,8 +158,9 @@ pub struct Depth {
 struct Thread<In, Out, F> {
     lane: &'static str,
     told: Arc<OnceLock<Told>>,
-    queue: mpsc::Receiver<Call<In, Out>>,
-    /// Calls with items still to run, oldest first.
+    runtime: Runtime,
+    queues: Lanes<mpsc::Receiver<Call<In, Out>>>,
+    /// Calls with items still to run: the urgent ones, then the others, of each the oldest first.
     open: VecDeque<Call<In, Out>>,
     batch: usize,
     run: F,
@@ -130,19 +170,43 @@ impl<In, Out, F: FnMut(&[In]) -> Result<Vec<Out>, EmbedError>> Thread<In, Out, F
     fn work(&mut self) {
         loop {
             if self.open.is_empty() {
-                match self.queue.blocking_recv() {
+                match self.wait() {
                     Some(call) => self.open.push_back(call),
                     None => return,
                 }
             }
-            while self.open.iter().map(|call| call.items.len()).sum::<usize>() < self.batch
-                && let Ok(call) = self.queue.try_recv()
+            while self.items(Lane::Urgent) < self.batch
+                && let Ok(call) = self.queues.urgent.try_recv()
+            {
+                let behind = self.open.iter().take_while(|open| open.urgency == Lane::Urgent).count();
+                self.open.insert(behind, call);
+            }
+            while self.items(Lane::Usual) + self.items(Lane::Urgent) < self.batch
+                && let Ok(call) = self.queues.usual.try_recv()
             {
                 self.open.push_back(call);
             }
             self.open.retain(|call| !call.reply.is_closed());
             self.run_batch();
         }
+    }
+
+    /// The next call; `None`: the last handle is gone.
+    fn wait(&mut self) -> Option<Call<In, Out>> {
+        let Lanes { usual, urgent } = &mut self.queues;
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                Some(call) = urgent.recv() => Some(call),
+                Some(call) = usual.recv() => Some(call),
+                else => None,
+            }
+        })
+    }
+
+    /// Items of this lane that wait in open calls.
+    fn items(&self, lane: Lane) -> usize {
+        self.open.iter().filter(|call| call.urgency == lane).map(|call| call.items.len()).sum()
     }
 
     /// Runs one batch of the oldest items and answers the calls that it completes.
@@ -271,6 +335,29 @@ mod tests {
         while started.try_recv().is_err() {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn urgent_calls_are_next_whatever_waits() {
+        let Doubler { worker, batches, go, started } = doubler(2);
+        let spawn =
+            |worker: Worker<i32, i32>, items: Vec<i32>| tokio::spawn(async move { worker.run(items).await.unwrap() });
+        let first = spawn(worker.clone(), vec![1]);
+        queued_or_started(&started).await;
+        let backlog = spawn(worker.clone(), vec![2, 3, 4, 5]);
+        queued(&worker, 1).await;
+        go.send(()).unwrap();
+        queued_or_started(&started).await;
+        let urgent = worker.in_lane(Lane::Urgent);
+        let live = spawn(urgent.clone(), vec![10]);
+        while urgent.shared.calls.as_ref().unwrap().urgent.capacity() == QUEUE {
+            tokio::task::yield_now().await;
+        }
+        drop(go);
+        assert_eq!(first.await.unwrap(), [2]);
+        assert_eq!(live.await.unwrap(), [20]);
+        assert_eq!(backlog.await.unwrap(), [4, 6, 8, 10]);
+        assert_eq!(*batches.lock().unwrap(), [vec![1], vec![2, 3], vec![10, 4], vec![5]]);
     }
 
     #[tokio::test]

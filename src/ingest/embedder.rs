@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::IngestError;
-use super::kept::{Embedded, Held};
+use super::kept::{Embedded, Held, Keeping};
 use super::plan::Plan;
 use crate::decode::{Frame, Problem, ProblemKind};
 use crate::embed::bundle::{Bundle, Outline};
@@ -30,7 +30,7 @@ impl Model {
 pub(super) struct Embedder {
     model: Model,
     windows: Cut,
-    held: Held,
+    keeping: Keeping,
     /// Frames of a window that the model is shown at the most.
     most: usize,
     keeps_features: bool,
@@ -51,8 +51,16 @@ impl Embedder {
             Topology::FramesHead => Cut::Features(Windows::new(plan.span, usize::MAX, resume_at)),
             Topology::Video => Cut::Frames(Windows::new(plan.span, plan.frames, resume_at)),
         };
-        let (held, most) = (Held::default(), plan.frames);
-        Self { model, windows, held, most, keeps_features: plan.features, distance: (0.0, 0) }
+        let (keeping, most) = (Keeping::Held(Held::default()), plan.frames);
+        Self { model, windows, keeping, most, keeps_features: plan.features, distance: (0.0, 0) }
+    }
+
+    /// For a live stream: its frames do not wait for those of files, and no record waits for the next one. `first` is the
+    /// number of the first window wanted.
+    pub(super) fn live(bundle: &Outline, model: &Model, plan: &Plan, first: u64) -> Self {
+        let model = Model { video: model.video.urgent(), scope: model.scope.clone() };
+        let keeping = Keeping::FirstStride(plan.stride().unwrap_or(Duration::MAX));
+        Self { keeping, ..Self::new(bundle, model, plan, first) }
     }
 
     pub(super) fn from(&self) -> Duration {
@@ -65,8 +73,8 @@ impl Embedder {
     /// Number and start of the window at which another run would go on.
     pub(super) fn resume_at(&self) -> (u64, Duration) {
         match &self.windows {
-            Cut::Features(windows) => windows.resume_with(self.held.start()),
-            Cut::Frames(windows) => windows.resume_with(self.held.start()),
+            Cut::Features(windows) => windows.resume_with(self.keeping.start()),
+            Cut::Frames(windows) => windows.resume_with(self.keeping.start()),
         }
     }
 
@@ -94,7 +102,21 @@ impl Embedder {
                 (encode(model, full, problems).await?, windows.resume_from())
             }
         };
-        Ok(self.held.next(stored, coming))
+        Ok(self.keeping.next(stored, coming))
+    }
+
+    /// The windows of a live stream that end at or before `now`, where no frame comes that would complete them.
+    pub(super) async fn advance(
+        &mut self,
+        now: Duration,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Vec<Embedded>, IngestError> {
+        let (model, most, keep) = (&self.model.video, self.most, self.keeps_features);
+        let stored = match &mut self.windows {
+            Cut::Features(windows) => pool(model, windows.advance(now), most, keep, problems).await?,
+            Cut::Frames(windows) => encode(model, windows.advance(now), problems).await?,
+        };
+        Ok(self.keeping.next(stored, now))
     }
 
     /// The windows that are left, of a medium that ends at `end`.
@@ -114,7 +136,7 @@ impl Embedder {
                 encode(model, rest, problems).await?
             }
         };
-        Ok(self.held.finish(stored))
+        Ok(self.keeping.finish(stored))
     }
 
     pub(super) fn out_of_scope(&self) -> bool {

@@ -41,7 +41,8 @@ impl From<DecodeError> for IngestError {
             DecodeError::Crashed(_) => FailureKind::DecoderDied,
             DecodeError::Stalled(_) => FailureKind::DecoderStalled,
             DecodeError::Setup(_) => FailureKind::DecoderSetup,
-            DecodeError::Stopped => FailureKind::Internal,
+            // Streams are never a file's failure.
+            DecodeError::Live { .. } | DecodeError::Stopped => FailureKind::Internal,
         };
         Self::file(kind, error.to_string())
     }

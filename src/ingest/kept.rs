@@ -11,7 +11,11 @@
 //! own keeps it once more, as seen from its start on ([`Record::held`](crate::store::Record::held)): whoever reads the window's frames would not look
 //! for one so far back.
 //!
-//! What a record keeps is known when the next window is stored, or when none that comes can begin within it. Until then
+//! Live streams ([`Keeping::FirstStride`]) have windows on the grid alone, and none is moved back. So the last window that
+//! begins at or before a frame is that in whose first stride it lies, which is known without the next window: no record
+//! waits for it. Where the model gives that window no direction, nobody keeps the frame.
+//!
+//! What a record of a file keeps is known when the next window is stored, or when none that comes can begin within it. Until then
 //! it is held back, and a run that is interrupted goes on at the window that was held back. So what was confirmed is
 //! never written again with other frames, and a resumed run writes what an undisturbed one would have.
 
@@ -41,6 +45,40 @@ impl Embedded {
     }
 }
 
+/// How it is decided what each record keeps.
+pub(super) enum Keeping {
+    Held(Held),
+    /// Those of its frames that lie in its first stride, of this length.
+    FirstStride(Duration),
+}
+
+impl Keeping {
+    /// See [`Held::next`].
+    pub(super) fn next(&mut self, mut windows: Vec<Embedded>, coming: Duration) -> Vec<Embedded> {
+        match self {
+            Self::Held(held) => held.next(windows, coming),
+            Self::FirstStride(stride) => {
+                for embedded in &mut windows {
+                    let end = embedded.window.start.saturating_add(*stride);
+                    embedded.features.retain(|feature| feature.pts < end);
+                }
+                windows
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self, windows: Vec<Embedded>) -> Vec<Embedded> {
+        self.next(windows, Duration::MAX)
+    }
+
+    pub(super) fn start(&self) -> Option<Duration> {
+        match self {
+            Self::Held(held) => held.start(),
+            Self::FirstStride(_) => None,
+        }
+    }
+}
+
 /// The newest stored window.
 #[derive(Default)]
 pub(super) struct Held(Option<Embedded>);
@@ -48,7 +86,7 @@ pub(super) struct Held(Option<Embedded>);
 impl Held {
     /// Takes the next windows that are to be stored, with all frames of each, and gives those of which it is known what
     /// they keep, with just that. No window that comes later begins before `coming`.
-    pub(super) fn next(&mut self, windows: Vec<Embedded>, coming: Duration) -> Vec<Embedded> {
+    fn next(&mut self, windows: Vec<Embedded>, coming: Duration) -> Vec<Embedded> {
         let mut known = Vec::new();
         for next in windows {
             let start = next.window.start;
@@ -62,12 +100,7 @@ impl Held {
         known
     }
 
-    /// Where the medium ends behind these.
-    pub(super) fn finish(&mut self, windows: Vec<Embedded>) -> Vec<Embedded> {
-        self.next(windows, Duration::MAX)
-    }
-
-    pub(super) fn start(&self) -> Option<Duration> {
+    fn start(&self) -> Option<Duration> {
         self.0.as_ref().map(|held| held.window.start)
     }
 }
@@ -112,7 +145,7 @@ mod tests {
             let span = Span::Whole;
             let rest = std::mem::replace(&mut self.windows, Windows::new(span, 1, 0)).finish(ms(end));
             let stored = self.stored(rest);
-            self.held.finish(stored)
+            self.held.next(stored, Duration::MAX)
         }
     }
 

@@ -299,7 +299,7 @@ fn disk(ingest: &Ingest, error: std::io::Error) -> IngestError {
 }
 
 /// In the zone of this machine: a container's time has none of its own.
-fn minute_of_day(wall_ms: i64) -> Option<u16> {
+pub(super) fn minute_of_day(wall_ms: i64) -> Option<u16> {
     let time = DateTime::from_timestamp_millis(wall_ms)?.with_timezone(&Local);
     u16::try_from(time.num_seconds_from_midnight() / 60).ok()
 }

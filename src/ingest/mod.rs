@@ -5,7 +5,8 @@
 //! last checkpoint. Store and model are opened when the first file needs them: a run with nothing to do opens neither.
 //!
 //! [`batch`] runs many work items ([`item`]) side by side, each by a [`plan`], and [`report`] is the sum of that run;
-//! [`steady`] takes items for as long as the daemon runs, in the order of its [`backlog`]. `medium` is one of them on its
+//! [`steady`] takes items for as long as the daemon runs, in the order of its [`backlog`]. [`live`] is a stream, which the
+//! [`supervisor`] says when to call. `medium` is one of them on its
 //! way, `embedder` its frames becoming vectors, `kept` says which record keeps which frames.
 
 pub mod backlog;
@@ -14,10 +15,12 @@ mod embedder;
 mod error;
 pub mod item;
 mod kept;
+pub mod live;
 mod medium;
 pub mod plan;
 pub mod report;
 pub mod steady;
+pub mod supervisor;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;

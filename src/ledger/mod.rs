@@ -11,11 +11,12 @@
 //! ```
 //!
 //! [`files`] changes which content a path shows, [`paths`] finds paths by name, [`progress`] tracks how far records
-//! are. The transaction that removes the last path of a content also sets its records to leaving.
+//! are, [`live`] knows the hours of streams. The transaction that removes the last path of a content also sets its records to leaving.
 
 mod audit;
 mod error;
 mod files;
+mod live;
 mod paths;
 mod progress;
 mod rows;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 pub use audit::{Claim, Counts};
 pub use error::LedgerError;
 pub use files::{Began, Writing};
+pub use live::{Epoch, OpenHour};
 pub use rows::{Failure, FailureKind, FileRow, FileState, MediaRow, Owned, Progress, ProgressState, Said};
 
 use error::explain;
@@ -41,7 +43,11 @@ use crate::points;
 
 pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
-const SCHEMAS: [&str; 2] = [include_str!("migrations/1-begin.sql"), include_str!("migrations/2-paths.sql")];
+const SCHEMAS: [&str; 3] = [
+    include_str!("migrations/1-begin.sql"),
+    include_str!("migrations/2-paths.sql"),
+    include_str!("migrations/3-live.sql"),
+];
 
 static MIGRATIONS: LazyLock<Migrations<'static>> =
     LazyLock::new(|| Migrations::from_iter(SCHEMAS.iter().map(|schema| M::up(schema))));

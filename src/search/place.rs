@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::moments::Moment;
+use crate::archive::Archive;
 use crate::clock::seconds;
-use crate::ledger::{Ledger, LedgerError, Owned};
+use crate::footage::Footage;
+use crate::ledger::{LedgerError, Owned};
 use crate::source::glob::PathGlob;
+use crate::source::stream::LiveHour;
 use crate::source::{file_uri, path_of_uri};
 use crate::store::Payload;
 use crate::thumbs;
@@ -20,8 +23,13 @@ use crate::thumbs;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Placed {
     pub id: Uuid,
-    /// For display; lossy if the name is not UTF-8.
-    pub path: String,
+    /// The file that shows it, for display: lossy if the name is not UTF-8. Of a live stream the recording; `None`: there is
+    /// none.
+    pub path: Option<String>,
+    /// Where the moment begins in the recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_s: Option<f64>,
+    /// Of that file; of a live stream its address without what is secret.
     pub uri: String,
     pub label: Option<String>,
     pub start_s: f64,
@@ -41,7 +49,7 @@ pub struct Placed {
     pub pictures: thumbs::Key,
     /// The file itself, exactly.
     #[serde(skip)]
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
     /// What players call zero, on the clock of the moment.
     #[serde(skip)]
     pub players_zero: Duration,
@@ -76,31 +84,39 @@ impl Placed {
     /// Completes a moment that was read from JSON.
     pub fn with(self, exact: Exact) -> Self {
         let Exact { pictures, players_zero, start, peak, end, window_end } = exact;
-        let file = path_of_uri(&self.uri).unwrap_or_else(|| PathBuf::from(&self.path));
+        let file = path_of_uri(&self.uri).or_else(|| self.path.as_ref().map(PathBuf::from));
         Self { pictures, file, players_zero, start, peak, end, window_end, ..self }
     }
 }
 
 /// Places a moment in one of its medium's files, preferring a file that matches `glob` and still exists.
 pub(super) async fn place(
-    ledger: &Ledger,
+    archive: &Archive,
     collection: &str,
     moment: Moment,
     glob: Option<&PathGlob>,
 ) -> Result<Placed, LedgerError> {
+    let ledger = &archive.ledger;
     let Payload { media_id, label, caption, source, start, end: window_end, wall_ms, plan, .. } = moment.payload;
     let files = ledger.files_of(media_id).await?;
     let probe = ledger.media(media_id).await?.and_then(|row| row.probe).unwrap_or_default();
     let wanted = |path: &Path| glob.is_none_or(|glob| glob.matches(path));
     let best = files.iter().map(|file| &file.path).max_by_key(|path| (wanted(path), path.exists(), Reverse(*path)));
     let file = best.cloned().unwrap_or_default();
+    let live = ledger.live(media_id).await?;
+    let recording = live.as_ref().and_then(|(hour, _)| recorded(&archive.footage, hour, moment.start, moment.end));
+    let (file, offset) = match (&live, recording) {
+        (None, _) => (Some(file), None),
+        (Some(_), recording) => recording.unzip(),
+    };
     // The payload's wall clock is that of the best window, which may start later than the moment.
     let ahead_ms = i64::try_from(start.saturating_sub(moment.start).as_millis()).unwrap_or(i64::MAX);
     let time = wall_ms.and_then(|wall| DateTime::from_timestamp_millis(wall.saturating_sub(ahead_ms)));
     Ok(Placed {
         id: moment.id,
-        path: file.to_string_lossy().into_owned(),
-        uri: file_uri(&file),
+        path: file.as_ref().map(|file| file.to_string_lossy().into_owned()),
+        offset_s: offset.map(seconds),
+        uri: live.map(|(_, uri)| uri).or(file.as_deref().map(file_uri)).unwrap_or_default(),
         label,
         start_s: seconds(moment.start),
         end_s: seconds(moment.end),
@@ -117,5 +133,14 @@ pub(super) async fn place(
         peak: moment.peak,
         end: moment.end,
         window_end,
+    })
+}
+
+/// The segment of a recording that shows this start of a moment, and where in it.
+fn recorded(footage: &Footage, hour: &LiveHour, start: Duration, end: Duration) -> Option<(PathBuf, Duration)> {
+    let found = footage.at(hour, hour.begins() + start, hour.begins() + end);
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%error, path = %footage.dir().display(), "recordings cannot be read");
+        None
     })
 }

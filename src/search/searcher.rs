@@ -91,7 +91,7 @@ impl Searcher {
         };
         let mut moments = Vec::with_capacity(found.len());
         for moment in found {
-            moments.push(place(&self.archive.ledger, &self.collection, moment, glob.as_ref()).await?);
+            moments.push(place(&self.archive, &self.collection, moment, glob.as_ref()).await?);
         }
         Ok(Answer { moments, remarks })
     }

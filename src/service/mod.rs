@@ -7,12 +7,13 @@ pub mod jobs;
 pub mod news;
 mod observe;
 mod processes;
+mod retention;
 pub mod sources;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{BacklogOrder, SourceSettings};
 use crate::embed::choice::Chosen;
 use crate::ingest::backlog::Order;
+use crate::ingest::live::Pauses;
 use crate::ingest::plan::Plan;
 use crate::ingest::report::{RunNotes, RunReport};
 use crate::ingest::steady::Steady;
@@ -37,6 +39,9 @@ use jobs::{IndexRequest, JobError, JobRequest, JobResult, Jobs, Place, Verified}
 use news::{News, NewsRoom, Reporter};
 use sources::{Changes, Common, Sources, SourcesError};
 
+/// A decoding process of a stream that says nothing for so long hangs, whether frames come or not.
+const HUNG: Duration = Duration::from_secs(30);
+
 pub struct Service {
     pub parts: Parts,
     pub archive: Arc<Archive>,
@@ -48,6 +53,7 @@ pub struct Service {
     /// What was last seen of what takes long to look at.
     slow: observe::Slow,
     steady: Arc<Steady>,
+    pauses: Arc<Pauses>,
     /// With the model that the sources are indexed with.
     ingest: Ingest,
     clock: Clock,
@@ -67,7 +73,7 @@ impl Service {
             BacklogOrder::NewestFirst => Order::NewestFirst,
             BacklogOrder::OldestFirst => Order::OldestFirst,
         };
-        let steady = Steady::new(order, clock.clone());
+        let (steady, pauses) = (Steady::new(order, clock.clone()), Arc::<Pauses>::default());
         let bundle = Arc::new(chosen.outline.clone());
         let plan = Arc::new(Plan::new(&settings.index, bundle.manifest()).map_err(|error| error.to_string())?);
         let reporter = Arc::new(Reporter::of_model(news.clone(), Arc::clone(&metrics), clock.clone()));
@@ -76,6 +82,10 @@ impl Service {
         let common = Common {
             index: settings.index.clone(),
             watch: settings.watch.clone(),
+            live: settings.live.clone(),
+            recording: settings.recording.clone(),
+            connector: Arc::new(parts.decoder().map_err(|error| format!("{error:#}"))?.stall_after(HUNG)),
+            pauses: Arc::clone(&pauses),
             ingest: ingest.clone(),
             bundle,
             steady: Arc::clone(&steady),
@@ -93,6 +103,7 @@ impl Service {
             metrics,
             slow: observe::Slow::default(),
             steady,
+            pauses,
             ingest,
             clock,
             writer: Mutex::default(),
@@ -147,7 +158,10 @@ impl Service {
                 }
             }
         };
-        tokio::join!(indexing, jobs);
+        let recording = self.parts.settings.recording.clone();
+        let (archive, pauses, clock) = (Arc::clone(&self.archive), Arc::clone(&self.pauses), self.clock.clone());
+        let retention = retention::run(archive, recording, pauses, clock, &self.stop);
+        tokio::join!(indexing, jobs, retention);
     }
 
     async fn job(&self, id: u64, request: JobRequest, stop: &CancellationToken) -> Result<JobResult, String> {
@@ -244,6 +258,10 @@ impl Service {
             still = self.steady.pause() => still,
             () = stop.cancelled() => return Err("cancelled before it began".to_owned()),
         };
+        let _streams = tokio::select! {
+            still = self.pauses.pause() => still,
+            () = stop.cancelled() => return Err("cancelled before it began".to_owned()),
+        };
         let consent = Consent(yes);
         let repair: Option<&dyn Repair> = if repair { Some(&consent) } else { None };
         let mut differences = Vec::new();
@@ -290,7 +308,7 @@ impl Service {
             // Somebody else removes: that does not take long.
             (Err(_), None) => self.writer.lock().await,
         };
-        let _still = self.steady.pause().await;
+        let (_still, _streams) = (self.steady.pause().await, self.pauses.pause().await);
         Ok(media::remove(&self.archive, request).await?)
     }
 }

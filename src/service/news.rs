@@ -143,7 +143,7 @@ pub struct FrameCount {
 }
 
 impl FrameCount {
-    fn add(&self, frames: usize, now: Duration) {
+    pub(super) fn add(&self, frames: usize, now: Duration) {
         self.frames.fetch_add(frames as u64, Relaxed);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }

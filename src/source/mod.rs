@@ -1,11 +1,12 @@
 //! Video files: finding them below a path, the identity of their content, their URIs, and patterns over their paths.
 //!
 //! [`walk`] looks through paths once; [`watch`] goes on looking at a folder ([`folder`] says which of its files count) and
-//! tells of files that are complete ([`settle`]).
+//! tells of files that are complete ([`settle`]). [`stream`] knows the addresses of live streams and the names of their media.
 
 pub mod folder;
 pub mod glob;
 pub mod settle;
+pub mod stream;
 pub mod walk;
 pub mod watch;
 
@@ -31,7 +32,7 @@ impl std::fmt::Display for MediaId {
     }
 }
 
-/// What a source that is watched for good is doing. Those of live streams will be here too.
+/// What a source is doing that is watched for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceState {
@@ -39,6 +40,18 @@ pub enum SourceState {
     Watching,
     /// The folder is not there, such as on a drive that is not mounted.
     Away,
+    /// The stream was called and has not shown a frame yet.
+    Connecting,
+    /// Its frames come.
+    Live,
+    /// It is connected, and no frame has come for too long.
+    Stalled,
+    /// It could not be reached or has ended; it is called again after a while.
+    BackingOff,
+    /// It cannot work with these settings or this installation, so it is not called again before they change.
+    Failed,
+    /// Nothing is stored at the moment, because somebody checks or removes media.
+    Paused,
 }
 
 /// Namespace of media ids (UUIDv5).

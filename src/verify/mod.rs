@@ -13,6 +13,7 @@
 //! | the ledger claims records for every indexed path | `no_records` | forgets the path, so that it is indexed again |
 //! | the pictures of a finished medium are complete | `pictures_short` | queues the medium again¹ |
 //! | pictures belong to records that exist or are being written | `stray_pictures` | deletes them |
+//! | recordings of streams that the ledger knows belong to hours that it knows | `stray_footage` | deletes them |
 //!
 //! ¹ If no file of the medium is left, nothing could be indexed again: what was found is kept, and the ledger accepts
 //! it as complete. ² If no file is left: rewrites the records without frames, so that they are still found, but cannot
@@ -20,7 +21,8 @@
 //!
 //! Records of media that the ledger does not know at all are not a difference: a lost ledger leaves them, and they are
 //! taken over when their file is indexed again. They are counted ([`Summary::unknown`]), hidden from searches, and
-//! removed only by `media remove --unknown`. A path that has vanished is not a difference either.
+//! removed only by `media remove --unknown`. A path that has vanished is not a difference either. The hours of live streams
+//! are media like files, except that no file lies at their paths, so what is lost of them cannot be indexed again.
 //!
 //! Records are read once, in the order of ids and without vectors. Memory use grows with the number of media (about a
 //! hundred bytes each), not of records. The store is asked for the number of records with features in the whole
@@ -35,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{Archive, ArchiveError};
 use crate::ledger::{Claim, LedgerError, Owned, Progress, ProgressState};
 use crate::source::MediaId;
+use crate::source::stream::is_live;
 use crate::store::{Record, Selection, StoreError, Tally, VectorStore};
 use crate::thumbs::{self, Found};
 
@@ -55,6 +58,7 @@ pub enum DifferenceKind {
     NoRecords,
     PicturesShort,
     StrayPictures,
+    StrayFootage,
 }
 
 impl DifferenceKind {
@@ -120,6 +124,7 @@ pub async fn verify(
     }
     run.files_without_claim().await?;
     run.stray_pictures().await?;
+    run.stray_footage().await?;
     if repair.is_some() {
         archive.settle().await?;
     }
@@ -414,7 +419,8 @@ impl Run<'_> {
     /// Whether a file is left to index again.
     async fn is_anywhere(&self, content: &Owned) -> Result<bool, LedgerError> {
         let files = self.archive.ledger.files_of(content.media_id).await?;
-        let here = tokio::task::spawn_blocking(move || files.iter().any(|file| file.path.exists()));
+        let here =
+            tokio::task::spawn_blocking(move || files.iter().any(|file| !is_live(&file.path) && file.path.exists()));
         // If this cannot be found out, nothing is deleted.
         Ok(here.await.unwrap_or(false))
     }
@@ -501,6 +507,33 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Recordings of streams that the ledger never heard of may be those of a lost ledger.
+    async fn stray_footage(&mut self) -> Result<(), ArchiveError> {
+        let footage = &self.archive.footage;
+        let disk = |error| ArchiveError::Disk { path: footage.dir().to_path_buf(), error };
+        let known = self.archive.ledger.streams().await?;
+        for (hour, bytes) in footage.hours().map_err(disk)? {
+            let is_stray = known.iter().any(|(source, epoch)| *source == hour.source && *epoch != hour.epoch)
+                && !known.contains(&(hour.source.clone(), hour.epoch))
+                && self.archive.ledger.live(hour.media_id()).await?.is_none();
+            if !is_stray {
+                continue;
+            }
+            self.tell(Difference {
+                kind: DifferenceKind::StrayFootage,
+                media_id: Some(hour.media_id()),
+                path: Some(hour.path()),
+                collection: None,
+                detail: format!("{bytes} bytes of footage belong to no hour that is indexed"),
+                repaired: self.repair.is_some(),
+            });
+            if self.repair.is_some() {
+                footage.remove(&hour).map_err(disk)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a pack belongs to records. Packs of media that the ledger does not know are kept like their records.
     async fn is_wanted(&self, found: &Found) -> Result<bool, LedgerError> {
         let rows = self.archive.ledger.progress(found.key.media, &found.key.collection).await?;
@@ -515,7 +548,7 @@ impl Run<'_> {
             let Some(last) = paths.last() else { return Ok(()) };
             after.clone_from(last);
             let gone = tokio::task::spawn_blocking(move || {
-                let is_gone = |path: &PathBuf| std::fs::symlink_metadata(path as &Path).is_err();
+                let is_gone = |path: &PathBuf| !is_live(path) && std::fs::symlink_metadata(path as &Path).is_err();
                 paths.into_iter().filter(is_gone).collect::<Vec<_>>()
             });
             self.summary.missing.extend(gone.await.unwrap_or_default());

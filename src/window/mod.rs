@@ -150,6 +150,15 @@ impl<T: Clone> Windows<T> {
         complete
     }
 
+    /// Gives the windows that end at or before `now`, where no item comes that would complete them: for live streams, which
+    /// may fall silent. Items of these windows that come later than that are left out of them.
+    pub fn advance(&mut self, now: Duration) -> Vec<Window<T>> {
+        match self.span {
+            Span::Whole => Vec::new(),
+            Span::Sliding { length, stride } => self.full_windows(now, length, stride),
+        }
+    }
+
     /// Gives the windows that are left, of a medium that ends at `end`.
     pub fn finish(mut self, end: Duration) -> Vec<Window<T>> {
         let Some((last, until)) = self.items.back().map(|item| (item.pts, item.until)) else { return Vec::new() };
@@ -326,6 +335,20 @@ mod tests {
         assert_eq!(windows.resume_at(), 3);
         assert_eq!(windows.push(ms(10_000), None, 0).len(), 1);
         assert_eq!(windows.resume_at(), 3, "the window that was given last");
+    }
+
+    #[test]
+    fn a_silent_stream_gives_what_is_full_and_goes_on_behind_the_gap() {
+        let mut windows = Windows::new(sliding(4000, 2000), 9, 0);
+        for time in [0, 1000, 2000] {
+            assert!(windows.push(ms(time), None, time).is_empty());
+        }
+        assert!(windows.advance(ms(3999)).is_empty());
+        let all: Vec<_> = windows.advance(ms(60_000)).into_iter().map(|window| (window.start, window.items)).collect();
+        assert_eq!(all, [(ms(0), vec![0, 1000, 2000]), (ms(2000), vec![2000])]);
+        assert!(windows.push(ms(61_000), None, 61_000).is_empty());
+        let starts: Vec<_> = windows.push(ms(64_000), None, 64_000).into_iter().map(|window| window.start).collect();
+        assert_eq!(starts, [ms(58_000), ms(60_000)]);
     }
 
     #[test]

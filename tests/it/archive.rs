@@ -5,6 +5,7 @@
 
 mod faults;
 mod footage;
+mod live;
 mod model;
 mod seen;
 mod steady;

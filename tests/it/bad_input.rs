@@ -221,7 +221,7 @@ fn settings() {
         assert_eq!(ran.code, 2, "{flag} {value}");
         assert!(ran.err.contains("0.001") && !ran.err.contains("panicked"), "{}", ran.err);
     }
-    assert!(stream.err.contains("rtsp://camera/1: streams cannot be indexed yet"), "{}", stream.err);
+    assert!(stream.err.contains("rtsp://camera/1: a stream has no end"), "{}", stream.err);
 }
 
 #[test]

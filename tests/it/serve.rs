@@ -5,6 +5,7 @@ mod folders;
 mod http;
 mod life;
 mod prometheus;
+mod streams;
 mod systemd;
 
 use std::io::{BufRead, BufReader, Read, Write};

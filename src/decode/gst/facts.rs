@@ -65,6 +65,7 @@ pub(super) fn read(
         orientation,
         recorded_at_ms,
         tracks: Vec::new(),
+        clock: None,
     };
     (probe, orientation)
 }

@@ -1,14 +1,16 @@
-//! The only place that knows GStreamer: one graph from a file to coded frames ([`reader`]), one from coded frames to
-//! pictures ([`pictures`]). Both come from launch templates.
+//! The only place that knows GStreamer: one graph from a file ([`reader`]) or a stream ([`live`]) to coded frames, one from
+//! coded frames to pictures ([`pictures`]). All come from launch templates.
 
 mod connect;
 mod decoders;
 mod facts;
 mod libav;
+mod live;
 mod log;
 mod mended;
 mod pictures;
 mod reader;
+mod record;
 mod start;
 mod units;
 
@@ -21,9 +23,11 @@ use super::DecodeError;
 
 pub(super) use decoders::decoders_for;
 pub use decoders::{Inventory, inventory};
+pub(super) use live::{LiveFrame, LiveReader, Pulled};
 pub(super) use log::{collect_messages, take_messages};
 pub(super) use pictures::{Decoding, Pictures};
 pub(super) use reader::{Coded, Reader, Source};
+pub(super) use record::Recorder;
 
 pub(super) fn init() -> Result<(), DecodeError> {
     gst::init().map_err(|error| DecodeError::Setup(error.to_string()))?;

@@ -268,6 +268,15 @@ impl Decoding {
         left
     }
 
+    /// Has the decoder give what it holds without waiting for the next frame, which does not need what came so far.
+    pub(in crate::decode) fn drain(&self) {
+        if let Some(start) =
+            self.source.static_pad("src").and_then(|pad| pad.sticky_event::<gst::event::StreamStart>(0))
+        {
+            self.source.send_event(start);
+        }
+    }
+
     /// No more coded frames come; the decoder gives what it still holds.
     pub(in crate::decode) fn finish(&self) {
         let _ = self.source.end_of_stream();

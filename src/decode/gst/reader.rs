@@ -62,7 +62,7 @@ pub(in crate::decode) enum Source {
 #[derive(Clone, Debug)]
 pub(in crate::decode) struct Coded {
     pub(super) buffer: gst::Buffer,
-    pub(super) caps: gst::Caps,
+    pub(in crate::decode) caps: gst::Caps,
 }
 
 /// A coded frame as it came out of the graph.
@@ -572,7 +572,7 @@ fn joined(first: &gst::Sample, second: &gst::Sample) -> Option<Whole> {
     Some(Whole { sample, two_fields: true })
 }
 
-fn codec(structure: &gst::StructureRef) -> Option<Codec> {
+pub(super) fn codec(structure: &gst::StructureRef) -> Option<Codec> {
     Some(match structure.name().as_str() {
         "video/x-h264" => Codec::H264,
         "video/x-h265" => Codec::H265,

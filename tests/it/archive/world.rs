@@ -12,6 +12,7 @@ use clipseek::config::IndexSettings;
 use clipseek::decode::{Queues, Sampling};
 use clipseek::embed::bundle::Outline;
 use clipseek::embed::hashed::Hashed;
+use clipseek::footage::Footage;
 use clipseek::ingest::batch::{self, Totals};
 use clipseek::ingest::plan::Plan;
 use clipseek::ingest::{Event, Ingest, Lazy, Model, Observer, Options, Priority, WorkItem};
@@ -126,7 +127,12 @@ impl World {
 
     pub(crate) async fn archive(&self, catalog: Arc<dyn Catalog>) -> Archive {
         let ledger = Ledger::open(&self.ledger_path()).await.unwrap();
-        Archive::new(ledger, Thumbs::open(self.dir.path().join("thumbs")).unwrap(), catalog)
+        Archive::new(
+            ledger,
+            Thumbs::open(self.dir.path().join("thumbs")).unwrap(),
+            Footage::new(self.dir.path().join("footage")),
+            catalog,
+        )
     }
 
     /// What `clipseek index` does with these files.
@@ -199,7 +205,8 @@ impl World {
         let catalog = MemoryCatalog::default();
         let ledger = Ledger::open(&room.path().join("ledger.sqlite")).await.unwrap();
         let thumbs = Thumbs::open(room.path().join("thumbs")).unwrap();
-        let archive = Arc::new(Archive::new(ledger, thumbs, Arc::new(catalog)));
+        let archive =
+            Arc::new(Archive::new(ledger, thumbs, Footage::new(room.path().join("footage")), Arc::new(catalog)));
         let ingest = self.ingest(&archive, &Run { bundle, plan, ..Run::default() });
         let (id, of_plan) = (content(&path), self.plan(bundle, plan));
         let item = WorkItem { path, said: Said::default(), plan: Arc::clone(&of_plan), priority: Priority::Asked };

@@ -136,9 +136,9 @@ fn sighup_reads_the_sources_again_and_leaves_those_alone_that_did_not_change() {
     daemon.until_indexed(&videos.join("comes/vp9.webm"));
     assert_eq!(daemon.listed(&videos.join("goes/vp8.webm")), None);
     // Settings that cannot be used change nothing.
-    std::fs::write(&config, "[[source]]\nname = \"x\"\nuri = \"rtsp://me:sesame@camera/1\"\n").unwrap();
+    std::fs::write(&config, "[[source]]\nname = \"x\"\nuri = \"gopher://me:sesame@camera/1\"\n").unwrap();
     daemon.signal("HUP");
-    daemon.until("it says why", || daemon.said().contains("live streams are not built yet"));
+    daemon.until("it says why", || daemon.said().contains("name a template"));
     assert_eq!(names(), ["comes", "stays"]);
     assert!(!daemon.said().contains("sesame"), "{}", daemon.said());
     assert_eq!(daemon.end(), Some(0));
@@ -150,7 +150,7 @@ fn what_is_no_folder_is_refused() {
     let file = videos.join("a.mp4");
     std::fs::write(&file, "x").unwrap();
     for (argument, expected) in [
-        ("rtsp://me:sesame@camera/1", "rtsp://***@camera/1: live streams are not built yet"),
+        ("gopher://me:sesame@camera/1", "what kind of stream it is cannot be told from its uri"),
         (text(&file), "a file, no folder"),
     ] {
         let ran = world.run(&["serve", argument, "--listen", "127.0.0.1:0"]);
