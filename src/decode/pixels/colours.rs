@@ -1,7 +1,7 @@
 //! What the bytes of a pixel mean. Pure.
 //!
 //! GStreamer's own way from luma and chroma to red, green and blue is fast and rounds down three times: its pictures are darker
-//! by one or two steps of 255 than those of FFmpeg, which the models were trained with.
+//! by one or two steps of 255 than the standards ask for. FFmpeg lies in between.
 
 /// The bytes of a pixel, and how they become red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq)]
