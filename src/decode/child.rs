@@ -56,10 +56,10 @@ fn talk() -> io::Result<()> {
     Ok(())
 }
 
-/// One where nobody says how many.
+/// Two where nobody says how many.
 fn threads() -> u32 {
     let told = std::env::args_os().nth(2).and_then(|threads| threads.to_str()?.parse().ok());
-    told.filter(|threads| *threads > 0).unwrap_or(1)
+    told.filter(|threads| *threads > 0).unwrap_or(2)
 }
 
 fn exit_with_parent() -> io::Result<()> {

@@ -18,8 +18,9 @@ use super::{DecodeError, Decoder, Frame, Frames, Outcome, Probe, Request, Survey
 
 /// The hidden subcommand. Behind it stands the number of threads that a decoder may have.
 pub const SUBCOMMAND: &str = "decode-child";
-/// Threads of one decoder at the most. Several cost more processor time altogether than one, so a decoder gets several only while
-/// there are fewer media than cores.
+/// Threads of one decoder. Several cost more processor time altogether than one, so a decoder gets many only while there are fewer
+/// media than cores. With one alone libav loses pictures behind damage that it gives with two.
+const LEAST_THREADS: usize = 2;
 const MOST_THREADS: usize = 4;
 /// A process that says nothing for so long will not say anything any more.
 const STALL: Duration = Duration::from_secs(60);
@@ -64,7 +65,7 @@ impl Running {
     /// Threads for this one, where all share the cores.
     fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        (cores / self.0.load(Relaxed).max(1)).clamp(1, MOST_THREADS)
+        (cores / self.0.load(Relaxed).max(1)).clamp(LEAST_THREADS, MOST_THREADS)
     }
 }
 
