@@ -27,12 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const SELDOM: u32 = 50;
 
 /// Parts of the data folder by the names of files and folders in it. Others are together.
-const PARTS: [(&str, &str); 8] = [
+const PARTS: [(&str, &str); 9] = [
     ("ledger.sqlite", "ledger"),
     ("ledger.sqlite-wal", "ledger"),
     ("ledger.sqlite-shm", "ledger"),
     ("store", "store"),
     ("thumbs", "pictures"),
+    ("footage", "recordings"),
     ("models", "models"),
     ("engines", "engines"),
     ("eval", "eval"),
@@ -161,8 +162,11 @@ async fn count(clock: &Clock, store: &dyn VectorStore) -> (Option<u64>, Option<u
     (in_time(clock, "store", store.count(None)).await, in_time(clock, "store", store.outside_graph()).await)
 }
 
-/// Every state and every kind, also those that no file has: so that alerts see them begin.
-fn by_name(counts: &Counts) -> (Vec<(String, u64)>, Vec<(String, u64)>) {
+/// Numbers of files by the name of what they have in common.
+type ByName = Vec<(String, u64)>;
+
+/// By state, and failed ones by kind; also those that no file has, so that alerts see them begin.
+fn by_name(counts: &Counts) -> (ByName, ByName) {
     let of_state = |state| {
         let of_it = counts.files.iter().filter(|(its, ..)| *its == state);
         (word(&state), of_it.map(|(.., count)| count).sum())
