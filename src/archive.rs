@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::footage::Footage;
-use crate::ledger::{Ledger, LedgerError, Owned, Progress, ProgressState, Said};
+use crate::ledger::{Ledger, LedgerError, Owned, Progress, Said};
 use crate::points;
 use crate::source::MediaId;
 use crate::store::{Annotation, Catalog, CollectionSpec, Selection, StoreError, Tally, VectorStore};
@@ -237,9 +237,7 @@ impl Archive {
         let (Some((tally, Some(complete))), Some(any)) = (wanted, any) else { return Ok(None) };
         let Some(record) = store.get(any).await?.filter(|_| tally == complete) else { return Ok(None) };
         let last_picture = self.thumbs.last(&thumbs::Key::of(content)).map_err(|error| self.disk(error))?;
-        let plan = content.plan.clone();
-        let progress =
-            Progress { plan, state: ProgressState::Done, resume_at: 0, tally, last_picture, problems: Vec::new() };
+        let progress = Progress::done(&content.plan, tally, last_picture, Vec::new());
         Ok(Some((progress, Said { label: record.payload.label, tags: record.payload.tags })))
     }
 

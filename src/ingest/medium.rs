@@ -11,7 +11,7 @@ use super::embedder::Embedder;
 use super::kept::Embedded;
 use super::{DECODE, Event, Indexed, Ingest, IngestError, Measured, Report, STORE, WorkItem, blocking};
 use crate::decode::{Decoded, Frame, Outcome, Probe, Problem, Queue};
-use crate::ledger::{FailureKind, MediaRow, Owned, Progress, ProgressState, Writing};
+use crate::ledger::{FailureKind, MediaRow, Owned, Progress, Writing};
 use crate::points;
 use crate::source::Stat;
 use crate::store::{Payload, Record, Tally, VectorStore};
@@ -252,14 +252,7 @@ impl<'a> Medium<'a> {
         ingest.worked(STORE, begun);
         points::pass("after the store confirmed a medium");
         problems.extend(outcome.problems.iter().cloned());
-        let done = Progress {
-            plan: content.plan.clone(),
-            state: ProgressState::Done,
-            resume_at: 0,
-            tally,
-            last_picture,
-            problems: problems.clone(),
-        };
+        let done = Progress::done(&content.plan, tally, last_picture, problems.clone());
         let gone = ingest.vanished(content.media_id, &item.path).await?;
         ingest.archive.ledger.finish(&item.path, self.stat, content.clone(), done, gone).await?;
         Ok(Indexed {
@@ -294,7 +287,8 @@ impl RunningTally {
     }
 }
 
-fn disk(ingest: &Ingest, error: std::io::Error) -> IngestError {
+/// Pictures that cannot be written.
+pub(super) fn disk(ingest: &Ingest, error: std::io::Error) -> IngestError {
     IngestError::Disk { path: ingest.archive.thumbs.dir().to_path_buf(), error }
 }
 

@@ -149,6 +149,13 @@ pub struct Progress {
     pub problems: Vec<Problem>,
 }
 
+impl Progress {
+    /// Of records that the store has confirmed all.
+    pub fn done(plan: &str, tally: Tally, last_picture: Option<Duration>, problems: Vec<Problem>) -> Self {
+        Self { plan: plan.to_owned(), state: ProgressState::Done, resume_at: 0, tally, last_picture, problems }
+    }
+}
+
 /// Identifies the records of one medium, collection and plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owned {

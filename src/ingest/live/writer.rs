@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::super::kept::Embedded;
-use super::super::medium::minute_of_day;
+use super::super::medium::{disk, minute_of_day};
 use super::super::{Ingest, IngestError};
 use super::{Pauses, Stream};
 use crate::archive::Archive;
@@ -266,14 +266,7 @@ impl Writer {
         let _alone = self.archive().alone(content.media_id).await;
         let last_picture = pictures.finish().map_err(|error| disk(&self.ingest, error))?;
         store.flush().await?;
-        let done = Progress {
-            plan: content.plan.clone(),
-            state: ProgressState::Done,
-            resume_at: 0,
-            tally,
-            last_picture,
-            problems,
-        };
+        let done = Progress::done(&content.plan, tally, last_picture, problems);
         Ok(ledger.finish(&path, stat(&hour), content, done, Vec::new()).await?)
     }
 
@@ -339,8 +332,4 @@ fn stat(hour: &LiveHour) -> Stat {
 fn since(problem: Problem, zero: Duration) -> Problem {
     let count = |time: Option<f64>| time.map(|time| (time - zero.as_secs_f64()).max(0.0));
     Problem { start_s: count(problem.start_s), end_s: count(problem.end_s), ..problem }
-}
-
-fn disk(ingest: &Ingest, error: std::io::Error) -> IngestError {
-    IngestError::Disk { path: ingest.archive.thumbs.dir().to_path_buf(), error }
 }
