@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A camera to try clipseek with: sends H.264 clips in a loop over a real RTSP server (GStreamer's), as they are.
 
-    deploy/camera.py [--port 8554] [--user NAME --password WORD] CLIP...
+    deploy/camera.py [--port 8554] [--user NAME --password WORD] [--cameras N] CLIP...
 
-Then `clipseek serve rtsp://127.0.0.1:8554/camera` watches it. Needs Debian's packages python3-gi and
+Then `clipseek serve rtsp://127.0.0.1:8554/camera` watches it. With several they are called /camera1, /camera2 and so on. Needs Debian's packages python3-gi and
 gir1.2-gst-rtsp-server-1.0; run it with the system's Python (/usr/bin/python3).
 """
 
@@ -79,6 +79,7 @@ def main():
     arguments.add_argument("--port", default="8554")
     arguments.add_argument("--user")
     arguments.add_argument("--password", default="")
+    arguments.add_argument("--cameras", type=int, default=1)
     arguments.add_argument("clips", nargs="+", metavar="CLIP")
     arguments = arguments.parse_args()
     Gst.init(None)
@@ -89,7 +90,7 @@ def main():
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(arguments.port)
-    camera = Camera(frames, step)
+    permissions = None
     if arguments.user:
         auth, token = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken()
         token.set_string("media.factory.role", "user")
@@ -99,11 +100,17 @@ def main():
         permissions = GstRtspServer.RTSPPermissions()
         permissions.add_permission_for_role("user", "media.factory.access", True)
         permissions.add_permission_for_role("user", "media.factory.construct", True)
-        camera.set_permissions(permissions)
-    server.get_mount_points().add_factory("/camera", camera)
+    several = [f"/camera{number + 1}" for number in range(arguments.cameras)]
+    places = ["/camera"] if arguments.cameras == 1 else several
+    for place in places:
+        camera = Camera(frames, step)
+        if permissions:
+            camera.set_permissions(permissions)
+        server.get_mount_points().add_factory(place, camera)
     if not server.attach(None):
         sys.exit(f"camera.py: port {arguments.port} is taken")
-    print(f"rtsp://127.0.0.1:{server.get_bound_port()}/camera", flush=True)
+    for place in places:
+        print(f"rtsp://127.0.0.1:{server.get_bound_port()}{place}", flush=True)
     GLib.MainLoop().run()
 
 

@@ -7,14 +7,15 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::bare::Bare;
 use super::complete::missing_bytes;
 use super::flv::Flv;
 use super::gate::{Gate, Released};
 use super::gif::Gif;
 use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
 use super::matroska::Remains;
+use super::mjpeg::Jpegs;
 use super::mp4::Mended;
+use super::obu::is_bare_av1;
 use super::pixels::{Orientation, Shrinker};
 use super::plan::{Packet, Rule, Targets, end, first_shown, shown, uniform};
 use super::tracks::Tracks;
@@ -125,13 +126,14 @@ fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
         |flv: &Flv| tracks.wanted.is_none_or(|id| flv.tracks.iter().any(|track| track.taken && track.id == id));
     let flv = || Flv::find(path).ok().flatten().filter(is_wanted).map(Source::Flv);
     let gif = || Gif::find(path).ok().flatten().map(Source::Gif);
-    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(flv).or_else(gif)
+    let jpegs = || Jpegs::find(path).ok().flatten().map(Source::Jpegs);
+    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(flv).or_else(gif).or_else(jpegs)
 }
 
 /// The file as it is.
 fn as_it_is(path: &Path) -> Result<Source, DecodeError> {
-    let bare = Bare::recognise(path).map_err(DecodeError::Unreadable)?;
-    Ok(bare.map_or_else(|| Source::File(path.to_path_buf()), |kind| Source::Bare(path.to_path_buf(), kind)))
+    let is_bare_av1 = is_bare_av1(path).map_err(DecodeError::Unreadable)?;
+    Ok(if is_bare_av1 { Source::Obu(path.to_path_buf()) } else { Source::File(path.to_path_buf()) })
 }
 
 struct Job<'a> {

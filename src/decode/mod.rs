@@ -7,8 +7,8 @@
 //!
 //! `tracks` chooses the track, `timeline` repairs time stamps, and `coded` knows what coded frames say of themselves. Files
 //! that GStreamer's demuxers read wrongly have readers of their own: `mp4` writes another header, `ts` takes the video out of
-//! transport streams, `flv` and `gif` take these apart, `bare` knows files without a container, and `matroska` reads what is left of
-//! damaged files. What could not be read as it should have been is told as [`Problem`]s.
+//! transport streams, `flv`, `gif` and `mjpeg` take these apart, `obu` recognises AV1 without a container, and `matroska`
+//! reads what is left of damaged files. What could not be read as it should have been is told as [`Problem`]s.
 //!
 //! Live streams ([`live`]) go the same way in a process per stream, with a gate, a clock and a queue of their own.
 //!
@@ -23,8 +23,6 @@ mod queue;
 pub mod wire;
 
 // What runs in the decoding process only.
-#[cfg(feature = "gst")]
-mod bare;
 #[cfg(feature = "gst")]
 pub mod child;
 #[cfg(feature = "gst")]
@@ -44,7 +42,11 @@ mod job;
 #[cfg(feature = "gst")]
 mod matroska;
 #[cfg(feature = "gst")]
+mod mjpeg;
+#[cfg(feature = "gst")]
 mod mp4;
+#[cfg(feature = "gst")]
+mod obu;
 #[cfg(feature = "gst")]
 mod plan;
 #[cfg_attr(not(feature = "gst"), allow(dead_code, reason = "graphs are built with it"))]

@@ -133,6 +133,8 @@ impl World {
 fn every_container_and_codec_gives_every_frame() {
     let world = World::new();
     let x264 = "x264enc key-int-max=25 bframes=2 speed-preset=veryfast ! h264parse";
+    let claims_lengths =
+        "capssetter caps=video/x-h264,stream-format=avc,alignment=au,codec_data=(buffer)0164000bffe00000";
     for (name, rest) in [
         ("a.mp4", format!("{x264} ! mp4mux")),
         ("a.mov", format!("{x264} ! qtmux")),
@@ -145,6 +147,12 @@ fn every_container_and_codec_gives_every_frame() {
         ("mpeg2.ts", "mpeg2enc ! mpegvideoparse ! mpegtsmux".into()),
         ("mpeg4.avi", "avenc_mpeg4 gop-size=25 ! avimux".into()),
         ("mjpeg.avi", "jpegenc ! avimux".into()),
+        ("bare.mjpeg", "jpegenc".into()),
+        // Units with start codes, as some write them into MP4.
+        (
+            "start-codes.mp4",
+            format!("{x264} ! video/x-h264,stream-format=byte-stream,alignment=au ! {claims_lengths} ! mp4mux"),
+        ),
         ("prores.mov", "videoconvert ! avenc_prores_ks ! qtmux".into()),
         ("raw.avi", "avimux".into()),
     ] {

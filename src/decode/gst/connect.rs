@@ -26,6 +26,8 @@ pub(super) struct Found {
     /// As the graph tells of them, one by one.
     pub(super) tracks: Vec<Track>,
     pub(super) sounds: Sounds,
+    /// Its units have start codes, whatever the demuxer says.
+    pub(super) byte_stream: bool,
     /// Its demuxer cuts by means of segments, as that of MP4 follows edit lists.
     pub(super) cut: bool,
     pub(super) without_plugin: Option<String>,
@@ -226,6 +228,15 @@ fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
         let Some(event) = info.event() else { return gst::PadProbeReturn::Ok };
         match event.view() {
             gst::EventView::Eos(_) => lock(&found).ended = true,
+            gst::EventView::Caps(caps) if lock(&found).byte_stream => {
+                let mut caps = caps.caps_owned();
+                if let Some(structure) = caps.make_mut().structure_mut(0) {
+                    structure.set("stream-format", "byte-stream");
+                    structure.remove_field("codec_data");
+                }
+                let event = gst::event::Caps::builder(&caps).seqnum(event.seqnum()).build();
+                info.data = Some(gst::PadProbeData::Event(event));
+            }
             gst::EventView::Segment(segment) => {
                 if let Some(times) = segment.segment().downcast_ref::<gst::ClockTime>() {
                     let mut whole = times.clone();

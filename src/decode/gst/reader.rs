@@ -9,11 +9,11 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
-use super::super::bare::Bare;
 use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::flv::Flv;
 use super::super::gif::Gif;
 use super::super::matroska::Remains;
+use super::super::mjpeg::Jpegs;
 use super::super::mp4::{Mended, Moment};
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
@@ -55,7 +55,8 @@ pub(in crate::decode) enum Source {
     Stream(Stream),
     Flv(Flv),
     Gif(Gif),
-    Bare(PathBuf, Bare),
+    Jpegs(Jpegs),
+    Obu(PathBuf),
 }
 
 /// One coded frame.
@@ -154,9 +155,13 @@ impl Reader {
                 units::serve_gif(&element(&pipeline, "input")?, gif)?;
                 pipeline
             }
-            Source::Bare(path, kind) => {
-                let values = [("caps", kind.media_type()), ("parser", kind.parser())];
-                let pipeline = launch(&template::fill(template::READ_BARE, &values))?;
+            Source::Jpegs(jpegs) => {
+                let pipeline = launch(&template::fill(template::READ_FRAMES, &[]))?;
+                units::serve_jpegs(&element(&pipeline, "input")?, jpegs)?;
+                pipeline
+            }
+            Source::Obu(path) => {
+                let pipeline = launch(&template::fill(template::READ_OBU, &[]))?;
                 element::<gst::Element>(&pipeline, "input")?.set_property("location", path);
                 pipeline
             }
@@ -166,14 +171,16 @@ impl Reader {
         // A header of our own has one track, whatever it is called, and a stream is one.
         let choice = if matches!(source, Source::File(_)) { tracks.clone() } else { Tracks::default() };
         match source {
-            Source::Bare(_, kind) => *lock(&found) = Found { bare: true, ..Found::single(kind.media_type()) },
+            Source::Jpegs(_) => *lock(&found) = Found { bare: true, ..Found::single("image/jpeg") },
+            Source::Obu(_) => *lock(&found) = Found { bare: true, ..Found::single("video/x-av1") },
             Source::Gif(_) => *lock(&found) = Found::single("image/gif"),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
             Source::Flv(_) => lock(&found).container = Some("video/x-flv".to_owned()),
             Source::Remains(_) => lock(&found).container = Some("video/x-matroska".to_owned()),
-            Source::Mended(_) | Source::File(_) => {}
+            Source::Mended(mended) => lock(&found).byte_stream = mended.film().byte_stream,
+            Source::File(_) => {}
         }
-        if !matches!(source, Source::Bare(..) | Source::Gif(_)) {
+        if !matches!(source, Source::Obu(_) | Source::Jpegs(_) | Source::Gif(_)) {
             connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
         }
         let bus = pipeline.bus().expect("a pipeline has a bus");
@@ -225,7 +232,9 @@ impl Reader {
                         (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into());
                         reader.duration = Some(gif.duration);
                     }
-                    Source::Bare(..) => (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into()),
+                    Source::Obu(_) | Source::Jpegs(_) => {
+                        (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into());
+                    }
                     Source::Stream(stream) => {
                         (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
                         reader.origin = stream.origin;
@@ -241,7 +250,7 @@ impl Reader {
                     }
                 }
                 reader.learn();
-                if matches!(source, Source::Bare(_, Bare::Jpeg)) && reader.is_still()? {
+                if matches!(source, Source::Jpegs(_)) && reader.is_still()? {
                     return Err(DecodeError::StillPicture("image/jpeg".into()));
                 }
                 Ok(reader)

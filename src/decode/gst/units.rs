@@ -9,6 +9,7 @@ use super::super::DecodeError;
 use super::super::flv::Flv;
 use super::super::gif::Gif;
 use super::super::matroska::Remains;
+use super::super::mjpeg::Jpegs;
 use super::super::ts::Stream;
 use super::super::unit::Unit;
 use super::lock;
@@ -33,6 +34,17 @@ pub(super) fn serve_gif(source: &gst_app::AppSrc, gif: &Gif) -> Result<(), Decod
     let mut pictures = gif.open().map_err(DecodeError::Unreadable)?;
     let (width, height) = gif.size();
     let caps = caps(&format!("{},parsed=true,width={width},height={height}", gif_media_type()))?;
+    give(source, caps, move || pictures.next());
+    Ok(())
+}
+
+/// The same for JPEG pictures without a container.
+pub(super) fn serve_jpegs(source: &gst_app::AppSrc, jpegs: &Jpegs) -> Result<(), DecodeError> {
+    let mut pictures = jpegs.open().map_err(DecodeError::Unreadable)?;
+    let caps = match jpegs.size {
+        (0, 0) => caps("image/jpeg,parsed=true")?,
+        (width, height) => caps(&format!("image/jpeg,parsed=true,width={width},height={height}"))?,
+    };
     give(source, caps, move || pictures.next());
     Ok(())
 }

@@ -56,6 +56,8 @@ pub(super) struct Film {
     pub(super) orientation: Orientation,
     /// Its colours use all values. GStreamer reads the rest of what is said of them, but not this.
     pub(super) full_range: bool,
+    /// Its units begin with start codes, as in a stream without a container, and not with their lengths as MP4 wants it.
+    pub(super) byte_stream: bool,
     /// When its first track begins, be it sound or pictures, in nanoseconds: from there players count.
     pub(super) start: i64,
     /// How long the file says that it is, in nanoseconds; never shorter than its video.
@@ -122,8 +124,10 @@ impl Mended {
             Some(kind) => content(&file, kind)?,
             None => b"qt  \0\0\0\0qt  ".to_vec(),
         };
+        let first = fragments.samples.first().map(|sample| sample.offset);
         let written = write(&moov, &track, fragments, of_movie == 0, &kind, file_length);
-        Ok(written.map(|(header, film)| Self { file, file_length, header, film }))
+        let byte_stream = track.has_units() && first.is_some_and(|at| is_start_code(&file, at));
+        Ok(written.map(|(header, film)| Self { file, file_length, header, film: Film { byte_stream, ..film } }))
     }
 
     pub(super) fn film(&self) -> &Film {
@@ -152,6 +156,12 @@ struct Place {
     at: u64,
     header: u64,
     length: u64,
+}
+
+/// Whether a unit of H.264 or HEVC begins here that has a start code: no unit is as short as a length of one would say.
+fn is_start_code(file: &File, at: u64) -> bool {
+    let mut start = [0; 4];
+    file.read_exact_at(&mut start, at).is_ok() && start == [0, 0, 0, 1]
 }
 
 /// The boxes of the file, or `None` if it does not look like one of this kind.
@@ -330,6 +340,7 @@ fn write(
             step,
             orientation,
             full_range: track.has_full_range(),
+            byte_stream: false,
             start,
             duration: told.max(end),
             end,

@@ -49,6 +49,11 @@ impl<'a> Track<'a> {
         children(self.descriptions.get(8..)?).into_iter().next()
     }
 
+    /// Whether it is H.264 or HEVC, whose frames consist of units.
+    pub(super) fn has_units(&self) -> bool {
+        self.codec().is_some_and(|(kind, _)| [b"avc1", b"avc3", b"hvc1", b"hev1"].contains(&&kind))
+    }
+
     /// Width and height as coded.
     pub(super) fn coded_size(&self) -> Option<(u32, u32)> {
         let both = be32(self.codec()?.1, 24)?;
