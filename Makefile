@@ -1,6 +1,6 @@
 # `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help packages build package demo test lint lint-features test-models soak bench clean-demo
+.PHONY: help packages build package demo test lint lint-features lint-deploy test-models soak bench clean-demo
 
 cargo_target := $(or $(CARGO_TARGET_DIR),target)
 release := $(cargo_target)/release
@@ -50,6 +50,11 @@ lint-features: packages ## Lints with only the models' feature, with none, and w
 	    echo "Features: $$kept"; \
 	    cargo clippy --release --locked --lib --bins --no-default-features --features "$$kept" -- -D warnings; \
 	done
+
+lint-deploy: ## Checks of the container, compose and Kubernetes files
+	@test -d $(cargo_target)/checks || python3 -m venv $(cargo_target)/checks
+	@$(cargo_target)/checks/bin/pip install -q --disable-pip-version-check kubernetes-validate pyyaml
+	$(cargo_target)/checks/bin/python deploy/check.py
 
 # Python for the tests of models/: no PyTorch in it.
 $(python): models/pyproject.toml
