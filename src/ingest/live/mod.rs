@@ -68,6 +68,8 @@ pub trait LiveObserver: Send + Sync {
     fn frames(&self, count: usize);
     /// So many more frames were dropped because what takes them was too slow.
     fn frames_dropped(&self, count: u64);
+    /// So many more windows were stored.
+    fn windows_stored(&self, count: u64);
     /// So many more windows were dropped because they could not be stored.
     fn windows_dropped(&self, count: u64);
 }
@@ -335,6 +337,10 @@ impl Running {
     }
 
     fn noted(&mut self, result: Result<(), IngestError>) {
+        let stored = self.writer.take_stored();
+        if stored > 0 {
+            self.stream.observer.windows_stored(stored);
+        }
         let dropped = self.writer.take_dropped();
         if dropped > 0 {
             tracing::warn!(

@@ -44,6 +44,7 @@ pub(super) struct Writer {
     /// Not in a pack yet, with their times.
     pictures: VecDeque<(Duration, Jpeg)>,
     open: Option<Open>,
+    stored: u64,
     dropped: u64,
     /// When the last checkpoint was, on the clock that is never set.
     saved: Duration,
@@ -79,6 +80,7 @@ impl Writer {
             waiting: VecDeque::new(),
             pictures: VecDeque::new(),
             open: None,
+            stored: 0,
             dropped: 0,
             saved: stream.ingest.clock.passed(),
         }
@@ -114,6 +116,11 @@ impl Writer {
         }
     }
 
+    /// Windows stored since the last call.
+    pub(super) fn take_stored(&mut self) -> u64 {
+        std::mem::take(&mut self.stored)
+    }
+
     /// Windows dropped since the last call.
     pub(super) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
@@ -140,6 +147,7 @@ impl Writer {
                 let alone = self.ingest.archive.alone(open.content.media_id).await;
                 store.upsert(&new).await?;
                 drop(alone);
+                self.stored += new.len() as u64;
                 for record in &new {
                     open.stored.insert(record.id);
                     open.tally.add(record.mark());

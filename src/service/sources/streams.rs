@@ -103,6 +103,10 @@ impl LiveObserver for Observer {
         self.metrics.frames_dropped(&self.name, count);
     }
 
+    fn windows_stored(&self, count: u64) {
+        self.metrics.windows_stored(&self.name, count);
+    }
+
     fn windows_dropped(&self, count: u64) {
         lock(&self.status).windows_dropped += count;
         self.metrics.windows_failed(&self.name, count);

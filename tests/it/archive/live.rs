@@ -76,6 +76,7 @@ impl Connector for Shows {
 #[derive(Default)]
 struct Seen {
     states: Mutex<Vec<SourceState>>,
+    windows_stored: AtomicU64,
     windows_dropped: AtomicU64,
 }
 
@@ -87,6 +88,10 @@ impl LiveObserver for Seen {
     fn frames(&self, _: usize) {}
 
     fn frames_dropped(&self, _: u64) {}
+
+    fn windows_stored(&self, count: u64) {
+        self.windows_stored.fetch_add(count, SeqCst);
+    }
 
     fn windows_dropped(&self, count: u64) {
         self.windows_dropped.fetch_add(count, SeqCst);
@@ -299,6 +304,7 @@ async fn windows_wait_for_a_store_that_is_away_and_the_oldest_are_dropped_and_co
     let records = scene.records().await;
     let stored: usize = records.values().map(Vec::len).sum();
     assert!(dropped > 500 && stored >= 512, "{dropped} dropped, {stored} stored");
+    assert_eq!(seen.windows_stored.load(SeqCst), stored as u64);
     scene.is_sound().await;
 }
 
