@@ -69,6 +69,16 @@ impl Ledger {
         .await
     }
 
+    /// The last hour of this epoch that is known.
+    pub async fn last_hour(&self, source: &str, epoch: u64) -> Result<Option<u64>> {
+        let source = source.to_owned();
+        self.read(move |db| {
+            db.prepare_cached("SELECT max(hour) FROM live WHERE source = ? AND epoch = ?")?
+                .query_row(params![source, epoch], |row| row.get(0))
+        })
+        .await
+    }
+
     /// What hour of which stream a medium is, and the stream's address; `None`: it is a file.
     pub async fn live(&self, media: MediaId) -> Result<Option<(LiveHour, String)>> {
         self.read(move |db| {

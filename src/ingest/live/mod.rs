@@ -30,7 +30,7 @@ use super::supervisor::{Ending, Patience, Supervisor, Verdict};
 use super::{Ingest, IngestError};
 use crate::decode::live::{Connector, Heard, LiveQueue, LiveRequest};
 use crate::decode::{DecodeError, Frame, LiveCause, Problem};
-use crate::ledger::{Epoch, Said};
+use crate::ledger::{Epoch, OpenHour, Said};
 use crate::source::SourceState;
 use crate::window::Span;
 
@@ -395,23 +395,38 @@ impl Running {
     async fn finish_old_hours(&mut self, stop: &CancellationToken) {
         let finished = async {
             for old in self.writer.open_hours().await? {
+                self.embed_again(&old, stop).await?;
                 if stop.is_cancelled() {
-                    break;
-                }
-                let Stream { ingest, plan, .. } = &self.stream;
-                self.writer.goes_on_in(old.hour.epoch);
-                let again = again::embed_again(ingest, plan, &old.hour, &old.content, &mut self.writer, stop).await?;
-                if again > 0 {
-                    let path = old.path.display();
-                    tracing::info!(source = self.stream.source, windows = again, %path, "embedded from its recording");
+                    return Ok(());
                 }
                 self.writer.finish_if_over(old).await?;
+            }
+            for old in self.writer.latest_hours().await? {
+                let again = self.embed_again(&old, stop).await?;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                if again > 0 {
+                    self.writer.finish_if_over(old).await?;
+                }
             }
             Ok::<_, IngestError>(())
         };
         if let Err(error) = finished.await {
             tracing::warn!(source = self.stream.source, "its earlier hours wait for the next start: {error}");
         }
+    }
+
+    /// What is missing of an hour, as far as its recording has it. Returns the number of windows.
+    async fn embed_again(&mut self, old: &OpenHour, stop: &CancellationToken) -> Result<usize, IngestError> {
+        let Stream { ingest, plan, .. } = &self.stream;
+        self.writer.goes_on_in(old.hour.epoch);
+        let again = again::embed_again(ingest, plan, &old.hour, &old.content, &mut self.writer, stop).await?;
+        if again > 0 {
+            let path = old.path.display();
+            tracing::info!(source = self.stream.source, windows = again, %path, "embedded from its recording");
+        }
+        Ok(again)
     }
 
     /// Windows under way are left to the next start, which makes them again: they are not full.

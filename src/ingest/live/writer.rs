@@ -283,6 +283,22 @@ impl Writer {
         Ok(self.archive().ledger.open_hours(&self.source, &self.ingest.bundle.collection()).await?)
     }
 
+    /// The hours of the epoch that goes on from the last that is known: where a run died before the first window of an hour
+    /// was stored, there may be footage of it and nothing else.
+    pub(super) async fn latest_hours(&self) -> Result<Vec<OpenHour>, IngestError> {
+        let (ledger, collection) = (&self.archive().ledger, self.ingest.bundle.collection());
+        let Some(Epoch { epoch, .. }) = ledger.epoch(&self.source, &collection).await? else { return Ok(Vec::new()) };
+        let at = |time: Duration| LiveHour::at(&self.source, epoch, time);
+        let first = ledger.last_hour(&self.source, epoch).await?;
+        let first = first.unwrap_or_else(|| at(Duration::from_millis(epoch)).hour);
+        let open = |hour: u64| {
+            let hour = LiveHour { hour, ..at(Duration::ZERO) };
+            let content = Owned { media_id: hour.media_id(), collection: collection.clone(), plan: self.plan.clone() };
+            OpenHour { path: hour.path(), hour, content }
+        };
+        Ok((first..=at(self.ingest.clock.unix()).hour).map(open).collect())
+    }
+
     /// Finishes an hour that an earlier run left open, unless it may still go on.
     pub(super) async fn finish_if_over(&mut self, old: OpenHour) -> Result<(), IngestError> {
         let (ledger, collection) = (&self.archive().ledger, self.ingest.bundle.collection());

@@ -333,3 +333,33 @@ async fn an_hour_that_is_removed_while_it_is_written_is_begun_anew() {
     scene.watch(vec![Show { stays: true, ..show(210, 215) }], 0, async |archive| count(archive, &spec).await > 5).await;
     scene.is_sound().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn footage_of_an_hour_in_which_nothing_was_stored_is_embedded_too() {
+    let scene = Scene::new(-20);
+    let spec = scene.world.spec(0).name.clone();
+    scene.watch(vec![Show { stays: true, ..show(-20, -5) }], 0, async |archive| count(archive, &spec).await > 10).await;
+    let archive = scene.world.archive(Arc::new(scene.catalog.clone())).await;
+    let before = count(&archive, &spec).await;
+    // It died behind the hour, with a recording that goes on there.
+    let collection = scene.world.ingest(&Arc::new(archive), &Run::default()).bundle.collection();
+    let archive = scene.world.archive(Arc::new(scene.catalog.clone())).await;
+    let epoch = archive.ledger.epoch("door", &collection).await.unwrap().unwrap().epoch;
+    let (begin, frames) = (HOUR - Duration::from_secs(3), 40);
+    let path = archive.footage.segment("door", epoch, begin);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, (0..frames).map(|number| number as u8 + 1).collect::<Vec<_>>()).unwrap();
+    let end = std::time::UNIX_EPOCH + begin + STEP * frames;
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(end).unwrap();
+    scene.clock.set_unix(HOUR + Duration::from_secs(30));
+    drop(archive);
+    // From three seconds before the hour to seven behind it.
+    scene.watch(Vec::new(), 0, async |archive| count(archive, &spec).await >= before + 19).await;
+    let records = scene.records().await;
+    let hours: Vec<(&str, usize)> =
+        records.iter().map(|(path, records)| (path.split('/').nth(1).unwrap(), records.len())).collect();
+    assert_eq!(hours[1], ("2026-01-01T01Z", 13), "{hours:?}");
+    let next = records.values().nth(1).unwrap();
+    assert_eq!(starts(next)[0], HOUR.as_millis() as i64);
+    scene.is_sound().await;
+}
