@@ -43,6 +43,8 @@ pub async fn run(
     shutdown: Shutdown,
     started: impl FnOnce(Started<'_>),
 ) -> anyhow::Result<()> {
+    // First of all, so that a signal that comes too early does not end it.
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?;
     let data_dir = parts.data_dir()?.to_path_buf();
     if Client::find(&data_dir).await.is_ok_and(|client| client.is_some()) {
         bail!("a daemon is already running for {}: `clipseek sources` shows what it does", data_dir.display());
@@ -67,7 +69,6 @@ pub async fn run(
         let service = Arc::clone(&service);
         async move { service.work().await }
     });
-    let mut hangup = signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?;
     service.watch(&sources).await?;
     systemd::ready(&status(&settings));
     let alive = tokio::spawn({
