@@ -121,11 +121,13 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 }
 
 /// The URL with `***` in place of what may be secret: user and password, and every value of the query, because a token
-/// looks like any other value. If a URL breaks the syntax, rather too much is hidden. A secret that is a plain part of
-/// the path (`rtmp://host/live/KEY`) cannot be told from a name and is shown.
+/// looks like any other value. If a URL breaks the syntax, rather too much is hidden. So is the last part of the path of an
+/// RTMP address, which is a name or a key (`rtmp://host/live/KEY`), unless it is too short for a key.
 pub fn redacted(url: &str) -> String {
     take_apart(url).0
 }
+
+const SHORTEST_KEY: usize = 8;
 
 /// The redacted URL, and the hidden parts.
 fn take_apart(url: &str) -> (String, Vec<&str>) {
@@ -151,8 +153,11 @@ fn take_apart(url: &str) -> (String, Vec<&str>) {
         None => place,
     };
     // Some cameras take their password in the path: /user=admin&password=x/.
-    for part in place.split_inclusive('/') {
-        push_part(part, "/", part.contains('='), &mut shown, &mut hidden);
+    let parts: Vec<&str> = place.split_inclusive('/').collect();
+    for (number, part) in (1..).zip(&parts) {
+        // Host, application, key.
+        let is_key = url.starts_with("rtmp") && number > 2 && number == parts.len() && part.len() >= SHORTEST_KEY;
+        push_part(part, "/", is_key || part.contains('='), &mut shown, &mut hidden);
     }
     for part in query.split_inclusive(['?', '#', '&', ';']) {
         push_part(part, "?#&;", true, &mut shown, &mut hidden);
@@ -221,6 +226,9 @@ mod tests {
             ("http://host/x#access_token=abc", "http://host/x#access_token=***"),
             ("srt://host:9000?mode=caller&passphrase=abc", "srt://host:9000?mode=***&passphrase=***"),
             ("rtsp://cam:554/user=admin&password=x/1", "rtsp://cam:554/user=***/1"),
+            ("rtmp://host/live/x8f3-k2p9-aa", "rtmp://host/live/***"),
+            ("rtmps://host:443/live/door", "rtmps://host:443/live/door"),
+            ("rtmp://host/application", "rtmp://host/application"),
             // Characters that should have been written as %2F, %40, %3F and so on.
             ("rtsp://me:pa/ss@cam/1", "rtsp://***@cam/1"),
             ("rtsp://me:12/34@cam/1", "rtsp://***@cam/1"),
