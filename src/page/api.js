@@ -70,6 +70,7 @@ export const clip = (id, span, exact) =>
   address(`/v1/moments/${within(id, "/clip")}`, { ...span, exact: exact ? "true" : null });
 
 export const media = (query) => ask("GET", "/v1/media", { query });
+export const reindex = (id) => ask("POST", `/v1/media/${within(id, "/reindex")}`);
 export const sources = () => ask("GET", "/v1/sources");
 export const addSource = (source) => ask("POST", "/v1/sources", { json: source });
 export const removeSource = (name) => ask("DELETE", `/v1/sources/${within(name)}`);

@@ -28,8 +28,9 @@ export function startAsking() {
     const q = field.value.trim() ? field.value : undefined;
     // An emptied field goes on with the picture or the moment that is being looked for.
     const by = q ? {} : { like: asked.like, picture: asked.picture };
-    go({ ...asked, like: undefined, picture: undefined, ...by, q, view: viewFor(asked.view) }, { replace: isTyping });
+    const replace = isTyping;
     isTyping = true;
+    go({ ...asked, like: undefined, picture: undefined, ...by, q, view: viewFor(asked.view) }, { replace });
   }, PAUSE_MS);
   field.addEventListener("input", typed);
   field.addEventListener("blur", () => (isTyping = false));

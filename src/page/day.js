@@ -15,6 +15,8 @@ const BIN_MINUTES = 15;
 /// Moments of each source that are looked at; the index returns the best of them.
 const PER_SOURCE = 300;
 const SHOWN_BELOW = 12;
+/// From here on a match is worth showing large.
+const GOOD = 0.4;
 const LIVE_EVERY_MS = 10_000;
 
 export function showDay(root, asked, stop) {
@@ -52,8 +54,11 @@ async function draw({ asked, stop, map, below, head }) {
   if (stop.aborted) return;
   const all = rows.flatMap(({ moments }) => moments);
   const scale = scaleOf(all);
-  fill(map, hours(), rows.map(({ name, moments }) => rowOf(name, binsOf(moments, day, scale), asked, day)), day.getTime() === startOf(new Date()).getTime() && nowLine());
-  const best = all.toSorted((a, b) => b.score - a.score).slice(0, SHOWN_BELOW).toSorted((a, b) => new Date(a.time) - new Date(b.time));
+  const binned = rows.map(({ name, moments }) => [name, binsOf(moments, day, scale)]);
+  // One measure for all rows, so that cameras can be compared.
+  const most = Math.max(...binned.flatMap(([, bins]) => bins.map(({ weight }) => weight)), 1e-9);
+  fill(map, hours(), binned.map(([name, bins]) => rowOf(name, bins, most, asked, day)), day.getTime() === startOf(new Date()).getTime() && nowLine());
+  const best = all.filter(({ score }) => scale(score) >= GOOD).sort((a, b) => b.score - a.score).slice(0, SHOWN_BELOW).toSorted((a, b) => new Date(a.time) - new Date(b.time));
   fill(below, best.length
     ? [h("h2", {}, "The best of the day"), h("ol", { class: "wall" }, best.map((moment) => tile(moment, { asked })))]
     : [h("p", { class: "hint" }, "Nothing of this day. Only cameras, and files that say when they were recorded, have a time of day."),
@@ -108,8 +113,7 @@ function binsOf(moments, day, scale) {
   return bins;
 }
 
-function rowOf(name, bins, asked, day) {
-  const most = Math.max(...bins.map(({ weight }) => weight), 1e-9);
+function rowOf(name, bins, most, asked, day) {
   const marks = bins.flatMap(({ weight, moments }, index) => {
     if (!moments.length) return [];
     const [from, to] = [clockOf(index), clockOf(index + 1)];

@@ -52,7 +52,7 @@ export function svg(tag, attributes = {}, ...children) {
 // Strokes in a square of 24.
 const DRAWINGS = {
   picture: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.5 9.5h.01",
-  like: "M8.5 8.5h11v11h-11zM15.5 4.5h-11v11",
+  like: "M4 9.5c2.7-3.3 5.3-3.3 8 0s5.3 3.3 8 0M4 16c2.7-3.3 5.3-3.3 8 0s5.3 3.3 8 0",
   save: "M12 4v11M7.5 11l4.5 4.5 4.5-4.5M5 19.5h14",
   link: "M10 14a4 4 0 0 0 5.7 0l3-3A4 4 0 0 0 13 5.3l-1 1M14 10a4 4 0 0 0-5.7 0l-3 3A4 4 0 0 0 11 18.7l1-1",
   copy: "M9 9h10.5v10.5H9zM15 5H4.5v10.5",

@@ -32,8 +32,8 @@ export function showIndexing(root, asked, stop) {
   };
   const section = (title, acts, ...body) => h("section", { class: "block" }, h("div", { class: "block-head" }, h("h2", {}, title), acts), body);
   fill(root, h("section", { class: "page", "aria-labelledby": "page-title" }, h("h1", { id: "page-title", class: "page-title" }, "Indexing"), parts.totals,
-    section("Now", null, parts.running, parts.calm), section("Failed", parts.retry, parts.failed), section("Jobs", parts.verify, parts.jobs),
-    section("Lately", null, parts.recent)));
+    h("div", { class: "columns" }, h("div", {}, section("Now", null, parts.running, parts.calm), section("Lately", null, parts.recent)),
+      h("div", {}, section("Failed", parts.retry, parts.failed), section("Jobs", parts.verify, parts.jobs)))));
   follow(parts, stop);
 
   async function start(job, done) {
@@ -139,10 +139,20 @@ function showJobs(parts, jobs, poll) {
   fill(parts.jobs, rows.length ? rows : h("li", { class: "hint" }, "No jobs since the daemon started."));
 }
 
+async function tryAgain(media_id, path) {
+  try {
+    await api.reindex(media_id);
+    say(`${fileName(path)} is tried again`);
+  } catch (error) {
+    sayProblem(error);
+  }
+}
+
 function showFailed(parts, failed) {
   parts.retry.hidden = failed.length === 0;
   fill(parts.failed, failed.length === 0
     ? h("li", { class: "hint" }, "No file failed.")
-    : failed.map(({ path, kind, reason, tries }) => h("li", { class: "row", "data-mood": "bad" }, h("span", { class: "row-name", title: path }, fileName(path)),
-        h("span", { class: "row-figure" }, `${FAILURES[kind] ?? kind}${tries > 1 ? ` · ${tries} tries` : ""}`), h("p", { class: "row-reason" }, reason), h("p", { class: "row-path" }, path))));
+    : failed.map(({ media_id, path, kind, reason, tries }) => h("li", { class: "row", "data-mood": "bad" }, h("span", { class: "row-name", title: path }, fileName(path)),
+        h("span", { class: "row-figure" }, `${FAILURES[kind] ?? kind}${tries > 1 ? ` · ${tries} tries` : ""}`), h("p", { class: "row-reason" }, reason), h("p", { class: "row-path" }, path),
+        media_id && button("again", "", () => tryAgain(media_id, path), { text: "Try again", "aria-label": `Try ${fileName(path)} again` }))));
 }

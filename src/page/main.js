@@ -5,6 +5,7 @@ import { showChips } from "./chips.js";
 import { $ } from "./dom.js";
 import { listen, news } from "./events.js";
 import { startKeys } from "./keys.js";
+import { moving } from "./motion.js";
 import { watchConnection } from "./notice.js";
 import { showPlayer } from "./player.js";
 import { followLinks, start } from "./router.js";
@@ -27,7 +28,9 @@ function show(asked, before) {
   const isAsking = isSearch(asked);
   const isStart = asked.view === "search" && !isAsking;
   document.title = asked.q && ["search", "day"].includes(asked.view) ? `${asked.q} – clipseek` : TITLES[asked.view];
-  document.body.dataset.view = isStart ? "start" : asked.view;
+  const name = isStart ? "start" : asked.view;
+  if (before && document.body.dataset.view !== name) moving($(".field"), () => (document.body.dataset.view = name));
+  else document.body.dataset.view = name;
   for (const link of document.querySelectorAll(".nav a")) {
     const { view } = link.dataset;
     if (view === asked.view) link.setAttribute("aria-current", "page");

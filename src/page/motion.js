@@ -26,6 +26,16 @@ export function rearrange(list, items) {
   }
 }
 
+/// Makes a change, and lets `element` go from where it was to where it is.
+export function moving(element, change) {
+  const before = element.getBoundingClientRect();
+  change();
+  const now = element.getBoundingClientRect();
+  if (calm() || (before.left === now.left && before.top === now.top)) return;
+  const from = { transform: `translate(${before.left - now.left}px, ${before.top - now.top}px)` };
+  element.animate([from, { transform: "none" }], { duration: LENGTH, easing: EASE });
+}
+
 function inSight(item) {
   const { top, bottom } = item.getBoundingClientRect();
   return bottom > 0 && top < innerHeight;

@@ -8,7 +8,7 @@ import { save } from "./keys.js";
 import { growFrom } from "./motion.js";
 import { copy, sayProblem } from "./notice.js";
 import { back, go, now } from "./router.js";
-import { moments, picture } from "./search.js";
+import { finds, moments, picture } from "./search.js";
 import { played, similar } from "./tile.js";
 import { timeline } from "./timeline.js";
 import { isSearch, request, searchKey } from "./url.js";
@@ -104,11 +104,11 @@ function describe() {
     h("div", { class: "player-steps" }, step(-1, "back", "Previous moment (P)"), step(1, "on", "Next moment (N)"),
       button("close", "Close (Esc)", close, { class: "icon-button player-close" })));
   fill($(".player-foot", dialog),
-    h("div", { class: "controls" }, button("play", "Play or pause (Space)", toggle, { class: "icon-button play-button" }), h("output", { class: "time", "aria-label": "Time" }),
+    h("div", { class: "controls" }, button("play", "Play or pause (Space)", toggle, { class: "icon-button play-button" }), h("span", { class: "time" }),
       button(null, "Sound", () => (open.video.muted = !open.video.muted), { text: "Sound on", class: "button sound", hidden: true })),
     h("div", { class: "player-actions" },
       button("save", "", () => save(moment), { text: "Save clip", title: "Cut at the key frame before, nothing is encoded anew", class: "button primary" }),
-      button("save", "", () => save(moment, true), { text: "Save exactly", title: "Cut at the exact times, encoded anew" }),
+      button(null, "", () => save(moment, true), { text: "Save exactly", title: "Cut at the exact times, encoded anew" }),
       button("like", "", () => go(similar(asked, moment)), { text: "More like this" }),
       button("link", "", () => copy(location.href, "Link"), { text: "Copy link" }),
       moment.uri !== undefined && button("terminal", "", () => copy(playCommand(moment), "Play command"), { text: "Copy play command", title: playCommand(moment) }),
@@ -217,6 +217,7 @@ const KEYS = {
   k: toggle,
   ArrowLeft: () => seek(Math.max(0, position() - STEP_S)),
   ArrowRight: () => seek(Math.min(position() + STEP_S, open.line.length() || Infinity)),
+  Home: () => seek(0),
   p: () => stepTo(-1),
   n: () => stepTo(1),
   m: () => go(similar(open.asked, open.moment)),
@@ -231,6 +232,14 @@ dialog.addEventListener("keydown", (event) => {
   if (!act) return;
   event.preventDefault();
   act();
+});
+// Opened by a link, the player may be there before the moments that it goes through.
+finds.addEventListener("found", () => {
+  if (!open || open.moment.score !== undefined) return;
+  const found = told(now());
+  if (found.score === undefined) return;
+  open.moment = { ...open.moment, ...found };
+  describe();
 });
 // Esc goes the way of every other change: by the address.
 dialog.addEventListener("cancel", (event) => {

@@ -20,6 +20,9 @@ const REMEMBERED = 8;
 const remembered = new Map();
 let view = null;
 
+/// Says `found` when other moments are on the wall.
+export const finds = new EventTarget();
+
 /// The moments on the wall, in its order: the player goes through them.
 export const moments = () => view?.found?.moments ?? [];
 
@@ -108,16 +111,25 @@ function accept(found, took, fresh) {
   fill(view.late);
   summarise(took);
   view.wall.show(found, view.asked, fresh);
+  finds.dispatchEvent(new Event("found"));
 }
 
 function summarise(took) {
   const { moments, groups, next, remarks } = view.found;
   const many = groups ? `${count(moments.length, "moment")} in ${count(groups.length, "file")}` : count(moments.length, "moment");
-  const text = moments.length === 0 ? "Nothing fits." : `${many}${next ? ", more below" : ""}`;
-  fill(view.summary, h("span", {}, text),
+  if (moments.length === 0) return void nothing(remarks);
+  fill(view.summary, h("span", {}, `${many}${next ? ", more below" : ""}`),
     took !== undefined && h("span", { class: "took", "aria-hidden": "true" }, `${Math.max(1, Math.round(took))} ms`),
-    moments.length === 0 && filtersOf(view.asked).length > 0 && button(null, "", allFiltersOff, { text: "Search without filters" }),
     (remarks ?? []).map((remark) => h("span", { class: "remark" }, remark)));
+}
+
+function nothing(remarks) {
+  const isNarrow = filtersOf(view.asked).length > 0;
+  fill(view.summary, (remarks ?? []).map((remark) => h("span", { class: "remark" }, remark)));
+  fill(view.late, h("div", { class: "refusal" }, h("h2", {}, "No moments"),
+    h("p", {}, isNarrow ? "Nothing that is indexed fits all of these filters." : "Nothing is indexed yet, so there is nothing to find."),
+    isNarrow ? button(null, "", allFiltersOff, { text: "Search without filters" })
+      : h("a", { class: "button primary", href: "/?view=sources" }, "Add a folder or a camera")));
 }
 
 function allFiltersOff() {
@@ -133,7 +145,9 @@ function refused(error) {
   view.wall.show({ moments: [] }, view.asked);
   const wait = error.retryAfter ? ` It may be asked again in ${error.retryAfter} s.` : "";
   fill(view.late, h("div", { class: "refusal", role: "alert" }, h("p", {}, `${error.message}.${wait}`),
-    button("again", "", look, { text: "Try again" })));
+    // Asking the same again helps only where the trouble is the daemon's.
+    error.status >= 500 || error.status === 429 ? button("again", "", look, { text: "Try again" })
+      : filtersOf(view.asked).length > 0 && button(null, "", allFiltersOff, { text: "Search without filters" })));
 }
 
 function lostPicture() {

@@ -95,7 +95,7 @@ function cardOf({ name, kind, path, uri }, look) {
       if (!last || at - last.at > 500) last = { frames: row.frames, at };
       const [word, mood] = STATES[row.state] ?? [row.state, "waiting"];
       state.dataset.mood = mood;
-      fill(state, h("span", { class: "dot", "aria-hidden": "true" }), word);
+      fill(state, h("span", { class: "dot", "aria-hidden": "true" }), word, h("span", { class: "since" }, `since ${wall(row.since)}`));
       fill(facts, factsOf(row, rate).map(([title, value]) => h("div", {}, h("dt", {}, title), h("dd", {}, value))));
       error.hidden = !row.error;
       fill(error, row.error);
@@ -110,15 +110,14 @@ function cardOf({ name, kind, path, uri }, look) {
 }
 
 function factsOf(row, rate) {
-  const since = ["Since", wall(row.since)];
   const frames = ["Frames read", row.frames.toLocaleString("en")];
   const age = ["Last frame", row.last_frame_age_s == null ? "none yet" : `${length(row.last_frame_age_s)} ago`];
   const speed = ["Rate", rate === null ? "…" : `${rate.toFixed(rate < 10 ? 1 : 0)} frames/s`];
   if (row.kind === "stream") {
     const dropped = row.dropped + (row.dropped_windows ?? 0);
-    return [since, age, speed, frames, ["Dropped", dropped ? `${count(row.dropped, "frame")}, ${count(row.dropped_windows ?? 0, "window")}` : "nothing"]];
+    return [age, speed, frames, ["Dropped", dropped ? `${count(row.dropped, "frame")}, ${count(row.dropped_windows ?? 0, "window")}` : "nothing"]];
   }
-  return [since, ["Files", row.files.toLocaleString("en")], ["Waiting", row.pending.toLocaleString("en")],
+  return [["Files", row.files.toLocaleString("en")], ["Waiting", row.pending.toLocaleString("en")],
     ["Failed", row.failed ? h("a", { href: "/?view=indexing" }, row.failed.toLocaleString("en")) : "none"],
     ...(row.pending ? [speed] : [age])];
 }

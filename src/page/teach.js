@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { fill, h } from "./dom.js";
 import { on } from "./events.js";
+import { rearrange } from "./motion.js";
 import { suggest } from "./ask.js";
 import { write } from "./url.js";
 import { tile } from "./tile.js";
@@ -17,6 +18,7 @@ const OF_REAL_FOOTAGE = [
   "a bird looks into the camera", "someone exercises outdoors", "animals on green grass", "a green meadow", "a hand picks something up",
 ];
 const MOST = 8;
+const HARDLY = 0.4;
 
 export function showTeaching(root, stop) {
   const [wall, about] = [h("ol", { class: "wall examples", "aria-label": "Examples" }), h("div", { class: "about" })];
@@ -47,19 +49,24 @@ async function chosen() {
   return models.find(({ selected }) => selected) ?? null;
 }
 
-/// One moment for each example, none of them twice.
+/// The examples that fit best what is here, each with its best moment, none of which is shown twice.
 async function exhibit(wall, examples, stop) {
-  const answers = await Promise.all(examples.map((text) => api.search({ text, limit: 6 }).then(({ moments }) => [text, moments])));
-  if (stop.aborted) return;
+  const found = [];
+  for (const text of examples) {
+    const { moments } = await api.search({ text, limit: 1 });
+    if (stop.aborted) return;
+    if (moments.length) found.push([text, moments[0]]);
+  }
+  found.sort(([, a], [, b]) => b.score - a.score);
   const taken = new Set();
-  const place = ({ media_id, path, uri, start_s }) => `${media_id ?? path ?? uri} ${start_s}`;
-  const found = answers.flatMap(([text, moments]) => {
-    const moment = moments.find((one) => !taken.has(place(one)));
-    if (!moment) return [];
-    taken.add(place(moment));
-    return [[text, moment]];
+  const best = found.filter(([, { media_id, path, uri, score }]) => {
+    const medium = media_id ?? path ?? uri;
+    // What fits much worse than the best is hardly an example.
+    return score > found[0][1].score * HARDLY && !taken.has(medium) && taken.add(medium);
   });
-  fill(wall, found.slice(0, MOST).map(([text, moment]) => example(text, moment)));
+  // Where there is one long medium, its moments are all there is to show.
+  const shown = best.length < 4 ? found : best;
+  rearrange(wall, shown.slice(0, MOST).map(([text, moment]) => example(text, moment)));
 }
 
 function example(text, moment) {

@@ -48,9 +48,12 @@ export function retell(element, moment, asked) {
 
 const aspectOf = ({ aspect }) => Math.min(WIDEST, Math.max(NARROWEST, aspect ?? 16 / 9)).toFixed(4);
 
-/// When it was, for a camera; else where in the file.
-const whenOf = (moment) =>
-  isLive(moment) && moment.time ? wall(moment.time) : span(moment.start_s, moment.end_s);
+/// When it was, where that is known, and where in the file.
+function whenOf(moment) {
+  const place = span(moment.start_s, moment.end_s);
+  if (!moment.time) return place;
+  return isLive(moment) ? wall(moment.time) : `${wall(moment.time)} · ${place}`;
+}
 
 const spokenWhen = (moment) =>
   isLive(moment) && moment.time ? wall(moment.time) : `from ${spoken(moment.start_s)} to ${spoken(moment.end_s)}`;

@@ -97,16 +97,30 @@ export function timeline({ moment, seek, pictureAt }) {
   };
 }
 
+/// A path through all points that is level in each, so it never rises above a score.
+function smooth([first, ...rest]) {
+  const at = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
+  let path = `M${at(...first)}`;
+  let [x, y] = first;
+  for (const [nextX, nextY] of rest) {
+    const middle = (x + nextX) / 2;
+    path += `C${at(middle, y)} ${at(middle, nextY)} ${at(nextX, nextY)}`;
+    [x, y] = [nextX, nextY];
+  }
+  return path;
+}
+
 /// The scores as an area; a window counts in its middle.
 function curve(scores, long, best) {
   if (!scores.length || !long) return [];
   const values = scores.map(({ score }) => score);
-  const [low, high] = [Math.min(...values), Math.max(best, ...values)];
+  // Scores that hardly differ are drawn so: the foot of the graph is at half of the best, or lower.
+  const high = Math.max(best, ...values);
+  const low = Math.min(...values, high / 2);
   const height = (score) => HEIGHT - 4 - ((score - low) / (high - low || 1)) * (HEIGHT - 12);
   const points = scores.map(({ start_s, end_s, score }) => [((start_s + end_s) / 2 / long) * WIDTH, height(score)]);
   points.sort((a, b) => a[0] - b[0]);
-  const all = [[0, points[0][1]], ...points, [WIDTH, points.at(-1)[1]]].map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`);
-  const stroke = `M${all.join("L")}`;
+  const stroke = smooth([[0, points[0][1]], ...points, [WIDTH, points.at(-1)[1]]]);
   return [svg("path", { class: "graph-area", d: `${stroke}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z` }),
     svg("path", { class: "graph-line", d: stroke, "vector-effect": "non-scaling-stroke" })];
 }
