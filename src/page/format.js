@@ -50,11 +50,11 @@ export function wall(time, now = new Date()) {
 
 export function shortDay(day, now = new Date()) {
   const year = day.getFullYear() === now.getFullYear() ? undefined : "numeric";
-  return day.toLocaleDateString("en", { day: "numeric", month: "short", year });
+  return day.toLocaleDateString("en-GB", { day: "numeric", month: "short", year });
 }
 
 export function longDay(day) {
-  return day.toLocaleDateString("en", { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+  return day.toLocaleDateString("en-GB", { weekday: "long", day: "numeric", month: "long", year: "numeric" });
 }
 
 /// `YYYY-MM-DD` where the reader is.

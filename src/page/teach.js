@@ -74,7 +74,6 @@ function example(text, moment) {
   const link = shown.querySelector(".tile-link");
   // An example is to be asked, not to be played.
   link.href = write({ view: "search", q: text });
-  link.setAttribute("aria-label", `Search: ${text}`);
   shown.querySelector(".tile-actions").remove();
   return shown;
 }

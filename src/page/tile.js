@@ -2,7 +2,7 @@
 
 import { clip, preview, thumbnail } from "./api.js";
 import { button, calm, drawing, fill, h } from "./dom.js";
-import { isLive, nameOf, score, span, spoken, wall } from "./format.js";
+import { isLive, nameOf, score, span, wall } from "./format.js";
 import { go, now } from "./router.js";
 import { write } from "./url.js";
 
@@ -24,12 +24,11 @@ export const similar = (asked, moment) => {
 
 export function tile(moment, { asked = now(), caption = null } = {}) {
   const [name, when] = [nameOf(moment), whenOf(moment)];
-  const said = `${caption ?? name}, ${spokenWhen(moment)}, score ${score(moment.score)}`;
   const picture = h("span", { class: "picture" }, still(moment));
-  const link = h("a", { class: "tile-link", href: write(played(asked, moment)), "aria-label": said },
+  const link = h("a", { class: "tile-link", href: write(played(asked, moment)) },
     picture,
     h("span", { class: caption ? "tile-name quote" : "tile-name", title: moment.path ?? moment.uri }, caption ?? name),
-    h("span", { class: "tile-score", title: "score" }, score(moment.score)),
+    h("span", { class: "tile-score", title: "score" }, h("span", { class: "unseen" }, "score "), h("span", {}, score(moment.score))),
     h("span", { class: "tile-when" }, caption ? `${name} · ${when}` : when));
   const element = h("li", { class: "tile", "data-id": moment.id, style: { "--aspect": `${aspectOf(moment)}` } }, link,
     h("div", { class: "tile-actions" },
@@ -43,7 +42,7 @@ export function tile(moment, { asked = now(), caption = null } = {}) {
 /// Says anew what may have changed of a moment that is still shown.
 export function retell(element, moment, asked) {
   element.querySelector(".tile-link").href = write(played(asked, moment));
-  fill(element.querySelector(".tile-score"), score(moment.score));
+  fill(element.querySelector(".tile-score").lastChild, score(moment.score));
 }
 
 const aspectOf = ({ aspect }) => Math.min(WIDEST, Math.max(NARROWEST, aspect ?? 16 / 9)).toFixed(4);
@@ -54,9 +53,6 @@ function whenOf(moment) {
   if (!moment.time) return place;
   return isLive(moment) ? wall(moment.time) : `${wall(moment.time)} · ${place}`;
 }
-
-const spokenWhen = (moment) =>
-  isLive(moment) && moment.time ? wall(moment.time) : `from ${spoken(moment.start_s)} to ${spoken(moment.end_s)}`;
 
 function still(moment) {
   const image = h("img", { src: thumbnail(moment.id), alt: "", loading: "lazy", decoding: "async" });

@@ -31,8 +31,9 @@ export async function visit(browser, address, then, options = {}) {
   }
 }
 
-/// The tiles on the wall, as a reader would say them.
-export const tiles = (page) => page.locator(".results .tile-link").evaluateAll((links) => links.map((link) => link.getAttribute("aria-label")));
+/// The moments on the wall: name and time.
+export const tiles = (page) => page.locator(".results .tile-link").evaluateAll((links) =>
+  links.map((link) => `${link.querySelector(".tile-name").textContent}, ${link.querySelector(".tile-when").textContent}`));
 
 export async function search(page, text) {
   await page.fill("#query", text);

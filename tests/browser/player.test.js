@@ -52,7 +52,7 @@ test("Enter plays at the moment, and Esc and back close", () =>
 test("the timeline shows the score along the whole medium, and a click on it jumps", () =>
   at(CIRCLE, async (page) => {
     await play(page);
-    await page.waitForSelector(".graph-line");
+    await page.waitForSelector(".graph-line", { state: "attached" });
     const long = Number(await page.getAttribute(".timeline", "aria-valuemax"));
     const real = await page.$eval("#player video", (video) => video.duration);
     assert.ok(Math.abs(long - real) < 1, `${long} is not ${real}`);
@@ -102,7 +102,7 @@ test("a shared moment opens in another browser", () =>
       await playing(other);
       assert.equal(await other.textContent(".player-title h2"), "tape.mp4");
       assert.ok(await time(other) >= Number(from) - 1);
-      await other.waitForSelector(".graph-line");
+      await other.waitForSelector(".graph-line", { state: "attached" });
       await other.keyboard.press("Escape");
       await settled(other);
     });
