@@ -61,7 +61,9 @@ export function scores(medium, request, { picture, signal } = {}) {
 }
 
 export const moment = (id, span) => ask("GET", `/v1/moments/${within(id)}`, { query: span });
-export const playback = (id, span, signal) => ask("GET", `/v1/moments/${within(id, "/playback")}`, { query: span, signal });
+/// `how`: the least that is done to make it playable.
+export const playback = (id, span, how, signal) =>
+  ask("GET", `/v1/moments/${within(id, "/playback")}`, { query: { ...span, how }, signal });
 
 // Addresses that elements load by themselves.
 export const thumbnail = (id, at) => address(`/v1/moments/${within(id, "/thumbnail")}`, { at_s: at });

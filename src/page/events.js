@@ -11,6 +11,8 @@ const LONGEST_WAIT = 8000;
 
 let stream = null;
 let isLost = false;
+/// Nobody without a token is told anything, so there is nothing to try.
+let isLocked = false;
 let wait = FIRST_WAIT;
 let timer;
 
@@ -47,6 +49,7 @@ function found() {
 function missing() {
   // The browser would call again by itself, but gives up after some answers, and says nothing of when.
   stream.close();
+  if (isLocked) return;
   if (!isLost) {
     isLost = true;
     tell("lost", {});
@@ -56,6 +59,7 @@ function missing() {
 
 function later() {
   clearTimeout(timer);
+  if (isLocked) return;
   timer = setTimeout(again, wait);
   wait = Math.min(wait * 1.6, LONGEST_WAIT);
 }
@@ -74,5 +78,6 @@ export function tryNow() {
 trouble.addEventListener("lost", () => {
   if (!isLost && stream) missing();
 });
+trouble.addEventListener("locked", () => (isLocked = true));
 addEventListener("online", () => isLost && tryNow());
 document.addEventListener("visibilitychange", () => !document.hidden && isLost && tryNow());

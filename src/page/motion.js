@@ -9,7 +9,7 @@ const LENGTH = 260;
 export function rearrange(list, items) {
   const before = new Map();
   if (!calm()) for (const item of list.children) if (inSight(item)) before.set(item, item.getBoundingClientRect());
-  list.replaceChildren(...items);
+  place(list, items);
   if (calm()) return;
   let late = 0;
   for (const item of items) {
@@ -23,6 +23,17 @@ export function rearrange(list, items) {
       const from = { transform: `translate(${was.left - now.left}px, ${was.top - now.top}px)` };
       item.animate([from, { transform: "none" }], { duration: LENGTH, easing: EASE });
     }
+  }
+}
+
+/// Touches only what is not at its place yet: an element that is taken out loses the focus, and stops playing.
+function place(list, items) {
+  const wanted = new Set(items);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  let next = list.firstChild;
+  for (const item of items) {
+    if (item === next) next = next.nextSibling;
+    else list.insertBefore(item, next);
   }
 }
 

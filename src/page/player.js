@@ -14,6 +14,9 @@ import { timeline } from "./timeline.js";
 import { isSearch, request, searchKey } from "./url.js";
 
 const STEP_S = 5;
+const PATIENCE_MS = 700;
+/// What helps where the browser cannot play what it should.
+const MORE_EFFORT = { file: "remuxed", remuxed: "transcoded" };
 
 const dialog = $("#player");
 let open = null;
@@ -86,7 +89,9 @@ function build() {
   listen("seeked", () => stage.classList.add("is-shown"));
   for (const name of ["play", "pause", "volumechange"]) listen(name, controls);
   listen("click", toggle);
-  listen("error", () => video.src && note("The browser cannot play this. The play command below opens it in ffplay."));
+  listen("error", unplayable);
+  listen("ended", goOn);
+  listen("loadeddata", () => note(""));
 }
 
 /// What it is, and what can be done with it.
@@ -118,13 +123,18 @@ function describe() {
 }
 
 /// Loads what shows this span, and begins at its start.
-async function load(wanted) {
+async function load(wanted, how) {
   const still = open;
   const { moment, video, stop } = still;
-  note("");
-  const playing = await api.playback(moment.id, wanted, stop.signal);
+  const late = setTimeout(() => open === still && note("The footage is being made ready…"), PATIENCE_MS);
+  stop.signal.addEventListener("abort", () => clearTimeout(late));
+  const playing = await api.playback(moment.id, wanted, how, stop.signal).catch((error) => {
+    clearTimeout(late);
+    throw error;
+  });
   if (open !== still) return;
-  still.playing = playing;
+  Object.assign(still, { playing, wanted });
+  video.addEventListener("loadeddata", () => clearTimeout(late), { once: true, signal: stop.signal });
   video.src = playing.video;
   const begin = () => {
     video.currentTime = playing.seek_s;
@@ -138,6 +148,24 @@ async function load(wanted) {
   }, { once: true, signal: stop.signal });
   still.line.shows(playing.how === "file" ? null : playing);
 }
+
+/// A part that has been played to its end is followed by the next.
+function goOn() {
+  const { playing, line } = open;
+  if (playing.how !== "file" && playing.ends_s && playing.ends_s < line.length() - 0.5) seek(playing.ends_s);
+}
+
+/// Browsers differ in what they play, so the daemon's guess may be wrong.
+function unplayable() {
+  const { video, playing, wanted } = open;
+  // No source at all: it was taken away.
+  if (!video.getAttribute("src")) return;
+  const how = MORE_EFFORT[playing?.how];
+  if (how) load(wanted, how).catch(notPlayed);
+  else note("The browser cannot play this. The play command below opens it in ffplay.");
+}
+
+const notPlayed = (error) => error.name !== "AbortError" && note(error.message);
 
 async function start() {
   const { video } = open;
@@ -169,14 +197,14 @@ async function showScores(still) {
 function seek(at) {
   const { playing, video, moment } = open;
   if (!playing) return;
-  const isLoaded = playing.how === "file" || (at >= playing.begins_s && at < playing.ends_s);
+  const isLoaded = playing.how === "file" || (at >= playing.begins_s && at < (playing.ends_s ?? playing.begins_s + video.duration));
   if (isLoaded) {
     video.currentTime = Math.max(0, at - playing.begins_s);
     tick();
     return;
   }
   open.line.at(at);
-  load({ start_s: at, end_s: at + Math.max(moment.end_s - moment.start_s, 5) }).catch((error) => error.name !== "AbortError" && note(error.message));
+  load({ start_s: at, end_s: at + Math.max(moment.end_s - moment.start_s, 5) }).catch(notPlayed);
 }
 
 const position = () => (open.playing ? open.playing.begins_s + open.video.currentTime : open.moment.start_s);

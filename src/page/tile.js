@@ -28,7 +28,8 @@ export function tile(moment, { asked = now(), caption = null } = {}) {
   const link = h("a", { class: "tile-link", href: write(played(asked, moment)) },
     picture,
     h("span", { class: caption ? "tile-name quote" : "tile-name", title: moment.path ?? moment.uri }, caption ?? name),
-    h("span", { class: "tile-score", title: "score" }, h("span", { class: "unseen" }, "score "), h("span", {}, score(moment.score))),
+    h("span", { class: "tile-score", title: "score" }, h("span", { class: "fit" }),
+      h("span", { class: "unseen" }, "score "), h("span", {}, score(moment.score))),
     h("span", { class: "tile-when" }, caption ? `${name} · ${when}` : when));
   const element = h("li", { class: "tile", "data-id": moment.id, style: { "--aspect": `${aspectOf(moment)}` } }, link,
     h("div", { class: "tile-actions" },

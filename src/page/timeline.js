@@ -84,7 +84,7 @@ export function timeline({ moment, seek, pictureAt }) {
     },
     /// The part that is loaded, where it is not everything.
     shows(part) {
-      if (part) this.lasts(Math.max(long, part.ends_s));
+      if (part?.ends_s) this.lasts(Math.max(long, part.ends_s));
     },
     /// `best`: the score that reaches to the top, so that a medium without a good match looks like one.
     score({ duration_s, scores }, moments, best) {

@@ -32,6 +32,7 @@ export function wall(more) {
         return element;
       });
       tiles = kept;
+      measure(moments, made);
       if (groups) return void fill(body, groups.map((group) => together(group, made)));
       if (!body.firstChild?.matches("ol")) fill(body, h("ol", { class: "wall" }));
       rearrange(body.firstChild, made);
@@ -45,6 +46,14 @@ export function wall(more) {
 
     stop: () => watch.disconnect(),
   };
+}
+
+/// How well each fits beside the best: nothing at half of its score, or at the lowest.
+function measure(moments, made) {
+  const scores = moments.map(({ score }) => score);
+  const high = Math.max(...scores);
+  const low = Math.min(...scores, high / 2);
+  made.forEach((element, index) => element.style.setProperty("--fit", ((scores[index] - low) / (high - low || 1)).toFixed(3)));
 }
 
 function freshen(element) {
