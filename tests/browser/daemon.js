@@ -1,7 +1,7 @@
 // A real daemon over the project's sample footage, on a port of the system's choice.
 
 import { spawn } from "node:child_process";
-import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import readline from "node:readline";
@@ -16,14 +16,20 @@ export class Daemon {
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), "clipseek-page-"));
     this.footage = join(this.folder, "footage");
+    /// Empty, for whoever adds a source.
+    this.second = join(this.folder, "second");
+    mkdirSync(this.second);
     cpSync(FOOTAGE, this.footage, { recursive: true });
+    this.config = join(this.folder, "clipseek.toml");
+    // What may be added from the page.
+    writeFileSync(this.config, `[serve]\nadd_folders = ["${this.folder}"]\nadd_schemes = ["rtsp"]\nadd_hosts = ["127.0.0.1"]\n`);
     this.listen = "127.0.0.1:0";
   }
 
   /// Returns when every file has been looked through.
   async start() {
-    const folders = [this.footage];
-    this.process = spawn(PROGRAM, ["--data", join(this.folder, "data"), "serve", "--listen", this.listen, ...folders], { stdio: ["ignore", "ignore", "pipe"] });
+    const flags = ["--data", join(this.folder, "data"), "--config", this.config];
+    this.process = spawn(PROGRAM, [...flags, "serve", "--listen", this.listen, this.footage], { stdio: ["ignore", "ignore", "pipe"] });
     this.ended = new Promise((done) => this.process.once("exit", done));
     this.url = await this.#address();
     // Started again it has the same address, as a daemon of one's own has.

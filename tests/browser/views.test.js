@@ -33,7 +33,7 @@ test("sources show how they are doing", () =>
 
 test("a folder is added, paused, resumed and removed", () =>
   at("/?view=sources", async (page) => {
-    await page.fill("[name=where]", daemon.folder);
+    await page.fill("[name=where]", daemon.second);
     await page.fill("[name=name]", "second");
     await page.click("text=Watch it");
     const card = page.locator(".card[data-name=second]");
@@ -69,7 +69,7 @@ test("indexing shows files as they come, failures with their reason, and tries a
   }));
 
 test("live moments appear as they come", () =>
-  at("/?q=a+blue+cross+circles+a+red+triangle&path=**%2Flate%2F**", async (page) => {
+  at("/?q=a+blue+cross+circles+a+red+triangle&path=late%2F**", async (page) => {
     await settled(page);
     assert.equal((await tiles(page)).length, 0);
     // A copy of a known file is found at once; what counts is that the page notices.
