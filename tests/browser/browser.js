@@ -42,4 +42,7 @@ export async function search(page, text) {
 }
 
 /// The answer is on the wall.
-export const settled = (page) => page.waitForFunction(() => document.querySelector(".results:not(.is-waiting) .summary")?.textContent);
+export const settled = (page) => page.waitForFunction(() => {
+  const results = document.querySelector(".results:not(.is-waiting)");
+  return results?.querySelector(".tile, .refusal");
+});
