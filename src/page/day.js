@@ -9,6 +9,7 @@ import { go } from "./router.js";
 import { picture } from "./search.js";
 import { tile } from "./tile.js";
 import { isSearch, request, write } from "./url.js";
+import { measure } from "./wall.js";
 
 const BINS = 96;
 const BIN_MINUTES = 15;
@@ -60,9 +61,15 @@ async function draw({ asked, stop, map, below, head }) {
   fill(map, hours(), binned.map(([name, bins]) => rowOf(name, bins, most, asked, day)), day.getTime() === startOf(new Date()).getTime() && nowLine());
   const best = all.filter(({ score }) => scale(score) >= GOOD).sort((a, b) => b.score - a.score).slice(0, SHOWN_BELOW).toSorted((a, b) => new Date(a.time) - new Date(b.time));
   fill(below, best.length
-    ? [h("h2", {}, "The best of the day"), h("ol", { class: "wall" }, best.map((moment) => tile(moment, { asked })))]
+    ? [h("h2", {}, "The best of the day"), h("ol", { class: "wall" }, tilesOf(best, asked))]
     : [h("p", { class: "hint" }, "Nothing of this day. Only cameras, and files that say when they were recorded, have a time of day."),
        h("p", {}, await nearestDay(asked, stop))]);
+}
+
+function tilesOf(moments, asked) {
+  const made = moments.map((moment) => tile(moment, { asked }));
+  measure(moments, made);
+  return made;
 }
 
 const startOf = (day) => new Date(day.getFullYear(), day.getMonth(), day.getDate());

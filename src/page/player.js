@@ -65,8 +65,7 @@ async function enter(asked, key) {
       if (open !== still) return;
       describe();
     }
-    await load({ start_s: still.moment.start_s, end_s: still.moment.end_s });
-    if (open === still) await showScores(still);
+    await Promise.all([load({ start_s: still.moment.start_s, end_s: still.moment.end_s }), showScores(still)]);
   } catch (error) {
     if (open === still && error.name !== "AbortError") note(error.message);
   }

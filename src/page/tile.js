@@ -36,6 +36,7 @@ export function tile(moment, { asked = now(), caption = null } = {}) {
       button("like", `More like ${name}, ${when}`, () => go(similar(now(), moment))),
       h("a", { class: "icon-button", href: clip(moment.id, spanOf(moment)), download: true, title: "Save as a clip",
         "aria-label": `Save ${name}, ${when} as a clip` }, drawing("save"))));
+  if (!moment.aspect) shapeByPicture(element);
   playWhileRested(link, picture, moment);
   return element;
 }
@@ -47,6 +48,12 @@ export function retell(element, moment, asked) {
 }
 
 const aspectOf = ({ aspect }) => Math.min(WIDEST, Math.max(NARROWEST, aspect ?? 16 / 9)).toFixed(4);
+
+/// Where only the picture tells its shape, the wall moves a little when it comes.
+function shapeByPicture(element) {
+  const image = element.querySelector("img");
+  image.addEventListener("load", () => element.style.setProperty("--aspect", aspectOf({ aspect: image.naturalWidth / image.naturalHeight })), { once: true });
+}
 
 /// When it was, where that is known, and where in the file.
 function whenOf(moment) {

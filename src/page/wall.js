@@ -33,7 +33,7 @@ export function wall(more) {
       });
       tiles = kept;
       measure(moments, made);
-      if (groups) return void fill(body, groups.map((group) => together(group, made)));
+      if (groups) return void fill(body, together(groups, made));
       if (!body.firstChild?.matches("ol")) fill(body, h("ol", { class: "wall" }));
       rearrange(body.firstChild, made);
     },
@@ -49,7 +49,7 @@ export function wall(more) {
 }
 
 /// How well each fits beside the best: nothing at half of its score, or at the lowest.
-function measure(moments, made) {
+export function measure(moments, made) {
   const scores = moments.map(({ score }) => score);
   const high = Math.max(...scores);
   const low = Math.min(...scores, high / 2);
@@ -61,9 +61,24 @@ function freshen(element) {
   setTimeout(() => element.classList.remove("fresh"), FRESH_MS);
 }
 
-function together(group, made) {
-  const name = group.label || (group.path ? fileName(group.path) : group.source) || group.uri;
-  return h("section", { class: "group" },
-    h("h2", { class: "group-name", title: group.path ?? group.uri }, name),
-    h("ol", { class: "wall" }, group.moments.map((index) => made[index])));
+/// A section for each file with several moments; files with one stand side by side between them.
+function together(groups, made) {
+  const sections = [];
+  let singles = null;
+  for (const group of groups) {
+    const moments = group.moments.map((index) => made[index]);
+    if (moments.length > 1) {
+      singles = null;
+      sections.push(h("section", { class: "group" }, h("h2", { class: "group-name", title: group.path ?? group.uri }, nameOfGroup(group)),
+        h("ol", { class: "wall" }, moments)));
+    } else if (singles) {
+      singles.append(...moments);
+    } else {
+      singles = h("ol", { class: "wall" }, moments);
+      sections.push(h("section", { class: "group" }, singles));
+    }
+  }
+  return sections;
 }
+
+const nameOfGroup = ({ label, path, source, uri }) => label || (path ? fileName(path) : source) || uri;

@@ -155,7 +155,7 @@ test("time from the last key to the first results (measured, not judged)", (t) =
     await page.waitForSelector(".examples .tile");
     const times = [];
     for (const text of ["a red circle", "a blue star spins", "an orange heart", "a green ring grows", "a white star moves down"]) {
-      await page.fill("#query", "");
+      await page.locator("#query").selectText();
       await page.locator("#query").pressSequentially(text.slice(0, -1), { delay: 20 });
       times.push(await page.evaluate(async (last) => {
         const field = document.querySelector("#query");
