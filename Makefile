@@ -1,6 +1,6 @@
 # `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help packages build package demo test lint lint-features lint-deploy test-models soak bench clean-demo
+.PHONY: help packages build package demo test test-browser lint lint-features lint-deploy test-models soak bench clean-demo
 
 cargo_target := $(or $(CARGO_TARGET_DIR),target)
 release := $(cargo_target)/release
@@ -40,6 +40,12 @@ test: build ## All tests that need no PyTorch
 	cargo test --release --locked
 	$(MAKE) --no-print-directory $(python)
 	cd models && $(abspath $(python)) -m pytest -q
+	$(MAKE) --no-print-directory test-browser
+
+test-browser: build ## The page in Debian's Chromium, against a daemon with the sample footage
+	@deploy/install-packages.sh chromium
+	@command -v npm >/dev/null || deploy/install-packages.sh nodejs npm
+	cd tests/browser && npm ci --silent --no-fund && CLIPSEEK=$(abspath $(clipseek)) node --test
 
 lint: packages ## Formatting and lints
 	cargo fmt --check

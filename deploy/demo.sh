@@ -21,4 +21,5 @@ search "an orange heart moves to the left"
 
 echo
 echo "Try your own words:   $clipseek --data $data search \"a blue star spins clockwise\""
+echo "In the browser:       $clipseek --data $data serve $footage, then http://127.0.0.1:7700"
 echo "Your own videos:      see \"Your own videos\" in README.md"

@@ -11,10 +11,12 @@ use anyhow::{Context, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast;
 
+use crate::api::access::Access;
 use crate::api::client::Client;
 use crate::api::server::Listeners;
 use crate::api::{self, socket};
-use crate::config::{Settings, SourceSettings};
+use crate::clock::Clock;
+use crate::config::{Role, Settings, SourceSettings};
 use crate::embed::choice::Chosen;
 use crate::parts::Parts;
 use crate::service::Service;
@@ -31,6 +33,8 @@ pub struct Started<'a> {
     /// Models that were indexed with too.
     pub passed_over: Vec<String>,
     pub news: broadcast::Receiver<News>,
+    /// By which a browser gets in once, where a token is needed.
+    pub link: Option<String>,
 }
 
 /// How the daemon is told of changed settings: read again, flags of the command line included.
@@ -58,13 +62,21 @@ pub async fn run(
     let mut settings = parts.settings.clone();
     let drain = Duration::from_secs_f64(settings.serve.drain_secs);
     let place = socket::path(&data_dir).map_err(|problem| anyhow!(problem))?;
-    let listeners = Listeners::bind(place, settings.serve.listen).await.map_err(|problem| anyhow!(problem))?;
+    let listeners = Listeners::bind(place, &settings.serve).await.map_err(|problem| anyhow!(problem))?;
     archive.settle().await.context("cannot complete what an earlier run left")?;
     let service = Service::new(parts, archive, chosen, shutdown.token().clone()).map_err(|problem| anyhow!(problem))?;
     let service = Arc::new(service);
     let (sources, news) = (settings.source.clone(), service.news.listen());
-    started(Started { listeners: &listeners, sources: &sources, model: &model, passed_over, news });
-    let serving = tokio::spawn(listeners.serve(api::router(Arc::clone(&service)), service.closing().clone()));
+    let access = Access::new(&settings, Clock::real());
+    let url = listeners.url();
+    let link = access.is_guarded().then(|| url.clone() + &access.link(Role::Admin));
+    if !settings.serve.listen.ip().is_loopback() && settings.serve.tls_cert.is_none() {
+        tracing::warn!("the address is not encrypted (serve.tls_cert): tokens and footage can be read on the way");
+    }
+    let _ = service.url.set(url);
+    started(Started { listeners: &listeners, sources: &sources, model: &model, passed_over, news, link });
+    let (own, guarded) = (api::router(Arc::clone(&service), &access), api::guarded(Arc::clone(&service), &access));
+    let serving = tokio::spawn(listeners.serve(own, guarded, service.closing().clone()));
     let mut working = tokio::spawn({
         let service = Arc::clone(&service);
         async move { service.work().await }

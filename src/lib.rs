@@ -36,6 +36,7 @@
 //! - [`media`]: what is indexed, as values: listing, showing, removing, exporting.
 //! - [`search`]: turns a request into moments, by vectors, by the words of captions, or by both, with optional
 //!   re-ranking; one searcher per collection, kept warm.
+//! - [`play`]: shows moments: pictures, previews, files for players and clips, from the files that show them.
 //! - [`eval`]: measures retrieval on the public data sets, and compares with the published figures.
 //! - [`parts`]: builds ledger, store, models, decoder, searchers and ingest from the settings. Only this module
 //!   connects them.
@@ -81,9 +82,16 @@
 //!     ─▶ store at once, ledger now and then          ingest::supervisor says when it is called again
 //! ```
 //!
+//! # How a moment is shown
+//!
+//! ```text
+//! api::moments, cli::clip ─id, span─▶ play ─▶ play::input (which file shows it; is it still the one that was indexed?)
+//!     ─▶ play::browser (does a browser play it as it is?) ─▶ decode::cut (its own process: copied, or encoded anew) ─▶ play::cache
+//! ```
+//!
 //! # Where future parts belong
 //!
-//! The web page: `api`. Jobs across machines: `fleet`.
+//! Jobs across machines: `fleet`.
 //!
 //! # Boundaries
 //!
@@ -108,6 +116,7 @@ pub mod embed;
 #[cfg(feature = "eval")]
 pub mod eval;
 pub mod footage;
+mod gate;
 pub mod hub;
 pub mod ingest;
 pub mod ledger;
@@ -115,6 +124,7 @@ pub mod linspace;
 pub mod media;
 pub mod metrics;
 pub mod parts;
+pub mod play;
 mod points;
 pub mod search;
 pub mod secret;

@@ -12,10 +12,10 @@ use uuid::Uuid;
 use crate::archive::{Archive, ArchiveError};
 use crate::clock::seconds;
 use crate::decode::{Probe, Problem};
-use crate::ledger::{FailureKind, FileRow, FileState, Ledger, LedgerError, Owned, Progress, ProgressState};
+use crate::ledger::{FailureKind, FileRow, FileState, Ledger, LedgerError, Owned, Progress, ProgressState, Said};
 use crate::source::stream::is_live;
 use crate::source::{MediaId, file_uri, path_of_uri};
-use crate::store::{StoreError, VectorStore};
+use crate::store::{Selection, StoreError, VectorStore};
 use crate::thumbs;
 use crate::verify::remove_unknown;
 
@@ -30,6 +30,10 @@ pub enum MediaError {
     NoSuchMedium(String),
     #[error("nothing is indexed in {0}")]
     NoCollection(String),
+    #[error("the source {0:?} says what is said of this medium: change its label and tags in the settings")]
+    SaidBySource(String),
+    #[error("{0}: {1}")]
+    NotAgain(MediaId, &'static str),
     #[error("{0:?} is no place to go on from")]
     NoPlace(String),
     #[error(transparent)]
@@ -225,6 +229,61 @@ async fn at(ledger: &Ledger, path: &Path) -> Result<Vec<FileRow>, LedgerError> {
         Ok(real) if files.is_empty() => ledger.files_at(&real).await,
         _ => Ok(files),
     }
+}
+
+/// What is to be said of a medium; what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SaidChange {
+    /// Null: none.
+    #[serde(deserialize_with = "present")]
+    pub label: Option<Option<String>>,
+    pub tags: Option<Vec<String>>,
+}
+
+/// Tells null from absent.
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// Nobody else may change media meanwhile.
+pub async fn annotate(archive: &Archive, media: MediaId, change: &SaidChange) -> Result<Shown, MediaError> {
+    let ledger = &archive.ledger;
+    let row = ledger.media(media).await?.ok_or_else(|| MediaError::NoSuchMedium(media.to_string()))?;
+    let SaidChange { label, tags } = change.clone();
+    let said = Said { label: label.unwrap_or(row.said.label), tags: tags.unwrap_or(row.said.tags) };
+    ledger.say(media, said).await?;
+    archive.settle().await?;
+    show(archive, &media.to_string()).await
+}
+
+/// Forgets the records of a medium in this collection, so that its files are indexed again from the beginning; gives those
+/// files. Nobody else may write meanwhile.
+pub async fn queue_again(archive: &Archive, media: MediaId, collection: &str) -> Result<Vec<PathBuf>, MediaError> {
+    let ledger = &archive.ledger;
+    if ledger.live(media).await?.is_some() {
+        return Err(MediaError::NotAgain(media, "a stream cannot be seen a second time"));
+    }
+    let files = ledger.files_of(media).await?;
+    let mut paths: Vec<PathBuf> = files.into_iter().map(|file| file.path).filter(|path| path.exists()).collect();
+    paths.dedup();
+    if paths.is_empty() {
+        return Err(MediaError::NotAgain(media, "no file of it is there any more"));
+    }
+    for progress in ledger.progress(media, collection).await? {
+        if progress.state != ProgressState::Done {
+            continue;
+        }
+        let content = Owned { media_id: media, collection: collection.to_owned(), plan: progress.plan };
+        // The ledger first: records that it does not count are written over, such that it counts would be missing.
+        ledger.queue_again(content.clone()).await?;
+        if let Some(store) = archive.existing(collection).await? {
+            store.delete(&Selection::plan(media, &content.plan)).await?;
+            store.flush().await?;
+        }
+        archive.remove_pictures(&content)?;
+    }
+    Ok(paths)
 }
 
 /// What is to be removed.

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::archive::Archive;
 use crate::clock::Clock;
-use crate::config::{Settings, StoreKind};
+use crate::config::{Settings, SourceSettings, StoreKind};
 use crate::decode::{ChildDecoder, Queues};
 use crate::embed::EmbedError;
 use crate::embed::bundle::{Bundle, Bundles, Outline};
@@ -24,7 +24,9 @@ use crate::footage::Footage;
 use crate::ingest::plan::Plan;
 use crate::ingest::{Event, Ingest, Lazy, Measured, Model, Observer, Options};
 use crate::ledger::Ledger;
+use crate::play::Player;
 use crate::search::{Searchers, Warmth};
+use crate::source::names::FolderNames;
 use crate::store::{self, CollectionSpec, StoreChoice};
 use crate::thumbs::Thumbs;
 
@@ -147,7 +149,16 @@ impl Parts {
             text_vectors: at_least_one(settings.text_vectors),
         };
         let preferred = self.settings.model.name.clone();
-        Searchers::new(archive, self.bundles(), preferred, self.embed_settings(), warmth, Clock::real())
+        let searchers =
+            Searchers::new(archive, self.bundles(), preferred, self.embed_settings(), warmth, Clock::real());
+        searchers.folders.set(self.settings.source.iter().filter_map(SourceSettings::folder));
+        searchers
+    }
+
+    /// `folders`: the watched ones.
+    pub fn player(&self, archive: Arc<Archive>, folders: FolderNames) -> anyhow::Result<Player> {
+        let (decoder, dir) = (self.decoder()?, self.settings.playback_dir());
+        Ok(Player::new(archive, decoder, dir, folders, &self.settings.play, Clock::real()))
     }
 
     /// Store and model are opened when the first medium needs them.

@@ -105,7 +105,7 @@ impl Thumbs {
     /// The picture nearest to a time; of two equally near, the earlier. A picture from `before` on is taken only if there is
     /// none earlier: there the window ends that is to be illustrated, and the picture held in it may have come long ago.
     pub fn nearest(&self, key: &Key, pts: Duration, before: Duration) -> io::Result<Option<Jpeg>> {
-        let Some(pack) = Pack::open(&self.pack(key))? else { return Ok(None) };
+        let Some(pack) = Pack::open(&self.pack(key))? else { return self.nearest_so_far(key, pts, before) };
         let (mut low, mut high) = (0, pack.count);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -123,6 +123,23 @@ impl Thumbs {
             }
         }
         nearest.map(|(_, entry)| pack.picture(&entry)).transpose()
+    }
+
+    /// The same of a pack that is still being written, such as that of the current hour of a stream.
+    fn nearest_so_far(&self, key: &Key, pts: Duration, before: Duration) -> io::Result<Option<Jpeg>> {
+        let file = match File::open(self.part(key)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let entries = records(&file, &head(&key.plan)?)?;
+        let early = entries.partition_point(|entry| entry.pts < before).max(1).min(entries.len());
+        let nearest = entries[..early].iter().min_by_key(|entry| entry.pts.abs_diff(pts));
+        let picture = |entry: &Entry| {
+            let mut jpeg = vec![0; entry.len as usize];
+            file.read_exact_at(&mut jpeg, entry.at)?;
+            Ok(Jpeg(jpeg))
+        };
+        nearest.map(picture).transpose()
     }
 
     /// Time of the last picture of a complete pack.

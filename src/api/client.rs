@@ -13,11 +13,15 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
+use uuid::Uuid;
 
 use super::error::Problem;
+use super::links::{Link, LinkRequest};
 use super::search::{Answered, EXACT};
 use super::socket;
+use crate::config::Role;
 use crate::media::{ListedPage, RemoveRequest, Removed, Shown};
 use crate::search::{Answer, SearchRequest};
 use crate::service::jobs::{JobRequest, JobRow};
@@ -34,6 +38,8 @@ pub enum ClientError {
     Problem { status: u16, detail: String },
     #[error("the daemon at {socket} {problem}")]
     Daemon { socket: PathBuf, problem: String },
+    #[error("cannot write {path}: {error}")]
+    Output { path: PathBuf, error: io::Error },
 }
 
 /// A daemon that answers.
@@ -137,9 +143,9 @@ impl Client {
         };
         let request = self.request(Method::POST, &target).header(header::ACCEPT, EXACT);
         let request = request.header(header::CONTENT_TYPE, kind).body(Full::from(body));
-        let Answered { moments, exact, remarks } = self.read(request).await?;
-        let moments = moments.into_iter().zip(exact).map(|(placed, exact)| placed.with(exact)).collect();
-        Ok(Answer { moments, remarks })
+        let Answered { answer, exact } = self.read(request).await?;
+        let moments = answer.moments.into_iter().zip(exact).map(|(placed, exact)| placed.with(exact)).collect();
+        Ok(Answer { moments, ..answer })
     }
 
     pub async fn media(&self, after: Option<&str>, failed: bool) -> Result<ListedPage, ClientError> {
@@ -163,12 +169,40 @@ impl Client {
         Ok(Lines { socket: self.socket.clone(), body: self.send(request).await?, rest: Vec::new() })
     }
 
+    /// Writes a clip of a moment to this path. `span`: its start and end in seconds, where they are not those of the window.
+    pub async fn clip(
+        &self,
+        id: Uuid,
+        span: (Option<f64>, Option<f64>),
+        exact: bool,
+        output: &Path,
+    ) -> Result<(), ClientError> {
+        let number = |name: &str, value: Option<f64>| value.map(|value| format!("&{name}={value}")).unwrap_or_default();
+        let span = number("start_s", span.0) + &number("end_s", span.1);
+        let request = self.request(Method::GET, &format!("/v1/moments/{id}/clip?exact={exact}{span}"));
+        let request = request.body(Full::default()).map_err(|error| self.error(format!("cannot be asked: {error}")))?;
+        let mut body = self.send(request).await?;
+        let disk = |error: io::Error| ClientError::Output { path: output.to_path_buf(), error };
+        let mut file = tokio::fs::File::create(output).await.map_err(disk)?;
+        while let Some(frame) = body.frame().await.transpose().map_err(|error| self.gone(error))? {
+            if let Some(data) = frame.data_ref() {
+                file.write_all(data).await.map_err(disk)?;
+            }
+        }
+        file.flush().await.map_err(disk)
+    }
+
     pub async fn sources(&self) -> Result<Vec<SourceRow>, ClientError> {
         #[derive(serde::Deserialize)]
         struct Sources {
             sources: Vec<SourceRow>,
         }
         Ok(self.get::<Sources>("/v1/sources").await?.sources)
+    }
+
+    /// A link by which a browser gets in once.
+    pub async fn link(&self, role: Role) -> Result<String, ClientError> {
+        Ok(self.json::<Link>(Method::POST, "/v1/links", Some(&LinkRequest { role })).await?.link)
     }
 
     pub async fn ask(&self, request: &JobRequest) -> Result<JobRow, ClientError> {

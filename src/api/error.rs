@@ -3,16 +3,21 @@
 use std::error::Error;
 
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::embed::EmbedError;
 use crate::ledger::LedgerError;
 use crate::media::MediaError;
+use crate::play::PlayError;
 use crate::search::SearchError;
 use crate::service::RemoveError;
+use crate::service::added::SourceError;
 use crate::service::jobs::JobError;
+
+/// Seconds after which it is worth asking again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Problem {
@@ -47,6 +52,18 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, detail.into())
     }
 
+    pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail.into())
+    }
+
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail.into())
+    }
+
+    pub(super) fn too_many(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail.into())
+    }
+
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail.into())
     }
@@ -75,7 +92,11 @@ impl IntoResponse for Problem {
             tracing::warn!(status = self.status, "{}", self.detail);
         }
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
     }
 }
 
@@ -88,9 +109,25 @@ impl From<SearchError> for Problem {
             SearchError::Embed(EmbedError::Bundle(_)) => StatusCode::BAD_REQUEST,
             SearchError::QueueFull { .. } | SearchError::QueuedTooLong { .. } => StatusCode::SERVICE_UNAVAILABLE,
             SearchError::NoCollection(_) => StatusCode::NOT_FOUND,
+            SearchError::Expired => StatusCode::GONE,
             SearchError::Embed(_) | SearchError::Store(_) | SearchError::Ledger(_) | SearchError::Internal(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
+        };
+        Self::of(status, &error)
+    }
+}
+
+impl From<PlayError> for Problem {
+    fn from(error: PlayError) -> Self {
+        let status = match &error {
+            PlayError::NoSuchMoment(_) | PlayError::NoSuchMedium(_) | PlayError::NoFootage(_) => StatusCode::NOT_FOUND,
+            PlayError::Invalid(_) => StatusCode::BAD_REQUEST,
+            PlayError::Unplayable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            PlayError::QueueFull { .. } | PlayError::QueuedTooLong { .. } | PlayError::TookTooLong { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            PlayError::Store(_) | PlayError::Ledger(_) | PlayError::Disk { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::of(status, &error)
     }
@@ -103,6 +140,7 @@ impl From<MediaError> for Problem {
                 StatusCode::NOT_FOUND
             }
             MediaError::NoPlace(_) => StatusCode::BAD_REQUEST,
+            MediaError::SaidBySource(_) | MediaError::NotAgain(..) => StatusCode::CONFLICT,
             MediaError::Archive(_) | MediaError::Ledger(_) | MediaError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::of(status, &error)
@@ -126,6 +164,19 @@ impl From<RemoveError> for Problem {
             RemoveError::Busy(error) => error.into(),
             RemoveError::Media(error) => error.into(),
         }
+    }
+}
+
+impl From<SourceError> for Problem {
+    fn from(error: SourceError) -> Self {
+        let status = match &error {
+            SourceError::NoSuchSource(_) => StatusCode::NOT_FOUND,
+            SourceError::Taken(_) | SourceError::Configured(_) => StatusCode::CONFLICT,
+            SourceError::NotAllowed(_) => StatusCode::FORBIDDEN,
+            SourceError::Secret(_) | SourceError::Settings(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            SourceError::Sources(_) | SourceError::Ledger(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::of(status, &error)
     }
 }
 

@@ -1,21 +1,28 @@
 //! What is indexed.
 
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, RawQuery, State};
-use axum::http::header;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::error::Problem;
+use super::moments::ranges;
 use super::query::{self, Kind};
-use crate::media::{self, Export, ListedPage, PAGE, RemoveRequest, Removed};
+use crate::media::{self, Export, ListedPage, PAGE, RemoveRequest, Removed, SaidChange, Shown};
+use crate::search::SearchRequest;
 use crate::service::Service;
+use crate::service::jobs::{JobRequest, JobRow};
+use crate::source::MediaId;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -45,6 +52,61 @@ pub(super) async fn show(
 ) -> Result<Json<Value>, Problem> {
     let Path(medium) = medium?;
     Ok(Json(json!(media::show(&service.archive, &medium).await?)))
+}
+
+type Id = Result<Path<Uuid>, PathRejection>;
+
+/// The file by ranges.
+pub(super) async fn file(State(service): State<Arc<Service>>, id: Id, request: Request) -> Result<Response, Problem> {
+    let Path(id) = id?;
+    let (media, kind) = service.player.file(MediaId(id)).await?;
+    // Not by its path, which could lead elsewhere by now.
+    let opened = PathBuf::from(format!("/proc/self/fd/{}", media.file.as_raw_fd()));
+    let mut response = ranges(&opened, kind, request).await?;
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+/// Changes label and tags.
+pub(super) async fn annotate(
+    State(service): State<Arc<Service>>,
+    id: Id,
+    change: Result<Json<SaidChange>, JsonRejection>,
+) -> Result<Json<Shown>, Problem> {
+    let (Path(id), Json(change)) = (id?, change?);
+    let annotating = tokio::spawn(async move { service.annotate(MediaId(id), &change).await });
+    let shown = annotating.await.map_err(|panic| Problem::internal(panic.to_string()))?;
+    Ok(Json(shown?))
+}
+
+/// Removes it from the index; its files stay.
+pub(super) async fn remove_one(State(service): State<Arc<Service>>, id: Id) -> Result<Json<Removed>, Problem> {
+    let Path(id) = id?;
+    let request = RemoveRequest { media: vec![id.to_string()], ..RemoveRequest::default() };
+    let removing = tokio::spawn(async move { service.remove(&request).await });
+    let removed = removing.await.map_err(|panic| Problem::internal(panic.to_string()))?;
+    Ok(Json(removed?))
+}
+
+/// Has it indexed again.
+pub(super) async fn reindex(
+    State(service): State<Arc<Service>>,
+    id: Id,
+) -> Result<(StatusCode, Json<JobRow>), Problem> {
+    let Path(id) = id?;
+    media::show(&service.archive, &id.to_string()).await?;
+    let id = service.jobs.ask(JobRequest::Reindex { media: MediaId(id), model: None })?;
+    Ok((StatusCode::ACCEPTED, Json(service.jobs.row(id)?)))
+}
+
+/// How well every window of a medium answers a request.
+pub(super) async fn scores(
+    State(service): State<Arc<Service>>,
+    id: Id,
+    request: Result<Json<SearchRequest>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let (Path(id), Json(request)) = (id?, request?);
+    Ok(Json(json!(service.searchers.scores(request, MediaId(id)).await?)))
 }
 
 pub(super) async fn remove(

@@ -2,6 +2,7 @@
 //! in the query.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::error::Problem;
 use super::query::{self, Kind};
-use crate::search::{Exact, Placed, SearchRequest};
+use crate::search::{Answer, Exact, Placed, SearchRequest};
 use crate::service::Service;
 
 /// Asks for an [`Answered`] instead.
@@ -22,16 +23,19 @@ pub(super) const EXACT: &str = "application/vnd.clipseek.answer+json";
 /// What the command line needs of an answer beyond the JSON that it prints.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answered {
-    pub(super) moments: Vec<Placed>,
+    #[serde(flatten)]
+    pub(super) answer: Answer,
     /// Of each moment.
     pub(super) exact: Vec<Exact>,
-    pub(super) remarks: Vec<String>,
 }
 
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 8] = [
     ("limit", Kind::Number),
     ("rerank", Kind::Number),
     ("min_confidence", Kind::Number),
+    ("diversity", Kind::Number),
+    ("group", Kind::Bool),
+    ("texts", Kind::List),
     ("not", Kind::List),
     ("tags", Kind::List),
 ];
@@ -66,10 +70,14 @@ pub(super) async fn post(
 }
 
 async fn answer(service: &Service, request: SearchRequest, headers: &HeaderMap) -> Result<Json<Value>, Problem> {
-    let answer = service.search(request).await?;
+    let limit = service.parts.settings.serve.query_secs;
+    let answer = tokio::time::timeout(Duration::from_secs_f64(limit), service.search(request)).await;
+    let answer = answer.map_err(|_| {
+        Problem::unavailable(format!("the search took longer than {limit} s (serve.query_secs): ask for less"))
+    })??;
     if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == EXACT) {
         let exact = answer.moments.iter().map(Placed::exact).collect();
-        return Ok(Json(json!(Answered { moments: answer.moments, exact, remarks: answer.remarks })));
+        return Ok(Json(json!(Answered { answer, exact })));
     }
-    Ok(Json(json!({ "moments": answer.moments })))
+    Ok(Json(json!(answer)))
 }

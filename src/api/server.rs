@@ -1,55 +1,96 @@
-//! Listening: on the socket that only its owner can open, and on an address of this machine.
+//! Listening: on the socket that only its owner can open, and on an address, encrypted where there is a certificate.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::header;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::TokioTimer;
 use nix::sys::stat::{Mode, umask};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
-use super::error::Problem;
+use crate::config::ServeSettings;
+
+/// How long a client may take to say what it wants.
+const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 
 pub struct Listeners {
     socket: UnixListener,
     tcp: TcpListener,
+    tls: Option<RustlsConfig>,
     pub path: PathBuf,
     pub address: SocketAddr,
 }
 
 impl Listeners {
     /// Whoever calls this holds the lock of the data folder: a socket that is there was left by a daemon that was killed.
-    pub async fn bind(path: PathBuf, address: SocketAddr) -> Result<Self, String> {
+    pub async fn bind(path: PathBuf, settings: &ServeSettings) -> Result<Self, String> {
+        let address = settings.listen;
         let on = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
                 format!("cannot listen on {address}: another program does: choose another address with --listen")
             }
             _ => format!("cannot listen on {address}: {error}"),
         };
-        let tcp = TcpListener::bind(address).await.map_err(on)?;
+        let tls = match (&settings.tls_cert, &settings.tls_key) {
+            (Some(cert), Some(key)) => Some(RustlsConfig::from_pem_file(cert, key).await.map_err(|error| {
+                let (cert, key) = (cert.display(), key.display());
+                format!("the certificate {cert} with the key {key} cannot be used: {error}")
+            })?),
+            _ => None,
+        };
+        let tcp = TcpListener::bind(address).map_err(on)?;
+        tcp.set_nonblocking(true).map_err(on)?;
         let address = tcp.local_addr().map_err(on)?;
         let socket = bind(&path).map_err(|error| format!("cannot make the socket {}: {error}", path.display()))?;
-        Ok(Self { socket, tcp, path, address })
+        Ok(Self { socket, tcp, tls, path, address })
     }
 
-    /// Answers until `stop` is cancelled and requests under way have been answered.
-    pub async fn serve(self, router: Router, stop: CancellationToken) -> io::Result<()> {
-        let Self { socket, tcp, path, .. } = self;
-        let until = |stop: &CancellationToken| stop.clone().cancelled_owned();
-        let guarded = router.clone().layer(middleware::from_fn(from_here));
-        let (on_socket, on_address) = tokio::join!(
-            axum::serve(socket, router).with_graceful_shutdown(until(&stop)),
-            axum::serve(tcp, guarded).with_graceful_shutdown(until(&stop)),
-        );
+    /// What a browser is told, without a path.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Answers until `stop` is cancelled and requests under way have been answered. `router` is for the owner, `guarded` for
+    /// everybody else.
+    pub async fn serve(self, router: Router, guarded: Router, stop: CancellationToken) -> io::Result<()> {
+        let Self { socket, tcp, tls, path, .. } = self;
+        let handle = Handle::new();
+        let on_socket = axum::serve(socket, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let service = guarded.into_make_service_with_connect_info::<SocketAddr>();
+        let on_address = async {
+            match tls {
+                Some(tls) => {
+                    let mut server = axum_server::from_tcp_rustls(tcp, tls)?.handle(handle.clone());
+                    patient(server.http_builder());
+                    server.serve(service).await
+                }
+                None => {
+                    let mut server = axum_server::from_tcp(tcp)?.handle(handle.clone());
+                    patient(server.http_builder());
+                    server.serve(service).await
+                }
+            }
+        };
+        let ending = async {
+            stop.cancelled().await;
+            handle.graceful_shutdown(None);
+        };
+        let (on_socket, on_address, ()) = tokio::join!(on_socket.into_future(), on_address, ending);
         let _ = std::fs::remove_file(&path);
         on_socket.and(on_address)
     }
+}
+
+/// Clients that open a connection and say nothing do not hold it for ever.
+fn patient(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -64,37 +105,4 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path);
     umask(before);
     listener
-}
-
-/// Web pages of other sites must not speak to this machine under a name of their own (DNS rebinding).
-async fn from_here(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if is_here(host) {
-        return next.run(request).await;
-    }
-    Problem::forbidden(format!("this is no name of this machine: {host:?}")).into_response()
-}
-
-fn is_here(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_this_machine_are_answered() {
-        for host in ["localhost", "localhost:7700", "127.0.0.1:7700", "[::1]:7700", "[::1]", "127.0.0.2"] {
-            assert!(is_here(host), "{host}");
-        }
-        for host in ["", "evil.example", "localhost.evil.example:7700", "192.168.0.1", "[2001:db8::1]:80"] {
-            assert!(!is_here(host), "{host}");
-        }
-    }
 }

@@ -9,6 +9,7 @@ mod output;
 mod app;
 mod bench;
 mod choices;
+mod clip;
 mod config;
 mod doctor;
 #[cfg(feature = "eval")]
@@ -29,6 +30,7 @@ mod search;
 mod serve;
 mod sources;
 mod text;
+mod token;
 mod verify;
 
 use std::path::PathBuf;
@@ -79,12 +81,16 @@ enum Command {
     Index(index::IndexArgs),
     /// Find moments by caption
     Search(search::SearchArgs),
+    /// Write a moment to a file
+    Clip(clip::ClipArgs),
     /// What is indexed: list, show, remove, retry, export
     Media(media::MediaArgs),
     /// Watch folders and streams, index what appears, and answer searches (HTTP API)
     Serve(serve::ServeArgs),
     /// What the daemon watches, and how it is doing
     Sources,
+    /// Tokens for those who ask over the network
+    Token(token::TokenArgs),
     /// Models: list, info, verify, import
     Model(model::ModelArgs),
     /// What is in a file: container, tracks, and the frames that would be sampled
@@ -161,9 +167,11 @@ async fn run(cli: Cli) -> anyhow::Result<End> {
     match cli.command {
         Command::Index(args) => index::run(app, args).await,
         Command::Search(args) => search::run(&app, args).await,
+        Command::Clip(args) => clip::run(&app, args).await,
         Command::Media(args) => media::run(app, args).await,
         Command::Serve(args) => serve::run(app, cli.global, args).await,
         Command::Sources => sources::run(&app).await,
+        Command::Token(args) => token::run(&app, args).await,
         Command::Model(args) => model::run(&app, args).await,
         Command::Probe(args) => probe::run(&app, args).await,
         Command::Bench(args) => bench::run(&app, args).await,

@@ -1,8 +1,10 @@
 //! `clipseek search`: turns flags into a request and prints the answer.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -11,9 +13,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::app::App;
+use super::clip::{Cutter, Wanted};
 use super::index::absolute_model;
 use super::{End, text};
-use crate::search::{self, Placed, SearchRequest, WallTime};
+use crate::play::{Span, names};
+use crate::search::{self, Answer, Between, Group, Placed, SearchRequest, WallTime, groups};
 use crate::thumbs::Thumbs;
 
 #[derive(Args)]
@@ -36,6 +40,9 @@ pub(super) struct SearchArgs {
     /// Only moments the model is this sure of, 0 to 1 (needs a bundle with a calibration)
     #[arg(long, default_value_t = 0.0)]
     min_confidence: f32,
+    /// Only this source: a watched folder or a stream, by its name in `clipseek sources`
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
     /// Only media with this label
     #[arg(long)]
     label: Option<String>,
@@ -51,6 +58,15 @@ pub(super) struct SearchArgs {
     /// Only footage recorded before this time
     #[arg(long, value_name = "TIME")]
     before: Option<WallTime>,
+    /// Only footage recorded at this time of the day (22:00-06:00), in this machine's zone
+    #[arg(long, value_name = "HH:MM-HH:MM")]
+    between: Option<Between>,
+    /// Show the moments of each file together
+    #[arg(long)]
+    group: bool,
+    /// Different moments first: how much, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    diversity: f32,
     /// Only moments whose caption has all of these words (needs a model that writes captions)
     #[arg(long, value_name = "WORDS")]
     caption: Option<String>,
@@ -69,6 +85,12 @@ pub(super) struct SearchArgs {
     /// Write a picture of each moment into this folder
     #[arg(long, value_name = "DIR")]
     thumbnails: Option<PathBuf>,
+    /// Write the N best moments as clips into the folder --out
+    #[arg(long, value_name = "N", requires = "out", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    save: Option<u16>,
+    /// Folder for the clips
+    #[arg(long, value_name = "DIR", requires = "save")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -111,6 +133,9 @@ struct Shown {
     /// Path of the picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     thumbnail: Option<String>,
+    /// Path of the clip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clip: Option<String>,
 }
 
 pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
@@ -126,17 +151,17 @@ pub(super) async fn run(app: &App, args: SearchArgs) -> anyhow::Result<End> {
         for remark in &answer.remarks {
             app.say(remark);
         }
-        return show(app, &args, answer.moments);
+        return show(app, &args, answer).await;
     }
     let Some(archive) = app.existing_archive().await? else {
         app.say(format_args!("nothing is indexed in {} yet: clipseek index PATH", app.settings.data_dir.display()));
-        return show(app, &args, Vec::new());
+        return show(app, &args, Answer::default()).await;
     };
     let answer = app.searchers(Arc::new(archive)).answer(request).await?;
     for remark in &answer.remarks {
         app.say(remark);
     }
-    show(app, &args, answer.moments)
+    show(app, &args, answer).await
 }
 
 /// The request of the flags, without the bytes of the picture.
@@ -150,33 +175,74 @@ fn request(args: &SearchArgs) -> SearchRequest {
         rerank: args.rerank,
         limit: args.limit,
         min_confidence: args.min_confidence,
+        source: args.source.clone(),
         label: args.label.clone(),
         tags: args.tags.clone(),
         path: args.path.clone(),
         after: args.after,
         before: args.before,
+        between: args.between,
         caption: args.caption.clone(),
+        diversity: args.diversity,
+        group: args.group,
         model: args.model.clone(),
+        ..SearchRequest::default()
     }
 }
 
-fn show(app: &App, args: &SearchArgs, moments: Vec<Placed>) -> anyhow::Result<End> {
-    let mut moments: Vec<Shown> = moments.into_iter().map(|placed| Shown { placed, thumbnail: None }).collect();
+async fn show(app: &App, args: &SearchArgs, answer: Answer) -> anyhow::Result<End> {
+    let Answer { moments, remarks, .. } = answer;
+    let groups = args.group.then(|| groups(&moments));
+    let mut moments: Vec<Shown> =
+        moments.into_iter().map(|placed| Shown { placed, thumbnail: None, clip: None }).collect();
     if let Some(dir) = &args.thumbnails {
         write_thumbnails(app, dir, &mut moments)?;
     }
+    let saved = match (&args.out, args.save) {
+        (Some(dir), Some(count)) if !moments.is_empty() => save(app, dir, count.into(), &mut moments).await?,
+        _ => true,
+    };
     if app.json {
-        println!("{}", json!({ "moments": moments }));
+        let mut shown = json!({ "moments": moments });
+        if !remarks.is_empty() {
+            shown["remarks"] = json!(remarks);
+        }
+        if let Some(groups) = groups {
+            shown["groups"] = json!(groups);
+        }
+        println!("{shown}");
     } else if moments.is_empty() {
         println!("nothing found");
     } else {
-        print(&moments, args.mode);
+        match groups {
+            None => print(&moments, args.mode),
+            Some(groups) => print_groups(&groups, &moments, args.mode),
+        }
     }
     let Some(best) = moments.first() else { return Ok(End::Nothing) };
     if args.open {
         play(&best.placed)?;
     }
-    Ok(End::Done)
+    Ok(if saved { End::Done } else { End::Failed })
+}
+
+/// The moments of each medium below its name.
+fn print_groups(groups: &[Group], moments: &[Shown], mode: Mode) {
+    for (number, group) in groups.iter().enumerate() {
+        if number > 0 {
+            println!();
+        }
+        let of_group =
+            || group.moments.iter().filter_map(|place| moments.get(*place).map(|moment| (place + 1, moment)));
+        println!("{}", of_group().next().map(|(_, Shown { placed, .. })| place(placed)).unwrap_or_default());
+        for (rank, Shown { placed, .. }) in of_group() {
+            let span = format!("{} – {}", text::clock(placed.start), text::clock(placed.end));
+            println!("{rank:>4}  {:.*}  {span}", mode.digits(), placed.score);
+            if let Some(command) = play_command(placed) {
+                println!("      {command}");
+            }
+        }
+    }
 }
 
 fn print(moments: &[Shown], mode: Mode) {
@@ -204,6 +270,9 @@ fn print(moments: &[Shown], mode: Mode) {
             }
             if let Some(command) = play_command(placed) {
                 println!("   {command}");
+            }
+            if let Some(clip) = &moment.and_then(|moment| moment.clip.as_deref()) {
+                println!("   saved: {}", text::path(Path::new(clip)));
             }
         }
     }
@@ -255,10 +324,38 @@ fn play(moment: &Placed) -> anyhow::Result<()> {
     bail!("no player found: install ffplay (package ffmpeg) or mpv")
 }
 
+/// Writes the best moments as clips. False if one could not be written, which is said.
+async fn save(app: &App, dir: &Path, count: usize, moments: &mut [Shown]) -> anyhow::Result<bool> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let cutter = Cutter::open(app).await?;
+    let (mut names, mut all) = (HashSet::new(), true);
+    for Shown { placed, clip, .. } in moments.iter_mut().take(count) {
+        let end = placed.end.max(placed.start + Duration::from_secs(1));
+        let mut name = names::clip(placed, Span { start: placed.start, end });
+        // Files of the same name may lie in several folders.
+        for number in 2.. {
+            if names.insert(name.clone()) {
+                break;
+            }
+            name = format!("{} {number}.mp4", name.trim_end_matches(".mp4"));
+        }
+        let (start_s, end_s) = (Some(placed.start.as_secs_f64()), Some(end.as_secs_f64()));
+        let file = dir.join(name);
+        match cutter.write(&Wanted { id: placed.id, start_s, end_s, exact: false }, &file).await {
+            Ok(()) => *clip = Some(file.display().to_string()),
+            Err(error) => {
+                app.say(format_args!("not saved: {}: {error:#}", text::path(&file)));
+                all = false;
+            }
+        }
+    }
+    Ok(all)
+}
+
 fn write_thumbnails(app: &App, dir: &Path, moments: &mut [Shown]) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let thumbs = Thumbs::open(app.settings.thumbs_dir())?;
-    for (rank, Shown { placed, thumbnail }) in (1..).zip(moments) {
+    for (rank, Shown { placed, thumbnail, .. }) in (1..).zip(moments) {
         if let Some(picture) = thumbs.nearest(&placed.pictures, placed.peak, placed.window_end)? {
             let file = dir.join(format!("{rank:03}.jpg"));
             std::fs::write(&file, picture.0).with_context(|| format!("cannot write {}", file.display()))?;

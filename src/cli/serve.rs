@@ -23,7 +23,7 @@ pub(super) struct ServeArgs {
     /// Folders to watch and streams to read, besides those in the settings
     #[arg(value_name = "FOLDER|URI")]
     sources: Vec<PathBuf>,
-    /// Address of the HTTP API, of this machine only
+    /// Address of the web page and the HTTP API; one of this machine only, unless there is a [[token]] in the settings
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<SocketAddr>,
 }
@@ -72,11 +72,14 @@ pub(super) async fn run(mut app: App, global: Global, args: ServeArgs) -> anyhow
 
 /// Says on standard error what is going on, unless `quiet`.
 fn tell(started: Started<'_>, quiet: bool) {
-    let Started { listeners, sources, model, passed_over, mut news } = started;
+    let Started { listeners, sources, model, passed_over, mut news, link } = started;
     if quiet {
         return;
     }
-    eprintln!("listening on http://{} and {}", listeners.address, text::path(&listeners.path));
+    eprintln!("listening on {} and {}", listeners.url(), text::path(&listeners.path));
+    if let Some(link) = link {
+        eprintln!("open this in a browser, once, within 15 minutes: {link}");
+    }
     for SourceSettings { name, path, uri, .. } in sources {
         let what = path.as_deref().map(text::path).or_else(|| uri.as_ref().map(ToString::to_string));
         eprintln!("watching {} ({name}) with model {model}", what.unwrap_or_default());

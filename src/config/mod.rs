@@ -1,7 +1,10 @@
 //! Typed settings: defaults < file < environment < flags. Unknown keys are errors. Every key is in the annotated
 //! `pipelines/clipseek.example.toml`, which a test loads.
 
+mod access;
+mod added;
 mod overrides;
+mod play;
 mod search;
 mod serve;
 mod streams;
@@ -12,7 +15,10 @@ use std::path::{Path, PathBuf};
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
+pub use access::{Role, TokenSettings};
+pub use added::Refusal;
 pub use overrides::{Overrides, WindowLength};
+pub use play::PlaySettings;
 pub use search::SearchSettings;
 pub use serve::{BacklogOrder, Poll, ServeSettings, SourceSettings, WatchSettings};
 pub use streams::{LiveSettings, RecordingSettings};
@@ -35,10 +41,13 @@ pub struct Settings {
     pub index: IndexSettings,
     pub store: StoreSettings,
     pub search: SearchSettings,
+    pub play: PlaySettings,
     pub serve: ServeSettings,
     pub watch: WatchSettings,
     pub live: LiveSettings,
     pub recording: RecordingSettings,
+    /// Who may ask the daemon over the network.
+    pub token: Vec<TokenSettings>,
     /// What the daemon watches.
     pub source: Vec<SourceSettings>,
 }
@@ -157,10 +166,12 @@ impl Default for Settings {
             index: IndexSettings::default(),
             store: StoreSettings::default(),
             search: SearchSettings::default(),
+            play: PlaySettings::default(),
             serve: ServeSettings::default(),
             watch: WatchSettings::default(),
             live: LiveSettings::default(),
             recording: RecordingSettings::default(),
+            token: Vec::new(),
             source: Vec::new(),
         }
     }
@@ -178,6 +189,11 @@ impl Settings {
     /// Recordings of live streams.
     pub fn footage_dir(&self) -> PathBuf {
         self.data_dir.join("footage")
+    }
+
+    /// Cache of footage that was cut out for players.
+    pub fn playback_dir(&self) -> PathBuf {
+        self.data_dir.join("playback")
     }
 
     pub fn store_dir(&self) -> PathBuf {
@@ -409,6 +425,7 @@ mod tests {
         full.index.frame_features = Some(true);
         full.index.jobs = Some(1);
         full.search.concurrent = Some(1);
+        full.play.concurrent = Some(1);
         full.source.push(SourceSettings {
             path: Some("x".into()),
             uri: Some(SecretUrl::new("x")),
@@ -421,6 +438,8 @@ mod tests {
             sampling: Some(Sampling::Auto),
             ..SourceSettings::default()
         });
+        full.token.push(TokenSettings::default());
+        (full.serve.tls_cert, full.serve.tls_key) = (Some("x".into()), Some("x".into()));
         full.live.templates = Some("x".into());
         (full.recording.keep_days, full.recording.max_gib) = (Some(1.0), Some(1.0));
         full.store.url = Some(SecretUrl::new("x"));

@@ -18,11 +18,59 @@ pub struct ServeSettings {
     pub listen: SocketAddr,
     /// Seconds that running work has to come to a checkpoint when the daemon is asked to end.
     pub drain_secs: f64,
+    /// The certificate (with those above it) and the key by which the address is encrypted, as PEM files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// Requests at once over the address; further ones are refused.
+    pub requests: usize,
+    /// Requests of one client in a second, on average; 0: any number. And how many may come at once.
+    pub rate_per_sec: u32,
+    pub rate_burst: u32,
+    /// Seconds that a search may take.
+    pub query_secs: f64,
+    /// What may be added as a source while the daemon runs: folders below these, and streams with both one of these schemes
+    /// and one of these hosts (patterns).
+    pub add_folders: Vec<PathBuf>,
+    pub add_schemes: Vec<String>,
+    pub add_hosts: Vec<String>,
 }
 
 impl Default for ServeSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7700)), drain_secs: 20.0 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            drain_secs: 20.0,
+            tls_cert: None,
+            tls_key: None,
+            requests: 256,
+            rate_per_sec: 200,
+            rate_burst: 1000,
+            query_secs: 30.0,
+            add_folders: Vec::new(),
+            add_schemes: Vec::new(),
+            add_hosts: Vec::new(),
+        }
+    }
+}
+
+impl ServeSettings {
+    /// `guarded`: there is a token.
+    pub(super) fn check(&self, guarded: bool, problems: &mut Vec<String>) {
+        if !self.listen.ip().is_loopback() && !guarded {
+            problems.push(format!(
+                "serve.listen is {}: without a [[token]] the daemon listens on this machine only (127.0.0.1 or [::1]); \
+                 `clipseek token new --role admin --name NAME` makes one",
+                self.listen
+            ));
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            problems.push("serve.tls_cert and serve.tls_key belong together: set both or none".to_owned());
+        }
+        if !(1..=100_000).contains(&self.requests) {
+            problems.push("serve.requests must lie between 1 and 100000".to_owned());
+        }
     }
 }
 
@@ -105,6 +153,11 @@ impl SourceSettings {
         Self { path: Some(path), ..Self::named_like(&last, others) }
     }
 
+    /// Its name and its folder; `None`: it is a stream.
+    pub fn folder(&self) -> Option<(String, PathBuf)> {
+        Some((self.name.clone(), self.path.clone()?))
+    }
+
     /// With a name that resembles this text and is no other source's.
     pub(super) fn named_like(text: &str, others: &[Self]) -> Self {
         let plain: String = text.chars().map(|c| if is_plain(c) { c } else { '-' }).take(MOST_NAME - 8).collect();
@@ -158,14 +211,10 @@ pub(super) fn check(
 ) -> Vec<String> {
     let mut problems = Vec::new();
     live.check(&mut problems);
-    if !serve.listen.ip().is_loopback() {
-        problems.push(format!(
-            "serve.listen is {}: the API has no access control yet, so it listens on this machine only (127.0.0.1 or [::1])",
-            serve.listen
-        ));
-    }
+    serve.check_added(&mut problems);
     let seconds = [
         ("serve.drain_secs", serve.drain_secs),
+        ("serve.query_secs", serve.query_secs),
         ("watch.settle_secs", watch.settle_secs),
         ("watch.closed_secs", watch.closed_secs),
         ("watch.poll_secs", watch.poll_secs),
@@ -232,13 +281,15 @@ mod tests {
     }
 
     #[test]
-    fn only_this_machine_is_listened_on() {
-        let check = |listen: &str| {
+    fn only_this_machine_is_listened_on_without_a_token() {
+        let check = |listen: &str, guarded| {
+            let mut problems = Vec::new();
             let serve = ServeSettings { listen: listen.parse().unwrap(), ..ServeSettings::default() };
-            super::check(&serve, &WatchSettings::default(), &LiveSettings::default(), &[]).join("; ")
+            serve.check(guarded, &mut problems);
+            problems.join("; ")
         };
-        assert_eq!(check("127.0.0.1:0") + &check("[::1]:1"), "");
-        assert!(check("0.0.0.0:7700").contains("this machine only"));
+        assert_eq!(check("127.0.0.1:0", false) + &check("[::1]:1", false) + &check("0.0.0.0:7700", true), "");
+        assert!(check("0.0.0.0:7700", false).contains("this machine only"));
     }
 
     #[test]

@@ -53,7 +53,10 @@ impl Settings {
         }
         store(&self.store, &mut problems);
         self.search.check(&mut problems);
+        self.play.check(&mut problems);
         self.recording.check(&mut problems);
+        super::access::check(&self.token, &mut problems);
+        self.serve.check(!self.token.is_empty(), &mut problems);
         problems.extend(super::serve::check(&self.serve, &self.watch, &self.live, &self.source));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
     }

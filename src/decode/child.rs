@@ -48,6 +48,7 @@ fn talk() -> io::Result<()> {
         Task::Frames(request) => job::run(request, threads(), &pipe),
         Task::Survey(path) => job::survey(path, &pipe),
         Task::Live(request) => Err(live::job::run(request, &pipe)),
+        Task::Cut(request) => job::cut(request, threads(), &pipe),
     };
     let result = result.map(with_usage);
     if !matches!(result, Err(DecodeError::Stopped)) {

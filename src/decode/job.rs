@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::complete::missing_bytes;
+use super::cut::{CutRequest, Piece};
 use super::flv::Flv;
 use super::gate::{Gate, Released};
 use super::gif::Gif;
-use super::gst::{Coded, Decoding, Pictures, Reader, Source, decoders_for, init, take_messages};
+use super::gst::{self, Coded, Decoding, Input, Pictures, Reader, Source, decoders_for, init, take_messages};
 use super::matroska::Remains;
 use super::mjpeg::Jpegs;
 use super::mp4::Mended;
@@ -90,6 +91,32 @@ pub(super) fn survey(path: &Path, listener: &dyn Listener) -> Result<Outcome, De
         return Err(DecodeError::Stopped);
     }
     Ok(Outcome { packets: packets.len() as u64, end, ..Outcome::default() })
+}
+
+/// Writes a stretch of some files to a file. Their times are those that [`run`] gives their frames.
+pub(super) fn cut(request: &CutRequest, threads: u32, listener: &dyn Listener) -> Result<Outcome, DecodeError> {
+    init()?;
+    let mut inputs = Vec::with_capacity(request.pieces.len());
+    for Piece { path, begins } in &request.pieces {
+        openable(path)?;
+        let tracks = Tracks::read(path, None)?;
+        let own = own_source(path, &tracks);
+        // The movie's own clock begins at zero, wherever its tracks begin.
+        let zero = matches!(own, Some(Source::Mended(_))).then_some(0);
+        // These have no sound, and GStreamer reads them wrongly.
+        let own = own.filter(|own| matches!(own, Source::Gif(_)));
+        let own = own.or(Some(as_it_is(path)?).filter(|source| matches!(source, Source::Bare(..))));
+        inputs.push(Input { path: path.clone(), begins: *begins, tracks, own, zero });
+    }
+    let progress = |amount| listener.progress(amount);
+    if !listener.hear(&Message::begun()) {
+        return Err(DecodeError::Stopped);
+    }
+    let cut = gst::cut(request, inputs, threads, &progress)?;
+    if !listener.hear(&Message::Cut(cut)) {
+        return Err(DecodeError::Stopped);
+    }
+    Ok(Outcome { end: cut.ends, ..Outcome::default() })
 }
 
 fn openable(path: &Path) -> Result<(), DecodeError> {

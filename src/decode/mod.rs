@@ -10,10 +10,13 @@
 //! transport streams, `flv`, `gif` and `mjpeg` take these apart, `obu` recognises AV1 without a container, and `matroska`
 //! reads what is left of damaged files. What could not be read as it should have been is told as [`Problem`]s.
 //!
+//! A stretch can also be written to a file, for players ([`cut`]).
+//!
 //! Live streams ([`live`]) go the same way in a process per stream, with a gate, a clock and a queue of their own.
 //!
 //! A [`Queue`] is a job for callers that must not block. The rest of the program sees only this file's types.
 
+pub mod cut;
 pub mod live;
 mod parent;
 mod pixels;

@@ -220,6 +220,7 @@ impl Iterator for ChildFrames {
                 Message::Alive
                 | Message::Probe(_)
                 | Message::Times { .. }
+                | Message::Cut(_)
                 | Message::Dropped(_)
                 | Message::Recording(_) => {}
                 Message::End(ended) => {
@@ -245,13 +246,14 @@ impl Frames for ChildFrames {
     }
 }
 
-fn describe(message: &Message) -> &'static str {
+pub(super) fn describe(message: &Message) -> &'static str {
     match message {
         Message::Probe(_) => "a description",
         Message::Frame(_) => "a frame",
         Message::Times { .. } => "times",
         Message::Recording(_) => "news of a recording",
         Message::Dropped(_) => "a count of dropped frames",
+        Message::Cut(_) => "a file",
         Message::Alive => "a sign of life",
         Message::End(_) => "its end",
     }

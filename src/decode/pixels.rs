@@ -92,6 +92,12 @@ impl Orientation {
         Self { mirrored, quarters }
     }
 
+    /// In the words of GStreamer's `image-orientation` tag.
+    pub fn tag(self) -> String {
+        let flip = if self.mirrored { "flip-" } else { "" };
+        format!("{flip}rotate-{}", u32::from(self.quarters % 4) * 90)
+    }
+
     /// For people: `90`, `270 mirrored`; `None` if upright.
     pub fn in_words(self) -> Option<String> {
         let turn = u32::from(self.quarters) * 90;

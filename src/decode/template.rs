@@ -16,6 +16,11 @@ pub(super) const READ_OBU: &str = include_str!("../../pipelines/read-obu.launch"
 /// Coded frames to pictures.
 pub(super) const DECODE: &str = include_str!("../../pipelines/decode.launch");
 
+/// A file to its coded frames and sound, these into a file, and frames encoded anew.
+pub(super) const CUT_READ: &str = include_str!("../../pipelines/cut-read.launch");
+pub(super) const CUT_WRITE: &str = include_str!("../../pipelines/cut-write.launch");
+pub(super) const CUT_ENCODE: &str = include_str!("../../pipelines/cut-encode.launch");
+
 /// Coded frames to a segment of a recording.
 pub(super) const RECORD: &str = include_str!("../../pipelines/record.launch");
 

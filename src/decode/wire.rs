@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cut::{Cut, CutRequest};
 use super::live::{LiveRequest, Recording};
 use super::{DecodeError, Frame, Jpeg, LATEST, Outcome, PixelSpec, Probe, Request, Rgb, Sampling, Want, Zero};
 use crate::secret::{Secret, SecretUrl};
 use crate::source::stream::Login;
 
 /// First on either pipe; the last byte is the version of everything below.
-const GREETING: [u8; 4] = *b"csd\x06";
+const GREETING: [u8; 4] = *b"csd\x07";
 /// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
 const LONGEST: usize = 64 << 20;
 /// Header of a frame: time, until when it is held (zero: it is not), width, height.
@@ -35,6 +36,8 @@ pub enum Task {
     Survey(PathBuf),
     /// A live stream, until it is no more.
     Live(Box<LiveRequest>),
+    /// A stretch of some files into a file.
+    Cut(CutRequest),
 }
 
 /// What the child says.
@@ -52,6 +55,8 @@ pub enum Message {
     Recording(Option<String>),
     /// So many wanted frames of a live stream were dropped so far.
     Dropped(u64),
+    /// A file was written.
+    Cut(Cut),
     /// Work goes on though no frame came of it yet.
     Alive,
     /// The end: how it went, or why it could not be done.
@@ -109,6 +114,8 @@ mod kind {
     pub(super) const LIVE: u8 = 9;
     pub(super) const DROPPED: u8 = 10;
     pub(super) const RECORDING: u8 = 11;
+    pub(super) const CUT: u8 = 12;
+    pub(super) const WRITTEN: u8 = 13;
 }
 
 pub fn greet(to: &mut impl Write) -> io::Result<()> {
@@ -161,6 +168,7 @@ pub fn write_task(to: &mut impl Write, task: &Task) -> io::Result<()> {
             };
             write_parts(to, kind::LIVE, &[&serde_json::to_vec(&job)?])
         }
+        Task::Cut(request) => write_parts(to, kind::CUT, &[&serde_json::to_vec(request)?]),
     }
 }
 
@@ -207,6 +215,7 @@ pub fn read_task(from: &mut impl Read) -> io::Result<Task> {
                 }),
             })))
         }
+        kind::CUT => Ok(Task::Cut(parsed(&body)?)),
         other => Err(invalid(format!("message {other} in place of a task"))),
     }
 }
@@ -232,6 +241,7 @@ pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
         }
         Message::Recording(trouble) => write_parts(to, kind::RECORDING, &[&serde_json::to_vec(trouble)?]),
         Message::Dropped(count) => write_parts(to, kind::DROPPED, &[&count.to_le_bytes()]),
+        Message::Cut(cut) => write_parts(to, kind::WRITTEN, &[&serde_json::to_vec(cut)?]),
         Message::Alive => write_parts(to, kind::ALIVE, &[]),
         Message::End(Ok(outcome)) => write_parts(to, kind::DONE, &[&serde_json::to_vec(outcome)?]),
         Message::End(Err(error)) => write_parts(to, kind::FAILED, &[&serde_json::to_vec(error)?]),
@@ -250,6 +260,7 @@ pub fn read_message(from: &mut impl Read) -> io::Result<Option<Message>> {
             Ok(count) => Message::Dropped(u64::from_le_bytes(count)),
             Err(body) => return Err(invalid(format!("a count of {} bytes", body.len()))),
         },
+        kind::WRITTEN => Message::Cut(checked_cut(parsed(&body)?)?),
         kind::ALIVE => Message::Alive,
         kind::DONE => Message::End(Ok(checked_outcome(parsed(&body)?)?)),
         kind::FAILED => Message::End(Err(parsed(&body)?)),
@@ -289,6 +300,12 @@ fn parsed<T: for<'de> Deserialize<'de>>(body: &[u8]) -> io::Result<T> {
 
 fn checked(time: Duration) -> io::Result<Duration> {
     if time <= LATEST { Ok(time) } else { Err(invalid(format!("a time of {} s", time.as_secs()))) }
+}
+
+fn checked_cut(cut: Cut) -> io::Result<Cut> {
+    checked(cut.begins)?;
+    checked(cut.ends)?;
+    Ok(cut)
 }
 
 fn checked_probe(probe: Probe) -> io::Result<Probe> {
@@ -391,6 +408,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decode::cut::{Copied, Encoding, Piece};
     use crate::decode::{Interpolation, Problem, ProblemKind, Resize};
 
     proptest! {
@@ -429,7 +447,21 @@ mod tests {
                 thumbnail_px,
             };
             let mut pipe = Vec::new();
-            for task in [Task::Survey(request.path.clone()), Task::Frames(request)] {
+            let cut = CutRequest {
+                pieces: vec![Piece { path: request.path.clone(), begins: request.from }],
+                start: request.from,
+                end: LATEST,
+                copy: uniform.then_some(Copied::ForBrowsers),
+                encoding: Encoding {
+                    most_width: thumbnail_px,
+                    most_frames: None,
+                    sound: uniform,
+                    careful: true,
+                    longest: Duration::from_nanos(nanos),
+                },
+                output: request.path.clone(),
+            };
+            for task in [Task::Survey(request.path.clone()), Task::Frames(request), Task::Cut(cut)] {
                 pipe.clear();
                 write_task(&mut pipe, &task).unwrap();
                 let back = read_task(&mut pipe.as_slice()).unwrap();

@@ -1,6 +1,7 @@
 //! Which content each path shows: paths are begun, finished, failed or forgotten, and contents that no path shows any
 //! more are set to leaving.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -162,19 +163,34 @@ impl Ledger {
 
     /// Number of files below a folder, and how many of them failed.
     pub async fn count_below(&self, folder: &Path, collection: &str) -> Result<(u64, u64)> {
-        let mut first = folder.as_os_str().as_bytes().to_vec();
-        while first.last() == Some(&b'/') {
-            first.pop();
-        }
-        // The byte behind '/' begins what comes after everything below the folder.
-        let (after, collection) = ([first.as_slice(), b"0"].concat(), collection.to_owned());
-        first.push(b'/');
+        let ((first, after), collection) = (below(folder), collection.to_owned());
         self.read(move |db| {
             db.prepare_cached(
                 "SELECT count(*), count(*) FILTER (WHERE state = 'failed') FROM files
                  WHERE path >= ? AND path < ? AND collection = ?",
             )?
             .query_row(params![first, after, collection], |row| Ok((row.get(0)?, row.get(1)?)))
+        })
+        .await
+    }
+
+    /// The media that searches in this collection show for files below a folder, without those below `others`.
+    pub async fn media_below(&self, folder: &Path, others: Vec<PathBuf>, collection: &str) -> Result<Vec<MediaId>> {
+        let ((first, after), collection) = (below(folder), collection.to_owned());
+        self.read(move |db| {
+            let mut rows = db.prepare_cached(
+                "SELECT path, coalesce(media_id, next_media_id) FROM files
+                 WHERE path >= ? AND path < ? AND collection = ?",
+            )?;
+            let mut rows = rows.query(params![first, after, collection])?;
+            let mut media = BTreeSet::new();
+            while let Some(row) = rows.next()? {
+                let (path, shown) = (rows::path(row, 0)?, row.get::<_, Option<_>>(1)?.map(MediaId));
+                if !others.iter().any(|other| path.starts_with(other)) {
+                    media.extend(shown);
+                }
+            }
+            Ok(media.into_iter().collect())
         })
         .await
     }
@@ -411,6 +427,18 @@ impl Ledger {
         })
         .await
     }
+}
+
+/// The first path below a folder, and what comes behind the last, in the order of bytes.
+fn below(folder: &Path) -> (Vec<u8>, Vec<u8>) {
+    let mut first = folder.as_os_str().as_bytes().to_vec();
+    while first.last() == Some(&b'/') {
+        first.pop();
+    }
+    // The byte behind '/' begins what comes after everything below the folder.
+    let after = [first.as_slice(), b"0"].concat();
+    first.push(b'/');
+    (first, after)
 }
 
 pub(super) fn read_file(db: &Connection, path: &Path, collection: &str) -> rusqlite::Result<Option<FileRow>> {

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`files`] changes which content a path shows, [`paths`] finds paths by name, [`progress`] tracks how far records
-//! are, [`live`] knows the hours of streams. The transaction that removes the last path of a content also sets its records to leaving.
+//! are, [`live`] knows the hours of streams, `sources` those that were added. The transaction that removes the last path of a content also sets its records to leaving.
 
 mod audit;
 mod error;
@@ -20,6 +20,7 @@ mod live;
 mod paths;
 mod progress;
 mod rows;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -43,10 +44,11 @@ use crate::points;
 
 pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
-const SCHEMAS: [&str; 3] = [
+const SCHEMAS: [&str; 4] = [
     include_str!("migrations/1-begin.sql"),
     include_str!("migrations/2-paths.sql"),
     include_str!("migrations/3-live.sql"),
+    include_str!("migrations/4-sources.sql"),
 ];
 
 static MIGRATIONS: LazyLock<Migrations<'static>> =

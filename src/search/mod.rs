@@ -6,28 +6,37 @@
 //!                                                             place ◀── moments ◀── windows ──┘
 //! ```
 //!
+//! A prepared search answers a first page; `kept` keeps what further pages need. `diverse` puts different moments first,
+//! [`group`] tells which media they are of, `scores` how good every window of one medium is.
+//!
 //! [`moments`] merges windows, `rerank` scores the best ones again with a second model, [`place`] looks up the file of
 //! a moment.
 
+mod diverse;
 pub mod find;
-mod gate;
+pub mod group;
+mod kept;
 pub mod moments;
 pub mod place;
 pub mod request;
 pub mod rerank;
+mod scores;
 mod searcher;
 mod warm;
 
 pub use find::{Shelf, search};
-pub use gate::Load;
+pub use group::{Group, groups};
 pub use place::{Exact, Placed};
-pub use request::{Mode, SearchRequest, WallTime};
+pub use request::{Between, Mode, SearchRequest, WallTime};
+pub use scores::{Score, Scores};
 pub use searcher::{Answer, Searcher};
 pub use warm::{Searchers, Warmth};
 
 use std::time::Duration;
 
 use crate::embed::{BundleError, EmbedError};
+pub use crate::gate::Load;
+use crate::gate::Refused;
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
 
@@ -36,6 +45,8 @@ pub enum SearchError {
     /// The request cannot be answered; the text says what to ask instead.
     #[error("{0}")]
     Invalid(String),
+    #[error("this search was too long ago to go on with: search again")]
+    Expired,
     #[error("{waiting} searches are already waiting, the most that search.queue allows: try again in a moment")]
     QueueFull { waiting: usize },
     #[error(
@@ -61,4 +72,13 @@ pub enum SearchError {
     /// A bug of clipseek.
     #[error("the search was aborted: {0}")]
     Internal(String),
+}
+
+impl From<Refused> for SearchError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::QueueFull { waiting } => Self::QueueFull { waiting },
+            Refused::QueuedTooLong { after } => Self::QueuedTooLong { after },
+        }
+    }
 }

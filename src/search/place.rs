@@ -14,8 +14,9 @@ use crate::clock::seconds;
 use crate::footage::Footage;
 use crate::ledger::{LedgerError, Owned};
 use crate::source::glob::PathGlob;
+use crate::source::names::FolderNames;
 use crate::source::stream::LiveHour;
-use crate::source::{file_uri, path_of_uri};
+use crate::source::{MediaId, file_uri, path_of_uri};
 use crate::store::Payload;
 use crate::thumbs;
 
@@ -23,6 +24,7 @@ use crate::thumbs;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Placed {
     pub id: Uuid,
+    pub media_id: MediaId,
     /// The file that shows it, for display: lossy if the name is not UTF-8. Of a live stream the recording; `None`: there is
     /// none.
     pub path: Option<String>,
@@ -40,7 +42,7 @@ pub struct Placed {
     pub confidence: Option<f32>,
     /// Caption of the best window.
     pub caption: Option<String>,
-    /// Name of the configured source; `None` for media indexed by hand.
+    /// Name of the source; `None` for media that lie in no watched folder.
     pub source: Option<String>,
     /// Wall clock at the start (RFC 3339), if known.
     pub time: Option<String>,
@@ -76,6 +78,14 @@ pub struct Exact {
 }
 
 impl Placed {
+    /// With the name of the watched folder that it lies in.
+    pub fn of_folder(mut self, folders: &FolderNames) -> Self {
+        if self.source.is_none() {
+            self.source = self.file.as_deref().and_then(|file| folders.of(file));
+        }
+        self
+    }
+
     pub fn exact(&self) -> Exact {
         let Self { pictures, players_zero, start, peak, end, window_end, .. } = self.clone();
         Exact { pictures, players_zero, start, peak, end, window_end }
@@ -90,7 +100,7 @@ impl Placed {
 }
 
 /// Places a moment in one of its medium's files, preferring a file that matches `glob` and still exists.
-pub(super) async fn place(
+pub async fn place(
     archive: &Archive,
     collection: &str,
     moment: Moment,
@@ -114,6 +124,7 @@ pub(super) async fn place(
     let time = wall_ms.and_then(|wall| DateTime::from_timestamp_millis(wall.saturating_sub(ahead_ms)));
     Ok(Placed {
         id: moment.id,
+        media_id,
         path: file.as_ref().map(|file| file.to_string_lossy().into_owned()),
         offset_s: offset.map(seconds),
         uri: live.map(|(_, uri)| uri).or(file.as_deref().map(file_uri)).unwrap_or_default(),

@@ -5,16 +5,22 @@ use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::SearchError;
-use crate::store::has_words;
+use crate::store::{DayTime, has_words};
 
 /// Most moments in one request.
 pub const MOST_MOMENTS: u16 = 1000;
+/// Texts that one request may have, wanted and unwanted ones each.
+const MOST_TEXTS: usize = 32;
+/// Windows that may be judged again: each costs a run of the model.
+const MOST_RERANKED: u16 = 1000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchRequest {
     /// Query text: what happens.
     pub text: Option<String>,
+    /// Several texts for the same thing, of which the average is looked for.
+    pub texts: Vec<String>,
     /// Query picture: the bytes of a JPEG, PNG or WebP file. Not part of the JSON.
     #[serde(skip)]
     pub picture: Option<Vec<u8>>,
@@ -30,6 +36,8 @@ pub struct SearchRequest {
     pub limit: u16,
     /// Least confidence of a moment, from 0 to 1.
     pub min_confidence: f32,
+    /// Name of a source: a watched folder or a stream.
+    pub source: Option<String>,
     pub label: Option<String>,
     /// Moments must have all of these tags.
     pub tags: Vec<String>,
@@ -39,8 +47,16 @@ pub struct SearchRequest {
     pub after: Option<WallTime>,
     /// Recorded before this time.
     pub before: Option<WallTime>,
+    /// Recorded at this time of the day, in the zone of this machine; it may go over midnight.
+    pub between: Option<Between>,
     /// The caption must have all of these words.
     pub caption: Option<String>,
+    /// How much moments should differ from each other, from 0 (not at all) to 1.
+    pub diversity: f32,
+    /// Answer also which media the moments are of.
+    pub group: bool,
+    /// Where an earlier answer goes on ([`super::Answer::next`]). Beside it only `limit` may stand.
+    pub cursor: Option<String>,
     /// Name of a bundle, or its folder; `None`: the bundle that everything was indexed with.
     pub model: Option<String>,
 }
@@ -49,6 +65,7 @@ impl Default for SearchRequest {
     fn default() -> Self {
         Self {
             text: None,
+            texts: Vec::new(),
             picture: None,
             like: None,
             not: Vec::new(),
@@ -56,12 +73,17 @@ impl Default for SearchRequest {
             rerank: None,
             limit: 10,
             min_confidence: 0.0,
+            source: None,
             label: None,
             tags: Vec::new(),
             path: None,
             after: None,
             before: None,
+            between: None,
             caption: None,
+            diversity: 0.0,
+            group: false,
+            cursor: None,
             model: None,
         }
     }
@@ -117,21 +139,78 @@ impl TryFrom<String> for WallTime {
     }
 }
 
+/// A time of the day such as `22:00-06:00`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Between(pub DayTime);
+
+impl std::str::FromStr for Between {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let minute = |text: &str| {
+            let (hours, minutes) = text.trim().split_once(':')?;
+            let (hours, minutes): (u16, u16) = (hours.parse().ok()?, minutes.parse().ok()?);
+            let minute = hours.checked_mul(60)?.checked_add(minutes)?;
+            (minutes < 60 && minute <= 24 * 60).then_some(minute)
+        };
+        let times = text.split_once('-').and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
+        times
+            .filter(|(from, to)| from != to && *from < 24 * 60)
+            .map(|(from, to)| Self(DayTime { from, to }))
+            .ok_or_else(|| "a time of the day such as 22:00-06:00".to_owned())
+    }
+}
+
+impl Serialize for Between {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let DayTime { from, to } = self.0;
+        serializer.collect_str(&format_args!("{:02}:{:02}-{:02}:{:02}", from / 60, from % 60, to / 60, to % 60))
+    }
+}
+
+impl TryFrom<String> for Between {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|expected| format!("{text:?}: not {expected}"))
+    }
+}
+
 impl SearchRequest {
     /// Checks the request without a model.
     pub fn check(&self) -> Result<(), SearchError> {
         let invalid = |problem: &str| Err(SearchError::Invalid(problem.to_owned()));
+        if self.cursor.is_some() {
+            let alone = Self { cursor: self.cursor.clone(), limit: self.limit, ..Self::default() };
+            if *self != alone {
+                return invalid("a cursor goes on with the search that it came from: beside it only limit may stand");
+            }
+            return self.check_limit();
+        }
         let text = self.text.as_deref();
-        if text.is_some_and(|text| text.trim().is_empty()) {
+        if text.into_iter().chain(self.texts.iter().map(String::as_str)).any(|text| text.trim().is_empty()) {
             return invalid("the query is empty: say what happens, such as \"a dog catches a frisbee\"");
         }
-        match [text.is_some(), self.picture.is_some(), self.like.is_some()].into_iter().filter(|asked| *asked).count() {
+        if self.texts.len() > MOST_TEXTS || self.not.len() > MOST_TEXTS {
+            return Err(SearchError::Invalid(format!("at most {MOST_TEXTS} texts, and as many that are not wanted")));
+        }
+        let asked = [text.is_some(), !self.texts.is_empty(), self.picture.is_some(), self.like.is_some()];
+        match asked.into_iter().filter(|asked| *asked).count() {
             1 => {}
             0 => return invalid("nothing to look for: give a text, a picture or the id of a moment"),
-            _ => return invalid("a text, a picture and the id of a moment exclude each other: give one of them"),
+            _ => {
+                return invalid(
+                    "a text, several texts, a picture and the id of a moment exclude each other: give one of them",
+                );
+            }
         }
-        if !(1..=MOST_MOMENTS).contains(&self.limit) {
-            return Err(SearchError::Invalid(format!("limit must lie between 1 and {MOST_MOMENTS}")));
+        self.check_limit()?;
+        if !(0.0..=1.0).contains(&self.diversity) {
+            return invalid("diversity must lie between 0 and 1");
+        }
+        if self.rerank.is_some_and(|count| count > MOST_RERANKED) {
+            return Err(SearchError::Invalid(format!("at most {MOST_RERANKED} windows are judged again")));
         }
         if !(0.0..=1.0).contains(&self.min_confidence) {
             return invalid("min_confidence must lie between 0 and 1");
@@ -145,6 +224,13 @@ impl SearchRequest {
             )));
         }
         self.check_mode()
+    }
+
+    fn check_limit(&self) -> Result<(), SearchError> {
+        if !(1..=MOST_MOMENTS).contains(&self.limit) {
+            return Err(SearchError::Invalid(format!("limit must lie between 1 and {MOST_MOMENTS}")));
+        }
+        Ok(())
     }
 
     fn check_mode(&self) -> Result<(), SearchError> {
@@ -214,6 +300,42 @@ mod tests {
         }
         assert!(problem(SearchRequest { min_confidence: f32::NAN, ..text("a dog") }).contains("between 0 and 1"));
         assert!(problem(SearchRequest { rerank: Some(0), ..text("a dog") }).contains("at least one window"));
+    }
+
+    #[test]
+    fn several_texts_are_one_thing() {
+        let texts = |texts: &[&str]| SearchRequest {
+            texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+            ..SearchRequest::default()
+        };
+        assert!(texts(&["a dog", "a hound"]).check().is_ok());
+        assert!(problem(texts(&["a dog", " "])).contains("the query is empty"));
+        assert!(problem(texts(&["x"; 33])).contains("at most 32 texts"));
+        assert!(problem(SearchRequest { text: Some("a".into()), ..texts(&["b"]) }).contains("exclude each other"));
+        assert!(problem(SearchRequest { mode: Mode::Text, ..texts(&["b"]) }).contains("give it a text"));
+        assert!(problem(SearchRequest { diversity: 1.1, ..text("a") }).contains("diversity"));
+    }
+
+    #[test]
+    fn beside_a_cursor_stands_nothing_but_a_limit() {
+        let cursor = SearchRequest { cursor: Some("x.1".into()), limit: 5, ..SearchRequest::default() };
+        assert!(cursor.check().is_ok());
+        assert!(problem(SearchRequest { limit: 0, ..cursor.clone() }).contains("between 1 and 1000"));
+        assert!(problem(SearchRequest { text: Some("a".into()), ..cursor }).contains("only limit"));
+    }
+
+    #[test]
+    fn times_of_the_day() {
+        let read = |text: &str| text.parse::<Between>().map(|Between(DayTime { from, to })| (from, to));
+        assert_eq!(read("22:00-06:00"), Ok((1320, 360)));
+        assert_eq!(read("0:05 - 24:00"), Ok((5, 1440)));
+        for wrong in ["", "22-06", "22:00", "22:60-23:00", "24:00-06:00", "25:00-26:00", "10:00-10:00", "-1:00-2:00"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let sent = serde_json::to_string(&"22:00-06:00".parse::<Between>().unwrap()).unwrap();
+        assert_eq!(sent, "\"22:00-06:00\"");
+        let night = DayTime { from: 1320, to: 360 };
+        assert_eq!([1319, 1320, 0, 359, 360].map(|minute| night.holds(minute)), [false, true, true, true, false]);
     }
 
     #[test]

@@ -4,34 +4,68 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lru::LruCache;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
+use super::diverse::diverse;
 use super::find::{Shelf, search};
+use super::group::Group;
 use super::moments::Moment;
 use super::place::{Placed, place};
+use super::request::MOST_MOMENTS;
 use super::rerank::rerank;
+use super::scores::{Scores, scores};
 use super::{Mode, SearchError, SearchRequest};
 use crate::archive::Archive;
 use crate::decode::{Colours, Frame, Orientation, Picture, Shrinker};
-use crate::embed::bundle::Bundle;
 use crate::embed::bundle::manifest::Topology;
+use crate::embed::bundle::{Bundle, Outline};
 use crate::embed::model::{RerankModel, TextModel, VideoModel};
 use crate::embed::runtime::EmbedSettings;
 use crate::embed::{EmbedError, Embedding};
+use crate::source::MediaId;
 use crate::source::glob::PathGlob;
-use crate::store::{Filter, Query, VectorStore, Wanted};
+use crate::source::names::FolderNames;
+use crate::store::{Filter, OfSource, Query, VectorStore, Wanted};
 use crate::window::Window;
 
 /// Weight of each unwanted vector that is subtracted from a query.
 const NOT_WEIGHT: f32 = 0.5;
 
+/// Candidates for each moment, where they should differ from each other.
+const DIVERSE_FROM: usize = 5;
+const LEAST_DIVERSE_FROM: usize = 50;
+/// Vectors that are read side by side.
+const VECTORS_AT_ONCE: usize = 16;
+
 /// The answer to a request, with remarks on it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
     pub moments: Vec<Placed>,
     /// For people: why there are no moments, or which part of the request was not followed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+    /// The cursor by which the next page is asked for, if there are more moments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Where they were asked for: the media that the moments are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<Group>>,
+}
+
+/// A request with all that had to be looked up for it.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    wanted: Wanted,
+    filter: Filter,
+    glob: Option<PathGlob>,
+    /// How many of the best windows are judged again, and by which text.
+    rerank: Option<(usize, String)>,
+    diversity: f32,
+    pub(super) group: bool,
 }
 
 pub struct Searcher {
@@ -42,6 +76,7 @@ pub struct Searcher {
     sessions: Sessions,
     /// Vectors of recently used texts.
     texts: Mutex<LruCache<String, Embedding>>,
+    folders: FolderNames,
 }
 
 /// Each session is opened when it is first needed, and kept.
@@ -60,6 +95,7 @@ impl Searcher {
         store: Arc<dyn VectorStore>,
         settings: EmbedSettings,
         texts: NonZeroUsize,
+        folders: FolderNames,
     ) -> Self {
         let (text, video, rerank) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Self {
@@ -69,31 +105,73 @@ impl Searcher {
             store,
             sessions: Sessions { settings, text, video, rerank },
             texts: Mutex::new(LruCache::new(texts)),
+            folders,
         }
     }
 
-    pub async fn answer(&self, request: &SearchRequest) -> Result<Answer, SearchError> {
+    pub(super) fn outline(&self) -> Outline {
+        Outline::clone(&self.bundle)
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        request: &SearchRequest,
+        remarks: &mut Vec<String>,
+    ) -> Result<Prepared, SearchError> {
         request.check()?;
         self.check(request).await?;
-        let mut remarks = Vec::new();
         let glob = request.path.as_deref().map(glob).transpose()?;
+        let rerank = request.rerank.map(usize::from).zip(request.text.clone());
         let filter = self.filter(request, glob.clone()).await?;
-        let wanted = self.wanted(request, &mut remarks).await?;
+        let wanted = self.wanted(request, remarks).await?;
+        Ok(Prepared { wanted, filter, glob, rerank, diversity: request.diversity, group: request.group })
+    }
+
+    /// At most `limit` moments.
+    pub(super) async fn find(&self, prepared: &Prepared, limit: usize) -> Result<Vec<Placed>, SearchError> {
+        let Prepared { wanted, filter, glob, rerank: again, diversity, .. } = prepared;
+        let (wanted, filter) = (wanted.clone(), filter.clone());
         let shelf = Shelf { store: self.store.as_ref(), ledger: &self.archive.ledger, collection: &self.collection };
-        let limit = request.limit.into();
-        let found: Vec<Moment> = match (request.rerank, &request.text) {
-            (Some(candidates), Some(text)) => {
+        let is_diverse = *diversity > 0.0;
+        let most =
+            if is_diverse { (limit * DIVERSE_FROM).clamp(LEAST_DIVERSE_FROM, MOST_MOMENTS.into()) } else { limit };
+        let mut found: Vec<Moment> = match again {
+            Some((candidates, text)) => {
                 let model = self.sessions.rerank(&self.bundle).await?;
-                let query = Query { wanted, limit: candidates.into(), filter };
-                rerank(&shelf, query, &model, text, limit).await?
+                let query = Query { wanted, limit: *candidates, filter };
+                rerank(&shelf, query, &model, text, most).await?
             }
-            _ => search(&shelf, &wanted, filter, limit).await?,
+            None => search(&shelf, &wanted, filter, most).await?,
         };
+        if is_diverse {
+            let vectors = self.vectors_of(&found).await?;
+            found = diverse(found, &vectors, *diversity, limit);
+        }
         let mut moments = Vec::with_capacity(found.len());
         for moment in found {
-            moments.push(place(&self.archive, &self.collection, moment, glob.as_ref()).await?);
+            let placed = place(&self.archive, &self.collection, moment, glob.as_ref()).await?;
+            moments.push(placed.of_folder(&self.folders));
         }
-        Ok(Answer { moments, remarks })
+        Ok(moments)
+    }
+
+    async fn vectors_of(&self, moments: &[Moment]) -> Result<Vec<Option<Embedding>>, SearchError> {
+        let ids: Vec<Uuid> = moments.iter().map(|moment| moment.id).collect();
+        let vector = async |id| Ok(self.store.get(id).await?.map(|record| record.vector));
+        stream::iter(ids).map(vector).buffered(VECTORS_AT_ONCE).try_collect().await
+    }
+
+    /// How well every window of this medium answers the request; its filters do not matter.
+    pub async fn scores(&self, request: &SearchRequest, media: MediaId) -> Result<Scores, SearchError> {
+        request.check()?;
+        self.check(request).await?;
+        // Fused ranks say nothing of how good a window is.
+        let mode = if request.mode == Mode::Hybrid { Mode::Vector } else { request.mode };
+        let request = SearchRequest { mode, ..request.clone() };
+        let wanted = self.wanted(&request, &mut Vec::new()).await?;
+        let shelf = Shelf { store: self.store.as_ref(), ledger: &self.archive.ledger, collection: &self.collection };
+        let probe = self.archive.ledger.media(media).await?.and_then(|row| row.probe);
+        scores(&shelf, wanted, media, probe.and_then(|probe| probe.duration)).await
     }
 
     /// Checks that this bundle and its collection can answer the request.
@@ -123,13 +201,24 @@ impl Searcher {
             Some(glob) => Some(self.archive.ledger.media_at(&self.collection, glob).await?),
             None => None,
         };
+        let source = match &request.source {
+            Some(name) => Some(match self.folders.folder(name) {
+                Some((root, others)) => {
+                    OfSource::Media(self.archive.ledger.media_below(&root, others, &self.collection).await?)
+                }
+                None => OfSource::Named(name.clone()),
+            }),
+            None => None,
+        };
         Ok(Filter {
             media,
             hidden: Vec::new(),
+            source,
             label: request.label.clone(),
             tags: request.tags.clone(),
             after_ms: request.after.map(|time| time.0),
             before_ms: request.before.map(|time| time.0),
+            between: request.between.map(|between| between.0),
             caption: request.caption.clone(),
         })
     }
@@ -152,8 +241,14 @@ impl Searcher {
             record.ok_or_else(none)?.vector
         } else if let Some(picture) = &request.picture {
             self.of_picture(picture).await?
+        } else if let Some(text) = &request.text {
+            self.of_text(text, remarks).await?
         } else {
-            self.of_text(request.text.as_deref().unwrap_or_default(), remarks).await?
+            let mut vectors = Vec::with_capacity(request.texts.len());
+            for text in &request.texts {
+                vectors.push(self.of_text(text, remarks).await?);
+            }
+            average(&vectors)?
         };
         let mut unwanted = Vec::with_capacity(request.not.len());
         for text in &request.not {
@@ -249,6 +344,17 @@ fn glob(pattern: &str) -> Result<PathGlob, SearchError> {
     PathGlob::new(pattern).map_err(|error| SearchError::Invalid(format!("path: {error}")))
 }
 
+/// Of several texts, as of the prompts of an ensemble.
+fn average(vectors: &[Embedding]) -> Result<Embedding, EmbedError> {
+    let mut sum = vec![0.0; vectors.first().map_or(0, |vector| vector.as_slice().len())];
+    for vector in vectors {
+        for (value, other) in sum.iter_mut().zip(vector.as_slice()) {
+            *value += other;
+        }
+    }
+    Embedding::new(sum)
+}
+
 /// The wanted vector minus [`NOT_WEIGHT`] times each unwanted one.
 fn combine(wanted: &Embedding, unwanted: &[Embedding]) -> Result<Embedding, EmbedError> {
     let mut vector = wanted.as_slice().to_vec();
@@ -263,6 +369,13 @@ fn combine(wanted: &Embedding, unwanted: &[Embedding]) -> Result<Embedding, Embe
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_texts_are_averaged() {
+        let vector = |values: &[f32]| Embedding::new(values.to_vec()).unwrap();
+        let both = average(&[vector(&[1.0, 0.0]), vector(&[0.0, 1.0])]).unwrap();
+        assert_eq!(both, vector(&[1.0, 1.0]));
+    }
 
     #[test]
     fn what_is_not_wanted_is_pushed_away() {

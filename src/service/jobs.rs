@@ -22,7 +22,7 @@ use super::sources::rfc3339;
 use crate::clock::Clock;
 use crate::config::Overrides;
 use crate::ingest::report::{RunNotes, RunReport};
-use crate::source::{file_uri, path_of_uri};
+use crate::source::{MediaId, file_uri, path_of_uri};
 use crate::verify::Difference;
 
 /// Jobs that may wait.
@@ -36,6 +36,12 @@ pub enum JobRequest {
     Index(IndexRequest),
     /// Index the failed files again.
     Retry {
+        model: Option<String>,
+    },
+    /// Forget the windows of a medium and index its files again.
+    Reindex {
+        media: MediaId,
+        #[serde(default)]
         model: Option<String>,
     },
     Verify {
@@ -52,6 +58,7 @@ impl JobRequest {
         match self {
             Self::Index(_) => "index",
             Self::Retry { .. } => "retry",
+            Self::Reindex { .. } => "reindex",
             Self::Verify { .. } => "verify",
         }
     }

@@ -3,6 +3,7 @@
 //! [`sources`] are watched and feed the indexer ([`crate::ingest::steady`]); [`jobs`] are asked for; [`news`] tells what
 //! happens, and `observe` how everything is. All of them share one archive, one model for each bundle, and the number of files that are read side by side.
 
+pub mod added;
 pub mod jobs;
 pub mod news;
 mod observe;
@@ -11,11 +12,11 @@ mod retention;
 pub mod sources;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::Archive;
@@ -29,15 +30,17 @@ use crate::ingest::report::{RunNotes, RunReport};
 use crate::ingest::steady::Steady;
 use crate::ingest::{Event, Ingest, Observer, Priority, WorkItem, batch};
 use crate::ledger::Said;
-use crate::media::{self, MediaError, RemoveRequest, Removed};
+use crate::media::{self, MediaError, RemoveRequest, Removed, SaidChange, Shown};
 use crate::metrics::{Metrics, SearchOutcome};
 use crate::parts::Parts;
+use crate::play::Player;
 use crate::search::{Answer, SearchError, SearchRequest, Searchers};
+use crate::source::MediaId;
 use crate::source::walk::{Found, walk};
 use crate::verify::{Difference, Repair, verify};
 use jobs::{IndexRequest, JobError, JobRequest, JobResult, Jobs, Place, Verified};
 use news::{News, NewsRoom, Reporter};
-use sources::{Changes, Common, Sources, SourcesError};
+use sources::{Common, Sources};
 
 /// A decoding process of a stream that says nothing for so long hangs, whether frames come or not.
 const HUNG: Duration = Duration::from_secs(30);
@@ -46,6 +49,7 @@ pub struct Service {
     pub parts: Parts,
     pub archive: Arc<Archive>,
     pub searchers: Arc<Searchers>,
+    pub player: Player,
     pub sources: Sources,
     pub jobs: Jobs,
     pub news: NewsRoom,
@@ -62,6 +66,10 @@ pub struct Service {
     stop: CancellationToken,
     closing: CancellationToken,
     has_begun: AtomicBool,
+    /// The sources of the settings; held while any source changes.
+    configured: Mutex<Vec<SourceSettings>>,
+    /// Where browsers find it.
+    pub url: OnceLock<String>,
 }
 
 impl Service {
@@ -93,8 +101,12 @@ impl Service {
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
         };
+        let searchers = parts.searchers(Arc::clone(&archive));
+        let player = parts.player(Arc::clone(&archive), searchers.folders.clone());
+        let player = player.map_err(|error| format!("{error:#}"))?;
         Ok(Self {
-            searchers: parts.searchers(Arc::clone(&archive)),
+            searchers,
+            player,
             sources: Sources::new(common),
             jobs: Jobs::new(news.clone(), clock.clone()),
             parts,
@@ -110,6 +122,8 @@ impl Service {
             stop,
             closing: CancellationToken::new(),
             has_begun: AtomicBool::new(false),
+            configured: Mutex::default(),
+            url: OnceLock::new(),
         })
     }
 
@@ -121,13 +135,6 @@ impl Service {
     /// Cancelled when all work has ended: nothing will happen any more of which listeners could be told.
     pub fn closing(&self) -> &CancellationToken {
         &self.closing
-    }
-
-    /// Makes these the sources that are watched.
-    pub async fn watch(&self, sources: &[SourceSettings]) -> Result<Changes, SourcesError> {
-        let changes = self.sources.apply(sources).await?;
-        self.has_begun.store(true, Relaxed);
-        Ok(changes)
     }
 
     /// Whether the sources have been begun.
@@ -168,6 +175,7 @@ impl Service {
         let _alone = self.writer.lock().await;
         match request {
             JobRequest::Index(request) => self.index(id, request, stop).await,
+            JobRequest::Reindex { media, model } => self.reindex(id, media, model, stop).await,
             JobRequest::Retry { model } => self.retry(id, model, stop).await,
             JobRequest::Verify { repair, yes } => self.verify(repair, yes, stop).await,
         }
@@ -193,6 +201,26 @@ impl Service {
         let request = IndexRequest { model, ..IndexRequest::default() };
         // The ledger has their labels and tags.
         self.run(id, &request, found, Said::default(), stop).await
+    }
+
+    /// Forgets the records of a medium and indexes its files again.
+    async fn reindex(
+        &self,
+        id: u64,
+        media: MediaId,
+        model: Option<String>,
+        stop: &CancellationToken,
+    ) -> Result<JobResult, String> {
+        let ledger = &self.archive.ledger;
+        let chosen = self.parts.choose(model.as_deref(), Some(ledger)).await.map_err(|error| format!("{error:#}"))?;
+        let (collection, words) = (chosen.outline.collection(), |error: MediaError| error.to_string());
+        let files = {
+            let (_still, _streams) = (self.steady.pause().await, self.pauses.pause().await);
+            media::queue_again(&self.archive, media, &collection).await.map_err(words)?
+        };
+        let request = IndexRequest { model, ..IndexRequest::default() };
+        // The ledger has their labels and tags.
+        self.run(id, &request, Found { files, ..Found::default() }, Said::default(), stop).await
     }
 
     async fn run(
@@ -291,6 +319,7 @@ impl Service {
             Err(SearchError::QueuedTooLong { .. }) => SearchOutcome::QueuedTooLong,
             Err(
                 SearchError::Invalid(_)
+                | SearchError::Expired
                 | SearchError::Bundle(_)
                 | SearchError::NoFeatures { .. }
                 | SearchError::NoCollection(_),
@@ -301,15 +330,41 @@ impl Service {
         answer
     }
 
+    /// Changes what is said of a medium.
+    pub async fn annotate(&self, media: MediaId, change: &SaidChange) -> Result<Shown, RemoveError> {
+        let _alone = self.alone().await?;
+        self.refuse_what_a_source_says(media, change).await?;
+        Ok(media::annotate(&self.archive, media, change).await?)
+    }
+
+    /// What a folder's settings say of its files would be said again at the next look through it.
+    async fn refuse_what_a_source_says(&self, media: MediaId, change: &SaidChange) -> Result<(), MediaError> {
+        let files = self.archive.ledger.files_of(media).await?;
+        for name in files.iter().filter_map(|file| self.searchers.folders.of(&file.path)) {
+            let Some(settings) = self.sources.settings(&name) else { continue };
+            let is_changed = change.label.is_some() && settings.label.is_some()
+                || change.tags.is_some() && !settings.tags.is_empty();
+            if is_changed {
+                return Err(MediaError::SaidBySource(name));
+            }
+        }
+        Ok(())
+    }
+
     pub async fn remove(&self, request: &RemoveRequest) -> Result<Removed, RemoveError> {
-        let _alone = match (self.writer.try_lock(), self.jobs.running()) {
-            (Ok(alone), _) => alone,
-            (Err(_), Some((id, kind))) => return Err(JobError::Busy { id, kind }.into()),
-            // Somebody else removes: that does not take long.
-            (Err(_), None) => self.writer.lock().await,
-        };
+        let _alone = self.alone().await?;
         let (_still, _streams) = (self.steady.pause().await, self.pauses.pause().await);
         Ok(media::remove(&self.archive, request).await?)
+    }
+
+    /// Fails while a job runs, since that may take long.
+    async fn alone(&self) -> Result<MutexGuard<'_, ()>, RemoveError> {
+        match (self.writer.try_lock(), self.jobs.running()) {
+            (Ok(alone), _) => Ok(alone),
+            (Err(_), Some((id, kind))) => Err(JobError::Busy { id, kind }.into()),
+            // Somebody else changes media: that does not take long.
+            (Err(_), None) => Ok(self.writer.lock().await),
+        }
     }
 }
 

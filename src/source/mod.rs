@@ -5,6 +5,7 @@
 
 pub mod folder;
 pub mod glob;
+pub mod names;
 pub mod settle;
 pub mod stream;
 pub mod walk;
@@ -50,7 +51,7 @@ pub enum SourceState {
     BackingOff,
     /// It cannot work with these settings or this installation, so it is not called again before they change.
     Failed,
-    /// Nothing is stored at the moment, because somebody checks or removes media.
+    /// Somebody paused it, or nothing is stored at the moment because somebody checks or removes media.
     Paused,
 }
 
@@ -72,11 +73,14 @@ pub struct Stat {
 
 impl Stat {
     pub fn of(path: &Path) -> io::Result<Self> {
-        let metadata = std::fs::metadata(path)?;
-        Ok(Self {
+        Ok(Self::of_metadata(&std::fs::metadata(path)?))
+    }
+
+    pub fn of_metadata(metadata: &std::fs::Metadata) -> Self {
+        Self {
             size: metadata.size(),
             modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
-        })
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Annotation, CollectionSpec, Filter, Hit, KeptFrame, Key, Page, Payload, Query, RRF_K, Record, Selection,
+    Annotation, CollectionSpec, Filter, Hit, KeptFrame, Key, OfSource, Page, Payload, Query, RRF_K, Record, Selection,
     StoreError, Stretch, VectorStore, Wanted, bm25, rounded, sort_frames, sort_hits,
 };
 use crate::embed::{Embedding, Feature};
@@ -240,10 +240,16 @@ fn without_features(record: &Record) -> Record {
 }
 
 fn matches(filter: &Filter, payload: &Payload) -> bool {
-    let Filter { media, hidden, label, tags, after_ms, before_ms, caption } = filter;
+    let Filter { media, hidden, source, label, tags, after_ms, before_ms, between, caption } = filter;
     !filter.matches_nothing()
         && media.as_ref().is_none_or(|media| media.contains(&payload.media_id))
         && !hidden.iter().any(|(media, plan)| *media == payload.media_id && *plan == payload.plan)
+        && match source {
+            None => true,
+            Some(OfSource::Named(name)) => payload.source.as_ref() == Some(name),
+            Some(OfSource::Media(media)) => media.contains(&payload.media_id),
+        }
+        && between.is_none_or(|between| payload.minute_of_day.is_some_and(|minute| between.holds(minute)))
         && label.as_ref().is_none_or(|label| payload.label.as_ref() == Some(label))
         && tags.iter().all(|tag| payload.tags.contains(tag))
         && after_ms.is_none_or(|after| payload.wall_ms.is_some_and(|wall| wall >= after))

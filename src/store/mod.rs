@@ -37,8 +37,8 @@ use uuid::Uuid;
 pub use catalog::{Catalog, CollectionSpec, Found, IndexParams, MemoryCatalog};
 pub use error::StoreError;
 pub use record::{
-    Annotation, Features, Filter, Hit, KeptFrame, Key, Page, Payload, Query, RRF_K, Record, Selection, Stretch, Tally,
-    Wanted,
+    Annotation, DayTime, Features, Filter, Hit, KeptFrame, Key, OfSource, Page, Payload, Query, RRF_K, Record,
+    Selection, Stretch, Tally, Wanted,
 };
 
 use crate::embed::Feature;

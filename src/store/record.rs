@@ -219,21 +219,58 @@ pub struct Filter {
     pub media: Option<Vec<MediaId>>,
     /// Records of these media and plans do not match: they are being written, or about to be deleted.
     pub hidden: Vec<(MediaId, String)>,
+    /// Name of a source, as the payload has it, or one of these media, which are those of that source otherwise.
+    pub source: Option<OfSource>,
     pub label: Option<String>,
     /// Records must have all of these tags.
     pub tags: Vec<String>,
     /// Wall clock, Unix milliseconds: `after <= wall_ms < before`; records without wall clock do not match.
     pub after_ms: Option<i64>,
     pub before_ms: Option<i64>,
+    /// Time of day; records without wall clock do not match.
+    pub between: Option<DayTime>,
     /// The caption must have all of these words, in any order, case and inflection. Text without words (`"the"`, `"!"`)
     /// matches nothing.
     pub caption: Option<String>,
+}
+
+/// The records of one source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OfSource {
+    /// Those whose payload names it.
+    Named(String),
+    /// Those of the media that lie in its folder; an empty list matches nothing.
+    Media(Vec<MediaId>),
+}
+
+/// Minutes of the day, `from <= minute < to`; over midnight where `to` is not later than `from`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayTime {
+    pub from: u16,
+    pub to: u16,
+}
+
+impl DayTime {
+    pub fn holds(self, minute: u16) -> bool {
+        if self.from < self.to {
+            (self.from..self.to).contains(&minute)
+        } else {
+            minute >= self.from || minute < self.to
+        }
+    }
+
+    /// One or two stretches of a day, `from <= minute < to`.
+    #[cfg(any(feature = "edge", feature = "qdrant"))]
+    pub(super) fn stretches(self) -> Vec<(u16, u16)> {
+        if self.from < self.to { vec![(self.from, self.to)] } else { vec![(self.from, 1440), (0, self.to)] }
+    }
 }
 
 impl Filter {
     /// Whether nothing can match. Engines would take these filters for "no condition".
     pub(super) fn matches_nothing(&self) -> bool {
         self.media.as_ref().is_some_and(Vec::is_empty)
+            || matches!(&self.source, Some(OfSource::Media(media)) if media.is_empty())
             || self.caption.as_ref().is_some_and(|caption| bm25::distinct_words(caption).is_empty())
     }
 }

@@ -1,9 +1,12 @@
 //! The daemon: the built program, started, fed, asked, killed and ended.
 
+mod access;
+mod asking;
 mod commands;
 mod folders;
 mod http;
 mod life;
+mod moments;
 mod prometheus;
 mod streams;
 mod systemd;
@@ -179,6 +182,43 @@ impl Events {
     fn count(&mut self, event: &str, path: &Path) -> usize {
         self.come().iter().filter(|news| news["event"] == event && news["path"] == text(path)).count()
     }
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+struct Fetched {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Fetched {
+    fn header(&self, name: &str) -> Option<String> {
+        let mut pairs = self.head.lines().filter_map(|line| line.split_once(": "));
+        pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// `head`: lines of the header, with their ends.
+fn fetched<S: Read + Write>(stream: &mut S, method: &str, target: &str, head: &str, body: &[u8]) -> Fetched {
+    let length = body.len();
+    let request = format!("{method} {target} HTTP/1.1\r\n{head}Connection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    // Whoever refuses a body does not read it to its end.
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let end = answer
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .unwrap_or_else(|| panic!("{method} {target}: no answer: {}", String::from_utf8_lossy(&answer)));
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+    Fetched { status, head, body: answer[end + 4..].to_vec() }
 }
 
 fn answer<S: Read + Write>(

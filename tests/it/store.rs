@@ -10,8 +10,8 @@ use clipseek::embed::Embedding;
 use clipseek::source::MediaId;
 use clipseek::store::memory::MemoryStore;
 use clipseek::store::{
-    Annotation, Catalog, CollectionSpec, Filter, Found, Hit, IndexParams, Key, MemoryCatalog, Payload, Query, Record,
-    Selection, StoreError, Tally, VectorStore, Wanted,
+    Annotation, Catalog, CollectionSpec, DayTime, Filter, Found, Hit, IndexParams, Key, MemoryCatalog, OfSource,
+    Payload, Query, Record, Selection, StoreError, Tally, VectorStore, Wanted,
 };
 use uuid::Uuid;
 
@@ -173,6 +173,12 @@ async fn each_filter_alone(place: &dyn Place) {
     for (record, wall) in records.iter_mut().zip([None, Some(1000), Some(2000), Some(3000), None, Some(-5)]) {
         record.payload.wall_ms = wall;
     }
+    for (record, minute) in records.iter_mut().zip([None, Some(0), Some(60), Some(1319), None, Some(1439)]) {
+        record.payload.minute_of_day = minute;
+    }
+    for (record, source) in records.iter_mut().zip([None, Some("garage"), Some("door"), None, Some("door"), None]) {
+        record.payload.source = source.map(str::to_owned);
+    }
     store.upsert(&records).await.unwrap();
 
     let all = Filter::default();
@@ -180,6 +186,8 @@ async fn each_filter_alone(place: &dyn Place) {
     let label = |label: &str| Filter { label: Some(label.into()), ..all.clone() };
     let tags = |tags: &[&str]| Filter { tags: tags.iter().map(|tag| tag.to_string()).collect(), ..all.clone() };
     let wall = |after_ms, before_ms| Filter { after_ms, before_ms, ..all.clone() };
+    let between = |from, to| Filter { between: Some(DayTime { from, to }), ..all.clone() };
+    let source = |source| Filter { source: Some(source), ..all.clone() };
     for (filter, expected) in [
         (all.clone(), &[0u64, 1, 2, 3, 4, 5][..]),
         (media(&[0]), &[0, 1]),
@@ -198,6 +206,15 @@ async fn each_filter_alone(place: &dyn Place) {
         (wall(Some(1000), Some(3000)), &[1, 2]),
         (wall(Some(3001), None), &[]),
         (wall(Some(i64::MIN), None), &[1, 2, 3, 5]),
+        (between(60, 1320), &[2, 3]),
+        (between(1320, 60), &[1, 5]),
+        (between(0, 1440), &[1, 2, 3, 5]),
+        (between(1320, 1440), &[5]),
+        (source(OfSource::Named("door".into())), &[2, 4]),
+        (source(OfSource::Named("doo".into())), &[]),
+        (source(OfSource::Media(vec![medium(1), medium(77)])), &[2, 3]),
+        (source(OfSource::Media(vec![])), &[]),
+        (Filter { media: Some(vec![medium(2)]), ..source(OfSource::Named("door".into())) }, &[4]),
     ] {
         let found = store
             .search(&Query { wanted: Wanted::Vector(vector(1, 8)), limit: 10, filter: filter.clone() })
@@ -225,6 +242,8 @@ async fn filters_together_like_the_judge(place: &dyn Place) {
             tags: (0..random.below(3)).map(|_| TAGS[random.below(4) as usize].to_owned()).collect(),
             after_ms: pick(&mut random).then(|| random.below(1000) as i64),
             before_ms: pick(&mut random).then(|| random.below(1000) as i64),
+            source: None,
+            between: None,
             caption: None,
         };
         let query = Query { wanted: Wanted::Vector(vector(seed, 16)), limit: 12, filter };

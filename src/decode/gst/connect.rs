@@ -128,11 +128,11 @@ fn is_tagged_container(name: &str) -> bool {
     name == "audio/ogg"
 }
 
-fn is_called(element: &gst::Element, factory: &str) -> bool {
+pub(super) fn is_called(element: &gst::Element, factory: &str) -> bool {
     element.factory().is_some_and(|made_by| made_by.name() == factory)
 }
 
-fn kind_of(caps_name: &str) -> TrackKind {
+pub(super) fn kind_of(caps_name: &str) -> TrackKind {
     if ["application/x-ssa", "application/x-ass"].contains(&caps_name) {
         return TrackKind::Text;
     }
@@ -147,7 +147,7 @@ fn kind_of(caps_name: &str) -> TrackKind {
 /// The container's number for the track of this pad. Demuxers put it behind the last slash of the stream's id: in decimal
 /// those of MP4 and Matroska (there a colon and another number follow), in eight hexadecimal digits that of transport
 /// streams.
-fn container_id(pad: &gst::Pad) -> Option<u32> {
+pub(super) fn container_id(pad: &gst::Pad) -> Option<u32> {
     let id = pad.stream_id()?;
     let number = id.rsplit('/').next()?.split(':').next()?;
     if number.len() == 8 { u32::from_str_radix(number, 16).ok() } else { number.parse().ok() }
@@ -220,7 +220,7 @@ fn is_bare(structure: &gst::StructureRef) -> bool {
 /// is to be shown, in a way that leaves the clock as it was: the segment starts at zero, and the true start becomes its
 /// offset. What lies behind that part may be needed too, by the last frames shown, and sinks would throw it away: so the
 /// end is put off. [`place`] tells all of it apart.
-fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
+pub(super) fn watch_parser(element: &gst::Element, found: &Arc<Mutex<Found>>) {
     let is_parser = |factory: gst::ElementFactory| factory.has_type(gst::ElementFactoryType::PARSER);
     let Some(pad) = element.static_pad("sink").filter(|_| element.factory().is_some_and(is_parser)) else { return };
     let found = found.clone();

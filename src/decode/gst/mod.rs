@@ -2,6 +2,7 @@
 //! coded frames to pictures ([`pictures`]). All come from launch templates.
 
 mod connect;
+mod cut;
 mod decoders;
 mod facts;
 mod libav;
@@ -21,6 +22,7 @@ use gstreamer::prelude::*;
 
 use super::DecodeError;
 
+pub(super) use cut::{Input, run as cut};
 pub(super) use decoders::decoders_for;
 pub use decoders::{Inventory, inventory};
 pub(super) use live::{LiveFrame, LiveReader, Pulled};
@@ -37,7 +39,9 @@ pub(super) fn init() -> Result<(), DecodeError> {
 
 fn launch(graph: &str) -> Result<gst::Pipeline, DecodeError> {
     let missing = |error: gst::glib::Error| {
-        DecodeError::Setup(format!("{error}; install the GStreamer plug-ins base, good and bad (graph: {graph})"))
+        DecodeError::Setup(format!(
+            "{error}; install the GStreamer plug-ins base, good, bad, ugly and libav (graph: {graph})"
+        ))
     };
     gst::parse::launch(graph)
         .map_err(missing)?

@@ -40,7 +40,7 @@ impl Iterator for Live {
                 }
                 Ok(Message::Frame(_)) => self.child.died(&wire::invalid("frames out of order".into())),
                 Ok(Message::End(Err(error))) | Err(error) => error,
-                Ok(Message::End(Ok(_)) | Message::Times { .. }) => {
+                Ok(Message::End(Ok(_)) | Message::Times { .. } | Message::Cut(_)) => {
                     self.child.died(&wire::invalid("a message that no stream has".into()))
                 }
             };

@@ -4,7 +4,7 @@
 //! indexed as it is. If there is no room, or the ledger could not answer, the folder is looked through again later. So in
 //! the end nothing is left out, and nothing that is indexed is read again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::service::news::{FrameCount, NewsRoom, Reporter};
 use crate::source::SourceState;
 use crate::source::folder::Folder;
 use crate::source::glob::PathGlob;
+use crate::source::names::real;
 use crate::source::watch::{Seen, Watch, watch};
 
 /// How long to wait before something is tried again.
@@ -81,7 +82,7 @@ pub(super) async fn begin(
 
 /// Of folders in one another, the inner one has what is in it.
 pub(super) fn identities(wanted: &[SourceSettings]) -> Vec<Identity> {
-    let roots: Vec<Option<PathBuf>> = wanted.iter().map(|source| source.path.as_deref().map(root)).collect();
+    let roots: Vec<Option<PathBuf>> = wanted.iter().map(|source| source.path.as_deref().map(real)).collect();
     let inside = |root: &PathBuf| -> Vec<PathBuf> {
         roots.iter().flatten().filter(|other| *other != root && other.starts_with(root)).cloned().collect()
     };
@@ -91,17 +92,6 @@ pub(super) fn identities(wanted: &[SourceSettings]) -> Vec<Identity> {
         others: root.as_ref().map(inside).unwrap_or_default(),
     };
     wanted.iter().zip(&roots).map(identity).collect()
-}
-
-/// With links resolved as far as it is there, because the paths of files are.
-fn root(path: &Path) -> PathBuf {
-    if let Ok(real) = path.canonicalize() {
-        return real;
-    }
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => root(parent).join(name),
-        _ => path.to_path_buf(),
-    }
 }
 
 /// Carries what a folder tells of to the indexer.

@@ -8,7 +8,7 @@
 mod folders;
 mod streams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +52,24 @@ pub struct Common {
 pub struct Sources {
     common: Common,
     running: Mutex<BTreeMap<String, Running>>,
+    /// Those that somebody paused.
+    resting: Mutex<BTreeMap<String, Resting>>,
+    /// Names of those that were added while the daemon ran.
+    added: Mutex<BTreeSet<String>>,
+}
+
+/// Which sources there are.
+pub struct Wanted<'a> {
+    pub all: &'a [SourceSettings],
+    /// Names of those among them that are paused, and of those that were added while the daemon ran.
+    pub paused: &'a BTreeSet<String>,
+    pub added: &'a BTreeSet<String>,
+}
+
+struct Resting {
+    identity: Identity,
+    /// Unix time.
+    since: Duration,
 }
 
 /// What makes a source the one it is: if any of it changes, it is another one.
@@ -137,6 +155,9 @@ pub struct SourceRow {
     pub pending: u64,
     pub files: u64,
     pub failed: u64,
+    /// It was added while the daemon ran, so it can be removed so, too.
+    #[serde(default)]
+    pub added: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,7 +176,7 @@ pub struct Changes {
 
 impl Sources {
     pub fn new(common: Common) -> Self {
-        Self { common, running: Mutex::default() }
+        Self { common, running: Mutex::default(), resting: Mutex::default(), added: Mutex::default() }
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
@@ -163,15 +184,17 @@ impl Sources {
     }
 
     /// Makes these the sources that run. Those that did not change are not touched. The settings have been checked.
-    pub async fn apply(&self, wanted: &[SourceSettings]) -> Result<Changes, SourcesError> {
-        let identities = identities(wanted);
+    pub async fn apply(&self, wanted: Wanted<'_>) -> Result<Changes, SourcesError> {
+        let Wanted { all, paused, added } = wanted;
+        let identities = identities(all);
         // Before anything is stopped: if one of them is impossible, everything stays as it is.
-        let plans = wanted.iter().map(|source| self.plan(source)).collect::<Result<Vec<_>, _>>()?;
+        let plans = all.iter().map(|source| self.plan(source)).collect::<Result<Vec<_>, _>>()?;
         let (mut changes, mut ended) = (Changes::default(), Vec::new());
         {
             let mut running = self.running();
             let stale = |name: &String, it: &mut Running| {
-                !identities.iter().any(|wanted| wanted.settings.name == *name && *wanted == it.identity)
+                paused.contains(name)
+                    || !identities.iter().any(|wanted| wanted.settings.name == *name && *wanted == it.identity)
             };
             ended.extend(running.extract_if(.., stale));
         }
@@ -184,8 +207,13 @@ impl Sources {
             let stays = identities.iter().any(|wanted| wanted.settings.name == name);
             if stays { &mut changes.changed } else { &mut changes.removed }.push(name);
         }
+        added.clone_into(&mut *self.added.lock().unwrap_or_else(PoisonError::into_inner));
+        self.rest(identities.iter().filter(|identity| paused.contains(&identity.settings.name)));
         for (identity, plan) in identities.into_iter().zip(plans) {
             let name = identity.settings.name.clone();
+            if paused.contains(&name) {
+                continue;
+            }
             if self.running().contains_key(&name) {
                 continue;
             }
@@ -200,6 +228,23 @@ impl Sources {
             self.running().insert(name, source);
         }
         Ok(changes)
+    }
+
+    /// Makes these the ones that rest.
+    fn rest<'a>(&self, identities: impl Iterator<Item = &'a Identity>) {
+        let now = self.common.clock.unix();
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut *resting);
+        for identity in identities {
+            let name = identity.settings.name.clone();
+            let since = before.get(&name).map_or(now, |before| before.since);
+            resting.insert(name, Resting { identity: identity.clone(), since });
+        }
+    }
+
+    /// Of a source that is not paused.
+    pub fn settings(&self, name: &str) -> Option<SourceSettings> {
+        self.running().get(name).map(|source| source.identity.settings.clone())
     }
 
     fn plan(&self, source: &SourceSettings) -> Result<Arc<Plan>, SourcesError> {
@@ -226,6 +271,7 @@ impl Sources {
         let Common { ingest, steady, clock, pauses, .. } = &self.common;
         let trouble = steady.trouble();
         let mut rows: Vec<(SourceRow, Option<PathBuf>)> = Vec::new();
+        let added = self.added.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, source) in self.running().iter() {
             let status = lock(&source.status).clone();
             let age = source.frames.last().map(|last| seconds(clock.passed().saturating_sub(last)));
@@ -246,9 +292,32 @@ impl Sources {
                 pending: steady.pending(name) as u64,
                 files: 0,
                 failed: 0,
+                added: added.contains(name),
             };
             rows.push((row, root));
         }
+        for (name, Resting { identity, since }) in self.resting.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let (root, uri) = (identity.root.clone(), identity.settings.uri.as_ref());
+            let row = SourceRow {
+                name: name.clone(),
+                kind: if root.is_some() { SourceKind::Folder } else { SourceKind::Stream },
+                state: SourceState::Paused,
+                since: rfc3339(*since),
+                last_frame_age_s: None,
+                frames: 0,
+                dropped: 0,
+                dropped_windows: 0,
+                error: None,
+                path: root.as_ref().map(|root| root.to_string_lossy().into_owned()),
+                uri: uri.map(ToString::to_string),
+                pending: 0,
+                files: 0,
+                failed: 0,
+                added: added.contains(name),
+            };
+            rows.push((row, root));
+        }
+        rows.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
         let mut counted = Vec::with_capacity(rows.len());
         for (row, root) in rows {
             let (files, failed) = match root {

@@ -17,9 +17,9 @@ use super::failed;
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Features, Filter, Hit, IndexParams, KEY_FIELDS, KeptFrame, Key, OVERSAMPLING, Payload, Query, RRF_K, Record,
-    Selection, StoreError, Stretch, Wanted, bm25, field, fields_from_json, kept_frames, key_from_json, payload_to_json,
-    rounded, sort_frames, vector_name,
+    Features, Filter, Hit, IndexParams, KEY_FIELDS, KeptFrame, Key, OVERSAMPLING, OfSource, Payload, Query, RRF_K,
+    Record, Selection, StoreError, Stretch, Wanted, bm25, field, fields_from_json, kept_frames, key_from_json,
+    payload_to_json, rounded, sort_frames, vector_name,
 };
 
 /// Records read per page when their frames are wanted.
@@ -278,12 +278,22 @@ pub(super) fn selection(selection: &Selection) -> EdgeFilter {
 }
 
 fn filter(filter: &Filter) -> Option<EdgeFilter> {
-    let Filter { media, hidden, label, tags, after_ms, before_ms, caption } = filter;
+    let Filter { media, hidden, source, label, tags, after_ms, before_ms, between, caption } = filter;
     let mut must = Vec::new();
-    if let Some(media) = media {
+    let among = |media: &[MediaId]| {
         let ids: Vec<String> = media.iter().map(MediaId::to_string).collect();
-        must.push(Condition::Field(FieldCondition::new_match(key(field::MEDIA_ID), Match::from(ids))));
-    }
+        Condition::Field(FieldCondition::new_match(key(field::MEDIA_ID), Match::from(ids)))
+    };
+    must.extend(media.iter().map(|media| among(media)));
+    must.extend(source.iter().map(|source| match source {
+        OfSource::Named(name) => is(field::SOURCE, name.clone()),
+        OfSource::Media(media) => among(media),
+    }));
+    must.extend(between.iter().map(|between| {
+        let stretch = |(from, to): (u16, u16)| range(field::MINUTE_OF_DAY, Some(from.into()), Some(to.into()));
+        let should = Some(between.stretches().into_iter().filter_map(stretch).collect());
+        Condition::Filter(EdgeFilter { should, ..EdgeFilter::default() })
+    }));
     must.extend(label.iter().map(|label| is(field::LABEL, label.clone())));
     must.extend(tags.iter().map(|tag| is(field::TAGS, tag.clone())));
     // Milliseconds of many thousand years are exact in float64.

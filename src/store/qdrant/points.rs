@@ -15,8 +15,9 @@ use uuid::Uuid;
 use crate::embed::Embedding;
 use crate::source::MediaId;
 use crate::store::{
-    Filter, Hit, IndexParams, KeptFrame, Key, OVERSAMPLING, Payload, Query, RRF_K, Record, Selection, StoreError,
-    Stretch, Wanted, bm25, field, fields_from_json, kept_frames, key_from_json, payload_to_json, rounded, vector_name,
+    Filter, Hit, IndexParams, KeptFrame, Key, OVERSAMPLING, OfSource, Payload, Query, RRF_K, Record, Selection,
+    StoreError, Stretch, Wanted, bm25, field, fields_from_json, kept_frames, key_from_json, payload_to_json, rounded,
+    vector_name,
 };
 
 use super::schema::UNNAMED;
@@ -162,13 +163,21 @@ pub(super) fn selection(selection: &Selection) -> GrpcFilter {
 }
 
 fn filter(filter: &Filter) -> Option<GrpcFilter> {
-    let Filter { media, hidden, label, tags, after_ms, before_ms, caption } = filter;
+    let Filter { media, hidden, source, label, tags, after_ms, before_ms, between, caption } = filter;
     let mut narrowed = GrpcFilter::default();
     let must = &mut narrowed.must;
-    if let Some(media) = media {
-        let ids: Vec<String> = media.iter().map(MediaId::to_string).collect();
-        must.push(Condition::matches(field::MEDIA_ID, ids));
-    }
+    let among = |media: &[MediaId]| {
+        Condition::matches(field::MEDIA_ID, media.iter().map(MediaId::to_string).collect::<Vec<String>>())
+    };
+    must.extend(media.iter().map(|media| among(media)));
+    must.extend(source.iter().map(|source| match source {
+        OfSource::Named(name) => Condition::matches(field::SOURCE, name.clone()),
+        OfSource::Media(media) => among(media),
+    }));
+    must.extend(between.iter().map(|between| {
+        let stretch = |(from, to): (u16, u16)| range(field::MINUTE_OF_DAY, Some(from.into()), Some(to.into()));
+        GrpcFilter::should(between.stretches().into_iter().filter_map(stretch)).into()
+    }));
     must.extend(label.iter().map(|label| Condition::matches(field::LABEL, label.clone())));
     must.extend(tags.iter().map(|tag| Condition::matches(field::TAGS, tag.clone())));
     // Milliseconds of many thousand years are exact in float64.

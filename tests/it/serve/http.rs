@@ -15,10 +15,12 @@ fn it_answers_what_the_commands_print() {
     daemon.until_indexed(&videos.join("a.mp4"));
     daemon.until_idle();
     let printed = world.json(&["search", "an orange heart", "--json", "--limit", "2", "--not", "a circle"]);
-    assert_eq!(daemon.json("/v1/search?text=an+orange+heart&limit=2&not=a%20circle"), printed);
+    let asked = daemon.json("/v1/search?text=an+orange+heart&limit=2&not=a%20circle");
+    assert_eq!(asked["moments"], printed["moments"]);
     let body = json!({"text": "an orange heart", "limit": 2, "not": ["a circle"]}).to_string();
     let (status, answer) = daemon.ask("POST", "/v1/search", &body).unwrap();
-    assert_eq!((status, serde_json::from_str::<Value>(&answer).unwrap()), (200, printed));
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &answer["moments"]), (200, &printed["moments"]));
     assert_eq!(daemon.json("/v1/search?text=x&label=nobody"), json!({"moments": []}));
     assert_eq!(daemon.json("/v1/media")["media"], world.json(&["media", "--json"])["media"]);
     let timeless = |mut rows: Value| {

@@ -48,6 +48,21 @@ fn a_recording_plays_survives_a_kill_and_leaves_with_its_windows() {
         (&256.into(), &"h264".into())
     );
 
+    // A player gets the segments in one piece.
+    let (id, span) =
+        (moment["id"].as_str().unwrap(), format!("start_s={}&end_s={}", moment["start_s"], moment["end_s"]));
+    let playback = daemon.json(&format!("/v1/moments/{id}/playback?{span}"));
+    let at = playback["begins_s"].as_f64().unwrap() + playback["seek_s"].as_f64().unwrap();
+    assert!(playback["how"] == "remuxed" && at + 2.5 > moment["start_s"].as_f64().unwrap(), "{playback}, {moment}");
+    assert!(playback["ends_s"].as_f64() > moment["start_s"].as_f64(), "{playback}, {moment}");
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let clip = fetched(&mut stream, "GET", &format!("/v1/moments/{id}/clip?{span}"), "Host: localhost\r\n", b"");
+    let name = clip.header("content-disposition").unwrap();
+    assert!(clip.status == 200 && name.contains("filename=\"door 20") && clip.body[4..8] == *b"ftyp", "{name}");
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let picture = fetched(&mut stream, "GET", &format!("/v1/moments/{id}/thumbnail"), "Host: localhost\r\n", b"");
+    assert!([200, 404].contains(&picture.status), "it may not be on the disk yet: {}", picture.status);
+
     // Killed in the middle: what was recorded and not embedded yet is embedded by the next start.
     std::thread::sleep(Duration::from_millis(1700));
     let killed = now();

@@ -1,14 +1,20 @@
-//! Limits how many searches run at once, how many may wait, and for how long.
+//! Limits how much of something runs at once, how much may wait, and for how long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::SearchError;
 use crate::clock::Clock;
 
-/// How many searches run and wait, and how many may wait.
+/// There was no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    QueueFull { waiting: usize },
+    QueuedTooLong { after: Duration },
+}
+
+/// How many run and wait, and how many may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
     pub running: usize,
@@ -16,7 +22,7 @@ pub struct Load {
     pub most_waiting: usize,
 }
 
-pub(super) struct Gate {
+pub(crate) struct Gate {
     running: Arc<Semaphore>,
     waiting: Semaphore,
     most_running: usize,
@@ -26,12 +32,12 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(most_running: usize, most_waiting: usize, patience: Duration, clock: Clock) -> Self {
+    pub(crate) fn new(most_running: usize, most_waiting: usize, patience: Duration, clock: Clock) -> Self {
         let (running, waiting) = (Arc::new(Semaphore::new(most_running)), Semaphore::new(most_waiting));
         Self { running, waiting, most_running, most_waiting, patience, clock }
     }
 
-    pub(super) fn load(&self) -> Load {
+    pub(crate) fn load(&self) -> Load {
         Load {
             running: self.most_running - self.running.available_permits(),
             waiting: self.most_waiting - self.waiting.available_permits(),
@@ -39,17 +45,17 @@ impl Gate {
         }
     }
 
-    /// Returns when a search may begin. Hold the permit until it ends. Fails if the queue is full, or after waiting too
+    /// Returns when the work may begin. Hold the permit until it ends. Fails if the queue is full, or after waiting too
     /// long.
-    pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, SearchError> {
+    pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, Refused> {
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
             return Ok(permit);
         }
-        let _place = self.waiting.try_acquire().map_err(|_| SearchError::QueueFull { waiting: self.most_waiting })?;
+        let _place = self.waiting.try_acquire().map_err(|_| Refused::QueueFull { waiting: self.most_waiting })?;
         match self.clock.timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await {
             Some(Ok(permit)) => Ok(permit),
-            Some(Err(closed)) => Err(SearchError::Internal(closed.to_string())),
-            None => Err(SearchError::QueuedTooLong { after: self.patience }),
+            // It is never closed.
+            Some(Err(_)) | None => Err(Refused::QueuedTooLong { after: self.patience }),
         }
     }
 }
@@ -61,7 +67,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     #[tokio::test]
-    async fn a_search_waits_its_turn() {
+    async fn work_waits_its_turn() {
         let gate = Gate::new(1, 1, PATIENCE, Clock::manual());
         let first = gate.enter().await.unwrap();
         let second = gate.enter();
@@ -78,7 +84,7 @@ mod tests {
         let second = gate.enter();
         tokio::pin!(second);
         assert!(still_waits(&mut second).await);
-        assert!(matches!(gate.enter().await, Err(SearchError::QueueFull { waiting: 1 })));
+        assert!(matches!(gate.enter().await, Err(Refused::QueueFull { waiting: 1 })));
     }
 
     #[tokio::test]
@@ -92,7 +98,7 @@ mod tests {
         clock.advance(PATIENCE - Duration::from_millis(1));
         assert!(still_waits(&mut second).await);
         clock.advance(Duration::from_millis(1));
-        assert!(matches!(second.await, Err(SearchError::QueuedTooLong { after: PATIENCE })));
+        assert!(matches!(second.await, Err(Refused::QueuedTooLong { after: PATIENCE })));
         // Its place in the queue is free again.
         let third = gate.enter();
         tokio::pin!(third);

@@ -1,0 +1,212 @@
+//! Moments: their pictures and their footage.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tower_http::services::ServeFile;
+use uuid::Uuid;
+
+use super::error::Problem;
+use super::query::{self, Kind};
+use crate::clock::seconds;
+use crate::decode::LATEST;
+use crate::play::{How, ShownMoment};
+use crate::service::Service;
+
+/// Pictures and stretches of a moment stay what they are.
+const KEPT: HeaderValue = HeaderValue::from_static("private, max-age=3600");
+
+/// What is asked for of a moment.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SpanQuery {
+    /// The span of the moment, where it is wider than the best window; in seconds.
+    start_s: Option<f64>,
+    end_s: Option<f64>,
+    /// Of a thumbnail: when.
+    at_s: Option<f64>,
+    /// Of a playback: the least effort.
+    how: How,
+    /// Of a video: which one.
+    made: Option<String>,
+    /// Of a clip: whether it begins exactly with the span.
+    exact: bool,
+}
+
+const KINDS: [(&str, Kind); 4] =
+    [("start_s", Kind::Number), ("end_s", Kind::Number), ("at_s", Kind::Number), ("exact", Kind::Bool)];
+
+fn asked(query: Option<&str>) -> Result<SpanQuery, Problem> {
+    query::read(query, &KINDS)
+}
+
+type MomentId = Result<Path<Uuid>, PathRejection>;
+
+pub(super) async fn show(
+    State(service): State<Arc<Service>>,
+    id: MomentId,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ShownMoment>, Problem> {
+    let (Path(id), asked) = (id?, asked(query.as_deref())?);
+    let found = service.player.find(id).await?;
+    let span = found.span(asked.start_s, asked.end_s)?;
+    Ok(Json(service.player.show(&found, span).await?))
+}
+
+pub(super) async fn thumbnail(
+    State(service): State<Arc<Service>>,
+    id: MomentId,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (Path(id), asked) = (id?, asked(query.as_deref())?);
+    let found = service.player.find(id).await?;
+    let at = asked.at_s.map(|at| {
+        let time = Duration::try_from_secs_f64(at).ok().filter(|time| *time <= LATEST);
+        time.ok_or_else(|| Problem::bad_request(format!("at_s is {at}, it must be a time in seconds")))
+    });
+    let picture = service.player.thumbnail(&found, at.transpose()?).await?;
+    let picture = picture.ok_or_else(|| Problem::not_found("there is no picture of this moment (yet)"))?;
+    let digest: String = Sha256::digest(&picture.0)[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    let tag = format!("\"{digest}\"");
+    let shown = HeaderValue::from_str(&tag).map_err(|error| Problem::internal(error.to_string()))?;
+    let caching = [(header::ETAG, shown), (header::CACHE_CONTROL, KEPT)];
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
+    }
+    Ok((caching, [(header::CONTENT_TYPE, "image/jpeg")], picture.0).into_response())
+}
+
+pub(super) async fn preview(
+    State(service): State<Arc<Service>>,
+    id: MomentId,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (Path(id), asked) = (id?, asked(query.as_deref())?);
+    let found = service.player.find(id).await?;
+    let span = found.span(asked.start_s, asked.end_s)?;
+    let path = service.player.preview(&found, span).await?;
+    served(&path, "video/mp4", request).await
+}
+
+/// How a `<video>` element shows a moment.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    /// For its `src`.
+    video: String,
+    how: How,
+    /// The element's time t is this much plus t in the medium.
+    begins_s: f64,
+    /// Where the element begins to play, on its own clock.
+    seek_s: f64,
+    /// Where the video ends in the medium, if it is known.
+    ends_s: Option<f64>,
+}
+
+pub(super) async fn playback(
+    State(service): State<Arc<Service>>,
+    id: MomentId,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Shown>, Problem> {
+    let (Path(id), asked) = (id?, asked(query.as_deref())?);
+    let found = service.player.find(id).await?;
+    let span = found.span(asked.start_s, asked.end_s)?;
+    let playback = service.player.playback(&found, span, asked.how).await?;
+    let video = match &playback.made {
+        None => format!("/v1/media/{}/file", found.payload.media_id),
+        Some(made) => {
+            let (start, end) = (seconds(span.start), seconds(span.end));
+            let how = if asked.how == How::Transcoded { "transcoded" } else { "remuxed" };
+            format!("/v1/moments/{id}/video?start_s={start}&end_s={end}&how={how}&made={made}")
+        }
+    };
+    Ok(Json(Shown {
+        video,
+        how: playback.how,
+        begins_s: seconds(playback.begins),
+        seek_s: seconds(playback.seek),
+        ends_s: playback.ends.map(seconds),
+    }))
+}
+
+pub(super) async fn video(
+    State(service): State<Arc<Service>>,
+    id: MomentId,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (Path(id), asked) = (id?, asked(query.as_deref())?);
+    let found = service.player.find(id).await?;
+    let span = found.span(asked.start_s, asked.end_s)?;
+    let path = service.player.video(&found, span, asked.how, asked.made.as_deref()).await?;
+    served(&path, "video/mp4", request).await
+}
+
+pub(super) async fn clip(
+    State(service): State<Arc<Service>>,
+    id: MomentId,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (Path(id), asked) = (id?, asked(query.as_deref())?);
+    let found = service.player.find(id).await?;
+    let span = found.span(asked.start_s, asked.end_s)?;
+    let (path, name) = service.player.clip(&found, span, asked.exact).await?;
+    let mut response = served(&path, "video/mp4", request).await?;
+    response.headers_mut().insert(header::CONTENT_DISPOSITION, attachment(&name));
+    Ok(response)
+}
+
+/// The header by which a file is saved under this name (RFC 6266): once for those who take any character, and before it for
+/// others.
+fn attachment(name: &str) -> HeaderValue {
+    let plain: String = name
+        .chars()
+        .map(|c| if (c == ' ' || c.is_ascii_graphic()) && !"\"\\%".contains(c) { c } else { '_' })
+        .collect();
+    let exact = utf8_percent_encode(name, NON_ALPHANUMERIC);
+    let text = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}");
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("attachment"))
+}
+
+/// A file by ranges.
+async fn served(path: &FilePath, kind: &'static str, request: Request) -> Result<Response, Problem> {
+    let mut response = ranges(path, kind, request).await?;
+    response.headers_mut().insert(header::CACHE_CONTROL, KEPT);
+    Ok(response)
+}
+
+/// The same where the file may change.
+pub(super) async fn ranges(path: &FilePath, kind: &'static str, request: Request) -> Result<Response, Problem> {
+    let kind = kind.parse().map_err(|_| Problem::internal(format!("{kind}: not a media type")))?;
+    let served = ServeFile::new_with_mime(path, &kind).try_call(request).await;
+    let served = served.map_err(|error| Problem::internal(format!("the footage cannot be read: {error}")))?;
+    if served.status() == StatusCode::NOT_FOUND {
+        return Err(Problem::not_found("this footage was removed just now: ask for it again"));
+    }
+    Ok(served.map(Body::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_attachments_are_safe() {
+        let header = attachment("a \"b\" ü\r\n%.mp4");
+        let text = header.to_str().unwrap();
+        assert!(text.starts_with("attachment; filename=\"a _b_ _"), "{text}");
+        assert!(text.ends_with("filename*=UTF-8''a%20%22b%22%20%C3%BC%0D%0A%25%2Emp4"), "{text}");
+    }
+}
