@@ -21,7 +21,7 @@ packages:
 
 # GPU=cuda or GPU=tensorrt: with the libraries for NVIDIA's GPUs.
 build: packages ## The program and all it needs to run: system packages, ONNX Runtime (GPU=cuda|tensorrt), the shipped model
-	@echo "Building (the first time takes 15 minutes on two cores)"
+	@echo "Building (the first time takes 15 to 30 minutes on two cores)"
 	@cargo build --release --locked --bin clipseek
 	@rm -rf $(release)/bundles && cp -r models/bundles $(release)/bundles
 	@deploy/install-onnxruntime.sh $(release)/lib $(GPU)
