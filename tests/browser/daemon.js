@@ -1,7 +1,7 @@
 // A real daemon over the project's sample footage, on a port of the system's choice.
 
 import { spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import readline from "node:readline";
@@ -53,9 +53,9 @@ export class Daemon {
   async #indexed() {
     const until = Date.now() + PATIENCE_MS;
     while (Date.now() < until) {
-      const ready = await fetch(`${this.url}/readyz`);
-      const { sources } = await this.get("/v1/sources");
-      if (ready.ok && sources.every(({ pending }) => pending === 0)) return;
+      const { media } = await this.get("/v1/media");
+      const names = readdirSync(this.footage).filter((name) => !name.endsWith(".json"));
+      if (media.length >= names.length && media.every(({ state }) => state !== "pending")) return;
       await new Promise((done) => setTimeout(done, 100));
     }
     throw new Error("the sample footage was not indexed in time");
