@@ -3,6 +3,7 @@
 import { trouble } from "./api.js";
 import { $, button, fill, h } from "./dom.js";
 import { news, tryNow } from "./events.js";
+import { sentence } from "./format.js";
 
 const SHOWN_MS = 4500;
 
@@ -17,7 +18,7 @@ export function say(text, { error = false } = {}) {
 export function sayProblem(error) {
   if (error.name === "AbortError" || error.status === 0) return;
   if (error.status === undefined) console.error(error);
-  say(error.message, { error: true });
+  say(sentence(error.message), { error: true });
 }
 
 export async function copy(text, what) {

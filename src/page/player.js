@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { $, button, drawing, fill, h } from "./dom.js";
-import { clock, isLive, nameOf, playCommand, score, span, wall } from "./format.js";
+import { clock, isLive, nameOf, playCommand, score, sentence, span, wall } from "./format.js";
 import { save } from "./keys.js";
 import { growFrom } from "./motion.js";
 import { copy, sayProblem } from "./notice.js";
@@ -15,6 +15,8 @@ import { isSearch, request, searchKey } from "./url.js";
 
 const STEP_S = 5;
 const PATIENCE_MS = 700;
+/// The daemon's previews are not longer.
+const PREVIEW_S = 8;
 /// What helps where the browser cannot play what it should.
 const MORE_EFFORT = { file: "remuxed", remuxed: "transcoded" };
 
@@ -67,7 +69,7 @@ async function enter(asked, key) {
     }
     await Promise.all([load({ start_s: still.moment.start_s, end_s: still.moment.end_s }), showScores(still)]);
   } catch (error) {
-    if (open === still && error.name !== "AbortError") note(error.message);
+    if (open === still && error.name !== "AbortError") note(sentence(error.message));
   }
 }
 
@@ -90,7 +92,7 @@ function build() {
   listen("click", toggle);
   listen("error", unplayable);
   listen("ended", goOn);
-  listen("loadeddata", () => note(""));
+  listen("loadeddata", () => note(open.trouble ?? ""));
 }
 
 /// What it is, and what can be done with it.
@@ -126,14 +128,20 @@ async function load(wanted, how) {
   const still = open;
   const { moment, video, stop } = still;
   const late = setTimeout(() => open === still && note("The footage is being made ready…"), PATIENCE_MS);
-  stop.signal.addEventListener("abort", () => clearTimeout(late));
-  const playing = await api.playback(moment.id, wanted, how, stop.signal).catch((error) => {
+  let playing;
+  try {
+    playing = await api.playback(moment.id, wanted, how, stop.signal);
+  } catch (error) {
+    if (error.status !== 422 || open !== still) throw error;
+    // What cannot be taken as it is may still be encoded anew; and where not even that works, the preview may.
+    if (how !== "transcoded") return load(wanted, "transcoded");
+    playing = previewed(moment, wanted);
+    still.trouble = `Only a preview can be shown. ${sentence(error.message)}`;
+  } finally {
     clearTimeout(late);
-    throw error;
-  });
+  }
   if (open !== still) return;
   Object.assign(still, { playing, wanted });
-  video.addEventListener("loadeddata", () => clearTimeout(late), { once: true, signal: stop.signal });
   video.src = playing.video;
   const begin = () => {
     video.currentTime = playing.seek_s;
@@ -147,6 +155,9 @@ async function load(wanted, how) {
   }, { once: true, signal: stop.signal });
   still.line.shows(playing.how === "file" ? null : playing);
 }
+
+const previewed = ({ id }, span) =>
+  ({ video: api.preview(id, span), how: "preview", begins_s: span.start_s, seek_s: 0, ends_s: Math.min(span.end_s, span.start_s + PREVIEW_S) });
 
 /// A part that has been played to its end is followed by the next.
 function goOn() {
@@ -164,7 +175,7 @@ function unplayable() {
   else note("The browser cannot play this. The play command below opens it in ffplay.");
 }
 
-const notPlayed = (error) => error.name !== "AbortError" && note(error.message);
+const notPlayed = (error) => error.name !== "AbortError" && note(sentence(error.message));
 
 async function start() {
   const { video } = open;

@@ -2,6 +2,7 @@
 
 import { addSource } from "./api.js";
 import { fill, h } from "./dom.js";
+import { sentence } from "./format.js";
 import { say } from "./notice.js";
 
 /// `added()` is called after each.
@@ -30,7 +31,7 @@ export function sourceForm(added) {
       login.hidden = true;
       added();
     } catch (error) {
-      fill(problem, error.message);
+      fill(problem, sentence(error.message));
     }
   });
   return form;

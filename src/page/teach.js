@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { fill, h } from "./dom.js";
 import { on } from "./events.js";
+import { sentence } from "./format.js";
 import { rearrange } from "./motion.js";
 import { suggest } from "./ask.js";
 import { write } from "./url.js";
@@ -25,7 +26,7 @@ export function showTeaching(root, stop) {
   fill(root, h("section", { class: "start", "aria-label": "Start" }, wall, about));
   const begin = () => begun(wall, about, stop).catch((error) => {
     // Whoever is away comes back, and this begins anew.
-    if (error.status) fill(about, h("p", { role: "alert" }, error.message));
+    if (error.status) fill(about, h("p", { role: "alert" }, sentence(error.message)));
   });
   begin();
   on(["back"], begin, stop);
