@@ -117,7 +117,7 @@ function describe() {
       button(null, "", () => save(moment, true), { text: "Save exactly", title: "Cut at the exact times, encoded anew" }),
       button("like", "", () => go(similar(asked, moment)), { text: "More like this" }),
       button("link", "", () => copy(location.href, "Link"), { text: "Copy link" }),
-      moment.uri !== undefined && button("terminal", "", () => copy(playCommand(moment), "Play command"), { text: "Copy play command", title: playCommand(moment) }),
+      moment.uri !== undefined && button("terminal", "", () => copy(playCommand(moment), "Play command"), { text: "Copy command", title: playCommand(moment) }),
       where && button("copy", "", () => copy(where, isLive(moment) && !moment.path ? "Address" : "Path"), { text: isLive(moment) && !moment.path ? "Copy address" : "Copy path", title: where })),
     where && h("p", { class: "player-path", title: where }, where));
   controls();
@@ -172,7 +172,7 @@ function unplayable() {
   if (!video.getAttribute("src")) return;
   const how = MORE_EFFORT[playing?.how];
   if (how) load(wanted, how).catch(notPlayed);
-  else note("The browser cannot play this. The play command below opens it in ffplay.");
+  else note("The browser cannot play this. The command below opens it in ffplay.");
 }
 
 const notPlayed = (error) => error.name !== "AbortError" && note(sentence(error.message));

@@ -115,7 +115,7 @@ test("path and play command are copied", () =>
     await play(page);
     await page.click("text=Copy path");
     assert.ok((await page.evaluate(() => navigator.clipboard.readText())).endsWith("/tape.mp4"));
-    await page.click("text=Copy play command");
+    await page.click("text=Copy command");
     assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^ffplay -autoexit -ss \d+\.\d -t \d+\.\d .*tape\.mp4$/);
   }));
 
