@@ -43,7 +43,7 @@ export function watchConnection() {
     say("clipseek is back");
   });
   trouble.addEventListener("locked", () => {
-    fill(banner, h("span", {}, "This clipseek wants to know who you are. Open the link that `clipseek serve` printed when it started."));
+    fill(banner, h("span", {}, "clipseek wants to know who you are: open the link that it printed at its start. ", h("code", {}, "clipseek token link"), " makes another."));
     banner.hidden = false;
   });
 }

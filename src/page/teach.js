@@ -25,8 +25,8 @@ export function showTeaching(root, stop) {
   const [wall, about] = [h("ol", { class: "wall examples", "aria-label": "Examples" }), h("div", { class: "about" })];
   fill(root, h("section", { class: "start", "aria-label": "Start" }, wall, about));
   const begin = () => begun(wall, about, stop).catch((error) => {
-    // Whoever is away comes back, and this begins anew.
-    if (error.status) fill(about, h("p", { role: "alert" }, sentence(error.message)));
+    // Whoever is away comes back, and this begins anew; whoever is locked out is told so elsewhere.
+    if (error.status && error.status !== 401) fill(about, h("p", { role: "alert" }, sentence(error.message)));
   });
   begin();
   on(["back"], begin, stop);
