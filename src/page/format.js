@@ -51,7 +51,7 @@ export function wall(time, now = new Date()) {
   return sameDay(at, now) ? hours : `${shortDay(at, now)}, ${hours}`;
 }
 
-export function shortDay(day, now = new Date()) {
+function shortDay(day, now = new Date()) {
   const year = day.getFullYear() === now.getFullYear() ? undefined : "numeric";
   return day.toLocaleDateString("en-GB", { day: "numeric", month: "short", year });
 }

@@ -43,7 +43,8 @@ export function watchConnection() {
     say("clipseek is back");
   });
   trouble.addEventListener("locked", () => {
-    fill(banner, h("span", {}, "clipseek wants to know who you are: open the link that it printed at its start. ", h("code", {}, "clipseek token link"), " makes another."));
+    fill(banner, h("span", {}, "clipseek wants to know who you are: open the link that it printed at its start. ",
+      h("code", {}, "clipseek token link"), " makes another."));
     banner.hidden = false;
   });
 }

@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { $, button, drawing, fill, h } from "./dom.js";
-import { clock, isLive, nameOf, playCommand, score, sentence, span, wall } from "./format.js";
+import { clock, nameOf, playCommand, score, sentence, span, wall } from "./format.js";
 import { save } from "./keys.js";
 import { growFrom } from "./motion.js";
 import { copy, sayProblem } from "./notice.js";
@@ -102,6 +102,7 @@ function describe() {
   const at = all.findIndex(({ id, start_s }) => id === moment.id && start_s === moment.start_s);
   const step = (by, icon, label) => button(icon, label, () => stepTo(by), { disabled: at < 0 || !all[at + by], "data-step": `${by}` });
   const where = moment.path ?? moment.uri ?? "";
+  const place = moment.path ? "Path" : "Address";
   const when = moment.time ? `${span(moment.start_s, moment.end_s)} · ${wall(moment.time)}` : span(moment.start_s, moment.end_s);
   fill($(".player-head", dialog),
     h("div", { class: "player-title" }, h("h2", {}, moment.uri === undefined ? "…" : nameOf(moment)),
@@ -110,15 +111,17 @@ function describe() {
     h("div", { class: "player-steps" }, step(-1, "back", "Previous moment (P)"), step(1, "on", "Next moment (N)"),
       button("close", "Close (Esc)", close, { class: "icon-button player-close" })));
   fill($(".player-foot", dialog),
-    h("div", { class: "controls" }, button("play", "Play or pause (Space)", toggle, { class: "icon-button play-button" }), h("span", { class: "time" }),
+    h("div", { class: "controls" }, button("play", "Play (Space)", toggle, { class: "icon-button play-button" }), h("span", { class: "time" }),
       button(null, "Sound", () => (open.video.muted = !open.video.muted), { text: "Sound on", class: "button sound", hidden: true })),
     h("div", { class: "player-actions" },
-      button("save", "", () => save(moment), { text: "Save clip", title: "Cut at the key frame before, nothing is encoded anew", class: "button primary" }),
+      button("save", "", () => save(moment), { text: "Save clip", class: "button primary",
+        title: "Cut at the key frame before, nothing is encoded anew" }),
       button(null, "", () => save(moment, true), { text: "Save exactly", title: "Cut at the exact times, encoded anew" }),
       button("like", "", () => go(similar(asked, moment)), { text: "More like this" }),
       button("link", "", () => copy(location.href, "Link"), { text: "Copy link" }),
-      moment.uri !== undefined && button("terminal", "", () => copy(playCommand(moment), "Play command"), { text: "Copy command", title: playCommand(moment) }),
-      where && button("copy", "", () => copy(where, isLive(moment) && !moment.path ? "Address" : "Path"), { text: isLive(moment) && !moment.path ? "Copy address" : "Copy path", title: where })),
+      moment.uri !== undefined && button("terminal", "", () => copy(playCommand(moment), "Play command"),
+        { text: "Copy command", title: playCommand(moment) }),
+      where && button("copy", "", () => copy(where, place), { text: `Copy ${place.toLowerCase()}`, title: where })),
     where && h("p", { class: "player-path", title: where }, where));
   controls();
 }
@@ -157,7 +160,8 @@ async function load(wanted, how) {
 }
 
 const previewed = ({ id }, span) =>
-  ({ video: api.preview(id, span), how: "preview", begins_s: span.start_s, seek_s: 0, ends_s: Math.min(span.end_s, span.start_s + PREVIEW_S) });
+  ({ video: api.preview(id, span), how: "preview", begins_s: span.start_s, seek_s: 0,
+    ends_s: Math.min(span.end_s, span.start_s + PREVIEW_S) });
 
 /// A part that has been played to its end is followed by the next.
 function goOn() {

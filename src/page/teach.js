@@ -84,7 +84,8 @@ function explanation(model, isShapes) {
   const size = `${model.name}: ${model.summary}`;
   return isShapes
     ? [h("h2", {}, "This is the model that comes with clipseek"),
-      h("p", {}, "It is small and knows only drawn shapes: circles, squares, stars, hearts and rings in nine colours, how they move, grow, turn, chase and hide. Order counts: a heart that shrinks is not one that grows."),
+      h("p", {}, "It is small and knows only drawn shapes: circles, squares, stars, hearts and rings in nine colours, how they "
+        + "move, grow, turn, chase and hide. Order counts: a heart that shrinks is not one that grows."),
       h("p", {}, "For real footage bring a model that has seen the world, then start again:"),
       h("pre", {}, h("code", {}, "clipseek model pull clip-b32\nCLIPSEEK__MODEL__NAME=clip-b32 clipseek serve ~/Videos"))]
     : [h("h2", {}, "Say what can be seen"),

@@ -8,7 +8,9 @@ import readline from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const PROGRAM = resolve(process.env.CLIPSEEK ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/clipseek"));
+const PROGRAM = resolve(
+  process.env.CLIPSEEK ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/clipseek"),
+);
 const FOOTAGE = join(ROOT, "tests/fixtures/footage");
 const PATIENCE_MS = 120_000;
 
@@ -22,14 +24,19 @@ export class Daemon {
     cpSync(FOOTAGE, this.footage, { recursive: true });
     this.config = join(this.folder, "clipseek.toml");
     // What may be added from the page.
-    writeFileSync(this.config, `[serve]\nadd_folders = ["${this.folder}"]\nadd_schemes = ["rtsp"]\nadd_hosts = ["127.0.0.1"]\n`);
+    writeFileSync(
+      this.config,
+      `[serve]\nadd_folders = ["${this.folder}"]\nadd_schemes = ["rtsp"]\nadd_hosts = ["127.0.0.1"]\n`,
+    );
     this.listen = "127.0.0.1:0";
   }
 
   /// Returns when every file has been looked through.
   async start() {
     const flags = ["--data", join(this.folder, "data"), "--config", this.config];
-    this.process = spawn(PROGRAM, [...flags, "serve", "--listen", this.listen, this.footage], { stdio: ["ignore", "ignore", "pipe"] });
+    this.process = spawn(PROGRAM, [...flags, "serve", "--listen", this.listen, this.footage], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     this.ended = new Promise((done) => this.process.once("exit", done));
     this.url = await this.#address();
     // Started again it has the same address, as a daemon of one's own has.
