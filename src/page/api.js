@@ -1,7 +1,7 @@
 // What the page asks the daemon. Every address of the HTTP API that the page uses is in this file.
 
 /// An answer that says what is wrong (RFC 9457). `status` is 0 where no answer came at all.
-export class Problem extends Error {
+class Problem extends Error {
   constructor(status, detail, retryAfter = null) {
     super(detail);
     this.status = status;
@@ -82,5 +82,4 @@ export const jobs = () => ask("GET", "/v1/jobs");
 export const startJob = (job) => ask("POST", "/v1/jobs", { json: job });
 export const cancelJob = (id) => ask("DELETE", `/v1/jobs/${id}`);
 export const models = () => ask("GET", "/v1/models");
-export const version = () => ask("GET", "/v1/version");
 export const alive = () => ask("GET", "/livez");

@@ -34,14 +34,18 @@ export function showDay(root, asked, stop) {
   };
   look();
   let isDue = false;
-  on(["stored", "back"], () => {
-    if (isDue) return;
-    isDue = true;
-    setTimeout(() => {
-      isDue = false;
-      if (!stop.aborted) look();
-    }, LIVE_EVERY_MS);
-  }, stop);
+  on(
+    ["stored", "back"],
+    () => {
+      if (isDue) return;
+      isDue = true;
+      setTimeout(() => {
+        isDue = false;
+        if (!stop.aborted) look();
+      }, LIVE_EVERY_MS);
+    },
+    stop,
+  );
 }
 
 async function draw({ asked, stop, map, below, head }) {
@@ -58,12 +62,30 @@ async function draw({ asked, stop, map, below, head }) {
   const binned = rows.map(({ name, moments }) => [name, binsOf(moments, day, scale)]);
   // One measure for all rows, so that cameras can be compared.
   const most = Math.max(...binned.flatMap(([, bins]) => bins.map(({ weight }) => weight)), 1e-9);
-  fill(map, hours(), binned.map(([name, bins]) => rowOf(name, bins, most, asked, day)), day.getTime() === startOf(new Date()).getTime() && nowLine());
-  const best = all.filter(({ score }) => scale(score) >= GOOD).sort((a, b) => b.score - a.score).slice(0, SHOWN_BELOW).toSorted((a, b) => new Date(a.time) - new Date(b.time));
-  fill(below, best.length
-    ? [h("h2", {}, "The best of the day"), h("ol", { class: "wall" }, tilesOf(best, asked))]
-    : [h("p", { class: "hint" }, "Nothing of this day. Only cameras, and files that say when they were recorded, have a time of day."),
-       h("p", {}, await nearestDay(asked, stop))]);
+  fill(
+    map,
+    hours(),
+    binned.map(([name, bins]) => rowOf(name, bins, most, asked, day)),
+    day.getTime() === startOf(new Date()).getTime() && nowLine(),
+  );
+  const best = all
+    .filter(({ score }) => scale(score) >= GOOD)
+    .sort((a, b) => b.score - a.score)
+    .slice(0, SHOWN_BELOW)
+    .toSorted((a, b) => new Date(a.time) - new Date(b.time));
+  fill(
+    below,
+    best.length
+      ? [h("h2", {}, "The best of the day"), h("ol", { class: "wall" }, tilesOf(best, asked))]
+      : [
+          h(
+            "p",
+            { class: "hint" },
+            "Nothing of this day. Only cameras, and files that say when they were recorded, have a time of day.",
+          ),
+          h("p", {}, await nearestDay(asked, stop)),
+        ],
+  );
 }
 
 function tilesOf(moments, asked) {
@@ -80,9 +102,17 @@ function showHead(head, asked, day) {
   const to = (other) => () => go({ ...asked, day: isoDay(other) });
   const chooser = h("input", { class: "input", type: "date", value: isoDay(day), max: isoDay(today), "aria-label": "Day" });
   chooser.addEventListener("change", () => chooser.value && go({ ...asked, day: chooser.value }));
-  fill(head, h("h1", { class: "page-title", id: "page-title" }, longDay(day)),
-    h("div", { class: "day-steps" }, button("back", "The day before", to(plus(day, -1))), chooser,
-      button("on", "The day after", to(plus(day, 1)), { disabled: day >= today })));
+  fill(
+    head,
+    h("h1", { class: "page-title", id: "page-title" }, longDay(day)),
+    h(
+      "div",
+      { class: "day-steps" },
+      button("back", "The day before", to(plus(day, -1))),
+      chooser,
+      button("on", "The day after", to(plus(day, 1)), { disabled: day >= today }),
+    ),
+  );
 }
 
 /// A row for each source that has moments of the day.
@@ -91,11 +121,13 @@ async function rowsOf(asked, day, stop) {
   const within = { after: day.toISOString(), before: plus(day, 1).toISOString(), limit: PER_SOURCE };
   const names = asked.source ? [asked.source] : sources.map(({ name }) => name);
   const { group, diversity, after, before, ...plain } = asked;
-  const rows = await Promise.all(names.map(async (name) => {
-    const body = request(plain, { ...within, source: name });
-    const { moments } = await api.search(body, { picture: picture(asked), signal: stop });
-    return { name, moments: moments.filter(({ time }) => time) };
-  }));
+  const rows = await Promise.all(
+    names.map(async (name) => {
+      const body = request(plain, { ...within, source: name });
+      const { moments } = await api.search(body, { picture: picture(asked), signal: stop });
+      return { name, moments: moments.filter(({ time }) => time) };
+    }),
+  );
   return rows.filter(({ moments }) => moments.length > 0);
 }
 
@@ -125,24 +157,54 @@ function rowOf(name, bins, most, asked, day) {
     if (!moments.length) return [];
     const [from, to] = [clockOf(index), clockOf(index + 1)];
     const best = moments.reduce((a, b) => (b.score > a.score ? b : a));
-    const only = { ...asked, view: "search", source: name, between: `${from}-${to}`, after: `${isoDay(day)}T00:00`, before: `${isoDay(plus(day, 1))}T00:00`, day: undefined };
-    const glance = h("span", { class: "glance" }, h("img", { src: api.thumbnail(best.id), alt: "", loading: "lazy" }), h("span", {}, `${from} · ${count(moments.length, "moment")}`));
-    return h("a", { class: "mark", href: write(only), "aria-label": `${name}, ${from} to ${to}: ${count(moments.length, "moment")}`,
-      style: { "--at": `${index / BINS}`, "--height": `${(0.12 + 0.88 * Math.sqrt(weight / most)).toFixed(3)}` } }, glance);
+    const only = {
+      ...asked,
+      view: "search",
+      source: name,
+      between: `${from}-${to}`,
+      after: `${isoDay(day)}T00:00`,
+      before: `${isoDay(plus(day, 1))}T00:00`,
+      day: undefined,
+    };
+    const glance = h(
+      "span",
+      { class: "glance" },
+      h("img", { src: api.thumbnail(best.id), alt: "", loading: "lazy" }),
+      h("span", {}, `${from} · ${count(moments.length, "moment")}`),
+    );
+    return h(
+      "a",
+      {
+        class: "mark",
+        href: write(only),
+        "aria-label": `${name}, ${from} to ${to}: ${count(moments.length, "moment")}`,
+        style: { "--at": `${index / BINS}`, "--height": `${(0.12 + 0.88 * Math.sqrt(weight / most)).toFixed(3)}` },
+      },
+      glance,
+    );
   });
   return h("div", { class: "map-row" }, h("h2", { class: "map-name" }, name), h("div", { class: "map-line" }, marks));
 }
 
-const clockOf = (bin) => (bin === BINS ? "00:00" : `${`${Math.floor(bin / 4)}`.padStart(2, "0")}:${`${(bin % 4) * BIN_MINUTES}`.padStart(2, "0")}`);
+const clockOf = (bin) =>
+  bin === BINS ? "00:00" : `${`${Math.floor(bin / 4)}`.padStart(2, "0")}:${`${(bin % 4) * BIN_MINUTES}`.padStart(2, "0")}`;
 
-const hours = () => h("div", { class: "map-hours", "aria-hidden": "true" },
-  [0, 3, 6, 9, 12, 15, 18, 21].map((hour) => h("span", { style: { "--at": `${hour / 24}` } }, `${hour}`.padStart(2, "0"))));
+const hours = () =>
+  h(
+    "div",
+    { class: "map-hours", "aria-hidden": "true" },
+    [0, 3, 6, 9, 12, 15, 18, 21].map((hour) => h("span", { style: { "--at": `${hour / 24}` } }, `${hour}`.padStart(2, "0"))),
+  );
 
 const empty = () => [hours(), h("div", { class: "map-row" }, h("div", { class: "map-line" }))];
 
 function nowLine() {
   const minutes = new Date().getHours() * 60 + new Date().getMinutes();
-  return h("div", { class: "map-now-rail", "aria-hidden": "true" }, h("div", { class: "map-now", style: { "--at": `${minutes / 1440}` } }));
+  return h(
+    "div",
+    { class: "map-now-rail", "aria-hidden": "true" },
+    h("div", { class: "map-now", style: { "--at": `${minutes / 1440}` } }),
+  );
 }
 
 /// A day that has moments, to go to.

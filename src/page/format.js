@@ -19,6 +19,9 @@ export function spoken(seconds) {
 
 export const count = (number, one, more = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : more}`;
 
+/// A message of the daemon, which begins small and has no full stop, as a sentence.
+export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
 export const score = (value) => value.toFixed(2);
 
 /// `2 s`, `5 min`, `3 h`, `4 days`.
@@ -48,7 +51,7 @@ export function wall(time, now = new Date()) {
   return sameDay(at, now) ? hours : `${shortDay(at, now)}, ${hours}`;
 }
 
-export function shortDay(day, now = new Date()) {
+function shortDay(day, now = new Date()) {
   const year = day.getFullYear() === now.getFullYear() ? undefined : "numeric";
   return day.toLocaleDateString("en-GB", { day: "numeric", month: "short", year });
 }

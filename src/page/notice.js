@@ -3,6 +3,7 @@
 import { trouble } from "./api.js";
 import { $, button, fill, h } from "./dom.js";
 import { news, tryNow } from "./events.js";
+import { sentence } from "./format.js";
 
 const SHOWN_MS = 4500;
 
@@ -17,7 +18,7 @@ export function say(text, { error = false } = {}) {
 export function sayProblem(error) {
   if (error.name === "AbortError" || error.status === 0) return;
   if (error.status === undefined) console.error(error);
-  say(error.message, { error: true });
+  say(sentence(error.message), { error: true });
 }
 
 export async function copy(text, what) {
@@ -42,7 +43,8 @@ export function watchConnection() {
     say("clipseek is back");
   });
   trouble.addEventListener("locked", () => {
-    fill(banner, h("span", {}, "This clipseek wants to know who you are. Open the link that `clipseek serve` printed when it started."));
+    fill(banner, h("span", {}, "clipseek wants to know who you are: open the link that it printed at its start. ",
+      h("code", {}, "clipseek token link"), " makes another."));
     banner.hidden = false;
   });
 }

@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { $, button, drawing, fill, h } from "./dom.js";
-import { clock, isLive, nameOf, playCommand, score, span, wall } from "./format.js";
+import { clock, nameOf, playCommand, score, sentence, span, wall } from "./format.js";
 import { save } from "./keys.js";
 import { growFrom } from "./motion.js";
 import { copy, sayProblem } from "./notice.js";
@@ -15,6 +15,8 @@ import { isSearch, request, searchKey } from "./url.js";
 
 const STEP_S = 5;
 const PATIENCE_MS = 700;
+/// The daemon's previews are not longer.
+const PREVIEW_S = 8;
 /// What helps where the browser cannot play what it should.
 const MORE_EFFORT = { file: "remuxed", remuxed: "transcoded" };
 
@@ -67,7 +69,7 @@ async function enter(asked, key) {
     }
     await Promise.all([load({ start_s: still.moment.start_s, end_s: still.moment.end_s }), showScores(still)]);
   } catch (error) {
-    if (open === still && error.name !== "AbortError") note(error.message);
+    if (open === still && error.name !== "AbortError") note(sentence(error.message));
   }
 }
 
@@ -90,7 +92,7 @@ function build() {
   listen("click", toggle);
   listen("error", unplayable);
   listen("ended", goOn);
-  listen("loadeddata", () => note(""));
+  listen("loadeddata", () => note(open.trouble ?? ""));
 }
 
 /// What it is, and what can be done with it.
@@ -100,6 +102,7 @@ function describe() {
   const at = all.findIndex(({ id, start_s }) => id === moment.id && start_s === moment.start_s);
   const step = (by, icon, label) => button(icon, label, () => stepTo(by), { disabled: at < 0 || !all[at + by], "data-step": `${by}` });
   const where = moment.path ?? moment.uri ?? "";
+  const place = moment.path ? "Path" : "Address";
   const when = moment.time ? `${span(moment.start_s, moment.end_s)} · ${wall(moment.time)}` : span(moment.start_s, moment.end_s);
   fill($(".player-head", dialog),
     h("div", { class: "player-title" }, h("h2", {}, moment.uri === undefined ? "…" : nameOf(moment)),
@@ -108,15 +111,17 @@ function describe() {
     h("div", { class: "player-steps" }, step(-1, "back", "Previous moment (P)"), step(1, "on", "Next moment (N)"),
       button("close", "Close (Esc)", close, { class: "icon-button player-close" })));
   fill($(".player-foot", dialog),
-    h("div", { class: "controls" }, button("play", "Play or pause (Space)", toggle, { class: "icon-button play-button" }), h("span", { class: "time" }),
+    h("div", { class: "controls" }, button("play", "Play (Space)", toggle, { class: "icon-button play-button" }), h("span", { class: "time" }),
       button(null, "Sound", () => (open.video.muted = !open.video.muted), { text: "Sound on", class: "button sound", hidden: true })),
     h("div", { class: "player-actions" },
-      button("save", "", () => save(moment), { text: "Save clip", title: "Cut at the key frame before, nothing is encoded anew", class: "button primary" }),
+      button("save", "", () => save(moment), { text: "Save clip", class: "button primary",
+        title: "Cut at the key frame before, nothing is encoded anew" }),
       button(null, "", () => save(moment, true), { text: "Save exactly", title: "Cut at the exact times, encoded anew" }),
       button("like", "", () => go(similar(asked, moment)), { text: "More like this" }),
       button("link", "", () => copy(location.href, "Link"), { text: "Copy link" }),
-      moment.uri !== undefined && button("terminal", "", () => copy(playCommand(moment), "Play command"), { text: "Copy play command", title: playCommand(moment) }),
-      where && button("copy", "", () => copy(where, isLive(moment) && !moment.path ? "Address" : "Path"), { text: isLive(moment) && !moment.path ? "Copy address" : "Copy path", title: where })),
+      moment.uri !== undefined && button("terminal", "", () => copy(playCommand(moment), "Play command"),
+        { text: "Copy command", title: playCommand(moment) }),
+      where && button("copy", "", () => copy(where, place), { text: `Copy ${place.toLowerCase()}`, title: where })),
     where && h("p", { class: "player-path", title: where }, where));
   controls();
 }
@@ -126,14 +131,20 @@ async function load(wanted, how) {
   const still = open;
   const { moment, video, stop } = still;
   const late = setTimeout(() => open === still && note("The footage is being made ready…"), PATIENCE_MS);
-  stop.signal.addEventListener("abort", () => clearTimeout(late));
-  const playing = await api.playback(moment.id, wanted, how, stop.signal).catch((error) => {
+  let playing;
+  try {
+    playing = await api.playback(moment.id, wanted, how, stop.signal);
+  } catch (error) {
+    if (error.status !== 422 || open !== still) throw error;
+    // What cannot be taken as it is may still be encoded anew; and where not even that works, the preview may.
+    if (how !== "transcoded") return load(wanted, "transcoded");
+    playing = previewed(moment, wanted);
+    still.trouble = `Only a preview can be shown. ${sentence(error.message)}`;
+  } finally {
     clearTimeout(late);
-    throw error;
-  });
+  }
   if (open !== still) return;
   Object.assign(still, { playing, wanted });
-  video.addEventListener("loadeddata", () => clearTimeout(late), { once: true, signal: stop.signal });
   video.src = playing.video;
   const begin = () => {
     video.currentTime = playing.seek_s;
@@ -148,6 +159,10 @@ async function load(wanted, how) {
   still.line.shows(playing.how === "file" ? null : playing);
 }
 
+const previewed = ({ id }, span) =>
+  ({ video: api.preview(id, span), how: "preview", begins_s: span.start_s, seek_s: 0,
+    ends_s: Math.min(span.end_s, span.start_s + PREVIEW_S) });
+
 /// A part that has been played to its end is followed by the next.
 function goOn() {
   const { playing, line } = open;
@@ -161,10 +176,10 @@ function unplayable() {
   if (!video.getAttribute("src")) return;
   const how = MORE_EFFORT[playing?.how];
   if (how) load(wanted, how).catch(notPlayed);
-  else note("The browser cannot play this. The play command below opens it in ffplay.");
+  else note("The browser cannot play this. The command below opens it in ffplay.");
 }
 
-const notPlayed = (error) => error.name !== "AbortError" && note(error.message);
+const notPlayed = (error) => error.name !== "AbortError" && note(sentence(error.message));
 
 async function start() {
   const { video } = open;

@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { button, fill, h } from "./dom.js";
 import { on } from "./events.js";
-import { count } from "./format.js";
+import { count, sentence } from "./format.js";
 import { sayProblem } from "./notice.js";
 import { kept } from "./picture.js";
 import { go } from "./router.js";
@@ -144,7 +144,7 @@ function refused(error) {
   fill(view.summary);
   view.wall.show({ moments: [] }, view.asked);
   const wait = error.retryAfter ? ` It may be asked again in ${error.retryAfter} s.` : "";
-  fill(view.late, h("div", { class: "refusal", role: "alert" }, h("p", {}, `${error.message}.${wait}`),
+  fill(view.late, h("div", { class: "refusal", role: "alert" }, h("p", {}, `${sentence(error.message)}${wait}`),
     // Asking the same again helps only where the trouble is the daemon's.
     error.status >= 500 || error.status === 429 ? button("again", "", look, { text: "Try again" })
       : filtersOf(view.asked).length > 0 && button(null, "", allFiltersOff, { text: "Search without filters" })));

@@ -2,21 +2,45 @@
 
 import { addSource } from "./api.js";
 import { fill, h } from "./dom.js";
+import { sentence } from "./format.js";
 import { say } from "./notice.js";
 
 /// `added()` is called after each.
 export function sourceForm(added) {
-  const field = (name, title, hint, more = {}) => h("label", { class: "field-row" }, h("span", { class: "field-title" }, title),
-    h("input", { class: "input", name, autocomplete: "off", spellcheck: "false", placeholder: hint, ...more }));
+  const field = (name, title, hint, more = {}) =>
+    h(
+      "label",
+      { class: "field-row" },
+      h("span", { class: "field-title" }, title),
+      h("input", { class: "input", name, autocomplete: "off", spellcheck: "false", placeholder: hint, ...more }),
+    );
   const where = field("where", "Folder or address", "/srv/videos or rtsp://camera/stream1", { required: true });
   const record = h("label", { class: "check" }, h("input", { type: "checkbox", name: "record" }), "Keep the footage");
-  const login = h("div", { class: "form-row", hidden: true }, field("user", "User", "viewer"),
-    field("password_env", "Password is in the variable", "GARAGE_PASSWORD"), field("password_file", "or in the file", "/run/secrets/garage"), record);
+  const login = h(
+    "div",
+    { class: "form-row", hidden: true },
+    field("user", "User", "viewer"),
+    field("password_env", "Password is in the variable", "GARAGE_PASSWORD"),
+    field("password_file", "or in the file", "/run/secrets/garage"),
+    record,
+  );
   const problem = h("p", { class: "form-problem", role: "alert" });
-  const form = h("form", { class: "add-source", "aria-labelledby": "add-title" }, h("h2", { id: "add-title" }, "Add a folder or a camera"),
-    h("div", { class: "form-row" }, where, field("name", "Name", "garage", { pattern: "[A-Za-z0-9_.\\-]+", title: "letters, digits, '_', '-', '.'" }),
-      field("label", "Label", "Garage, north wall"), field("tags", "Tags", "indoor, camera")),
-    login, problem, h("div", {}, h("button", { type: "submit", class: "button primary" }, "Watch it")));
+  const form = h(
+    "form",
+    { class: "add-source", "aria-labelledby": "add-title" },
+    h("h2", { id: "add-title" }, "Add a folder or a camera"),
+    h(
+      "div",
+      { class: "form-row" },
+      where,
+      field("name", "Name", "garage", { pattern: "[A-Za-z0-9_.\\-]+", title: "letters, digits, '_', '-', '.'" }),
+      field("label", "Label", "Garage, north wall"),
+      field("tags", "Tags", "indoor, camera"),
+    ),
+    login,
+    problem,
+    h("div", {}, h("button", { type: "submit", class: "button primary" }, "Watch it")),
+  );
   // What only a stream needs appears when an address is typed.
   form.addEventListener("input", () => (login.hidden = !isStream(form.elements.where.value)));
   form.addEventListener("submit", async (event) => {
@@ -30,7 +54,7 @@ export function sourceForm(added) {
       login.hidden = true;
       added();
     } catch (error) {
-      fill(problem, error.message);
+      fill(problem, sentence(error.message));
     }
   });
   return form;
@@ -43,7 +67,10 @@ function sourceOf({ where, name, label, tags, user, password_env, password_file,
   const source = isStream(place) ? { uri: place } : { path: place };
   source.name = name.value.trim() || nameFrom(place);
   if (label.value.trim()) source.label = label.value.trim();
-  const words = tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+  const words = tags.value
+    .split(",")
+    .map((tag) => tag.trim())
+    .filter(Boolean);
   if (words.length) source.tags = words;
   if (!source.uri) return source;
   for (const field of [user, password_env, password_file]) if (field.value.trim()) source[field.name] = field.value.trim();

@@ -28,8 +28,14 @@ export function showSources(root, asked, stop) {
   const cards = new Map();
   const list = h("ul", { class: "cards" });
   const empty = h("p", { class: "hint", hidden: true }, "Nothing is watched yet. Name a folder or a camera below.");
-  const element = h("section", { class: "page", "aria-labelledby": "page-title" },
-    h("h1", { id: "page-title", class: "page-title" }, "Sources"), empty, list, sourceForm(look));
+  const element = h(
+    "section",
+    { class: "page", "aria-labelledby": "page-title" },
+    h("h1", { id: "page-title", class: "page-title" }, "Sources"),
+    empty,
+    list,
+    sourceForm(look),
+  );
   fill(root, element);
   let timer;
   async function look() {
@@ -63,11 +69,33 @@ function update(list, cards, sources, look) {
 }
 
 function cardOf({ name, kind, path, uri }, look) {
-  const [state, facts, error] = [h("p", { class: "state" }), h("dl", { class: "facts" }), h("p", { class: "card-error", hidden: true })];
-  const [image, acts] = [h("div", { class: "card-picture" }, drawing(kind === "folder" ? "folder" : "camera")), h("div", { class: "card-acts" })];
-  const element = h("li", { class: "card", "data-name": name }, h("a", { class: "card-look", href: write({ view: "search", source: [name] }), tabindex: "-1", "aria-hidden": "true" }, image),
-    h("div", { class: "card-body" }, h("div", { class: "card-head" }, h("h2", {}, name), state),
-      h("p", { class: "card-where", title: path ?? uri }, path ?? uri), facts, error, acts));
+  const [state, facts, error] = [
+    h("p", { class: "state" }),
+    h("dl", { class: "facts" }),
+    h("p", { class: "card-error", hidden: true }),
+  ];
+  const [image, acts] = [
+    h("div", { class: "card-picture" }, drawing(kind === "folder" ? "folder" : "camera")),
+    h("div", { class: "card-acts" }),
+  ];
+  const element = h(
+    "li",
+    { class: "card", "data-name": name },
+    h(
+      "a",
+      { class: "card-look", href: write({ view: "search", source: [name] }), tabindex: "-1", "aria-hidden": "true" },
+      image,
+    ),
+    h(
+      "div",
+      { class: "card-body" },
+      h("div", { class: "card-head" }, h("h2", {}, name), state),
+      h("p", { class: "card-where", title: path ?? uri }, path ?? uri),
+      facts,
+      error,
+      acts,
+    ),
+  );
   let last = null;
   let [rate, pictured, isPaused] = [null, 0, null];
 
@@ -83,9 +111,14 @@ function cardOf({ name, kind, path, uri }, look) {
   const remove = async () => {
     if (await confirmed(name, kind)) act(api.removeSource, `${name} is no longer watched`)();
   };
-  const offer = (paused) => fill(acts,
-    paused ? button("play", "", act(api.resumeSource, `${name} goes on`), { text: "Resume" }) : button("pause", "", act(api.pauseSource, `${name} is paused`), { text: "Pause" }),
-    button("remove", "", remove, { text: "Remove" }));
+  const offer = (paused) =>
+    fill(
+      acts,
+      paused
+        ? button("play", "", act(api.resumeSource, `${name} goes on`), { text: "Resume" })
+        : button("pause", "", act(api.pauseSource, `${name} is paused`), { text: "Pause" }),
+      button("remove", "", remove, { text: "Remove" }),
+    );
 
   return {
     element,
@@ -95,12 +128,20 @@ function cardOf({ name, kind, path, uri }, look) {
       if (!last || at - last.at > 500) last = { frames: row.frames, at };
       const [word, mood] = STATES[row.state] ?? [row.state, "waiting"];
       state.dataset.mood = mood;
-      fill(state, h("span", { class: "dot", "aria-hidden": "true" }), word, h("span", { class: "since" }, `since ${wall(row.since)}`));
-      fill(facts, factsOf(row, rate).map(([title, value]) => h("div", {}, h("dt", {}, title), h("dd", {}, value))));
+      fill(
+        state,
+        h("span", { class: "dot", "aria-hidden": "true" }),
+        word,
+        h("span", { class: "since" }, `since ${wall(row.since)}`),
+      );
+      fill(
+        facts,
+        factsOf(row, rate).map(([title, value]) => h("div", {}, h("dt", {}, title), h("dd", {}, value))),
+      );
       error.hidden = !row.error;
       fill(error, row.error);
       const paused = row.state === "paused";
-      if (paused !== isPaused) offer(isPaused = paused);
+      if (paused !== isPaused) offer((isPaused = paused));
       if (at - pictured > PICTURE_EVERY_MS || pictured === 0) {
         pictured = at;
         picture(image, name, row.kind);
@@ -115,11 +156,19 @@ function factsOf(row, rate) {
   const speed = ["Rate", rate === null ? "…" : `${rate.toFixed(rate < 10 ? 1 : 0)} frames/s`];
   if (row.kind === "stream") {
     const dropped = row.dropped + (row.dropped_windows ?? 0);
-    return [age, speed, frames, ["Dropped", dropped ? `${count(row.dropped, "frame")}, ${count(row.dropped_windows ?? 0, "window")}` : "nothing"]];
+    return [
+      age,
+      speed,
+      frames,
+      ["Dropped", dropped ? `${count(row.dropped, "frame")}, ${count(row.dropped_windows ?? 0, "window")}` : "nothing"],
+    ];
   }
-  return [["Files", row.files.toLocaleString("en")], ["Waiting", row.pending.toLocaleString("en")],
+  return [
+    ["Files", row.files.toLocaleString("en")],
+    ["Waiting", row.pending.toLocaleString("en")],
     ["Failed", row.failed ? h("a", { href: "/?view=indexing" }, row.failed.toLocaleString("en")) : "none"],
-    ...(row.pending ? [speed] : [age])];
+    ...(row.pending ? [speed] : [age]),
+  ];
 }
 
 /// A recent picture of it: whatever was seen last.
@@ -138,11 +187,23 @@ async function picture(place, name, kind) {
 }
 
 function confirmed(name, kind) {
-  const what = kind === "stream" ? "It is no longer called. What was seen of it stays searchable." : "Its files are no longer watched. What is indexed stays searchable, and the files stay where they are.";
+  const what =
+    kind === "stream"
+      ? "It is no longer called. What was seen of it stays searchable."
+      : "Its files are no longer watched. What is indexed stays searchable, and the files stay where they are.";
   return new Promise((done) => {
-    const dialog = h("dialog", { class: "confirm", "aria-labelledby": "confirm-title" }, h("h2", { id: "confirm-title" }, `Remove ${name}?`), h("p", {}, what),
-      h("div", { class: "confirm-acts" }, button(null, "", () => dialog.close(), { text: "Keep it" }),
-        button("remove", "", () => dialog.close("yes"), { text: "Remove", class: "button primary" })));
+    const dialog = h(
+      "dialog",
+      { class: "confirm", "aria-labelledby": "confirm-title" },
+      h("h2", { id: "confirm-title" }, `Remove ${name}?`),
+      h("p", {}, what),
+      h(
+        "div",
+        { class: "confirm-acts" },
+        button(null, "", () => dialog.close(), { text: "Keep it" }),
+        button("remove", "", () => dialog.close("yes"), { text: "Remove", class: "button primary" }),
+      ),
+    );
     dialog.addEventListener("close", () => {
       done(dialog.returnValue === "yes");
       dialog.remove();

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { fill, h } from "./dom.js";
 import { on } from "./events.js";
+import { sentence } from "./format.js";
 import { rearrange } from "./motion.js";
 import { suggest } from "./ask.js";
 import { write } from "./url.js";
@@ -24,8 +25,8 @@ export function showTeaching(root, stop) {
   const [wall, about] = [h("ol", { class: "wall examples", "aria-label": "Examples" }), h("div", { class: "about" })];
   fill(root, h("section", { class: "start", "aria-label": "Start" }, wall, about));
   const begin = () => begun(wall, about, stop).catch((error) => {
-    // Whoever is away comes back, and this begins anew.
-    if (error.status) fill(about, h("p", { role: "alert" }, error.message));
+    // Whoever is away comes back, and this begins anew; whoever is locked out is told so elsewhere.
+    if (error.status && error.status !== 401) fill(about, h("p", { role: "alert" }, sentence(error.message)));
   });
   begin();
   on(["back"], begin, stop);
@@ -83,7 +84,8 @@ function explanation(model, isShapes) {
   const size = `${model.name}: ${model.summary}`;
   return isShapes
     ? [h("h2", {}, "This is the model that comes with clipseek"),
-      h("p", {}, "It is small and knows only drawn shapes: circles, squares, stars, hearts and rings in nine colours, how they move, grow, turn, chase and hide. Order counts: a heart that shrinks is not one that grows."),
+      h("p", {}, "It is small and knows only drawn shapes: circles, squares, stars, hearts and rings in nine colours, how they "
+        + "move, grow, turn, chase and hide. Order counts: a heart that shrinks is not one that grows."),
       h("p", {}, "For real footage bring a model that has seen the world, then start again:"),
       h("pre", {}, h("code", {}, "clipseek model pull clip-b32\nCLIPSEEK__MODEL__NAME=clip-b32 clipseek serve ~/Videos"))]
     : [h("h2", {}, "Say what can be seen"),

@@ -52,7 +52,8 @@ const aspectOf = ({ aspect }) => Math.min(WIDEST, Math.max(NARROWEST, aspect ?? 
 /// Where only the picture tells its shape, the wall moves a little when it comes.
 function shapeByPicture(element) {
   const image = element.querySelector("img");
-  image.addEventListener("load", () => element.style.setProperty("--aspect", aspectOf({ aspect: image.naturalWidth / image.naturalHeight })), { once: true });
+  const shape = () => element.style.setProperty("--aspect", aspectOf({ aspect: image.naturalWidth / image.naturalHeight }));
+  image.addEventListener("load", shape, { once: true });
 }
 
 /// When it was, where that is known, and where in the file.

@@ -17,7 +17,8 @@ export function timeline({ moment, seek, pictureAt }) {
   const glance = h("div", { class: "glance", hidden: true });
   const [from, to] = [h("span", {}, "0:00"), h("span", {})];
   const line = h("div", { class: "line" }, graph, bands, head, glance);
-  const element = h("div", { class: "timeline", role: "slider", tabindex: "0", "aria-label": "Time in the medium", "aria-valuemin": "0", "aria-valuemax": "0", "aria-valuenow": "0" },
+  const element = h("div", { class: "timeline", role: "slider", tabindex: "0", "aria-label": "Time in the medium",
+    "aria-valuemin": "0", "aria-valuemax": "0", "aria-valuenow": "0" },
     line, h("div", { class: "axis", "aria-hidden": "true" }, from, to));
 
   const share = (at) => `${Math.min(100, Math.max(0, (at / long) * 100)).toFixed(3)}%`;

@@ -20,7 +20,8 @@ export async function visit(browser, address, then, options = {}) {
   page.on("console", (message) => message.type() === "error" && errors.push(`${message.text()} ${message.location().url}`));
   page.on("request", (request) => {
     const { protocol, origin } = new URL(request.url());
-    if (protocol.startsWith("http") && origin !== new URL(address).origin) errors.push(`asked another host: ${request.url()}`);
+    if (protocol.startsWith("http") && origin !== new URL(address).origin)
+      errors.push(`asked another host: ${request.url()}`);
   });
   try {
     await page.goto(address);
@@ -32,8 +33,14 @@ export async function visit(browser, address, then, options = {}) {
 }
 
 /// The moments on the wall: name and time.
-export const tiles = (page) => page.locator(".results .tile-link").evaluateAll((links) =>
-  links.map((link) => `${link.querySelector(".tile-name").textContent}, ${link.querySelector(".tile-when").textContent}`));
+export const tiles = (page) =>
+  page
+    .locator(".results .tile-link")
+    .evaluateAll((links) =>
+      links.map(
+        (link) => `${link.querySelector(".tile-name").textContent}, ${link.querySelector(".tile-when").textContent}`,
+      ),
+    );
 
 export async function search(page, text) {
   await page.fill("#query", text);
@@ -42,7 +49,8 @@ export async function search(page, text) {
 }
 
 /// The answer is on the wall.
-export const settled = (page) => page.waitForFunction(() => {
-  const results = document.querySelector(".results:not(.is-waiting)");
-  return results?.querySelector(".tile, .refusal");
-});
+export const settled = (page) =>
+  page.waitForFunction(() => {
+    const results = document.querySelector(".results:not(.is-waiting)");
+    return results?.querySelector(".tile, .refusal");
+  });

@@ -1,14 +1,16 @@
 // A real daemon over the project's sample footage, on a port of the system's choice.
 
 import { spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import readline from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const PROGRAM = resolve(process.env.CLIPSEEK ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/clipseek"));
+const PROGRAM = resolve(
+  process.env.CLIPSEEK ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/clipseek"),
+);
 const FOOTAGE = join(ROOT, "tests/fixtures/footage");
 const PATIENCE_MS = 120_000;
 
@@ -22,14 +24,19 @@ export class Daemon {
     cpSync(FOOTAGE, this.footage, { recursive: true });
     this.config = join(this.folder, "clipseek.toml");
     // What may be added from the page.
-    writeFileSync(this.config, `[serve]\nadd_folders = ["${this.folder}"]\nadd_schemes = ["rtsp"]\nadd_hosts = ["127.0.0.1"]\n`);
+    writeFileSync(
+      this.config,
+      `[serve]\nadd_folders = ["${this.folder}"]\nadd_schemes = ["rtsp"]\nadd_hosts = ["127.0.0.1"]\n`,
+    );
     this.listen = "127.0.0.1:0";
   }
 
   /// Returns when every file has been looked through.
   async start() {
     const flags = ["--data", join(this.folder, "data"), "--config", this.config];
-    this.process = spawn(PROGRAM, [...flags, "serve", "--listen", this.listen, this.footage], { stdio: ["ignore", "ignore", "pipe"] });
+    this.process = spawn(PROGRAM, [...flags, "serve", "--listen", this.listen, this.footage], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     this.ended = new Promise((done) => this.process.once("exit", done));
     this.url = await this.#address();
     // Started again it has the same address, as a daemon of one's own has.
@@ -53,9 +60,9 @@ export class Daemon {
   async #indexed() {
     const until = Date.now() + PATIENCE_MS;
     while (Date.now() < until) {
-      const ready = await fetch(`${this.url}/readyz`);
-      const { sources } = await this.get("/v1/sources");
-      if (ready.ok && sources.every(({ pending }) => pending === 0)) return;
+      const { media } = await this.get("/v1/media");
+      const names = readdirSync(this.footage).filter((name) => !name.endsWith(".json"));
+      if (media.length >= names.length && media.every(({ state }) => state !== "pending")) return;
       await new Promise((done) => setTimeout(done, 100));
     }
     throw new Error("the sample footage was not indexed in time");

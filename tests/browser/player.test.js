@@ -26,10 +26,11 @@ async function play(page) {
   await playing(page);
 }
 
-const playing = (page) => page.waitForFunction(() => {
-  const video = document.querySelector("#player[open] video");
-  return video && video.readyState >= 2 && !video.seeking;
-});
+const playing = (page) =>
+  page.waitForFunction(() => {
+    const video = document.querySelector("#player[open] video");
+    return video && video.readyState >= 2 && !video.seeking;
+  });
 
 const time = (page) => page.$eval("#player video", (video) => video.currentTime);
 const shownTime = async (page) => Number(await page.getAttribute(".timeline", "aria-valuenow"));
@@ -38,7 +39,7 @@ test("Enter plays at the moment, and Esc and back close", () =>
   at(CIRCLE, async (page) => {
     await play(page);
     const { from } = Object.fromEntries(new URL(page.url()).searchParams);
-    assert.ok(Math.abs(await time(page) - Number(from)) < 2, `${await time(page)} is not near ${from}`);
+    assert.ok(Math.abs((await time(page)) - Number(from)) < 2, `${await time(page)} is not near ${from}`);
     await page.waitForFunction((start) => document.querySelector("#player video").currentTime > start + 0.3, Number(from));
     await page.keyboard.press("Escape");
     await page.waitForSelector("#player", { state: "hidden" });
@@ -66,10 +67,16 @@ test("the timeline shows the score along the whole medium, and a click on it jum
     assert.ok(peak * long >= Number(query.get("from")) && peak * long <= Number(query.get("to")), `${peak * long}`);
     const box = await page.locator(".line").boundingBox();
     await page.mouse.click(box.x + box.width * 0.75, box.y + box.height / 2);
-    await page.waitForFunction((wanted) => Math.abs(document.querySelector("#player video").currentTime - wanted) < 3, 0.75 * long);
+    await page.waitForFunction(
+      (wanted) => Math.abs(document.querySelector("#player video").currentTime - wanted) < 3,
+      0.75 * long,
+    );
     const there = await shownTime(page);
     await page.keyboard.press("ArrowLeft");
-    await page.waitForFunction((before) => Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) < before - 2, there);
+    await page.waitForFunction(
+      (before) => Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) < before - 2,
+      there,
+    );
   }));
 
 test("from moment to moment", () =>
@@ -86,14 +93,18 @@ test("from moment to moment", () =>
   }));
 
 test("a moment is saved as a clip", () =>
-  at(CIRCLE, async (page) => {
-    await play(page);
-    for (const button of ["Save clip", "Save exactly"]) {
-      const [download] = await Promise.all([page.waitForEvent("download"), page.click(`text=${button}`)]);
-      assert.match(download.suggestedFilename(), /^tape.*\.mp4$/);
-      assert.equal(readFileSync(await download.path()).toString("latin1", 4, 8), "ftyp");
-    }
-  }, { acceptDownloads: true }));
+  at(
+    CIRCLE,
+    async (page) => {
+      await play(page);
+      for (const button of ["Save clip", "Save exactly"]) {
+        const [download] = await Promise.all([page.waitForEvent("download"), page.click(`text=${button}`)]);
+        assert.match(download.suggestedFilename(), /^tape.*\.mp4$/);
+        assert.equal(readFileSync(await download.path()).toString("latin1", 4, 8), "ftyp");
+      }
+    },
+    { acceptDownloads: true },
+  ));
 
 test("a shared moment opens in another browser", () =>
   at(CIRCLE, async (page) => {
@@ -102,7 +113,7 @@ test("a shared moment opens in another browser", () =>
     await visit(browser, page.url(), async (other) => {
       await playing(other);
       assert.equal(await other.textContent(".player-title h2"), "tape.mp4");
-      assert.ok(await time(other) >= Number(from) - 1);
+      assert.ok((await time(other)) >= Number(from) - 1);
       await other.waitForSelector(".graph-line", { state: "attached" });
       await other.keyboard.press("Escape");
       await settled(other);
@@ -115,8 +126,11 @@ test("path and play command are copied", () =>
     await play(page);
     await page.click("text=Copy path");
     assert.ok((await page.evaluate(() => navigator.clipboard.readText())).endsWith("/tape.mp4"));
-    await page.click("text=Copy play command");
-    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^ffplay -autoexit -ss \d+\.\d -t \d+\.\d .*tape\.mp4$/);
+    await page.click("text=Copy command");
+    assert.match(
+      await page.evaluate(() => navigator.clipboard.readText()),
+      /^ffplay -autoexit -ss \d+\.\d -t \d+\.\d .*tape\.mp4$/,
+    );
   }));
 
 test("what no browser plays is made playable", () =>
