@@ -16,8 +16,6 @@ let isLocked = false;
 let wait = FIRST_WAIT;
 let timer;
 
-export const lost = () => isLost;
-
 export function listen() {
   stream?.close();
   stream = new EventSource("/v1/events");
