@@ -45,7 +45,7 @@ pub enum MediaError {
 }
 
 /// A path in a collection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Listed {
     pub media_id: Option<MediaId>,
     pub path: String,
@@ -59,7 +59,7 @@ pub struct Listed {
     pub problems: Vec<Problem>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ListedState {
     Pending,
@@ -110,7 +110,7 @@ impl Listed {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ListedPage {
     pub media: Vec<Listed>,
     /// Where the next page begins; absent on the last one.
@@ -143,7 +143,8 @@ fn place(text: &str) -> Result<(PathBuf, String), MediaError> {
 }
 
 /// All that is known of a medium.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Medium)]
 pub struct Shown {
     pub media_id: MediaId,
     pub paths: Vec<String>,
@@ -154,7 +155,7 @@ pub struct Shown {
     pub collections: Vec<ShownIn>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ShownFile {
     pub path: String,
     pub collection: String,
@@ -163,7 +164,7 @@ pub struct ShownFile {
     pub reason: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ShownIn {
     pub collection: String,
     pub plan: String,
@@ -232,11 +233,12 @@ async fn at(ledger: &Ledger, path: &Path) -> Result<Vec<FileRow>, LedgerError> {
 }
 
 /// What is to be said of a medium; what is absent stays.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SaidChange {
     /// Null: none.
     #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     pub label: Option<Option<String>>,
     pub tags: Option<Vec<String>>,
 }
@@ -287,7 +289,7 @@ pub async fn queue_again(archive: &Archive, media: MediaId, collection: &str) ->
 }
 
 /// What is to be removed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RemoveRequest {
     /// Absolute paths to forget, or ids to forget with all of their paths.
@@ -300,7 +302,7 @@ pub struct RemoveRequest {
     pub unknown: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Removed {
     /// Number of paths.
     pub removed: u64,

@@ -18,18 +18,17 @@ use axum::extract::{Extension, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use super::error::Problem;
+use super::error::{Problem, Problems};
 use super::query;
 use crate::clock::Clock;
 use crate::config::{Role, Settings};
 
-const COOKIE: &str = "clipseek";
+pub(super) const COOKIE: &str = "clipseek";
 /// How long a link waits to be used, and a session lasts.
 const LINK_FOR: Duration = Duration::from_secs(15 * 60);
 const SESSION_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -206,10 +205,19 @@ pub(super) struct Asker {
     is_guarded: bool,
 }
 
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct Session {
+    /// Null: nothing.
+    role: Option<Role>,
+    /// Whether anybody has to show a token.
+    needs_token: bool,
+}
+
 /// What a page may offer to whoever looks at it. Over the socket there is nobody to ask.
-pub(super) async fn asker(asker: Option<Extension<Asker>>) -> Json<Value> {
+#[utoipa::path(get, path = "/v1/session", tag = "daemon", responses((status = 200, body = Session, description = "what whoever asks may do"), Problems))]
+pub(super) async fn asker(asker: Option<Extension<Asker>>) -> Json<Session> {
     let Asker { role, is_guarded } = asker.map_or(Asker { role: Some(Role::Admin), is_guarded: false }, |it| it.0);
-    Json(json!({ "role": role, "needs_token": is_guarded }))
+    Json(Session { role, needs_token: is_guarded })
 }
 
 #[derive(Debug, Default, Deserialize)]

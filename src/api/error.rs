@@ -6,6 +6,7 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as OpenApiResponse, ResponseBuilder};
 
 use crate::embed::EmbedError;
 use crate::ledger::LedgerError;
@@ -19,7 +20,7 @@ use crate::service::jobs::JobError;
 /// Seconds after which it is worth asking again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub(super) struct Problem {
     pub(super) title: String,
     pub(super) status: u16,
@@ -71,6 +72,20 @@ impl Problem {
     /// An error that is nobody's fault but ours or the machine's.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail.into())
+    }
+}
+
+/// Whatever cannot be answered as it was asked, for the description of the API.
+pub(super) struct Problems;
+
+impl utoipa::IntoResponses for Problems {
+    fn responses() -> std::collections::BTreeMap<String, RefOr<OpenApiResponse>> {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response = ResponseBuilder::new()
+            .description("a problem (RFC 9457): `detail` says what to do instead")
+            .content("application/problem+json", content)
+            .build();
+        [("default".to_owned(), RefOr::T(response))].into()
     }
 }
 

@@ -8,23 +8,25 @@ use axum::extract::rejection::JsonRejection;
 use serde::{Deserialize, Serialize};
 
 use super::access::Access;
-use super::error::Problem;
+use super::error::{Problem, Problems};
 use crate::config::Role;
 use crate::service::Service;
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LinkRequest {
     pub(super) role: Role,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub(super) struct Link {
     pub(super) link: String,
 }
 
+#[utoipa::path(post, path = "/v1/links", tag = "daemon", request_body = LinkRequest, responses((status = 200, body = Link, description = "a link by which a browser gets in once"), Problems))]
 pub(super) async fn make(
-    State((service, access)): State<(Arc<Service>, Arc<Access>)>,
+    State(service): State<Arc<Service>>,
+    State(access): State<Arc<Access>>,
     request: Result<Json<LinkRequest>, JsonRejection>,
 ) -> Result<Json<Link>, Problem> {
     let Json(LinkRequest { role }) = request?;

@@ -12,27 +12,31 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::error::Problem;
+use super::error::{Problem, Problems};
 use super::moments::ranges;
 use super::query::{self, Kind};
 use crate::media::{self, Export, ListedPage, PAGE, RemoveRequest, Removed, SaidChange, Shown};
-use crate::search::SearchRequest;
+use crate::search::{Scores, SearchRequest};
 use crate::service::Service;
 use crate::service::jobs::{JobRequest, JobRow};
 use crate::source::MediaId;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 struct ListQuery {
     /// [`ListedPage::next`] of the page before.
     after: Option<String>,
+    /// Rows that are read.
+    #[param(minimum = 1, maximum = 10000)]
     limit: Option<usize>,
+    /// Only those that failed; a page may then be empty although there are more.
     failed: bool,
 }
 
+#[utoipa::path(get, path = "/v1/media", tag = "media", params(ListQuery), responses((status = 200, body = ListedPage, description = "a page of the files and hours of streams that are known"), Problems))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,
@@ -46,17 +50,19 @@ pub(super) async fn list(
     Ok(Json(media::list(&service.archive.ledger, after.as_deref(), limit, failed).await?))
 }
 
+#[utoipa::path(get, path = "/v1/media/{medium}", tag = "media", params(("medium" = String, Path, description = "Id of a medium, or the path of a file, percent-encoded")), responses((status = 200, body = Shown, description = "all that is known of it"), Problems))]
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
     medium: Result<Path<String>, PathRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Shown>, Problem> {
     let Path(medium) = medium?;
-    Ok(Json(json!(media::show(&service.archive, &medium).await?)))
+    Ok(Json(media::show(&service.archive, &medium).await?))
 }
 
 type Id = Result<Path<Uuid>, PathRejection>;
 
 /// The file by ranges.
+#[utoipa::path(get, path = "/v1/media/{medium}/file", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), responses((status = 200, body = Vec<u8>, content_type = "video/mp4", description = "the file, by ranges"), (status = 206, body = Vec<u8>, content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
 pub(super) async fn file(State(service): State<Arc<Service>>, id: Id, request: Request) -> Result<Response, Problem> {
     let Path(id) = id?;
     let (media, kind) = service.player.file(MediaId(id)).await?;
@@ -68,6 +74,7 @@ pub(super) async fn file(State(service): State<Arc<Service>>, id: Id, request: R
 }
 
 /// Changes label and tags.
+#[utoipa::path(patch, path = "/v1/media/{medium}", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), request_body = SaidChange, responses((status = 200, body = Shown, description = "as it is now"), Problems))]
 pub(super) async fn annotate(
     State(service): State<Arc<Service>>,
     id: Id,
@@ -80,6 +87,7 @@ pub(super) async fn annotate(
 }
 
 /// Removes it from the index; its files stay.
+#[utoipa::path(delete, path = "/v1/media/{medium}", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), responses((status = 200, body = Removed, description = "it is no longer in the index; its files stay"), Problems))]
 pub(super) async fn remove_one(State(service): State<Arc<Service>>, id: Id) -> Result<Json<Removed>, Problem> {
     let Path(id) = id?;
     let request = RemoveRequest { media: vec![id.to_string()], ..RemoveRequest::default() };
@@ -89,6 +97,7 @@ pub(super) async fn remove_one(State(service): State<Arc<Service>>, id: Id) -> R
 }
 
 /// Has it indexed again.
+#[utoipa::path(post, path = "/v1/media/{medium}/reindex", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), responses((status = 202, body = JobRow, description = "it was asked for"), Problems))]
 pub(super) async fn reindex(
     State(service): State<Arc<Service>>,
     id: Id,
@@ -100,15 +109,17 @@ pub(super) async fn reindex(
 }
 
 /// How well every window of a medium answers a request.
+#[utoipa::path(post, path = "/v1/media/{medium}/scores", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), request_body = SearchRequest, responses((status = 200, body = Scores, description = "how well each window answers"), Problems))]
 pub(super) async fn scores(
     State(service): State<Arc<Service>>,
     id: Id,
     request: Result<Json<SearchRequest>, JsonRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Scores>, Problem> {
     let (Path(id), Json(request)) = (id?, request?);
-    Ok(Json(json!(service.searchers.scores(request, MediaId(id)).await?)))
+    Ok(Json(service.searchers.scores(request, MediaId(id)).await?))
 }
 
+#[utoipa::path(post, path = "/v1/media/remove", tag = "media", request_body = RemoveRequest, responses((status = 200, body = Removed, description = "what is no longer in the index"), Problems))]
 pub(super) async fn remove(
     State(service): State<Arc<Service>>,
     request: Result<Json<RemoveRequest>, JsonRejection>,
@@ -120,7 +131,8 @@ pub(super) async fn remove(
     Ok(Json(removed?))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 struct ExportQuery {
     model: Option<String>,
@@ -128,6 +140,7 @@ struct ExportQuery {
 }
 
 /// A line of JSON per window.
+#[utoipa::path(get, path = "/v1/media/export", tag = "media", params(ExportQuery), responses((status = 200, body = String, content_type = "application/x-ndjson", description = "a line of JSON per window"), Problems))]
 pub(super) async fn export(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,

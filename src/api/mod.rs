@@ -20,6 +20,7 @@
 //! | `GET /v1/session`, `POST /v1/links` | what whoever asks may do; a link by which a browser gets in once |
 //! | `GET /v1/models`, `/v1/version` | `model list`, and what runs here |
 //! | `GET`, `POST /v1/jobs`, `GET`, `DELETE /v1/jobs/{id}` | `index`, `media retry`, `verify` |
+//! | `GET /openapi.json` | all of this for programs ([`document`]) |
 //! | `GET /v1/events` | server-sent events: [`News`](crate::service::news::News) |
 
 pub mod access;
@@ -44,9 +45,14 @@ mod sources;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::http::header;
 use axum::middleware;
-use axum::routing::{delete, get, post};
+use axum::routing::get;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi, openapi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::service::Service;
 use access::Access;
@@ -57,7 +63,33 @@ use limits::Limits;
 const MOST_BYTES: usize = 1 << 20;
 const MOST_PICTURE: usize = 32 << 20;
 
-/// The same for everybody but the owner.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "clipseek",
+        description = "Type what happens, get the moment. Errors are problems (RFC 9457) whose `detail` says what to do instead. \
+                       Where the daemon has tokens, each request needs one: `Authorization: Bearer …`, or the session that a \
+                       browser gets by a link of the daemon."
+    ),
+    components(schemas(Problem)),
+    modifiers(&Tokens),
+    security((), ("token" = []), ("session" = []))
+)]
+struct Document;
+
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", token);
+        let session = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(access::COOKIE)));
+        components.add_security_scheme("session", session);
+    }
+}
+
+/// For everybody but the owner.
 pub fn guarded(service: Arc<Service>, access: &Arc<Access>) -> Router {
     let limits = Limits::new(&service.parts.settings.serve);
     let login = get(access::login).with_state(Arc::clone(access));
@@ -71,39 +103,72 @@ pub fn guarded(service: Arc<Service>, access: &Arc<Access>) -> Router {
 
 /// For the owner, who comes by the socket.
 pub fn router(service: Arc<Service>, access: &Arc<Access>) -> Router {
-    let links = post(links::make).with_state((Arc::clone(&service), Arc::clone(access)));
-    let search = get(search::get).post(search::post).layer(DefaultBodyLimit::max(MOST_PICTURE));
-    Router::new()
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::text))
-        .route("/v1/session", get(access::asker))
-        .route("/v1/links", links)
-        .route("/v1/search", search)
-        .route("/v1/media", get(media::list))
-        .route("/v1/media/export", get(media::export))
-        .route("/v1/media/remove", post(media::remove))
-        .route("/v1/media/{medium}", get(media::show).patch(media::annotate).delete(media::remove_one))
-        .route("/v1/media/{medium}/reindex", post(media::reindex))
-        .route("/v1/media/{medium}/file", get(media::file))
-        .route("/v1/media/{medium}/scores", post(media::scores))
-        .route("/v1/moments/{id}", get(moments::show))
-        .route("/v1/moments/{id}/thumbnail", get(moments::thumbnail))
-        .route("/v1/moments/{id}/preview", get(moments::preview))
-        .route("/v1/moments/{id}/playback", get(moments::playback))
-        .route("/v1/moments/{id}/video", get(moments::video))
-        .route("/v1/moments/{id}/clip", get(moments::clip))
-        .route("/v1/sources", get(sources::list).post(sources::add))
-        .route("/v1/sources/{name}", delete(sources::remove))
-        .route("/v1/sources/{name}/pause", post(sources::pause))
-        .route("/v1/sources/{name}/resume", post(sources::resume))
-        .route("/v1/models", get(models::list))
-        .route("/v1/version", get(models::version))
-        .route("/v1/jobs", get(jobs::list).post(jobs::ask))
-        .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::cancel))
-        .route("/v1/events", get(events::stream))
+    let (router, document) = described();
+    let text = document.to_json().unwrap_or_default();
+    let described = get(|| async { ([(header::CONTENT_TYPE, "application/json")], text) });
+    router
+        .route("/openapi.json", described)
         .fallback(page::file)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MOST_BYTES))
-        .with_state(service)
+        .with_state(Shared { service, access: Arc::clone(access) })
+}
+
+/// The description of the API (OpenAPI 3.1), as `GET /openapi.json` answers it.
+pub fn document() -> String {
+    described().1.to_pretty_json().unwrap_or_default()
+}
+
+/// Every address, with what is answered there.
+fn described() -> (Router<Shared>, openapi::OpenApi) {
+    let search = OpenApiRouter::new().routes(routes!(search::get, search::post));
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::text))
+        .merge(search.layer(DefaultBodyLimit::max(MOST_PICTURE)))
+        .routes(routes!(media::list))
+        .routes(routes!(media::export))
+        .routes(routes!(media::remove))
+        .routes(routes!(media::show, media::annotate, media::remove_one))
+        .routes(routes!(media::reindex))
+        .routes(routes!(media::file))
+        .routes(routes!(media::scores))
+        .routes(routes!(moments::show))
+        .routes(routes!(moments::thumbnail))
+        .routes(routes!(moments::preview))
+        .routes(routes!(moments::playback))
+        .routes(routes!(moments::video))
+        .routes(routes!(moments::clip))
+        .routes(routes!(sources::list, sources::add))
+        .routes(routes!(sources::remove))
+        .routes(routes!(sources::pause))
+        .routes(routes!(sources::resume))
+        .routes(routes!(jobs::list, jobs::ask))
+        .routes(routes!(jobs::show, jobs::cancel))
+        .routes(routes!(events::stream))
+        .routes(routes!(models::list))
+        .routes(routes!(models::version))
+        .routes(routes!(access::asker))
+        .routes(routes!(links::make))
+        .split_for_parts()
+}
+
+/// What handlers share.
+#[derive(Clone)]
+struct Shared {
+    service: Arc<Service>,
+    access: Arc<Access>,
+}
+
+impl FromRef<Shared> for Arc<Service> {
+    fn from_ref(shared: &Shared) -> Self {
+        Arc::clone(&shared.service)
+    }
+}
+
+impl FromRef<Shared> for Arc<Access> {
+    fn from_ref(shared: &Shared) -> Self {
+        Arc::clone(&shared.access)
+    }
 }

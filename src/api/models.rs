@@ -4,38 +4,70 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::error::Problem;
+use super::error::{Problem, Problems};
 use crate::embed::bundle::Listed;
 use crate::service::Service;
 
-pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Json<Value>, Problem> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Models {
+    models: Vec<Model>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Model {
+    name: String,
+    summary: String,
+    /// Values of a vector.
+    dim: usize,
+    /// Frames of a window.
+    frames: usize,
+    licence: String,
+    /// Where its weights come from.
+    source: String,
+    /// Whether it writes captions, and whether it judges windows again.
+    captions: bool,
+    rerank: bool,
+    /// Searches use it if they name none.
+    selected: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Version {
+    name: &'static str,
+    version: &'static str,
+}
+
+#[utoipa::path(get, path = "/v1/models", tag = "daemon", responses((status = 200, body = Models, description = "the models that are installed"), Problems))]
+pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Json<Models>, Problem> {
     let chosen = service.parts.choose(None, Some(&service.archive.ledger)).await;
     let chosen = chosen.map(|chosen| chosen.name).ok();
     let bundles = service.parts.bundles();
     let listed = tokio::task::spawn_blocking(move || bundles.list()).await;
     let listed = listed.map_err(|error| Problem::internal(error.to_string()))?;
-    let models: Vec<Value> = listed
+    let models = listed
         .into_iter()
         .filter_map(|Listed { manifest, .. }| {
             let manifest = manifest.ok()?;
-            Some(json!({
-                "name": manifest.name,
-                "summary": manifest.summary,
-                "dim": manifest.dim,
-                "frames": manifest.video.frames,
-                "licence": manifest.licence,
-                "source": manifest.source,
-                "captions": manifest.captions.is_some(),
-                "rerank": manifest.rerank.is_some(),
-                "selected": chosen.as_ref() == Some(&manifest.name),
-            }))
+            Some(Model {
+                selected: chosen.as_ref() == Some(&manifest.name),
+                name: manifest.name,
+                summary: manifest.summary,
+                dim: manifest.dim,
+                frames: manifest.video.frames,
+                licence: manifest.licence,
+                source: manifest.source,
+                captions: manifest.captions.is_some(),
+                rerank: manifest.rerank.is_some(),
+            })
         })
         .collect();
-    Ok(Json(json!({ "models": models })))
+    Ok(Json(Models { models }))
 }
 
-pub(super) async fn version() -> Json<Value> {
-    Json(json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }))
+#[utoipa::path(get, path = "/v1/version", tag = "daemon", responses((status = 200, body = Version, description = "what runs here"), Problems))]
+pub(super) async fn version() -> Json<Version> {
+    Json(Version { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") })
 }

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tower_http::services::ServeFile;
 use uuid::Uuid;
 
-use super::error::Problem;
+use super::error::{Problem, Problems};
 use super::query::{self, Kind};
 use crate::clock::seconds;
 use crate::decode::LATEST;
@@ -27,7 +27,8 @@ use crate::service::Service;
 const KEPT: HeaderValue = HeaderValue::from_static("private, max-age=3600");
 
 /// What is asked for of a moment.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 struct SpanQuery {
     /// The span of the moment, where it is wider than the best window; in seconds.
@@ -52,6 +53,7 @@ fn asked(query: Option<&str>) -> Result<SpanQuery, Problem> {
 
 type MomentId = Result<Path<Uuid>, PathRejection>;
 
+#[utoipa::path(get, path = "/v1/moments/{id}", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = ShownMoment, description = "the moment"), Problems))]
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
     id: MomentId,
@@ -63,6 +65,7 @@ pub(super) async fn show(
     Ok(Json(service.player.show(&found, span).await?))
 }
 
+#[utoipa::path(get, path = "/v1/moments/{id}/thumbnail", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Vec<u8>, content_type = "image/jpeg", description = "a picture"), (status = 304, description = "it is as you know it"), Problems))]
 pub(super) async fn thumbnail(
     State(service): State<Arc<Service>>,
     id: MomentId,
@@ -87,6 +90,7 @@ pub(super) async fn thumbnail(
     Ok((caching, [(header::CONTENT_TYPE, "image/jpeg")], picture.0).into_response())
 }
 
+#[utoipa::path(get, path = "/v1/moments/{id}/preview", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Vec<u8>, content_type = "video/mp4", description = "small, silent, at most 8 s"), (status = 206, body = Vec<u8>, content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
 pub(super) async fn preview(
     State(service): State<Arc<Service>>,
     id: MomentId,
@@ -101,7 +105,8 @@ pub(super) async fn preview(
 }
 
 /// How a `<video>` element shows a moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Playback)]
 pub(super) struct Shown {
     /// For its `src`.
     video: String,
@@ -114,6 +119,7 @@ pub(super) struct Shown {
     ends_s: Option<f64>,
 }
 
+#[utoipa::path(get, path = "/v1/moments/{id}/playback", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Shown, description = "what a video element is to play"), Problems))]
 pub(super) async fn playback(
     State(service): State<Arc<Service>>,
     id: MomentId,
@@ -140,6 +146,7 @@ pub(super) async fn playback(
     }))
 }
 
+#[utoipa::path(get, path = "/v1/moments/{id}/video", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Vec<u8>, content_type = "video/mp4", description = "a stretch around the moment"), (status = 206, body = Vec<u8>, content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
 pub(super) async fn video(
     State(service): State<Arc<Service>>,
     id: MomentId,
@@ -153,6 +160,7 @@ pub(super) async fn video(
     served(&path, "video/mp4", request).await
 }
 
+#[utoipa::path(get, path = "/v1/moments/{id}/clip", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Vec<u8>, content_type = "video/mp4", description = "a file to keep"), (status = 206, body = Vec<u8>, content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
 pub(super) async fn clip(
     State(service): State<Arc<Service>>,
     id: MomentId,

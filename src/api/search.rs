@@ -9,10 +9,10 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::error::Problem;
+use super::error::{Problem, Problems};
 use super::query::{self, Kind};
 use crate::search::{Answer, Exact, Placed, SearchRequest};
 use crate::service::Service;
@@ -40,20 +40,22 @@ const KINDS: [(&str, Kind); 8] = [
     ("tags", Kind::List),
 ];
 
+#[utoipa::path(get, path = "/v1/search", tag = "search", params(SearchRequest), responses((status = 200, body = Answer, description = "moments, best first"), Problems))]
 pub(super) async fn get(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     answer(&service, query::read(query.as_deref(), &KINDS)?, &headers).await
 }
 
+#[utoipa::path(post, path = "/v1/search", tag = "search", request_body(content((SearchRequest = "application/json"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp")), description = "What is looked for. A picture to search by is the whole body; the rest of the request is then in the query."), responses((status = 200, body = Answer, description = "moments, best first"), Problems))]
 pub(super) async fn post(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     let body = body?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let request = if kind.starts_with("application/json") {
@@ -69,7 +71,7 @@ pub(super) async fn post(
     answer(&service, request, &headers).await
 }
 
-async fn answer(service: &Service, request: SearchRequest, headers: &HeaderMap) -> Result<Json<Value>, Problem> {
+async fn answer(service: &Service, request: SearchRequest, headers: &HeaderMap) -> Result<Response, Problem> {
     let limit = service.parts.settings.serve.query_secs;
     let answer = tokio::time::timeout(Duration::from_secs_f64(limit), service.search(request)).await;
     let answer = answer.map_err(|_| {
@@ -77,7 +79,7 @@ async fn answer(service: &Service, request: SearchRequest, headers: &HeaderMap) 
     })??;
     if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == EXACT) {
         let exact = answer.moments.iter().map(Placed::exact).collect();
-        return Ok(Json(json!(Answered { answer, exact })));
+        return Ok(Json(Answered { answer, exact }).into_response());
     }
-    Ok(Json(json!(answer)))
+    Ok(Json(answer).into_response())
 }

@@ -6,18 +6,26 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::error::Problem;
+use super::error::{Problem, Problems};
 use crate::config::SourceSettings;
 use crate::service::Service;
 use crate::service::added::SourceError;
 use crate::service::sources::SourceRow;
 
-pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "sources": service.sources.rows().await? })))
+#[derive(Serialize, ToSchema)]
+pub(super) struct SourceList {
+    sources: Vec<SourceRow>,
 }
 
+#[utoipa::path(get, path = "/v1/sources", tag = "sources", responses((status = 200, body = SourceList, description = "how each is doing"), Problems))]
+pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Json<SourceList>, Problem> {
+    Ok(Json(SourceList { sources: service.sources.rows().await? }))
+}
+
+#[utoipa::path(post, path = "/v1/sources", tag = "sources", request_body = SourceSettings, responses((status = 201, body = SourceRow, description = "it was added"), Problems))]
 pub(super) async fn add(
     State(service): State<Arc<Service>>,
     source: Result<Json<SourceSettings>, JsonRejection>,
@@ -27,6 +35,7 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(row)))
 }
 
+#[utoipa::path(delete, path = "/v1/sources/{name}", tag = "sources", params(("name" = String, Path, description = "Name of a source")), responses((status = 204, description = "it was removed; what it brought stays"), Problems))]
 pub(super) async fn remove(
     State(service): State<Arc<Service>>,
     name: Result<Path<String>, PathRejection>,
@@ -36,6 +45,7 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[utoipa::path(post, path = "/v1/sources/{name}/pause", tag = "sources", params(("name" = String, Path, description = "Name of a source")), responses((status = 200, body = SourceRow, description = "it is paused"), Problems))]
 pub(super) async fn pause(
     State(service): State<Arc<Service>>,
     name: Result<Path<String>, PathRejection>,
@@ -44,6 +54,7 @@ pub(super) async fn pause(
     Ok(Json(whole(async move { service.pause_source(&name, true).await }).await?))
 }
 
+#[utoipa::path(post, path = "/v1/sources/{name}/resume", tag = "sources", params(("name" = String, Path, description = "Name of a source")), responses((status = 200, body = SourceRow, description = "it goes on"), Problems))]
 pub(super) async fn resume(
     State(service): State<Arc<Service>>,
     name: Result<Path<String>, PathRejection>,

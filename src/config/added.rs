@@ -1,6 +1,6 @@
 //! Which sources may be added while the daemon runs, by whoever may ask it to.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use globset::GlobBuilder;
 
@@ -54,7 +54,9 @@ impl ServeSettings {
 
     fn admits_folder(&self, path: &Path) -> Result<(), Refusal> {
         let path = real(path);
-        if self.add_folders.iter().any(|folder| path.starts_with(real(folder))) {
+        // Only what is there has a real path; of the rest nobody knows where `..` leads.
+        let is_plain = !path.components().any(|part| part == Component::ParentDir);
+        if is_plain && self.add_folders.iter().any(|folder| path.starts_with(real(folder))) {
             return Ok(());
         }
         let remedy = "add it or a folder above it to serve.add_folders in the settings of the daemon";

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::IndexSettings;
 use crate::decode::Sampling;
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overrides {
     pub window: Option<WindowLength>,
@@ -16,7 +16,7 @@ pub struct Overrides {
 }
 
 /// Seconds, or the whole file as one window.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WindowLength {
     Whole,

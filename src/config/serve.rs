@@ -109,15 +109,17 @@ pub enum BacklogOrder {
 }
 
 /// One `[[source]]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceSettings {
     pub name: String,
     /// A folder that is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub path: Option<PathBuf>,
     /// A live stream.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub uri: Option<SecretUrl>,
     /// The launch template that reads the stream; unset: by its address.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +133,7 @@ pub struct SourceSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_env: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub password_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,

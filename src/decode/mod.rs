@@ -66,6 +66,7 @@ mod unit;
 #[cfg(feature = "gst")]
 pub use gst::{Inventory, inventory};
 pub use parent::{ChildDecoder, SUBCOMMAND};
+pub use pixels::Told;
 pub use pixels::{Colours, Orientation, Picture, Shrinker};
 pub use problem::{Problem, ProblemKind};
 pub use queue::{Decoded, Queue, Queues};
@@ -136,7 +137,7 @@ pub enum Zero {
 }
 
 /// Which coded frames are decoded to get them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
     /// Key frames where they are near enough to the wanted times (within the bundle's tolerance), more where not.
@@ -214,7 +215,7 @@ pub struct Request {
 }
 
 /// What the container and the first packets say.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Probe {
     pub container: Option<String>,
     /// Codec in GStreamer's words, such as `video/x-h264`.
@@ -222,6 +223,7 @@ pub struct Probe {
     /// As shown: after rotation, with square pixels.
     pub width: u32,
     pub height: u32,
+    #[schema(value_type = Option<Object>)]
     pub duration: Option<Duration>,
     /// When the medium starts on the clock of its container, in seconds: ffprobe's `start_time`.
     #[serde(default)]
@@ -229,9 +231,11 @@ pub struct Probe {
     /// The time that players call zero: that of the first track of all. It is not zero here where MP4 files begin later
     /// on their own clock.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub players_zero: Duration,
     pub frame_rate: Option<f64>,
     /// How the container wants it to be turned.
+    #[schema(value_type = Told)]
     pub orientation: Orientation,
     /// When the recording began, Unix milliseconds, where the container says so.
     pub recorded_at_ms: Option<i64>,
@@ -244,7 +248,7 @@ pub struct Probe {
 }
 
 /// Whose clock tells when the frames of a live stream were taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeSource {
     /// The sender's, as RTSP has it in its sender reports.
@@ -255,7 +259,7 @@ pub enum TimeSource {
 }
 
 /// One track of a container.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Track {
     /// The container's own number for it (track_ID, TrackNumber, PID), else its index from 0.
     pub id: u32,
@@ -273,7 +277,7 @@ pub struct Track {
     pub taken: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrackKind {
     Video,

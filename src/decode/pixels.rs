@@ -42,8 +42,8 @@ pub struct Orientation {
 }
 
 /// As in JSON.
-#[derive(Serialize, Deserialize)]
-struct Told {
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Told {
     /// Degrees clockwise.
     rotate: u16,
     mirror: bool,

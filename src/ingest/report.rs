@@ -13,7 +13,7 @@ use crate::embed::bundle::Outline;
 use crate::ledger::{Failure, FailureKind};
 
 /// What `index --json` prints. Paths are readable: lossy where a name is no UTF-8.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RunReport {
     pub indexed: u64,
     pub unchanged: u64,
@@ -23,6 +23,7 @@ pub struct RunReport {
     pub footage_s: f64,
     pub took_s: f64,
     pub decode_cpu_s: f64,
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub sampling: BTreeMap<Sampling, u64>,
     pub failed: Vec<FailedFile>,
     pub with_problems: Vec<FileWithProblems>,
@@ -30,27 +31,27 @@ pub struct RunReport {
     pub left: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FailedFile {
     pub path: String,
     pub kind: FailureKind,
     pub reason: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FileWithProblems {
     pub path: String,
     pub problems: Vec<Problem>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct InterruptedFile {
     pub path: String,
     pub at_s: f64,
 }
 
 /// What people are told besides.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RunNotes {
     pub model: String,
     /// What the model knows, where that is not everything.

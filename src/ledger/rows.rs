@@ -22,7 +22,7 @@ pub enum FileState {
 }
 
 /// Why a file could not be indexed, for programs. Stored and printed in snake case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// It cannot be opened or read: it vanished, access is denied, the disk is broken.
@@ -126,7 +126,7 @@ pub struct MediaRow {
     pub probe: Option<Probe>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressState {
     Writing,

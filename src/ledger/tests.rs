@@ -217,7 +217,7 @@ async fn ledgers_of_before_and_of_later_are_refused_in_words() {
     drop(Ledger::open(&later).await.unwrap());
     Connection::open(&later).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = Ledger::open(&later).await.err().unwrap();
-    assert!(matches!(error, LedgerError::Later { found: 99, known: 3, .. }), "{error}");
+    assert!(matches!(error, LedgerError::Later { found: 99, known: 4, .. }), "{error}");
 }
 
 #[tokio::test]
@@ -269,12 +269,29 @@ async fn an_earlier_ledger_gets_its_index_of_paths() {
     let path = dir.path().join("ledger.sqlite");
     let connection = Connection::open(&path).unwrap();
     let earlier = "DROP TRIGGER paths_appear; DROP TRIGGER paths_go; DROP TABLE paths; DROP TABLE path_trigrams;
-        DROP TRIGGER live_goes; DROP TABLE live; DROP TABLE epochs;";
+        DROP TRIGGER live_goes; DROP TABLE live; DROP TABLE epochs; DROP TABLE sources; DROP TABLE paused;";
     connection.execute_batch(earlier).unwrap();
     connection.pragma_update(None, "user_version", 1).unwrap();
     drop(connection);
     let ledger = Ledger::open(&path).await.unwrap();
     assert_eq!(ledger.media_at("c", PathGlob::new("a.mp4").unwrap()).await.unwrap(), [media(1)]);
+}
+
+#[tokio::test]
+async fn added_sources_are_kept_with_their_addresses() {
+    use crate::config::SourceSettings;
+    use crate::secret::SecretUrl;
+    let book = Book::open().await;
+    let uri = Some(SecretUrl::new("rtsp://door.lan/1?channel=1"));
+    let source = SourceSettings { name: "door".into(), uri, tags: vec!["x".into()], ..SourceSettings::default() };
+    book.ledger.add_source(source.clone()).await.unwrap();
+    book.ledger.pause_source("door", true).await.unwrap();
+    book.ledger.pause_source("other", true).await.unwrap();
+    assert_eq!(book.ledger.added_sources().await.unwrap(), [source]);
+    assert_eq!(book.ledger.paused_sources().await.unwrap().len(), 2);
+    assert!(book.ledger.remove_source("door").await.unwrap());
+    assert!(!book.ledger.remove_source("door").await.unwrap());
+    assert_eq!(book.ledger.paused_sources().await.unwrap().into_iter().collect::<Vec<_>>(), ["other"]);
 }
 
 #[tokio::test]

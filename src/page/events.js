@@ -16,8 +16,6 @@ let isLocked = false;
 let wait = FIRST_WAIT;
 let timer;
 
-export const lost = () => isLost;
-
 export function listen() {
   stream?.close();
   stream = new EventSource("/v1/events");
@@ -35,7 +33,7 @@ export function on(names, then, signal) {
   for (const name of names) news.addEventListener(name, (event) => then(event.detail, name), { signal });
 }
 
-function tell(name, detail) {
+export function tell(name, detail) {
   news.dispatchEvent(new CustomEvent(name, { detail }));
 }
 

@@ -132,7 +132,7 @@ impl Found {
 }
 
 /// A moment, for whoever looks at it alone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ShownMoment {
     pub id: Uuid,
     pub media_id: MediaId,
@@ -148,7 +148,7 @@ pub struct ShownMoment {
 }
 
 /// How a player gets to see it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
     /// The medium's own file.

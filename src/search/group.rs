@@ -6,7 +6,7 @@ use super::place::Placed;
 use crate::source::MediaId;
 
 /// A medium with its moments.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Group {
     pub media_id: MediaId,
     pub path: Option<String>,

@@ -21,7 +21,7 @@ use crate::store::Payload;
 use crate::thumbs;
 
 /// A moment in the form of the JSON output. Times ending in `_s` are seconds from the start of the medium.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Placed {
     pub id: Uuid,
     pub media_id: MediaId,

@@ -14,12 +14,14 @@ const MOST_TEXTS: usize = 32;
 /// Windows that may be judged again: each costs a run of the model.
 const MOST_RERANKED: u16 = 1000;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::IntoParams, utoipa::ToSchema)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchRequest {
     /// Query text: what happens.
     pub text: Option<String>,
     /// Several texts for the same thing, of which the average is looked for.
+    #[schema(max_items = 32)]
     pub texts: Vec<String>,
     /// Query picture: the bytes of a JPEG, PNG or WebP file. Not part of the JSON.
     #[serde(skip)]
@@ -27,14 +29,18 @@ pub struct SearchRequest {
     /// Query moment by its id: finds similar ones.
     pub like: Option<Uuid>,
     /// Texts describing what the moments should not show.
+    #[schema(max_items = 32)]
     pub not: Vec<String>,
     /// What `text` is compared with.
     pub mode: Mode,
     /// How many of the best windows to score again by the text and their frames together.
+    #[schema(minimum = 1, maximum = 1000)]
     pub rerank: Option<u16>,
     /// Most moments to return, from 1 to [`MOST_MOMENTS`].
+    #[schema(minimum = 1, maximum = 1000)]
     pub limit: u16,
     /// Least confidence of a moment, from 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
     pub min_confidence: f32,
     /// Name of a source: a watched folder or a stream.
     pub source: Option<String>,
@@ -52,6 +58,7 @@ pub struct SearchRequest {
     /// The caption must have all of these words.
     pub caption: Option<String>,
     /// How much moments should differ from each other, from 0 (not at all) to 1.
+    #[schema(minimum = 0, maximum = 1)]
     pub diversity: f32,
     /// Answer also which media the moments are of.
     pub group: bool,
@@ -89,7 +96,7 @@ impl Default for SearchRequest {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Compares with the pictures, by the model. Scores are cosine similarities.
@@ -176,6 +183,23 @@ impl TryFrom<String> for Between {
         text.parse().map_err(|expected| format!("{text:?}: not {expected}"))
     }
 }
+
+/// They are texts in JSON.
+macro_rules! text_schema {
+    ($type:ty, $format:expr) => {
+        impl utoipa::PartialSchema for $type {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                let text = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::schema::Type::String);
+                text.description(Some($format)).into()
+            }
+        }
+
+        impl utoipa::ToSchema for $type {}
+    };
+}
+
+text_schema!(WallTime, "a time such as 2026-05-01T14:00:00Z, or a date; without a zone in that of the daemon");
+text_schema!(Between, "a time of the day such as 22:00-06:00");
 
 impl SearchRequest {
     /// Checks the request without a model.

@@ -14,14 +14,14 @@ const MOST_WINDOWS: u64 = 1 << 20;
 /// More points are not told: no screen is so wide.
 const MOST_POINTS: usize = 2000;
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Scores {
     pub duration_s: f64,
     /// In the order of time. Of a long medium each stands for several windows, by the best of them.
     pub scores: Vec<Score>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Score {
     pub start_s: f64,
     pub end_s: f64,

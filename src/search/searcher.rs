@@ -42,7 +42,7 @@ const LEAST_DIVERSE_FROM: usize = 50;
 const VECTORS_AT_ONCE: usize = 16;
 
 /// The answer to a request, with remarks on it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Answer {
     pub moments: Vec<Placed>,
     /// For people: why there are no moments, or which part of the request was not followed.

@@ -30,7 +30,7 @@ const QUEUE: usize = 100;
 /// Jobs that are over and still remembered.
 const REMEMBERED: usize = 100;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum JobRequest {
     Index(IndexRequest),
@@ -65,10 +65,11 @@ impl JobRequest {
 }
 
 /// What `clipseek index` was asked for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IndexRequest {
     /// Absolute paths of files and folders, or their `file://` URIs.
+    #[schema(value_type = Vec<String>)]
     pub paths: Vec<Place>,
     pub model: Option<String>,
     /// The video track to take.
@@ -100,7 +101,7 @@ impl From<Place> for String {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobResult {
     Index {
@@ -112,7 +113,7 @@ pub enum JobResult {
     Nothing,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Verified {
     pub differences: Vec<Difference>,
     pub missing: Vec<String>,
@@ -121,7 +122,7 @@ pub struct Verified {
     pub records: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobRow {
     pub id: u64,
     pub kind: String,

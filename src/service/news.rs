@@ -24,7 +24,7 @@ const RING: usize = 4096;
 const ADVANCE_EVERY: Duration = Duration::from_millis(200);
 
 /// `job` is absent for what the sources bring. Paths are readable (lossy where a name is no UTF-8).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum News {
     Source {
@@ -77,7 +77,7 @@ pub enum News {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     Queued,
@@ -94,7 +94,7 @@ impl JobState {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     Indexed { windows: u64, duration_s: f64, sampling: Option<Sampling> },

@@ -24,7 +24,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Identity of a medium, derived from its content: independent of its path, and the same in every data folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 pub struct MediaId(pub Uuid);
 
 impl std::fmt::Display for MediaId {
@@ -34,7 +36,7 @@ impl std::fmt::Display for MediaId {
 }
 
 /// What a source is doing that is watched for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceState {
     /// The folder is there, and changes in it are noticed.

@@ -44,7 +44,7 @@ use crate::thumbs::{self, Found};
 /// Rows or records read at once.
 const PAGE: usize = 10_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
     OtherOwner,
@@ -77,11 +77,12 @@ impl DifferenceKind {
     ];
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Difference {
     pub kind: DifferenceKind,
     pub media_id: Option<MediaId>,
     #[serde(serialize_with = "lossy")]
+    #[schema(value_type = Option<String>)]
     pub path: Option<PathBuf>,
     pub collection: Option<String>,
     pub detail: String,

@@ -33,6 +33,7 @@ mod left_out;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
 mod media;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
+mod openapi;
 mod output;
 #[cfg(all(feature = "gst", feature = "onnx", feature = "edge"))]
 mod probe;

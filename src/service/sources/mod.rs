@@ -134,7 +134,7 @@ fn becomes(
 }
 
 /// A row of `clipseek sources`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SourceRow {
     pub name: String,
     pub kind: SourceKind,
@@ -160,7 +160,7 @@ pub struct SourceRow {
     pub added: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     Folder,

@@ -171,7 +171,7 @@ fn a_daemon_cuts_for_the_command_line() {
     let (world, videos) = world();
     std::fs::copy(footage("h264.mp4"), videos.join("a.mp4")).unwrap();
     world.ok(&["index", text(&videos)]);
-    let daemon = serve(&world, &[text(&videos)]);
+    let _daemon = serve(&world, &[text(&videos)]);
     let out = world.dir.path().join("clips");
     let ran = world.ok(&["search", "an orange heart", "--limit", "2", "--save", "2", "--out", text(&out)]);
     assert_eq!(ran.out.matches("saved: ").count(), 2, "{ran:?}");

@@ -8,11 +8,12 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
+use super::super::super::coded::Inspector;
 use super::super::super::pixels::Orientation;
 use super::super::super::tracks::Tracks;
 use super::super::super::{DecodeError, TrackKind, template};
 use super::super::connect::{Found, container_id, is_called, kind_of, watch_parser};
-use super::super::reader::Reader;
+use super::super::reader::{Reader, codec};
 use super::super::{element, launch, libav, lock, reported_error};
 use super::{Input, Kind, Unit, nanos};
 
@@ -49,6 +50,13 @@ pub(super) struct Demuxed {
     orientation: Option<Orientation>,
     ahead: VecDeque<Unit>,
     has_problem: bool,
+    /// Of the video.
+    caps: Option<gst::Caps>,
+    inspector: Inspector,
+    /// Latest times of video and sound.
+    latest: (i64, i64),
+    /// What the sound begins with.
+    sound_caps: Option<gst::Caps>,
 }
 
 impl Drop for Demuxed {
@@ -89,7 +97,15 @@ impl Reading {
     }
 
     pub(super) fn has_sound(&self) -> bool {
-        matches!(self, Self::Tracks(demuxed) if demuxed.sound.is_some())
+        matches!(self, Self::Tracks(demuxed) if demuxed.sound_caps.is_some())
+    }
+
+    /// Description of the sound, if there is any.
+    pub(super) fn sound(&self) -> Option<gst::Caps> {
+        match self {
+            Self::Tracks(demuxed) => demuxed.sound_caps.clone(),
+            Self::Frames { .. } => None,
+        }
     }
 
     pub(super) fn orientation(&self) -> Orientation {
@@ -109,7 +125,8 @@ impl Reading {
                 let length = packet.duration.and_then(|length| u64::try_from(length).ok());
                 buffer.make_mut().set_duration(length.map(gst::ClockTime::from_nseconds));
                 let time = packet.pts - *zero + *begins;
-                Ok(Some(Unit { kind: Kind::Video, time, key: packet.key, buffer, caps: coded.caps }))
+                let (key, in_order) = (packet.key, packet.in_order);
+                Ok(Some(Unit { kind: Kind::Video, time, key, in_order, buffer, caps: coded.caps }))
             }
         }
     }
@@ -157,6 +174,10 @@ impl Demuxed {
             orientation: input.tracks.orientation,
             ahead: VecDeque::new(),
             has_problem,
+            caps: None,
+            inspector: Inspector::default(),
+            latest: (i64::MIN, i64::MIN),
+            sound_caps: None,
         };
         demuxed.find_start(input.zero);
         Ok(demuxed)
@@ -178,6 +199,8 @@ impl Demuxed {
         for unit in &mut ahead {
             unit.time -= self.zero;
         }
+        let sound = ahead.iter().find(|unit| !unit.is_video());
+        self.sound_caps = sound.map(|unit| unit.caps.clone());
         self.ahead = ahead;
     }
 
@@ -187,6 +210,7 @@ impl Demuxed {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
         if self.pipeline.seek_simple(flags, place).is_ok() {
             self.ahead.clear();
+            self.latest = (i64::MIN, i64::MIN);
         }
     }
 
@@ -211,18 +235,15 @@ impl Demuxed {
         }
         let mut quiet = 0;
         loop {
-            let wait = if quiet == 0 { gst::ClockTime::ZERO } else { GLANCE };
-            if let Some(sample) = self.video.try_pull_sample(wait) {
-                match self.unit(Kind::Video, &sample) {
-                    Some(unit) => return Some(unit),
-                    None => continue,
+            // What lies behind comes first, so that sound and pictures come together.
+            let first = if self.latest.1 < self.latest.0 { Kind::Sound } else { Kind::Video };
+            for kind in [first, first.other()] {
+                if let Some(unit) = self.pull(kind, gst::ClockTime::ZERO) {
+                    return Some(unit);
                 }
             }
-            if let Some(sample) = self.sound.as_ref().and_then(|sound| sound.try_pull_sample(gst::ClockTime::ZERO)) {
-                match self.unit(Kind::Sound, &sample) {
-                    Some(unit) => return Some(unit),
-                    None => continue,
-                }
+            if let Some(unit) = self.pull(first, GLANCE) {
+                return Some(unit);
             }
             quiet += 1;
             self.has_problem |= reported_error(&self.bus, gst::ClockTime::ZERO).is_some();
@@ -233,17 +254,50 @@ impl Demuxed {
         }
     }
 
-    fn unit(&self, kind: Kind, sample: &gst::Sample) -> Option<Unit> {
+    /// The next unit of a track that has a time.
+    fn pull(&mut self, kind: Kind, wait: gst::ClockTime) -> Option<Unit> {
+        let sink = match kind {
+            Kind::Video => Some(&self.video),
+            Kind::Sound => self.sound.as_ref(),
+        };
+        let sink = sink?.clone();
+        loop {
+            let sample = sink.try_pull_sample(wait)?;
+            if let Some(unit) = self.unit(kind, &sample) {
+                let latest = if unit.is_video() { &mut self.latest.0 } else { &mut self.latest.1 };
+                *latest = unit.time.max(*latest);
+                return Some(unit);
+            }
+        }
+    }
+
+    fn unit(&mut self, kind: Kind, sample: &gst::Sample) -> Option<Unit> {
         let (buffer, caps) = (sample.buffer_owned()?, sample.caps_owned()?);
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
         let stamp = buffer.pts().or(buffer.dts())?.nseconds() as i64;
         let of = |time: Option<gst::ClockTime>| time.map_or(0, |time| time.nseconds() as i64);
         // Parsers are told of the start as the offset.
         let shown = stamp - of(segment.start()) - of(segment.offset()) + of(segment.time());
-        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let key = kind == Kind::Video && self.is_key(&caps, &buffer, delta);
+        let in_order = buffer.pts().is_some();
         let is_empty = buffer.size() == 0;
         let time = shown - self.zero + self.begins;
-        (!is_empty).then_some(Unit { kind, time, key, buffer, caps })
+        (!is_empty).then_some(Unit { kind, time, key, in_order, buffer, caps })
+    }
+}
+
+impl Demuxed {
+    /// By what the frame says of itself: containers are not always right.
+    fn is_key(&mut self, caps: &gst::Caps, buffer: &gst::Buffer, delta: bool) -> bool {
+        if self.caps.as_ref() != Some(caps) {
+            let structure = caps.structure(0);
+            let record = structure.and_then(|fields| fields.get::<gst::Buffer>("codec_data").ok());
+            let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
+            self.inspector = Inspector::new(structure.and_then(codec), record.as_deref());
+            self.caps = Some(caps.clone());
+        }
+        buffer.map_readable().is_ok_and(|data| self.inspector.look(&data, delta).key)
     }
 }
 
@@ -263,6 +317,8 @@ fn connect(pipeline: &gst::Pipeline, tracks: &gst::Element, sinks: &Arc<Mutex<Si
         let sink: gst::Element = match place {
             Some(place @ None) => {
                 let sink = gst_app::AppSink::builder().sync(false).max_buffers(WAITING).build();
+                // One thread brings both tracks: a sink that waited for the other one to begin would wait for ever.
+                sink.set_property("async", false);
                 *place = Some(sink.clone());
                 sink.upcast()
             }

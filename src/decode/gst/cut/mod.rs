@@ -42,12 +42,23 @@ enum Kind {
     Sound,
 }
 
+impl Kind {
+    fn other(self) -> Self {
+        match self {
+            Self::Video => Self::Sound,
+            Self::Sound => Self::Video,
+        }
+    }
+}
+
 /// A coded frame, or a piece of coded sound.
 struct Unit {
     kind: Kind,
     /// In nanoseconds, in the medium.
     time: i64,
     key: bool,
+    /// Its time is when it is shown; else frames may have the times of each other.
+    in_order: bool,
     buffer: gst::Buffer,
     caps: gst::Caps,
 }
@@ -115,12 +126,11 @@ pub(in crate::decode) fn run(
             if let Some(output) = &mut output {
                 output.push(unit, progress)?;
             } else if group.add(unit, start)? {
-                let orientation = reading.orientation();
-                output = Some(begun(request, &mut group, orientation, threads, progress)?);
+                output = Some(begun(request, &mut group, &reading, threads, progress)?);
             }
         }
         if output.is_none() && group.units.iter().any(Unit::is_video) {
-            output = Some(begun(request, &mut group, reading.orientation(), threads, progress)?);
+            output = Some(begun(request, &mut group, &reading, threads, progress)?);
         }
     }
     let output = output.ok_or_else(|| DecodeError::Damaged("it shows nothing at this time".to_owned()))?;
@@ -130,12 +140,12 @@ pub(in crate::decode) fn run(
 fn begun(
     request: &CutRequest,
     group: &mut Group,
-    orientation: super::super::pixels::Orientation,
+    reading: &Reading,
     threads: u32,
     progress: &dyn Fn(u64),
 ) -> Result<Output, DecodeError> {
     let units = std::mem::take(&mut group.units);
-    let mut output = Output::begin(request, &units, orientation, threads)?;
+    let mut output = Output::begin(request, &units, reading, threads)?;
     for unit in units {
         output.push(unit, progress)?;
     }

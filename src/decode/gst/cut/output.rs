@@ -1,7 +1,8 @@
 //! Coded frames and sound into a file, as they are or encoded anew.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -11,7 +12,8 @@ use gstreamer_app as gst_app;
 use super::super::super::cut::{Copied, Cut, CutRequest};
 use super::super::super::pixels::{Orientation, shown_size};
 use super::super::super::{DecodeError, template};
-use super::super::{decoders_for, element, launch, reported_error};
+use super::super::{decoders_for, element, launch, lock, reported_error};
+use super::input::Reading;
 use super::{Kind, Unit, clock_time, nanos};
 
 /// Bytes that may wait to be written.
@@ -21,6 +23,9 @@ const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 const ENDED_SOUND: i64 = 10_000_000_000;
 /// A frame that nobody says the length of.
 const USUAL_LENGTH: i64 = 40_000_000;
+
+/// A medium may begin so much before its zero, by rounding.
+const EARLY: i64 = 100_000_000;
 
 /// H.264 that browsers decode: not that with finer colours or more bits.
 const PROFILES: [&str; 6] =
@@ -42,6 +47,8 @@ pub(super) struct Output {
     key: i64,
     /// End of the last picture.
     ends: Arc<AtomicI64>,
+    /// Times of coded frames of which no picture has come, where it is unknown which belongs to which.
+    coming: Arc<Mutex<BTreeSet<i64>>>,
     /// What was written, to tell that work goes on.
     written: Arc<AtomicU64>,
 }
@@ -64,14 +71,15 @@ impl Output {
     pub(super) fn begin(
         request: &CutRequest,
         units: &[Unit],
-        orientation: Orientation,
+        reading: &Reading,
         threads: u32,
     ) -> Result<Self, DecodeError> {
+        let orientation = reading.orientation();
         let nothing = || DecodeError::Damaged("there is no picture at this time".to_owned());
         let first = units.iter().find(|unit| unit.is_video()).ok_or_else(nothing)?;
         let (key, start) = (first.time, nanos(request.start));
         // Frames before the beginning of the medium are there to be decoded, not to be shown.
-        let copied = request.copy.filter(|_| key >= 0).and_then(|which| parser(&first.caps, which));
+        let copied = request.copy.filter(|_| key >= -EARLY).and_then(|which| parser(&first.caps, which));
         let encoding = request.encoding;
         let end = match copied {
             Some(_) => nanos(request.end),
@@ -86,9 +94,9 @@ impl Output {
                 template::fill(template::CUT_ENCODE, &[("decoder", decoder)])
             }
         };
-        let sound = units.iter().find(|unit| !unit.is_video()).filter(|_| encoding.sound || copied.is_some());
-        let sound = sound.map_or_else(String::new, |unit| {
-            format!("appsrc name=sound format=time ! {} ! mux.", sound_parser(&unit.caps).unwrap_or(AS_AAC))
+        let sound = reading.sound().filter(|_| encoding.sound || copied.is_some());
+        let sound = sound.map_or_else(String::new, |caps| {
+            format!("appsrc name=sound format=time ! {} ! mux.", sound_parser(&caps).unwrap_or(AS_AAC))
         });
         let graph = template::fill(template::CUT_WRITE, &[("video", &video), ("sound", &sound)]);
         let pipeline = launch(&graph)?;
@@ -104,6 +112,7 @@ impl Output {
         };
         let (video, sound) = (track("video")?, if sound.is_empty() { None } else { Some(track("sound")?) });
         let (ends, written) = (Arc::new(AtomicI64::new(begins)), Arc::<AtomicU64>::default());
+        let coming = Arc::default();
         for pad in mux.sink_pads() {
             let written = Arc::clone(&written);
             pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
@@ -112,7 +121,8 @@ impl Output {
             });
         }
         let bus = pipeline.bus().expect("a pipeline has a bus");
-        let output = Self { pipeline, bus, video, sound, encoded: copied.is_none(), begins, end, key, ends, written };
+        let output =
+            Self { pipeline, bus, video, sound, encoded: copied.is_none(), begins, end, key, ends, coming, written };
         if output.encoded {
             output.set_encoding(request, first, orientation, threads, first_shown(units, start))?;
         } else if orientation != Orientation::default() {
@@ -152,11 +162,18 @@ impl Output {
         encoder.set_property("quantizer", quantizer);
         encoder.set_property("threads", threads);
         let pad = decoder.static_pad("src").ok_or_else(|| DecodeError::Setup("a decoder without output".into()))?;
-        let (key, begins, end, ends) = (self.key, self.begins, self.end, Arc::clone(&self.ends));
+        let (key, begins, end) = (self.key, self.begins, self.end);
+        let (ends, coming) = (Arc::clone(&self.ends), Arc::clone(&self.coming));
+        let latest = AtomicI64::new(i64::MIN);
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
             let Some(pts) = buffer.pts() else { return gst::PadProbeReturn::Drop };
-            let time = pts.nseconds() as i64 + key;
+            // Pictures come in the order in which they are shown.
+            let earliest = lock(&coming).pop_first();
+            let time = earliest.unwrap_or(pts.nseconds() as i64 + key);
+            if latest.fetch_max(time, Ordering::Relaxed) >= time {
+                return gst::PadProbeReturn::Drop;
+            }
             if time < first_shown || time >= end {
                 return gst::PadProbeReturn::Drop;
             }
@@ -204,6 +221,9 @@ impl Output {
         if track.caps.as_ref() != Some(&unit.caps) {
             track.source.set_caps(Some(&unit.caps));
             track.caps = Some(unit.caps);
+        }
+        if unit.kind == Kind::Video && !unit.in_order && self.encoded {
+            lock(&self.coming).insert(unit.time);
         }
         let mut buffer = unit.buffer;
         let fields = buffer.make_mut();
@@ -299,8 +319,8 @@ fn sound_parser(caps: &gst::CapsRef) -> Option<&'static str> {
             let format = structure.get::<String>("stream-format").ok();
             Some("aacparse").filter(|_| format.is_none_or(|format| format == "raw" || format == "adts"))
         }
-        "audio/mpeg" if number("layer") == Some(3) => Some("mpegaudioparse"),
-        "audio/x-opus" => Some("opusparse"),
+        "audio/mpeg" if number("layer") == Some(3) => Some("identity"),
+        "audio/x-opus" => Some("identity"),
         _ => None,
     }
 }
