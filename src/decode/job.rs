@@ -104,8 +104,8 @@ pub(super) fn cut(request: &CutRequest, threads: u32, listener: &dyn Listener) -
         // The movie's own clock begins at zero, wherever its tracks begin.
         let zero = matches!(own, Some(Source::Mended(_))).then_some(0);
         // These have no sound, and GStreamer reads them wrongly.
-        let own = own.filter(|own| matches!(own, Source::Gif(_)));
-        let own = own.or(Some(as_it_is(path)?).filter(|source| matches!(source, Source::Bare(..))));
+        let own = own.filter(|own| matches!(own, Source::Gif(_) | Source::Jpegs(_)));
+        let own = own.or(Some(as_it_is(path)?).filter(|source| matches!(source, Source::Obu(_))));
         inputs.push(Input { path: path.clone(), begins: *begins, tracks, own, zero });
     }
     let progress = |amount| listener.progress(amount);
