@@ -11,6 +11,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::error::{Problem, Problems};
 use super::query::{self, Kind};
@@ -81,5 +82,6 @@ async fn answer(service: &Service, request: SearchRequest, headers: &HeaderMap) 
         let exact = answer.moments.iter().map(Placed::exact).collect();
         return Ok(Json(Answered { answer, exact }).into_response());
     }
-    Ok(Json(answer).into_response())
+    // As a value: scores then have the same digits as the command line prints.
+    Ok(Json(json!(answer)).into_response())
 }

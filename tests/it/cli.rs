@@ -71,7 +71,7 @@ fn json_has_the_promised_fields() {
     assert_eq!(keys(&found), "moments");
     assert_eq!(
         keys(&found["moments"][0]),
-        "caption confidence end_s id label path peak_s score source start_s time uri"
+        "caption confidence end_s id label media_id path peak_s score source start_s time uri"
     );
     assert_eq!(found["moments"][0]["label"], "garage");
     assert!(found["moments"][0]["confidence"].is_null());

@@ -79,7 +79,9 @@ impl Output {
         let first = units.iter().find(|unit| unit.is_video()).ok_or_else(nothing)?;
         let (key, start) = (first.time, nanos(request.start));
         // Frames before the beginning of the medium are there to be decoded, not to be shown.
-        let copied = request.copy.filter(|_| key >= -EARLY).and_then(|which| parser(&first.caps, which));
+        // And GStreamer 1.22 writes no MP4 file that says how its pictures are to be turned.
+        let can_copy = key >= -EARLY && orientation == Orientation::default();
+        let copied = request.copy.filter(|_| can_copy).and_then(|which| parser(&first.caps, which));
         let encoding = request.encoding;
         let end = match copied {
             Some(_) => nanos(request.end),
@@ -125,8 +127,6 @@ impl Output {
             Self { pipeline, bus, video, sound, encoded: copied.is_none(), begins, end, key, ends, coming, written };
         if output.encoded {
             output.set_encoding(request, first, orientation, threads, first_shown(units, start))?;
-        } else if orientation != Orientation::default() {
-            output.tell(orientation);
         }
         if output.pipeline.set_state(gst::State::Playing).is_err() {
             let error = reported_error(&output.bus, GLANCE);
@@ -184,16 +184,6 @@ impl Output {
             gst::PadProbeReturn::Ok
         });
         Ok(())
-    }
-
-    /// Has the file say how its pictures are to be turned.
-    fn tell(&self, orientation: Orientation) {
-        let mut tags = gst::TagList::new();
-        let tag = orientation.tag();
-        if let Some(tags) = tags.get_mut() {
-            tags.add::<gst::tags::ImageOrientation>(&tag.as_str(), gst::TagMergeMode::Replace);
-        }
-        self.video.source.send_event(gst::event::Tag::new(tags));
     }
 
     pub(super) fn push(&mut self, unit: Unit, progress: &dyn Fn(u64)) -> Result<(), DecodeError> {
