@@ -43,7 +43,7 @@ pub(super) struct Wanted {
 /// Whoever cuts clips.
 pub(super) enum Cutter {
     Daemon(Client),
-    Own(Player),
+    Own(Box<Player>),
 }
 
 impl Cutter {
@@ -54,7 +54,7 @@ impl Cutter {
         let Some(archive) = app.existing_archive().await? else {
             bail!("nothing is indexed in {} yet: clipseek index PATH", app.settings.data_dir.display());
         };
-        Ok(Self::Own(app.player(Arc::new(archive), FolderNames::default())?))
+        Ok(Self::Own(Box::new(app.player(Arc::new(archive), FolderNames::default())?)))
     }
 
     /// Replaces a file that is there, once the clip is complete.

@@ -309,7 +309,7 @@ fn connect(pipeline: &gst::Pipeline, tracks: &gst::Element, sinks: &Arc<Mutex<Si
         let (Some(structure), Some(graph)) = (caps.structure(0), graph.upgrade()) else { return };
         let mut found = lock(&found);
         found.found = Some(Instant::now());
-        let place = match kind_of(&structure.name()) {
+        let place = match kind_of(structure.name()) {
             TrackKind::Video if container_id(pad).is_none_or(|id| choice.is_wanted(id)) => Some(&mut found.video),
             TrackKind::Sound => Some(&mut found.sound),
             _ => None,
