@@ -93,6 +93,7 @@ impl ChildDecoder {
     }
 }
 
+#[cfg(feature = "gst")]
 impl Message {
     /// Says that a task has begun which has no medium to describe.
     pub(super) fn begun() -> Self {
