@@ -1,22 +1,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { launch, settled, visit } from "./browser.js";
-import { Daemon } from "./daemon.js";
+import { test } from "node:test";
+import { settled } from "./browser.js";
+import { at, open } from "./house.js";
 
 const CIRCLE = "/?q=a+red+circle+moves+to+the+right";
-
-let daemon, browser;
-before(async () => {
-  daemon = await new Daemon().start();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await daemon?.stop();
-});
-
-const at = (path, then, options) => visit(browser, daemon.url + path, then, options);
 
 /// Opens the best moment of a search by the keyboard.
 async function play(page) {
@@ -110,7 +98,7 @@ test("a shared moment opens in another browser", () =>
   at(CIRCLE, async (page) => {
     await play(page);
     const { from } = Object.fromEntries(new URL(page.url()).searchParams);
-    await visit(browser, page.url(), async (other) => {
+    await open(page.url(), async (other) => {
       await playing(other);
       assert.equal(await other.textContent(".player-title h2"), "tape.mp4");
       assert.ok((await time(other)) >= Number(from) - 1);

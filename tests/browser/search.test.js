@@ -1,21 +1,9 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, search, settled, tiles, visit } from "./browser.js";
-import { Daemon } from "./daemon.js";
+import { test } from "node:test";
+import { search, settled, tiles } from "./browser.js";
+import { at, daemon, open } from "./house.js";
 
 const CIRCLE = "a red circle moves to the right";
-
-let daemon, browser;
-before(async () => {
-  daemon = await new Daemon().start();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await daemon?.stop();
-});
-
-const at = (path, then, options) => visit(browser, daemon.url + path, then, options);
 
 test("the start page shows examples, and an example is a search", () =>
   at("/", async (page) => {
@@ -87,7 +75,7 @@ test("a shared address shows the same in another browser", () =>
   at(`/?q=${CIRCLE.replaceAll(" ", "+")}&path=tape.mp4`, async (page) => {
     await settled(page);
     const found = await tiles(page);
-    await visit(browser, page.url(), async (other) => {
+    await open(page.url(), async (other) => {
       await settled(other);
       assert.deepEqual(await tiles(other), found);
       assert.equal(await other.inputValue("#query"), CIRCLE);
@@ -117,7 +105,7 @@ test("a picture is dropped", () =>
     await settled(page);
     assert.ok((await tiles(page)).length > 0, "loaded again, the tab still has its picture");
     // The address alone does not carry the picture, and says so.
-    await visit(browser, page.url(), async (other) => {
+    await open(page.url(), async (other) => {
       await other.waitForSelector(".refusal");
       assert.match(await other.textContent(".refusal"), /stays in the browser tab/);
     });

@@ -3,25 +3,13 @@
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import axe from "axe-core";
-import { launch, search, settled, tiles, visit } from "./browser.js";
-import { Daemon } from "./daemon.js";
+import { search, settled, tiles } from "./browser.js";
+import { at, daemon } from "./house.js";
 
 const CIRCLE = "/?q=a+red+circle+moves+to+the+right";
 const MOST_BYTES = 150_000;
-
-let daemon, browser;
-before(async () => {
-  daemon = await new Daemon().start();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await daemon?.stop();
-});
-
-const at = (path, then, options) => visit(browser, daemon.url + path, then, options);
 
 test("sources show how they are doing", () =>
   at("/?view=sources", async (page) => {
