@@ -1,6 +1,6 @@
 # `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help packages build package demo test test-browser lint lint-features lint-deploy test-models soak bench clean-demo
+.PHONY: help packages build package demo test test-clients test-browser lint lint-features lint-deploy test-models soak bench clean-demo
 
 cargo_target := $(or $(CARGO_TARGET_DIR),target)
 release := $(cargo_target)/release
@@ -40,23 +40,32 @@ test: build ## All tests that need no PyTorch
 	cargo test --release --locked
 	$(MAKE) --no-print-directory $(python)
 	cd models && $(abspath $(python)) -m pytest -q
+	$(MAKE) --no-print-directory test-clients
 	$(MAKE) --no-print-directory test-browser
+
+test-clients: build ## A client generated from the description of the API, and a fuzzer (schemathesis), against a daemon with the sample footage
+	@test -e $(cargo_target)/clients/complete || { echo "Installing Python packages for the tests of clients" && \
+	    python3 -m venv $(cargo_target)/clients && $(cargo_target)/clients/bin/python -m pip install -q --disable-pip-version-check \
+	        pytest openapi-python-client==0.29.1 schemathesis==4.32.5 && touch $(cargo_target)/clients/complete; }
+	cd tests/clients && CLIPSEEK=$(abspath $(clipseek)) $(abspath $(cargo_target))/clients/bin/python -m pytest -q
 
 test-browser: build ## The page in Debian's Chromium, against a daemon with the sample footage
 	@deploy/install-packages.sh chromium
 	@command -v npm >/dev/null || deploy/install-packages.sh nodejs npm
 	cd tests/browser && npm ci --silent --no-fund && CLIPSEEK=$(abspath $(clipseek)) node --test
 
+# Clippy over what is built anyway: `cargo clippy` would first check all dependencies once more, for ten minutes.
+clippy = RUSTC_WORKSPACE_WRAPPER="$$(rustc --print sysroot)/bin/clippy-driver" CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__ \
+    cargo build --release --locked --config 'profile.release.package.clipseek.opt-level=0' --lib --bins
+
 lint: packages ## Formatting and lints
 	cargo fmt --check
-	@# Clippy over what is built anyway: `cargo clippy` would first check all dependencies once more, for ten minutes.
-	RUSTC_WORKSPACE_WRAPPER="$$(rustc --print sysroot)/bin/clippy-driver" CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__ \
-	    cargo build --release --locked --lib --bins --tests --config 'profile.release.package.clipseek.opt-level=0'
+	$(clippy) --tests
 
 lint-features: packages ## Lints with only the models' feature, with none, and with each feature left out
 	@set -e; for kept in $(feature_sets); do \
 	    echo "Features: $$kept"; \
-	    cargo clippy --release --locked --lib --bins --no-default-features --features "$$kept" -- -D warnings; \
+	    $(clippy) --no-default-features --features "$$kept"; \
 	done
 
 lint-deploy: ## Checks of the container, compose and Kubernetes files

@@ -214,7 +214,7 @@ pub(super) struct Session {
 }
 
 /// What a page may offer to whoever looks at it. Over the socket there is nobody to ask.
-#[utoipa::path(get, path = "/v1/session", tag = "daemon", responses((status = 200, body = Session, description = "what whoever asks may do"), Problems))]
+#[utoipa::path(get, path = "/v1/session", operation_id = "session", tag = "daemon", responses((status = 200, body = Session, description = "what whoever asks may do"), Problems))]
 pub(super) async fn asker(asker: Option<Extension<Asker>>) -> Json<Session> {
     let Asker { role, is_guarded } = asker.map_or(Asker { role: Some(Role::Admin), is_guarded: false }, |it| it.0);
     Json(Session { role, needs_token: is_guarded })

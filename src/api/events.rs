@@ -15,7 +15,7 @@ use super::error::Problems;
 use crate::service::Service;
 use crate::service::news::News;
 
-#[utoipa::path(get, path = "/v1/events", tag = "daemon", responses((status = 200, body = News, content_type = "text/event-stream", description = "server-sent events: each has one of these as JSON"), Problems))]
+#[utoipa::path(get, path = "/v1/events", operation_id = "events", tag = "daemon", responses((status = 200, body = News, content_type = "text/event-stream", description = "server-sent events: each has one of these as JSON"), Problems))]
 pub(super) async fn stream(State(service): State<Arc<Service>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let (news, closing) = (service.news.listen(), service.closing().clone());
     let events = stream::unfold((news, closing), |(mut news, closing)| async {

@@ -18,12 +18,12 @@ pub(super) struct JobList {
     jobs: Vec<JobRow>,
 }
 
-#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", responses((status = 200, body = JobList, description = "all that are remembered, the oldest first, without results"), Problems))]
+#[utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", responses((status = 200, body = JobList, description = "all that are remembered, the oldest first, without results"), Problems))]
 pub(super) async fn list(State(service): State<Arc<Service>>) -> Json<JobList> {
     Json(JobList { jobs: service.jobs.rows() })
 }
 
-#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = JobRequest, responses((status = 202, body = JobRow, description = "it was asked for"), Problems))]
+#[utoipa::path(post, path = "/v1/jobs", operation_id = "ask_for_job", tag = "jobs", request_body = JobRequest, responses((status = 202, body = JobRow, description = "it was asked for"), Problems))]
 pub(super) async fn ask(
     State(service): State<Arc<Service>>,
     request: Result<Json<JobRequest>, JsonRejection>,
@@ -33,7 +33,7 @@ pub(super) async fn ask(
     Ok((StatusCode::ACCEPTED, Json(service.jobs.row(id)?)))
 }
 
-#[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = u64, Path, description = "Number of a job")), responses((status = 200, body = JobRow, description = "the job"), Problems))]
+#[utoipa::path(get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "jobs", params(("id" = u64, Path, description = "Number of a job")), responses((status = 200, body = JobRow, description = "the job"), Problems))]
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
     id: Result<Path<u64>, PathRejection>,
@@ -42,7 +42,7 @@ pub(super) async fn show(
     Ok(Json(service.jobs.row(id)?))
 }
 
-#[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = u64, Path, description = "Number of a job")), responses((status = 200, body = JobRow, description = "it ends, or ended already"), Problems))]
+#[utoipa::path(delete, path = "/v1/jobs/{id}", operation_id = "cancel_job", tag = "jobs", params(("id" = u64, Path, description = "Number of a job")), responses((status = 200, body = JobRow, description = "it ends, or ended already"), Problems))]
 pub(super) async fn cancel(
     State(service): State<Arc<Service>>,
     id: Result<Path<u64>, PathRejection>,

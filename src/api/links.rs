@@ -23,7 +23,7 @@ pub(super) struct Link {
     pub(super) link: String,
 }
 
-#[utoipa::path(post, path = "/v1/links", tag = "daemon", request_body = LinkRequest, responses((status = 200, body = Link, description = "a link by which a browser gets in once"), Problems))]
+#[utoipa::path(post, path = "/v1/links", operation_id = "make_link", tag = "daemon", request_body = LinkRequest, responses((status = 200, body = Link, description = "a link by which a browser gets in once"), Problems))]
 pub(super) async fn make(
     State(service): State<Arc<Service>>,
     State(access): State<Arc<Access>>,

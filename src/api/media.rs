@@ -14,6 +14,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::Binary;
 use super::error::{Problem, Problems};
 use super::moments::ranges;
 use super::query::{self, Kind};
@@ -27,7 +28,7 @@ use crate::source::MediaId;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 struct ListQuery {
-    /// [`ListedPage::next`] of the page before.
+    /// `next` of the page before.
     after: Option<String>,
     /// Rows that are read.
     #[param(minimum = 1, maximum = 10000)]
@@ -36,7 +37,7 @@ struct ListQuery {
     failed: bool,
 }
 
-#[utoipa::path(get, path = "/v1/media", tag = "media", params(ListQuery), responses((status = 200, body = ListedPage, description = "a page of the files and hours of streams that are known"), Problems))]
+#[utoipa::path(get, path = "/v1/media", operation_id = "list_media", tag = "media", params(ListQuery), responses((status = 200, body = ListedPage, description = "a page of the files and hours of streams that are known"), Problems))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,
@@ -50,7 +51,7 @@ pub(super) async fn list(
     Ok(Json(media::list(&service.archive.ledger, after.as_deref(), limit, failed).await?))
 }
 
-#[utoipa::path(get, path = "/v1/media/{medium}", tag = "media", params(("medium" = String, Path, description = "Id of a medium, or the path of a file, percent-encoded")), responses((status = 200, body = Shown, description = "all that is known of it"), Problems))]
+#[utoipa::path(get, path = "/v1/media/{medium}", operation_id = "show_medium", tag = "media", params(("medium" = String, Path, description = "Id of a medium, or the path of a file, percent-encoded")), responses((status = 200, body = Shown, description = "all that is known of it"), Problems))]
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
     medium: Result<Path<String>, PathRejection>,
@@ -62,7 +63,7 @@ pub(super) async fn show(
 type Id = Result<Path<Uuid>, PathRejection>;
 
 /// The file by ranges.
-#[utoipa::path(get, path = "/v1/media/{medium}/file", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), responses((status = 200, body = Vec<u8>, content_type = "video/mp4", description = "the file, by ranges"), (status = 206, body = Vec<u8>, content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
+#[utoipa::path(get, path = "/v1/media/{medium}/file", operation_id = "medium_file", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), responses((status = 200, body = inline(Binary), content_type = "video/mp4", description = "the file, by ranges"), (status = 206, body = inline(Binary), content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
 pub(super) async fn file(State(service): State<Arc<Service>>, id: Id, request: Request) -> Result<Response, Problem> {
     let Path(id) = id?;
     let (media, kind) = service.player.file(MediaId(id)).await?;
@@ -74,7 +75,7 @@ pub(super) async fn file(State(service): State<Arc<Service>>, id: Id, request: R
 }
 
 /// Changes label and tags.
-#[utoipa::path(patch, path = "/v1/media/{medium}", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), request_body = SaidChange, responses((status = 200, body = Shown, description = "as it is now"), Problems))]
+#[utoipa::path(patch, path = "/v1/media/{medium}", operation_id = "annotate_medium", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), request_body = SaidChange, responses((status = 200, body = Shown, description = "as it is now"), Problems))]
 pub(super) async fn annotate(
     State(service): State<Arc<Service>>,
     id: Id,
@@ -87,7 +88,7 @@ pub(super) async fn annotate(
 }
 
 /// Removes it from the index; its files stay.
-#[utoipa::path(delete, path = "/v1/media/{medium}", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), responses((status = 200, body = Removed, description = "it is no longer in the index; its files stay"), Problems))]
+#[utoipa::path(delete, path = "/v1/media/{medium}", operation_id = "remove_medium", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), responses((status = 200, body = Removed, description = "it is no longer in the index; its files stay"), Problems))]
 pub(super) async fn remove_one(State(service): State<Arc<Service>>, id: Id) -> Result<Json<Removed>, Problem> {
     let Path(id) = id?;
     let request = RemoveRequest { media: vec![id.to_string()], ..RemoveRequest::default() };
@@ -97,7 +98,7 @@ pub(super) async fn remove_one(State(service): State<Arc<Service>>, id: Id) -> R
 }
 
 /// Has it indexed again.
-#[utoipa::path(post, path = "/v1/media/{medium}/reindex", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), responses((status = 202, body = JobRow, description = "it was asked for"), Problems))]
+#[utoipa::path(post, path = "/v1/media/{medium}/reindex", operation_id = "reindex_medium", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), responses((status = 202, body = JobRow, description = "it was asked for"), Problems))]
 pub(super) async fn reindex(
     State(service): State<Arc<Service>>,
     id: Id,
@@ -109,7 +110,7 @@ pub(super) async fn reindex(
 }
 
 /// How well every window of a medium answers a request.
-#[utoipa::path(post, path = "/v1/media/{medium}/scores", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), request_body = SearchRequest, responses((status = 200, body = Scores, description = "how well each window answers"), Problems))]
+#[utoipa::path(post, path = "/v1/media/{medium}/scores", operation_id = "medium_scores", tag = "media", params(("medium" = Uuid, Path, description = "Id of a medium")), request_body = SearchRequest, responses((status = 200, body = Scores, description = "how well each window answers"), Problems))]
 pub(super) async fn scores(
     State(service): State<Arc<Service>>,
     id: Id,
@@ -119,7 +120,7 @@ pub(super) async fn scores(
     Ok(Json(service.searchers.scores(request, MediaId(id)).await?))
 }
 
-#[utoipa::path(post, path = "/v1/media/remove", tag = "media", request_body = RemoveRequest, responses((status = 200, body = Removed, description = "what is no longer in the index"), Problems))]
+#[utoipa::path(post, path = "/v1/media/remove", operation_id = "remove_media", tag = "media", request_body = RemoveRequest, responses((status = 200, body = Removed, description = "what is no longer in the index"), Problems))]
 pub(super) async fn remove(
     State(service): State<Arc<Service>>,
     request: Result<Json<RemoveRequest>, JsonRejection>,
@@ -140,7 +141,7 @@ struct ExportQuery {
 }
 
 /// A line of JSON per window.
-#[utoipa::path(get, path = "/v1/media/export", tag = "media", params(ExportQuery), responses((status = 200, body = String, content_type = "application/x-ndjson", description = "a line of JSON per window"), Problems))]
+#[utoipa::path(get, path = "/v1/media/export", operation_id = "export_media", tag = "media", params(ExportQuery), responses((status = 200, body = String, content_type = "application/x-ndjson", description = "a line of JSON per window"), Problems))]
 pub(super) async fn export(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,

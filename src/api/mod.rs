@@ -46,11 +46,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::handler::Handler;
 use axum::http::header;
 use axum::middleware;
 use axum::routing::get;
+use tower_http::compression::CompressionLayer;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi, openapi};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{Modify, OpenApi, ToSchema, openapi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -108,7 +111,7 @@ pub fn router(service: Arc<Service>, access: &Arc<Access>) -> Router {
     let described = get(|| async { ([(header::CONTENT_TYPE, "application/json")], text) });
     router
         .route("/openapi.json", described)
-        .fallback(page::file)
+        .fallback(page::file.layer(CompressionLayer::new()))
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .with_state(Shared { service, access: Arc::clone(access) })
@@ -121,6 +124,12 @@ pub fn document() -> String {
 
 /// Every address, with what is answered there.
 fn described() -> (Router<Shared>, openapi::OpenApi) {
+    let (router, mut document) = resources().split_for_parts();
+    merge_tagged(&mut document);
+    (router, document)
+}
+
+fn resources() -> OpenApiRouter<Shared> {
     let search = OpenApiRouter::new().routes(routes!(search::get, search::post));
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::live))
@@ -151,7 +160,42 @@ fn described() -> (Router<Shared>, openapi::OpenApi) {
         .routes(routes!(models::version))
         .routes(routes!(access::asker))
         .routes(routes!(links::make))
-        .split_for_parts()
+}
+
+/// The bytes of a picture or a video, in descriptions.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+struct Binary(#[expect(dead_code, reason = "it only describes")] Vec<u8>);
+
+/// A variant of a tagged enum that is a struct of its own is described as "all of" the struct and an object with the tag.
+/// A struct that allows no other keys does not allow the tag then, and generators of clients give up: it becomes one object.
+fn merge_tagged(document: &mut openapi::OpenApi) {
+    let Some(components) = &mut document.components else { return };
+    let known = components.schemas.clone();
+    let object = |part: &RefOr<Schema>| match part {
+        RefOr::T(Schema::Object(object)) => Some(object.clone()),
+        RefOr::T(_) => None,
+        RefOr::Ref(to) => match known.get(to.ref_location.rsplit('/').next()?) {
+            Some(RefOr::T(Schema::Object(object))) => Some(object.clone()),
+            _ => None,
+        },
+    };
+    for schema in components.schemas.values_mut() {
+        let RefOr::T(Schema::OneOf(one_of)) = schema else { continue };
+        for variant in &mut one_of.items {
+            let RefOr::T(Schema::AllOf(all_of)) = variant else { continue };
+            let Some(parts) = all_of.items.iter().map(object).collect::<Option<Vec<_>>>() else { continue };
+            let merged = parts.into_iter().reduce(|mut merged, part| {
+                merged.properties.extend(part.properties);
+                merged.required.extend(part.required);
+                merged
+            });
+            if let Some(mut merged) = merged {
+                merged.title = all_of.title.take();
+                *variant = RefOr::T(Schema::Object(merged));
+            }
+        }
+    }
 }
 
 /// What handlers share.

@@ -40,7 +40,7 @@ pub(super) struct Version {
     version: &'static str,
 }
 
-#[utoipa::path(get, path = "/v1/models", tag = "daemon", responses((status = 200, body = Models, description = "the models that are installed"), Problems))]
+#[utoipa::path(get, path = "/v1/models", operation_id = "list_models", tag = "daemon", responses((status = 200, body = Models, description = "the models that are installed"), Problems))]
 pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Json<Models>, Problem> {
     let chosen = service.parts.choose(None, Some(&service.archive.ledger)).await;
     let chosen = chosen.map(|chosen| chosen.name).ok();

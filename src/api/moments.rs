@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -18,9 +18,10 @@ use uuid::Uuid;
 
 use super::error::{Problem, Problems};
 use super::query::{self, Kind};
+use super::{Binary, Shared};
 use crate::clock::seconds;
 use crate::decode::LATEST;
-use crate::play::{How, ShownMoment};
+use crate::play::{Found, How, ShownMoment, Span};
 use crate::service::Service;
 
 /// Pictures and stretches of a moment stay what they are.
@@ -47,38 +48,45 @@ struct SpanQuery {
 const KINDS: [(&str, Kind); 4] =
     [("start_s", Kind::Number), ("end_s", Kind::Number), ("at_s", Kind::Number), ("exact", Kind::Bool)];
 
-fn asked(query: Option<&str>) -> Result<SpanQuery, Problem> {
-    query::read(query, &KINDS)
+/// The moment that a request names, and what it asks for of it.
+pub(super) struct Asked {
+    found: Found,
+    query: SpanQuery,
 }
 
-type MomentId = Result<Path<Uuid>, PathRejection>;
-
-#[utoipa::path(get, path = "/v1/moments/{id}", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = ShownMoment, description = "the moment"), Problems))]
-pub(super) async fn show(
-    State(service): State<Arc<Service>>,
-    id: MomentId,
-    RawQuery(query): RawQuery,
-) -> Result<Json<ShownMoment>, Problem> {
-    let (Path(id), asked) = (id?, asked(query.as_deref())?);
-    let found = service.player.find(id).await?;
-    let span = found.span(asked.start_s, asked.end_s)?;
-    Ok(Json(service.player.show(&found, span).await?))
+impl Asked {
+    fn span(&self) -> Result<Span, Problem> {
+        Ok(self.found.span(self.query.start_s, self.query.end_s)?)
+    }
 }
 
-#[utoipa::path(get, path = "/v1/moments/{id}/thumbnail", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Vec<u8>, content_type = "image/jpeg", description = "a picture"), (status = 304, description = "it is as you know it"), Problems))]
+impl FromRequestParts<Shared> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Asked, Problem> {
+        let Path(id): Path<Uuid> = Path::from_request_parts(parts, shared).await?;
+        let query = query::read(parts.uri.query(), &KINDS)?;
+        Ok(Asked { found: shared.service.player.find(id).await?, query })
+    }
+}
+
+#[utoipa::path(get, path = "/v1/moments/{id}", operation_id = "show_moment", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = ShownMoment, description = "the moment"), Problems))]
+pub(super) async fn show(State(service): State<Arc<Service>>, asked: Asked) -> Result<Json<ShownMoment>, Problem> {
+    let span = asked.span()?;
+    Ok(Json(service.player.show(&asked.found, span).await?))
+}
+
+#[utoipa::path(get, path = "/v1/moments/{id}/thumbnail", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = inline(Binary), content_type = "image/jpeg", description = "a picture"), (status = 304, description = "it is as you know it"), Problems))]
 pub(super) async fn thumbnail(
     State(service): State<Arc<Service>>,
-    id: MomentId,
-    RawQuery(query): RawQuery,
+    asked: Asked,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (Path(id), asked) = (id?, asked(query.as_deref())?);
-    let found = service.player.find(id).await?;
-    let at = asked.at_s.map(|at| {
+    let at = asked.query.at_s.map(|at| {
         let time = Duration::try_from_secs_f64(at).ok().filter(|time| *time <= LATEST);
         time.ok_or_else(|| Problem::bad_request(format!("at_s is {at}, it must be a time in seconds")))
     });
-    let picture = service.player.thumbnail(&found, at.transpose()?).await?;
+    let picture = service.player.thumbnail(&asked.found, at.transpose()?).await?;
     let picture = picture.ok_or_else(|| Problem::not_found("there is no picture of this moment (yet)"))?;
     let digest: String = Sha256::digest(&picture.0)[..12].iter().map(|byte| format!("{byte:02x}")).collect();
     let tag = format!("\"{digest}\"");
@@ -90,17 +98,14 @@ pub(super) async fn thumbnail(
     Ok((caching, [(header::CONTENT_TYPE, "image/jpeg")], picture.0).into_response())
 }
 
-#[utoipa::path(get, path = "/v1/moments/{id}/preview", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Vec<u8>, content_type = "video/mp4", description = "small, silent, at most 8 s"), (status = 206, body = Vec<u8>, content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
+#[utoipa::path(get, path = "/v1/moments/{id}/preview", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = inline(Binary), content_type = "video/mp4", description = "small, silent, at most 8 s"), (status = 206, body = inline(Binary), content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
 pub(super) async fn preview(
     State(service): State<Arc<Service>>,
-    id: MomentId,
-    RawQuery(query): RawQuery,
+    asked: Asked,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (Path(id), asked) = (id?, asked(query.as_deref())?);
-    let found = service.player.find(id).await?;
-    let span = found.span(asked.start_s, asked.end_s)?;
-    let path = service.player.preview(&found, span).await?;
+    let span = asked.span()?;
+    let path = service.player.preview(&asked.found, span).await?;
     served(&path, "video/mp4", request).await
 }
 
@@ -120,20 +125,14 @@ pub(super) struct Shown {
 }
 
 #[utoipa::path(get, path = "/v1/moments/{id}/playback", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Shown, description = "what a video element is to play"), Problems))]
-pub(super) async fn playback(
-    State(service): State<Arc<Service>>,
-    id: MomentId,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Shown>, Problem> {
-    let (Path(id), asked) = (id?, asked(query.as_deref())?);
-    let found = service.player.find(id).await?;
-    let span = found.span(asked.start_s, asked.end_s)?;
-    let playback = service.player.playback(&found, span, asked.how).await?;
+pub(super) async fn playback(State(service): State<Arc<Service>>, asked: Asked) -> Result<Json<Shown>, Problem> {
+    let span = asked.span()?;
+    let playback = service.player.playback(&asked.found, span, asked.query.how).await?;
     let video = match &playback.made {
-        None => format!("/v1/media/{}/file", found.payload.media_id),
+        None => format!("/v1/media/{}/file", asked.found.payload.media_id),
         Some(made) => {
-            let (start, end) = (seconds(span.start), seconds(span.end));
-            let how = if asked.how == How::Transcoded { "transcoded" } else { "remuxed" };
+            let (id, start, end) = (asked.found.id, seconds(span.start), seconds(span.end));
+            let how = if asked.query.how == How::Transcoded { "transcoded" } else { "remuxed" };
             format!("/v1/moments/{id}/video?start_s={start}&end_s={end}&how={how}&made={made}")
         }
     };
@@ -146,31 +145,25 @@ pub(super) async fn playback(
     }))
 }
 
-#[utoipa::path(get, path = "/v1/moments/{id}/video", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Vec<u8>, content_type = "video/mp4", description = "a stretch around the moment"), (status = 206, body = Vec<u8>, content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
+#[utoipa::path(get, path = "/v1/moments/{id}/video", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = inline(Binary), content_type = "video/mp4", description = "a stretch around the moment"), (status = 206, body = inline(Binary), content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
 pub(super) async fn video(
     State(service): State<Arc<Service>>,
-    id: MomentId,
-    RawQuery(query): RawQuery,
+    asked: Asked,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (Path(id), asked) = (id?, asked(query.as_deref())?);
-    let found = service.player.find(id).await?;
-    let span = found.span(asked.start_s, asked.end_s)?;
-    let path = service.player.video(&found, span, asked.how, asked.made.as_deref()).await?;
+    let span = asked.span()?;
+    let path = service.player.video(&asked.found, span, asked.query.how, asked.query.made.as_deref()).await?;
     served(&path, "video/mp4", request).await
 }
 
-#[utoipa::path(get, path = "/v1/moments/{id}/clip", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = Vec<u8>, content_type = "video/mp4", description = "a file to keep"), (status = 206, body = Vec<u8>, content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
+#[utoipa::path(get, path = "/v1/moments/{id}/clip", tag = "moments", params(("id" = Uuid, Path, description = "Id of a moment: that of its best window"), SpanQuery), responses((status = 200, body = inline(Binary), content_type = "video/mp4", description = "a file to keep"), (status = 206, body = inline(Binary), content_type = "video/mp4", description = "a part of it"), (status = 304, description = "it is as you know it"), (status = 416, description = "there is no such part"), Problems))]
 pub(super) async fn clip(
     State(service): State<Arc<Service>>,
-    id: MomentId,
-    RawQuery(query): RawQuery,
+    asked: Asked,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (Path(id), asked) = (id?, asked(query.as_deref())?);
-    let found = service.player.find(id).await?;
-    let span = found.span(asked.start_s, asked.end_s)?;
-    let (path, name) = service.player.clip(&found, span, asked.exact).await?;
+    let span = asked.span()?;
+    let (path, name) = service.player.clip(&asked.found, span, asked.query.exact).await?;
     let mut response = served(&path, "video/mp4", request).await?;
     response.headers_mut().insert(header::CONTENT_DISPOSITION, attachment(&name));
     Ok(response)

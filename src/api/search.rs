@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::Binary;
 use super::error::{Problem, Problems};
 use super::query::{self, Kind};
 use crate::search::{Answer, Exact, Placed, SearchRequest};
@@ -41,7 +42,7 @@ const KINDS: [(&str, Kind); 8] = [
     ("tags", Kind::List),
 ];
 
-#[utoipa::path(get, path = "/v1/search", tag = "search", params(SearchRequest), responses((status = 200, body = Answer, description = "moments, best first"), Problems))]
+#[utoipa::path(get, path = "/v1/search", operation_id = "search", tag = "search", params(SearchRequest), responses((status = 200, body = Answer, description = "moments, best first"), Problems))]
 pub(super) async fn get(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,
@@ -50,7 +51,7 @@ pub(super) async fn get(
     answer(&service, query::read(query.as_deref(), &KINDS)?, &headers).await
 }
 
-#[utoipa::path(post, path = "/v1/search", tag = "search", request_body(content((SearchRequest = "application/json"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp")), description = "What is looked for. A picture to search by is the whole body; the rest of the request is then in the query."), responses((status = 200, body = Answer, description = "moments, best first"), Problems))]
+#[utoipa::path(post, path = "/v1/search", operation_id = "search_by", tag = "search", request_body(content((SearchRequest = "application/json"), (inline(Binary) = "image/jpeg"), (inline(Binary) = "image/png"), (inline(Binary) = "image/webp")), description = "What is looked for. A picture to search by is the whole body; the rest of the request is then in the query."), responses((status = 200, body = Answer, description = "moments, best first"), Problems))]
 pub(super) async fn post(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,

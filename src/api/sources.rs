@@ -20,12 +20,12 @@ pub(super) struct SourceList {
     sources: Vec<SourceRow>,
 }
 
-#[utoipa::path(get, path = "/v1/sources", tag = "sources", responses((status = 200, body = SourceList, description = "how each is doing"), Problems))]
+#[utoipa::path(get, path = "/v1/sources", operation_id = "list_sources", tag = "sources", responses((status = 200, body = SourceList, description = "how each is doing"), Problems))]
 pub(super) async fn list(State(service): State<Arc<Service>>) -> Result<Json<SourceList>, Problem> {
     Ok(Json(SourceList { sources: service.sources.rows().await? }))
 }
 
-#[utoipa::path(post, path = "/v1/sources", tag = "sources", request_body = SourceSettings, responses((status = 201, body = SourceRow, description = "it was added"), Problems))]
+#[utoipa::path(post, path = "/v1/sources", operation_id = "add_source", tag = "sources", request_body = SourceSettings, responses((status = 201, body = SourceRow, description = "it was added"), Problems))]
 pub(super) async fn add(
     State(service): State<Arc<Service>>,
     source: Result<Json<SourceSettings>, JsonRejection>,
@@ -35,7 +35,7 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(row)))
 }
 
-#[utoipa::path(delete, path = "/v1/sources/{name}", tag = "sources", params(("name" = String, Path, description = "Name of a source")), responses((status = 204, description = "it was removed; what it brought stays"), Problems))]
+#[utoipa::path(delete, path = "/v1/sources/{name}", operation_id = "remove_source", tag = "sources", params(("name" = String, Path, description = "Name of a source")), responses((status = 204, description = "it was removed; what it brought stays"), Problems))]
 pub(super) async fn remove(
     State(service): State<Arc<Service>>,
     name: Result<Path<String>, PathRejection>,
@@ -45,7 +45,7 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[utoipa::path(post, path = "/v1/sources/{name}/pause", tag = "sources", params(("name" = String, Path, description = "Name of a source")), responses((status = 200, body = SourceRow, description = "it is paused"), Problems))]
+#[utoipa::path(post, path = "/v1/sources/{name}/pause", operation_id = "pause_source", tag = "sources", params(("name" = String, Path, description = "Name of a source")), responses((status = 200, body = SourceRow, description = "it is paused"), Problems))]
 pub(super) async fn pause(
     State(service): State<Arc<Service>>,
     name: Result<Path<String>, PathRejection>,
@@ -54,7 +54,7 @@ pub(super) async fn pause(
     Ok(Json(whole(async move { service.pause_source(&name, true).await }).await?))
 }
 
-#[utoipa::path(post, path = "/v1/sources/{name}/resume", tag = "sources", params(("name" = String, Path, description = "Name of a source")), responses((status = 200, body = SourceRow, description = "it goes on"), Problems))]
+#[utoipa::path(post, path = "/v1/sources/{name}/resume", operation_id = "resume_source", tag = "sources", params(("name" = String, Path, description = "Name of a source")), responses((status = 200, body = SourceRow, description = "it goes on"), Problems))]
 pub(super) async fn resume(
     State(service): State<Arc<Service>>,
     name: Result<Path<String>, PathRejection>,

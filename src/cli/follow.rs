@@ -73,8 +73,8 @@ fn is_over(news: &News, id: u64) -> bool {
 fn tell(app: &App, id: u64, news: News, bars: &mut Option<ProgressBars>) {
     if let News::Found { job, files, bytes, unreadable, loops } = &news {
         if *job == id {
-            for (path, reason) in unreadable {
-                app.say(format_args!("failed: {}: {reason}", text::path(Path::new(path))));
+            for file in unreadable {
+                app.say(format_args!("failed: {}: {}", text::path(Path::new(&file.path)), file.reason));
             }
             for path in loops {
                 app.say(format_args!("{} leads back to a folder above it: not followed", text::path(Path::new(path))));

@@ -20,7 +20,7 @@ use crate::ingest::report::{RunNotes, RunReport};
 use crate::ingest::{Observer, Priority, WorkItem, batch};
 use crate::ledger::{FailureKind, Said};
 use crate::secret::redacted;
-use crate::service::jobs::{IndexRequest, JobRequest, JobResult, Place};
+use crate::service::jobs::{IndexRequest, Indexed, JobRequest, JobResult, Place};
 use crate::shutdown::Shutdown;
 use crate::source::path_of_uri;
 use crate::source::walk::{Found, walk};
@@ -106,7 +106,7 @@ pub(super) fn absolute_model(model: Option<String>) -> anyhow::Result<Option<Str
 /// The same, done by the daemon.
 pub(super) async fn by_daemon(app: &App, client: &Client, request: &JobRequest) -> anyhow::Result<End> {
     let Some(row) = follow(app, client, request).await? else { return Ok(End::Interrupted) };
-    let Some(JobResult::Index { report: done, notes }) = row.result else {
+    let Some(JobResult::Index(Indexed { report: done, notes })) = row.result else {
         app.say("nothing failed");
         return Ok(End::Nothing);
     };

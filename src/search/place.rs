@@ -25,8 +25,8 @@ use crate::thumbs;
 pub struct Placed {
     pub id: Uuid,
     pub media_id: MediaId,
-    /// The file that shows it, for display: lossy if the name is not UTF-8. Of a live stream the recording; `None`: there is
-    /// none.
+    /// The file that shows it, for display: lossy if the name is not UTF-8. Of a live stream the recording; null where there
+    /// is none.
     pub path: Option<String>,
     /// Where the moment begins in the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub struct Placed {
     pub confidence: Option<f32>,
     /// Caption of the best window.
     pub caption: Option<String>,
-    /// Name of the source; `None` for media that lie in no watched folder.
+    /// Name of the source; null for media that lie in no watched folder.
     pub source: Option<String>,
     /// Wall clock at the start (RFC 3339), if known.
     pub time: Option<String>,

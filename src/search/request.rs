@@ -36,7 +36,7 @@ pub struct SearchRequest {
     /// How many of the best windows to score again by the text and their frames together.
     #[schema(minimum = 1, maximum = 1000)]
     pub rerank: Option<u16>,
-    /// Most moments to return, from 1 to [`MOST_MOMENTS`].
+    /// Most moments to return, from 1 to 1000.
     #[schema(minimum = 1, maximum = 1000)]
     pub limit: u16,
     /// Least confidence of a moment, from 0 to 1.
@@ -47,7 +47,8 @@ pub struct SearchRequest {
     pub label: Option<String>,
     /// Moments must have all of these tags.
     pub tags: Vec<String>,
-    /// A pattern over paths ([`crate::source::glob::PathGlob`]).
+    /// A pattern over paths: `*` stands for anything within a name, `**` for folders too; without a leading `/` it
+    /// matches at any depth.
     pub path: Option<String>,
     /// Recorded at or after this time.
     pub after: Option<WallTime>,
@@ -62,9 +63,9 @@ pub struct SearchRequest {
     pub diversity: f32,
     /// Answer also which media the moments are of.
     pub group: bool,
-    /// Where an earlier answer goes on ([`super::Answer::next`]). Beside it only `limit` may stand.
+    /// Where an earlier answer goes on (its `next`). Beside it only `limit` may stand.
     pub cursor: Option<String>,
-    /// Name of a bundle, or its folder; `None`: the bundle that everything was indexed with.
+    /// Name of a bundle, or its folder; without it the bundle that everything was indexed with.
     pub model: Option<String>,
 }
 

@@ -33,17 +33,19 @@ const REMEMBERED: usize = 100;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum JobRequest {
+    #[schema(title = "IndexJob")]
     Index(IndexRequest),
     /// Index the failed files again.
-    Retry {
-        model: Option<String>,
-    },
+    #[schema(title = "RetryJob")]
+    Retry { model: Option<String> },
     /// Forget the windows of a medium and index its files again.
+    #[schema(title = "ReindexJob")]
     Reindex {
         media: MediaId,
         #[serde(default)]
         model: Option<String>,
     },
+    #[schema(title = "VerifyJob")]
     Verify {
         #[serde(default)]
         repair: bool,
@@ -104,13 +106,16 @@ impl From<Place> for String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobResult {
-    Index {
-        report: RunReport,
-        notes: RunNotes,
-    },
+    Index(Indexed),
     Verify(Verified),
     /// There was nothing to do.
     Nothing,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Indexed {
+    pub report: RunReport,
+    pub notes: RunNotes,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

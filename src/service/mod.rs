@@ -38,8 +38,8 @@ use crate::search::{Answer, SearchError, SearchRequest, Searchers};
 use crate::source::MediaId;
 use crate::source::walk::{Found, walk};
 use crate::verify::{Difference, Repair, verify};
-use jobs::{IndexRequest, JobError, JobRequest, JobResult, Jobs, Place, Verified};
-use news::{News, NewsRoom, Reporter};
+use jobs::{IndexRequest, Indexed, JobError, JobRequest, JobResult, Jobs, Place, Verified};
+use news::{News, NewsRoom, Reporter, Unreadable};
 use sources::{Common, Sources};
 
 /// A decoding process of a stream that says nothing for so long hangs, whether frames come or not.
@@ -241,11 +241,13 @@ impl Service {
         let plan = Arc::new(Plan { track: request.track, ..plan });
         let readable = |path: &PathBuf| path.to_string_lossy().into_owned();
         let bytes = found.files.iter().map(|path| std::fs::metadata(path).map_or(0, |m| m.len()).max(1)).sum();
+        let unreadable =
+            |(path, reason): &(PathBuf, String)| Unreadable { path: readable(path), reason: reason.clone() };
         self.news.tell(News::Found {
             job: id,
             files: found.files.len() as u64,
             bytes,
-            unreadable: found.unreadable.iter().map(|(path, reason)| (readable(path), reason.clone())).collect(),
+            unreadable: found.unreadable.iter().map(unreadable).collect(),
             loops: found.loops.iter().map(readable).collect(),
         });
         let reporter = Arc::new(Reporter::of_job(self.news.clone(), Arc::clone(&self.metrics), id, self.clock.clone()));
@@ -256,7 +258,7 @@ impl Service {
         let totals = batch::index(&ingest, items, found.unreadable, &said, jobs, stop).await;
         let totals = totals.map_err(|error| error.to_string())?;
         let report = RunReport::new(&totals, found.skipped, started.elapsed());
-        Ok(JobResult::Index { report, notes: RunNotes::new(&totals, &ingest.bundle) })
+        Ok(JobResult::Index(Indexed { report, notes: RunNotes::new(&totals, &ingest.bundle) }))
     }
 
     /// Shares what the sources have open, if it is the same model.

@@ -41,7 +41,7 @@ pub enum News {
         job: u64,
         files: u64,
         bytes: u64,
-        unreadable: Vec<(String, String)>,
+        unreadable: Vec<Unreadable>,
         loops: Vec<String>,
     },
     Model {
@@ -75,6 +75,12 @@ pub enum News {
         job: Option<u64>,
         windows: u64,
     },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Unreadable {
+    pub path: String,
+    pub reason: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

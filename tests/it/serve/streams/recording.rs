@@ -138,6 +138,12 @@ fn killed_at_any_time_it_has_what_its_recordings_cover() {
     for clip in clips {
         daemon.until_indexed(&videos.join(clip));
     }
+    // The first lives may be shorter than a window: the last one covers three.
+    let alive = now().as_millis() as u64;
+    for name in ["door", "yard"] {
+        let new = || starts(&daemon, name).into_iter().filter(|start| *start > alive).count();
+        daemon.until(&format!("{name} has windows"), || new() >= 3);
+    }
     let last = now();
     let until = (last + Duration::from_secs(4)).as_millis() as u64;
     for name in ["door", "yard"] {
@@ -164,7 +170,7 @@ fn killed_at_any_time_it_has_what_its_recordings_cover() {
             assert!(missing.is_empty(), "{name}: {missing:?} of {windows:?} are missing");
             covered += windows.len();
         }
-        assert!(covered as u64 > kills, "{name}: {covered} windows are covered");
+        assert!(covered >= 3, "{name}: {covered} windows are covered");
         // Where nothing was recorded for longer than a segment lasts, it was dead.
         for pair in stretches(&segments, last).windows(2) {
             let (end, begin) = (pair[0].1, pair[1].0);
