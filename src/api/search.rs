@@ -51,7 +51,7 @@ pub(super) async fn get(
     answer(&service, query::read(query.as_deref(), &KINDS)?, &headers).await
 }
 
-#[utoipa::path(post, path = "/v1/search", operation_id = "search_by", tag = "search", request_body(content((SearchRequest = "application/json"), (inline(Binary) = "image/jpeg"), (inline(Binary) = "image/png"), (inline(Binary) = "image/webp")), description = "What is looked for. A picture to search by is the whole body; the rest of the request is then in the query."), responses((status = 200, body = Answer, description = "moments, best first"), Problems))]
+#[utoipa::path(post, path = "/v1/search", operation_id = "search_by", tag = "search", request_body(content((SearchRequest = "application/json"), (inline(Binary) = "image/*")), description = "What is looked for. A picture to search by (JPEG, PNG or WebP) is the whole body; the rest of the request is then in the query."), responses((status = 200, body = Answer, description = "moments, best first"), Problems))]
 pub(super) async fn post(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,

@@ -161,9 +161,8 @@ impl Searcher {
         stream::iter(ids).map(vector).buffered(VECTORS_AT_ONCE).try_collect().await
     }
 
-    /// How well every window of this medium answers the request; its filters do not matter.
+    /// How well every window of this medium answers a checked request; its filters do not matter.
     pub async fn scores(&self, request: &SearchRequest, media: MediaId) -> Result<Scores, SearchError> {
-        request.check()?;
         self.check(request).await?;
         // Fused ranks say nothing of how good a window is.
         let mode = if request.mode == Mode::Hybrid { Mode::Vector } else { request.mode };

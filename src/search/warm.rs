@@ -80,6 +80,11 @@ impl Searchers {
     /// How well every window of a medium answers a request.
     pub async fn scores(self: &Arc<Self>, request: SearchRequest, media: MediaId) -> Result<Scores, SearchError> {
         request.check()?;
+        if request.cursor.is_some() {
+            return Err(SearchError::Invalid(
+                "a cursor goes on with a list of moments: say what to look for".to_owned(),
+            ));
+        }
         let searchers = Arc::clone(self);
         self.in_turn(async move {
             match searchers.chosen(&request, &mut Vec::new()).await? {

@@ -58,7 +58,11 @@ def test_a_generated_client_finds_shows_and_saves(daemon, tmp_path, monkeypatch)
     command = [TOOLS / "openapi-python-client", "generate", "--url", f"{daemon}/openapi.json"]
     command += ["--meta", "none", "--output-path", tmp_path / "clipseek_client", "--config", HERE / "generator.yaml"]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert made.returncode == 0 and "Warning" not in made.stdout + made.stderr, made.stdout + made.stderr
+    # Of bodies with several types the generator takes one: pictures to search by are left out, and nothing else.
+    said = made.stdout + made.stderr
+    assert made.returncode == 0 and re.findall("(?:WARNING|Unable|Unsupported).*", said) == [
+        "WARNING parsing POST /v1/search within search.", "Unsupported content type image/*"
+    ], said  # fmt: skip
     monkeypatch.syspath_prepend(tmp_path)
 
     from clipseek_client import Client

@@ -34,7 +34,7 @@ pub(crate) fn size(name: &str, standard: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(standard)
 }
 
-fn shapes() -> Outline {
+pub(crate) fn shapes() -> Outline {
     Outline::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/shapes")).unwrap()
 }
 
@@ -48,8 +48,8 @@ pub(crate) async fn ledger(world: &World) -> Connection {
 }
 
 /// A finished medium as `index` leaves it.
-pub(crate) fn put(db: &Connection, path: &Path, stat: Stat, media: MediaId, tally: Tally) {
-    let collection = shapes().collection();
+pub(crate) fn put(db: &Connection, bundle: &Outline, path: &Path, stat: Stat, media: MediaId, tally: Tally) {
+    let collection = bundle.collection();
     db.prepare_cached("INSERT INTO media (media_id, tags) VALUES (?, '[]')").unwrap().execute([media.0]).unwrap();
     db.prepare_cached(
         "INSERT INTO progress (media_id, collection, plan, state, windows, ids) VALUES (?, ?, ?, 'done', ?, ?)",
@@ -70,7 +70,14 @@ fn elsewhere(db: &mut Connection, media: usize) {
     for number in 0..media {
         let path = PathBuf::from(format!("/archive/{:03}/{number:07}.mp4", number % 1000));
         let stat = Stat { size: 1_000_000, modified_ns: 1 };
-        put(&transaction, &path, stat, MediaId(Uuid::from_u128(1 << 100 | number as u128)), Tally::default());
+        put(
+            &transaction,
+            &shapes(),
+            &path,
+            stat,
+            MediaId(Uuid::from_u128(1 << 100 | number as u128)),
+            Tally::default(),
+        );
     }
     transaction.commit().unwrap();
 }
@@ -103,7 +110,14 @@ async fn a_run_with_nothing_to_do_costs_a_look_at_each_file() {
     for number in 0..FILES {
         let path = videos.join(format!("{number:04}.mp4"));
         std::fs::write(&path, number.to_string()).unwrap();
-        put(&transaction, &path, Stat::of(&path).unwrap(), MediaId(Uuid::from_u128(number as u128)), Tally::default());
+        put(
+            &transaction,
+            &shapes(),
+            &path,
+            Stat::of(&path).unwrap(),
+            MediaId(Uuid::from_u128(number as u128)),
+            Tally::default(),
+        );
     }
     transaction.commit().unwrap();
     let run = |what: &str| {
@@ -171,7 +185,7 @@ async fn filled(world: &World, records: usize) {
                 batch.push(record);
             }
             let path = PathBuf::from(format!("/archive/{number:07}.mp4"));
-            put(&transaction, &path, Stat { size: 1, modified_ns: 1 }, media_id, tally);
+            put(&transaction, &shapes(), &path, Stat { size: 1, modified_ns: 1 }, media_id, tally);
         }
         store.upsert(&batch).await.unwrap();
     }

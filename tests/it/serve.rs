@@ -6,6 +6,7 @@ mod commands;
 mod folders;
 mod http;
 mod life;
+mod many;
 mod moments;
 mod prometheus;
 mod streams;

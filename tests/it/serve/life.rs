@@ -93,7 +93,7 @@ async fn a_daemon_that_knows_all_files_is_ready_soon() {
         std::fs::write(&path, number.to_string()).unwrap();
         let stat = clipseek::source::Stat::of(&path).unwrap();
         let media = clipseek::source::MediaId(uuid::Uuid::from_u128(number as u128));
-        crate::scale::put(&transaction, &path, stat, media, clipseek::store::Tally::default());
+        crate::scale::put(&transaction, &crate::scale::shapes(), &path, stat, media, clipseek::store::Tally::default());
     }
     transaction.commit().unwrap();
     drop(db);

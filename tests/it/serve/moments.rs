@@ -254,4 +254,7 @@ fn every_window_has_a_score() {
     assert!(answer["duration_s"].as_f64() > Some(40.0), "{answer}");
     let (status, _) = daemon.ask("POST", &format!("/v1/media/{}/scores", uuid::Uuid::nil()), &request).unwrap();
     assert_eq!(status, 400);
+    // A cursor asks for nothing.
+    let (status, answer) = daemon.ask("POST", &format!("/v1/media/{media}/scores"), r#"{"cursor": ""}"#).unwrap();
+    assert!(status == 400 && answer.contains("say what to look for"), "{answer}");
 }
