@@ -341,6 +341,11 @@ impl Job<'_> {
                     self.listener.progress(decoding.pictures());
                 }
                 let problem = decoding.check().err();
+                if problem.is_some() || fed.is_err() {
+                    decoding.give_up();
+                }
+                // It takes what the decoder made before it broke, so this is known only behind it.
+                let took = taker.join().unwrap_or_else(|_| Err(DecodeError::Crashed("a thread panicked".into())));
                 let made = decoding.pictures();
                 if problem.is_some() {
                     let mut left = decoding.unfinished();
@@ -350,8 +355,6 @@ impl Job<'_> {
                 }
                 still_wanted = decoding.still_wanted();
                 lost.append(&mut decoding.lost());
-                drop(decoding);
-                let took = taker.join().unwrap_or_else(|_| Err(DecodeError::Crashed("a thread panicked".into())));
                 (fed, took, problem, made)
             });
             took?;

@@ -97,3 +97,13 @@ fn every_module_of_the_code_map_is_there() {
         );
     }
 }
+
+/// The comparison with PyAV speaks with the decoding process as the program does.
+#[test]
+fn the_sweep_greets_the_decoding_process_as_it_wants_to_be_greeted() {
+    let greeting = |path: &str, before: &str| {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        text.split_once(before).unwrap().1.split_once('"').unwrap().0.to_owned()
+    };
+    assert_eq!(greeting("src/decode/wire.rs", "= *b\""), greeting("tests/peers/sweep.py", "GREETING = b\""));
+}

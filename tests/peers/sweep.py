@@ -30,7 +30,7 @@ from sweep_reference import SIDE
 NEAR = 0.001
 MOST_DIFFERENCE = 2.0
 TIMEOUT = 120
-GREETING = b"csd\x06"
+GREETING = b"csd\x07"
 REQUEST, PROBE, FRAME, DONE, FAILED = 1, 2, 3, 5, 6
 # Kinds of difference, in the order in which they are told.
 KINDS = {

@@ -1,5 +1,6 @@
 //! Coded frames to pictures.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,6 +48,7 @@ struct Control {
     pictures: AtomicU64,
     /// Time of the last picture of all so far.
     latest: AtomicI64,
+    /// No more pictures come than there are.
     failed: AtomicBool,
 }
 
@@ -118,6 +120,8 @@ pub(in crate::decode) struct Decoding {
     started: bool,
     /// Coded frames of which no picture has come yet.
     sent: VecDeque<Released<Coded>>,
+    /// What the decoder broke on.
+    broke: OnceCell<String>,
 }
 
 /// The taking side.
@@ -129,7 +133,7 @@ pub(in crate::decode) struct Pictures {
 
 impl Drop for Decoding {
     fn drop(&mut self) {
-        self.control.failed.store(true, Ordering::Release);
+        self.give_up();
         let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
@@ -178,7 +182,17 @@ impl Decoding {
         }
         let pictures = Pictures { sink, control: control.clone() };
         Ok((
-            Self { pipeline, source, bus, control, caps: None, numbers: None, started: false, sent: VecDeque::new() },
+            Self {
+                pipeline,
+                source,
+                bus,
+                control,
+                caps: None,
+                numbers: None,
+                started: false,
+                sent: VecDeque::new(),
+                broke: OnceCell::new(),
+            },
             pictures,
         ))
     }
@@ -282,20 +296,23 @@ impl Decoding {
         let _ = self.source.end_of_stream();
     }
 
+    /// Pictures that are there are still taken, and no others are waited for.
+    pub(in crate::decode) fn give_up(&self) {
+        self.control.failed.store(true, Ordering::Release);
+    }
+
     /// What the decoder broke on, if it did.
     pub(in crate::decode) fn check(&self) -> Result<(), String> {
         self.check_for(gst::ClockTime::ZERO)
     }
 
     fn check_for(&self, wait: gst::ClockTime) -> Result<(), String> {
-        match reported_error(&self.bus, wait) {
-            Some(error) => {
-                self.control.failed.store(true, Ordering::Release);
-                Err(error.message().to_string())
-            }
-            None if self.control.failed.load(Ordering::Acquire) => Err("the decoder gave up".into()),
-            None => Ok(()),
+        if self.broke.get().is_none() {
+            let Some(error) = reported_error(&self.bus, wait) else { return Ok(()) };
+            let _ = self.broke.set(error.message().to_string());
+            self.give_up();
         }
+        Err(self.broke.get().cloned().unwrap_or_default())
     }
 }
 

@@ -10,8 +10,8 @@ use super::super::embedder::Embedder;
 use super::super::kept::Embedded;
 use super::super::plan::Plan;
 use super::super::{Ingest, IngestError};
-use super::BATCH;
 use super::writer::Writer;
+use super::{BATCH, first_window};
 use crate::decode::{Decoded, Frame, Problem, Queue, Request};
 use crate::footage::Segment;
 use crate::ledger::Owned;
@@ -19,8 +19,6 @@ use crate::source::stream::LiveHour;
 use crate::store::{Selection, VectorStore};
 use crate::window::Span;
 
-/// Segments that lie no further apart follow on one another: between them lies one frame.
-const NEXT: Duration = Duration::from_secs(1);
 /// Frames that wait for the model.
 const FRAMES: usize = 32;
 /// Records read at once.
@@ -128,32 +126,18 @@ fn rounded(time: Duration) -> Duration {
     Duration::from_micros(u64::try_from((time.as_nanos() + 500) / 1000).unwrap_or(u64::MAX))
 }
 
-/// When the windows of this hour begin that footage covers in full and that are not stored.
+/// When the windows of this hour begin that hold footage and are not stored. Some of them are not full, as where a connection
+/// was lost: all that was recorded can be searched.
 fn missing(span: Span, hour: &LiveHour, segments: &[Segment], stored: &BTreeSet<Duration>) -> BTreeSet<Duration> {
-    let Span::Sliding { length, stride } = span else { return BTreeSet::new() };
-    let mut stretches: Vec<(Duration, Duration)> = Vec::new();
-    for segment in segments {
-        match stretches.last_mut() {
-            Some((_, end)) if segment.start <= *end + NEXT => *end = (*end).max(segment.end),
-            _ => stretches.push((segment.start, segment.end)),
-        }
-    }
-    let (begins, ends) = (hour.begins(), hour.begins() + Duration::from_secs(3600));
+    let Span::Sliding { stride, .. } = span else { return BTreeSet::new() };
+    let of_hour = hour.begins()..hour.begins() + Duration::from_secs(3600);
     let mut missing = BTreeSet::new();
-    for (from, to) in stretches {
-        let from = from.max(begins);
-        let mut number = from.as_nanos().div_ceil(stride.as_nanos());
-        loop {
-            let nanos = u64::try_from(number * stride.as_nanos()).unwrap_or(u64::MAX);
-            let start = Duration::from_nanos(nanos);
-            if start >= ends || start + length > to {
-                break;
-            }
-            if !stored.contains(&rounded(start)) {
-                missing.insert(start);
-            }
-            number += 1;
-        }
+    for segment in segments {
+        let numbers = u128::from(first_window(span, segment.start))..;
+        let starts =
+            numbers.map(|number| Duration::from_nanos(u64::try_from(number * stride.as_nanos()).unwrap_or(u64::MAX)));
+        let held = starts.take_while(|start| *start < segment.end.min(of_hour.end));
+        missing.extend(held.filter(|start| of_hour.contains(start) && !stored.contains(&rounded(*start))));
     }
     missing
 }
@@ -163,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_footage_covers_in_full_and_the_store_lacks_is_missing() {
+    fn what_footage_shows_and_the_store_lacks_is_missing() {
         let secs = Duration::from_secs;
         let hour = LiveHour::at("door", 1, secs(7200));
         let span = Span::Sliding { length: secs(4), stride: secs(2) };
@@ -173,11 +157,11 @@ mod tests {
         let stored = [7202].map(secs).into();
         let starts: Vec<u64> =
             missing(span, &hour, &segments, &stored).into_iter().map(|time| time.as_secs()).collect();
-        assert_eq!(starts, [7200, 7204, 7220, 7222]);
+        assert_eq!(starts, [7200, 7204, 7206, 7208, 7218, 7220, 7222, 7224, 7226]);
         // The last window of an hour reaches into the next.
         let segments = [segment(10_790, 10_803)];
         let starts: Vec<u64> =
             missing(span, &hour, &segments, &BTreeSet::new()).into_iter().map(|time| time.as_secs()).collect();
-        assert_eq!(starts, [10_790, 10_792, 10_794, 10_796, 10_798]);
+        assert_eq!(starts, [10_788, 10_790, 10_792, 10_794, 10_796, 10_798]);
     }
 }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::super::scale::{put, size};
 use super::super::support::{shared, text};
-use super::{begin, world};
+use super::{Command, begin, world};
 
 const WINDOWS_PER_MEDIUM: usize = 10;
 const NEIGHBOUR: usize = 10;
@@ -81,6 +81,11 @@ async fn a_search_among_many_windows() {
     over_http(&address, &captions, "while clips are indexed").await;
     let jobs = daemon.json("/v1/jobs");
     assert!(jobs["jobs"].as_array().unwrap().iter().any(|job| job["state"] == "queued"), "it ended too soon: {jobs}");
+    drop(daemon);
+    // For other measurements.
+    if let Some(kept) = std::env::var_os("CLIPSEEK_SCALE_KEEP") {
+        assert!(Command::new("cp").arg("-r").arg(world.data()).arg(kept).status().unwrap().success());
+    }
 }
 
 /// Mixtures of real vectors.

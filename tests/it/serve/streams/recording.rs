@@ -167,7 +167,7 @@ fn killed_at_any_time_it_has_what_its_recordings_cover() {
             let windows = (from.div_ceil(1000)..).map(|second| second * 1000).take_while(|start| start + 2000 <= to);
             let windows: Vec<u64> = windows.collect();
             let missing: Vec<&u64> = windows.iter().filter(|start| !once.contains(start)).collect();
-            assert!(missing.is_empty(), "{name}: {missing:?} of {windows:?} are missing");
+            assert!(missing.is_empty(), "{name}: {missing:?} of {windows:?} are missing: {segments:?}");
             covered += windows.len();
         }
         assert!(covered >= 3, "{name}: {covered} windows are covered");
