@@ -1,6 +1,7 @@
 //! The daemon: the built program, started, fed, asked, killed and ended.
 
 mod access;
+mod alerts;
 mod asking;
 mod commands;
 mod folders;

@@ -20,20 +20,20 @@ impl Daemon<'_> {
         body
     }
 
-    fn metric(&self, series: &str) -> f64 {
+    pub(super) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics();
         value(&text, series).unwrap_or_else(|| panic!("{series} is not in:\n{text}"))
     }
 
     /// `host:port` of the API.
-    fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         let said = self.said();
         let address = said.split("listening on http://").nth(1).and_then(|rest| rest.split(' ').next());
         address.unwrap_or_else(|| panic!("no address in: {said}")).to_owned()
     }
 
     /// Has a job done.
-    fn job(&self, request: &str) {
+    pub(super) fn job(&self, request: &str) {
         let (status, body) = self.ask("POST", "/v1/jobs", request).unwrap();
         assert_eq!(status, 202, "{body}");
         let id = serde_json::from_str::<Value>(&body).unwrap()["id"].as_u64().unwrap();
@@ -142,7 +142,7 @@ fn a_source_that_comes_back_has_reconnected_and_one_that_is_gone_has_no_metrics(
 }
 
 /// A Prometheus that scrapes the daemon twice a second, with our rules.
-struct Prometheus {
+pub(super) struct Prometheus {
     child: Child,
     address: String,
 }
@@ -155,13 +155,13 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
-    fn start(dir: &Path, daemon: &str) -> Option<Self> {
+    pub(super) fn start(dir: &Path, daemon: &str, rules: &Path) -> Option<Self> {
         let mut command = program("prometheus")?;
         let config = format!(
             "global: {{ scrape_interval: 500ms, evaluation_interval: 1s }}\n\
              rule_files: [{:?}]\n\
              scrape_configs:\n- job_name: clipseek\n  static_configs: [{{ targets: [{daemon:?}] }}]\n",
-            folder().join("prometheus/clipseek.rules.yaml")
+            rules
         );
         std::fs::write(dir.join("prometheus.yml"), config).unwrap();
         // It cannot be asked which port it took: one that was just free.
@@ -177,14 +177,14 @@ impl Prometheus {
         Some(Self { child, address })
     }
 
-    fn json(&self, target: &str) -> Option<Value> {
+    pub(super) fn json(&self, target: &str) -> Option<Value> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         let (_, body) = answer(&mut stream, "GET", target, &self.address, "")?;
         serde_json::from_str(unchunked(&body).as_str()).ok()
     }
 
     /// Whether a query gives a number.
-    fn has(&self, query: &str) -> bool {
+    pub(super) fn has(&self, query: &str) -> bool {
         let encoded: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
         let Some(answer) = self.json(&format!("/api/v1/query?query={encoded}")) else { return false };
         assert_eq!(answer["status"], "success", "{query}: {answer}");
@@ -234,7 +234,8 @@ fn filled_in(query: &str) -> String {
 fn every_query_of_dashboards_and_rules_returns_data_from_a_running_daemon() {
     let (world, videos) = world();
     let daemon = serve(&world, &[text(&videos)]);
-    let Some(prometheus) = Prometheus::start(world.dir.path(), &daemon.address()) else { return };
+    let rules = folder().join("prometheus/clipseek.rules.yaml");
+    let Some(prometheus) = Prometheus::start(world.dir.path(), &daemon.address(), &rules) else { return };
     daemon.until("Prometheus has scraped it", || prometheus.has("up{job=\"clipseek\"} == 1"));
     for (number, clip) in ["h264.mp4", "tape.mp4"].iter().enumerate() {
         let path = videos.join(format!("{number}.mp4"));

@@ -1,6 +1,6 @@
 //! Live streams from real servers, killed, frozen and brought back.
 
-mod camera;
+pub(super) mod camera;
 mod figures;
 mod kinds;
 mod recording;

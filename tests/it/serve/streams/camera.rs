@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::footage;
 
-pub(super) struct Camera {
+pub(crate) struct Camera {
     child: Child,
     port: String,
     login: Option<(String, String)>,
@@ -14,7 +14,7 @@ pub(super) struct Camera {
 
 impl Camera {
     /// `None`, which is said: this machine has no such server.
-    pub(super) fn begin(clip: &str, login: Option<(&str, &str)>) -> Option<Self> {
+    pub(crate) fn begin(clip: &str, login: Option<(&str, &str)>) -> Option<Self> {
         let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
         let Some((child, port)) = begin(clip, "0", login.as_ref()) else {
             println!("NOT RUN: no RTSP server here (python3-gi and gir1.2-gst-rtsp-server-1.0)");
@@ -23,26 +23,26 @@ impl Camera {
         Some(Self { child, port, login })
     }
 
-    pub(super) fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         format!("rtsp://127.0.0.1:{}/camera", self.port)
     }
 
-    pub(super) fn uri_with(&self, user: &str, password: &str) -> String {
+    pub(crate) fn uri_with(&self, user: &str, password: &str) -> String {
         self.uri().replace("rtsp://", &format!("rtsp://{user}:{password}@"))
     }
 
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// At the same address.
-    pub(super) fn back(&mut self, clip: &str) {
+    pub(crate) fn back(&mut self, clip: &str) {
         self.child = begin(clip, &self.port, self.login.as_ref()).expect("it was there before").0;
     }
 }
