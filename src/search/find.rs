@@ -1,5 +1,7 @@
 //! Finds windows by vector, by words of captions, or by both, under filters, and merges them to moments.
 
+use std::collections::HashSet;
+
 use super::SearchError;
 use super::moments::{self, Moment, ScoredList};
 use crate::ledger::Ledger;
@@ -11,6 +13,8 @@ const CANDIDATES_PER_MOMENT: usize = 20;
 const MIN_CANDIDATES: usize = 200;
 const MAX_CANDIDATES: usize = 20_000;
 const MORE_CANDIDATES: usize = 4;
+/// Media that a query excludes by name.
+const MOST_EXCLUDED: usize = 100;
 
 /// A collection, and the ledger that knows which of its records may be shown.
 pub struct Shelf<'a> {
@@ -20,19 +24,29 @@ pub struct Shelf<'a> {
 }
 
 impl Shelf<'_> {
-    /// The best records that may be shown. Hidden ones (of media that a lost ledger knew, or that are being replaced)
-    /// are usually few, so they are found among the hits and excluded by name in the next query.
+    /// The best records that may be shown. Hidden ones (of media that are being replaced, or that a lost ledger knew) are
+    /// usually few, so they are found among the hits and excluded by name in the next query. A query that names many takes
+    /// minutes: where there are many, more records are fetched instead, up to a limit.
     pub async fn find(&self, mut query: Query) -> Result<Vec<Hit>, SearchError> {
+        let wanted = query.limit;
         loop {
-            let hits = self.store.search(&query).await?;
+            let mut hits = self.store.search(&query).await?;
+            let is_all = hits.len() < query.limit || query.limit >= MAX_CANDIDATES;
             let mut whose: Vec<_> = hits.iter().map(|hit| (hit.payload.media_id, hit.payload.plan.clone())).collect();
             whose.sort();
             whose.dedup();
             let hidden = self.ledger.hidden(self.collection, whose).await?;
-            if hidden.is_empty() {
+            if query.filter.hidden.len() + hidden.len() <= MOST_EXCLUDED && !hidden.is_empty() {
+                query.filter.hidden.extend(hidden);
+                continue;
+            }
+            let hidden: HashSet<_> = hidden.into_iter().collect();
+            hits.retain(|hit| !hidden.contains(&(hit.payload.media_id, hit.payload.plan.clone())));
+            if hidden.is_empty() || is_all || hits.len() >= wanted {
+                hits.truncate(wanted);
                 return Ok(hits);
             }
-            query.filter.hidden.extend(hidden);
+            query.limit = (query.limit * MORE_CANDIDATES).min(MAX_CANDIDATES);
         }
     }
 }

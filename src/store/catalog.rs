@@ -45,7 +45,7 @@ pub struct IndexParams {
 
 impl Default for IndexParams {
     fn default() -> Self {
-        Self { int8: false, on_disk: true, hnsw_m: 16, hnsw_ef_construct: 100, hnsw_ef: 128 }
+        Self { int8: true, on_disk: true, hnsw_m: 32, hnsw_ef_construct: 200, hnsw_ef: 192 }
     }
 }
 

@@ -167,6 +167,10 @@ mod vector_name {
 /// features are large (6 KB for 6 frames of 512 values), so the default limit would give many small graphs.
 #[cfg(any(feature = "edge", feature = "qdrant"))]
 const SEGMENT_KB_WITH_FEATURES: usize = 4 << 20;
+/// Where a filter leaves less of a segment, its vectors are looked at one by one: exact, and for 12 500 of 512 values as fast
+/// as the graph.
+#[cfg(any(feature = "edge", feature = "qdrant"))]
+const FULL_SCAN_KB: usize = 25_000;
 
 /// Candidates taken from the search among 8-bit copies for each wanted record; the full vectors rescore them.
 #[cfg(any(feature = "edge", feature = "qdrant"))]

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::support::{World, text};
 
 /// The plan of a run without flags with the shipped model.
-const PLAN: &str = "v3 w2 s1 f8 auto features";
+pub(crate) const PLAN: &str = "v3 w2 s1 f8 auto features";
 /// Frames a second with it.
 const RATE: u64 = 4;
 const FILES: usize = 1000;
@@ -202,6 +202,21 @@ async fn a_check_reads_each_record_once_in_bounded_memory() {
     let (took, peak) = watched_with_output(child);
     let media = records / WINDOWS_PER_MEDIUM;
     println!("verify: {records} records of {media} media in {took:.1?}, {peak} MiB at the most");
+}
+
+/// As after the loss of a ledger: nearly all that the store has is unknown. A query that excludes so many by name takes minutes.
+#[tokio::test]
+async fn among_many_unknown_windows_the_known_ones_are_found() {
+    let world = World::new();
+    filled(&world, 20_000).await;
+    let db = Connection::open(world.data().join("ledger.sqlite")).unwrap();
+    let known = MediaId(Uuid::from_u128(1234));
+    db.execute("DELETE FROM files WHERE media_id <> ?", [known.0]).unwrap();
+    db.execute("DELETE FROM progress WHERE media_id <> ?", [known.0]).unwrap();
+    drop(db);
+    let found = world.json(&["search", "a red circle", "--json"]);
+    let moments = found["moments"].as_array().unwrap();
+    assert!(!moments.is_empty() && moments.iter().all(|moment| moment["media_id"] == known.0.to_string()), "{found}");
 }
 
 /// What an answer takes once everything is open, beside a process of its own for each question.

@@ -10,7 +10,9 @@ use qdrant_edge::{
 };
 
 use super::{failed, points};
-use crate::store::{CollectionSpec, IndexParams, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name};
+use crate::store::{
+    CollectionSpec, FULL_SCAN_KB, IndexParams, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name,
+};
 
 /// Payloads and payload indexes are mapped from disk, and so are vectors and graph unless
 /// [`on_disk`](IndexParams::on_disk) is off: the operating system keeps the used parts in memory and evicts them under
@@ -20,6 +22,7 @@ pub(super) fn config(collection: &CollectionSpec, index: &IndexParams) -> EdgeCo
     let graph = HnswIndexConfig {
         m: hnsw_m,
         ef_construct: hnsw_ef_construct,
+        full_scan_threshold: FULL_SCAN_KB,
         on_disk: Some(on_disk),
         ..HnswIndexConfig::default()
     };
@@ -32,7 +35,9 @@ pub(super) fn config(collection: &CollectionSpec, index: &IndexParams) -> EdgeCo
         })
     });
     let mut vectors = HashMap::from([(DEFAULT_VECTOR_NAME.to_owned(), vector)]);
-    let mut optimizers = EdgeOptimizersConfig::default();
+    // A search goes through the segments one after the other, each with a graph of its own, so there are no more of them on
+    // a machine with more cores. One alone would be built anew for every few records that come.
+    let mut optimizers = EdgeOptimizersConfig { default_segment_number: Some(2), ..EdgeOptimizersConfig::default() };
     if let Some(dim) = collection.feature_dim {
         // Cosine distance would normalise them to unit length.
         let features = EdgeVectorParams::builder(dim, Distance::Dot)

@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use super::{QdrantStore, retry};
 use crate::store::catalog::{FORMAT, check_format};
-use crate::store::{CollectionSpec, Found, IndexParams, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name};
+use crate::store::{
+    CollectionSpec, FULL_SCAN_KB, Found, IndexParams, SEGMENT_KB_WITH_FEATURES, StoreError, field, vector_name,
+};
 
 /// The name under which the server knows the unnamed vector.
 pub(super) const UNNAMED: &str = "";
@@ -189,7 +191,10 @@ fn int8(index: &IndexParams) -> ScalarQuantization {
 }
 
 fn graph(index: &IndexParams) -> HnswConfigDiffBuilder {
-    HnswConfigDiffBuilder::default().m(index.hnsw_m as u64).ef_construct(index.hnsw_ef_construct as u64)
+    HnswConfigDiffBuilder::default()
+        .m(index.hnsw_m as u64)
+        .ef_construct(index.hnsw_ef_construct as u64)
+        .full_scan_threshold(FULL_SCAN_KB as u64)
 }
 
 /// The settings stored on the server. `hnsw_ef` is not stored; it goes with each search.

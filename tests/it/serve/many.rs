@@ -19,7 +19,7 @@ use clipseek::store::{DayTime, Filter, Payload, Query, Record, Tally, VectorStor
 use serde_json::json;
 use uuid::Uuid;
 
-use super::super::scale::{put, size};
+use super::super::scale::{PLAN, put, size};
 use super::super::support::{shared, text};
 use super::{Command, begin, world};
 
@@ -187,7 +187,7 @@ fn payload(number: usize) -> Payload {
         wall_ms: Some(number as i64 * 1000),
         minute_of_day: Some((number % 1440) as u16),
         caption: None,
-        plan: "v3 w2 s1 f8 auto".to_owned(),
+        plan: PLAN.to_owned(),
         complete: None,
     }
 }
@@ -272,6 +272,12 @@ async fn in_the_store(store: &dyn VectorStore, vectors: &[Embedding], questions:
         ),
         ("0.1 % by tag", Filter { tags: tags("thousandth"), ..some() }, Box::new(|n| n.is_multiple_of(1000))),
     ];
+    let mut worst = 1.0_f64;
+    // What is not in memory yet takes as long as the disk does: not what is asked here.
+    for question in questions {
+        let query = Query { wanted: Wanted::Vector(question.clone()), limit: NEIGHBOUR, filter: Filter::default() };
+        store.search(&query).await.unwrap();
+    }
     for (name, filter, keeps) in filters {
         let kept: Vec<usize> = (0..vectors.len()).filter(|number| keeps(*number)).collect();
         let (mut times, mut right) = (Vec::new(), [0; 2]);
@@ -293,8 +299,9 @@ async fn in_the_store(store: &dyn VectorStore, vectors: &[Embedding], questions:
             share(right[0], of_texts),
             share(right[1], questions.len() - of_texts),
         );
-        assert!(right.iter().sum::<usize>() * 100 >= questions.len() * NEIGHBOUR * 99, "{name}");
+        worst = worst.min(share(right[0] + right[1], questions.len()));
     }
+    assert!(worst >= 0.99, "recall@10 {worst}");
 }
 
 async fn over_http(address: &str, captions: &[String], when: &str) {

@@ -185,7 +185,7 @@ pub(super) async fn takes_other_index_settings(place: &dyn Place) {
         record.vector = space.vector(n as u64);
     }
     judge.upsert(&records).await.unwrap();
-    let small = IndexParams { int8: true, on_disk: false, hnsw_m: 12, hnsw_ef_construct: 64, hnsw_ef: 200 };
+    let small = IndexParams { int8: false, on_disk: false, hnsw_m: 12, hnsw_ef_construct: 64, hnsw_ef: 200 };
     for (round, index) in [IndexParams::default(), small, IndexParams::default()].into_iter().enumerate() {
         let store = place.catalog("", index).open(&collection).await.unwrap();
         if round == 0 {

@@ -273,10 +273,10 @@ async fn index_settings_reach_the_files() {
     let store = place.open(&collection).await.unwrap();
     store.upsert(&(0..6000).map(|n| record(n, n / 100, 512)).collect::<Vec<_>>()).await.unwrap();
     store.optimize().await.unwrap();
-    assert_eq!(files("quantized"), 0);
+    assert!(files("quantized") > 0);
     drop(store);
-    let changed = IndexParams { int8: true, on_disk: false, hnsw_m: 8, ..IndexParams::default() };
-    for (index, quantized) in [(changed, true), (IndexParams::default(), false)] {
+    let changed = IndexParams { int8: false, on_disk: false, hnsw_m: 8, ..IndexParams::default() };
+    for (index, quantized) in [(changed, false), (IndexParams::default(), true)] {
         let store = place.catalog("", index).open(&collection).await.unwrap();
         store.optimize().await.unwrap();
         assert_eq!(files("quantized") > 0, quantized);
