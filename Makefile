@@ -85,11 +85,11 @@ test-models: packages ## Tests of the training package, with PyTorch (several gi
 	@$(cargo_target)/python-torch/bin/python -m pip install -q --disable-pip-version-check pytest './models[families,compare]'
 	cd models && $(abspath $(cargo_target))/python-torch/bin/python -m pytest -q
 
-soak: build ## Long tests of what outlives a process: 20 000 operations, 300 kills, a million records, 1500 awkward files, 20 returns of cameras, 50 kills of recordings (more than two hours)
-	@deploy/install-packages.sh $(stream_packages) nginx-light libnginx-mod-rtmp
+soak: build ## Long tests of what outlives a process: 20 000 operations, 300 kills, a million records, 1500 awkward files, 20 returns of cameras, 50 kills of recordings, searches among 100 000 windows, alerts that fire (more than two hours)
+	@deploy/install-packages.sh $(stream_packages) nginx-light libnginx-mod-rtmp prometheus
 	CLIPSEEK_MODEL_OPERATIONS=20000 CLIPSEEK_KILLS=300 CLIPSEEK_SCALE_MEDIA=100000 CLIPSEEK_SCALE_RECORDS=1000000 \
-	    CLIPSEEK_AWKWARD_FILES=1500 CLIPSEEK_STREAM_RETURNS=20 CLIPSEEK_STREAM_KILLS=50 \
-	    cargo test --release --locked --test it -- --nocapture --test-threads 2 archive:: awkward:: kill:: scale:: serve::streams::figures serve::streams::recording
+	    CLIPSEEK_AWKWARD_FILES=1500 CLIPSEEK_STREAM_RETURNS=20 CLIPSEEK_STREAM_KILLS=50 CLIPSEEK_SCALE_SEARCH=100000 CLIPSEEK_ALERTS=1 \
+	    cargo test --release --locked --test it -- --nocapture --test-threads 2 archive:: awkward:: kill:: scale:: serve::streams::figures serve::streams::recording serve::many serve::alerts
 
 bench: build ## The figures of the README, side by side on this machine
 	@CLIPSEEK=$(clipseek) tests/peers/bench.sh

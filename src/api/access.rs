@@ -205,6 +205,16 @@ pub(super) struct Asker {
     is_guarded: bool,
 }
 
+/// Whoever comes over the network names a model: only the owner, who comes by the socket, may name a folder of this machine.
+pub(super) fn check_model(asker: Option<&Extension<Asker>>, model: Option<&str>) -> Result<(), Problem> {
+    match model.filter(|model| asker.is_some() && model.contains(['/', '\\'])) {
+        Some(model) => {
+            Err(Problem::bad_request(format!("{model}: give the name of a model (`GET /v1/models` lists them)")))
+        }
+        None => Ok(()),
+    }
+}
+
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Session {
     /// Null: nothing.

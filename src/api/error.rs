@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as OpenApiResponse, ResponseBuilder};
 
-use crate::embed::EmbedError;
 use crate::ledger::LedgerError;
 use crate::media::MediaError;
 use crate::play::PlayError;
@@ -118,16 +117,15 @@ impl IntoResponse for Problem {
 impl From<SearchError> for Problem {
     fn from(error: SearchError) -> Self {
         let status = match &error {
-            SearchError::Invalid(_) | SearchError::Bundle(_) | SearchError::NoFeatures { .. } => {
-                StatusCode::BAD_REQUEST
-            }
-            SearchError::Embed(EmbedError::Bundle(_)) => StatusCode::BAD_REQUEST,
+            SearchError::Invalid(_) | SearchError::NoFeatures { .. } => StatusCode::BAD_REQUEST,
             SearchError::QueueFull { .. } | SearchError::QueuedTooLong { .. } => StatusCode::SERVICE_UNAVAILABLE,
             SearchError::NoCollection(_) => StatusCode::NOT_FOUND,
             SearchError::Expired => StatusCode::GONE,
-            SearchError::Embed(_) | SearchError::Store(_) | SearchError::Ledger(_) | SearchError::Internal(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            SearchError::Bundle(_)
+            | SearchError::Embed(_)
+            | SearchError::Store(_)
+            | SearchError::Ledger(_)
+            | SearchError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::of(status, &error)
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::{self, Asker};
 use super::error::{Problem, Problems};
 use crate::service::Service;
 use crate::service::jobs::{JobRequest, JobRow};
@@ -26,9 +27,11 @@ pub(super) async fn list(State(service): State<Arc<Service>>) -> Json<JobList> {
 #[utoipa::path(post, path = "/v1/jobs", operation_id = "ask_for_job", tag = "jobs", request_body = JobRequest, responses((status = 202, body = JobRow, description = "it was asked for"), Problems))]
 pub(super) async fn ask(
     State(service): State<Arc<Service>>,
+    asker: Option<Extension<Asker>>,
     request: Result<Json<JobRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<JobRow>), Problem> {
     let Json(request) = request?;
+    access::check_model(asker.as_ref(), request.model())?;
     let id = service.jobs.ask(request)?;
     Ok((StatusCode::ACCEPTED, Json(service.jobs.row(id)?)))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, RawQuery, Request, State};
+use axum::extract::{Extension, Path, RawQuery, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Binary;
+use super::access::{self, Asker};
 use super::error::{Problem, Problems};
 use super::moments::ranges;
 use super::query::{self, Kind};
@@ -114,9 +115,11 @@ pub(super) async fn reindex(
 pub(super) async fn scores(
     State(service): State<Arc<Service>>,
     id: Id,
+    asker: Option<Extension<Asker>>,
     request: Result<Json<SearchRequest>, JsonRejection>,
 ) -> Result<Json<Scores>, Problem> {
     let (Path(id), Json(request)) = (id?, request?);
+    access::check_model(asker.as_ref(), request.model.as_deref())?;
     Ok(Json(service.searchers.scores(request, MediaId(id)).await?))
 }
 

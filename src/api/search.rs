@@ -7,13 +7,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Binary;
+use super::access::{self, Asker};
 use super::error::{Problem, Problems};
 use super::query::{self, Kind};
 use crate::search::{Answer, Exact, Placed, SearchRequest};
@@ -46,21 +47,25 @@ const KINDS: [(&str, Kind); 8] = [
 pub(super) async fn get(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,
+    asker: Option<Extension<Asker>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    answer(&service, query::read(query.as_deref(), &KINDS)?, &headers).await
+    let request: SearchRequest = query::read(query.as_deref(), &KINDS)?;
+    access::check_model(asker.as_ref(), request.model.as_deref())?;
+    answer(&service, request, &headers).await
 }
 
 #[utoipa::path(post, path = "/v1/search", operation_id = "search_by", tag = "search", request_body(content((SearchRequest = "application/json"), (inline(Binary) = "image/*")), description = "What is looked for. A picture to search by (JPEG, PNG or WebP) is the whole body; the rest of the request is then in the query."), responses((status = 200, body = Answer, description = "moments, best first"), Problems))]
 pub(super) async fn post(
     State(service): State<Arc<Service>>,
     RawQuery(query): RawQuery,
+    asker: Option<Extension<Asker>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let request = if kind.starts_with("application/json") {
+    let request: SearchRequest = if kind.starts_with("application/json") {
         serde_json::from_slice(&body).map_err(|error| Problem::bad_request(error.to_string()))?
     } else if kind.starts_with("image/") {
         let request: SearchRequest = query::read(query.as_deref(), &KINDS)?;
@@ -70,6 +75,7 @@ pub(super) async fn post(
             "the body must be application/json, or a picture (image/jpeg, image/png, image/webp)",
         ));
     };
+    access::check_model(asker.as_ref(), request.model.as_deref())?;
     answer(&service, request, &headers).await
 }
 

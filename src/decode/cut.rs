@@ -9,9 +9,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::DecodeError;
+#[cfg(feature = "gst")]
+use super::Probe;
 use super::parent::{ChildDecoder, describe};
 use super::wire::{self, Message, Task};
-use super::{DecodeError, Probe};
 
 /// What is to be cut out, and how. Times are those of the medium, as windows have them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,9 +12,10 @@ class Problem extends Error {
 /// Hears of every request that got no answer, and of every one that was refused for want of a token.
 export const trouble = new EventTarget();
 
-async function ask(method, path, { query, json, picture, signal } = {}) {
+async function ask(method, path, { query, json, picture, signal, range } = {}) {
   const body = picture ?? (json === undefined ? undefined : JSON.stringify(json));
   const headers = { accept: "application/json" };
+  if (range) headers.range = range;
   if (body !== undefined) headers["content-type"] = picture ? picture.type : "application/json";
   let response;
   try {
@@ -24,7 +25,7 @@ async function ask(method, path, { query, json, picture, signal } = {}) {
     trouble.dispatchEvent(new Event("lost"));
     throw new Problem(0, "clipseek cannot be reached");
   }
-  if (response.ok) return response.status === 204 ? null : await read(response);
+  if (response.ok) return response.status === 204 || range ? null : await read(response);
   const said = await response.json().catch(() => ({}));
   if (response.status === 401) trouble.dispatchEvent(new Event("locked"));
   const retryAfter = Number(response.headers.get("retry-after")) || null;
@@ -70,6 +71,10 @@ export const thumbnail = (id, at) => address(`/v1/moments/${within(id, "/thumbna
 export const preview = (id, span) => address(`/v1/moments/${within(id, "/preview")}`, span);
 export const clip = (id, span, exact) =>
   address(`/v1/moments/${within(id, "/clip")}`, { ...span, exact: exact ? "true" : null });
+
+/// Has the clip made, so that it is known whether there is one before the browser is sent to it.
+export const makeClip = (id, span, exact) =>
+  ask("GET", `/v1/moments/${within(id, "/clip")}`, { query: { ...span, exact: exact ? "true" : null }, range: "bytes=0-0" });
 
 export const media = (query) => ask("GET", "/v1/media", { query });
 export const reindex = (id) => ask("POST", `/v1/media/${within(id, "/reindex")}`);

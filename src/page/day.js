@@ -155,29 +155,28 @@ function binsOf(moments, day, scale) {
 function rowOf(name, bins, most, asked, day) {
   const marks = bins.flatMap(({ weight, moments }, index) => {
     if (!moments.length) return [];
-    const [from, to] = [clockOf(index), clockOf(index + 1)];
+    const [from, to] = [timeOf(day, index), timeOf(day, index + 1)];
     const best = moments.reduce((a, b) => (b.score > a.score ? b : a));
     const only = {
       ...asked,
       view: "search",
       source: name,
-      between: `${from}-${to}`,
-      after: `${isoDay(day)}T00:00`,
-      before: `${isoDay(plus(day, 1))}T00:00`,
+      after: from,
+      before: to,
       day: undefined,
     };
     const glance = h(
       "span",
       { class: "glance" },
       h("img", { src: api.thumbnail(best.id), alt: "", loading: "lazy" }),
-      h("span", {}, `${from} · ${count(moments.length, "moment")}`),
+      h("span", {}, `${from.slice(-5)} · ${count(moments.length, "moment")}`),
     );
     return h(
       "a",
       {
         class: "mark",
         href: write(only),
-        "aria-label": `${name}, ${from} to ${to}: ${count(moments.length, "moment")}`,
+        "aria-label": `${name}, ${from.slice(-5)} to ${to.slice(-5)}: ${count(moments.length, "moment")}`,
         style: { "--at": `${index / BINS}`, "--height": `${(0.12 + 0.88 * Math.sqrt(weight / most)).toFixed(3)}` },
       },
       glance,
@@ -186,8 +185,12 @@ function rowOf(name, bins, most, asked, day) {
   return h("div", { class: "map-row" }, h("h2", { class: "map-name" }, name), h("div", { class: "map-line" }, marks));
 }
 
-const clockOf = (bin) =>
-  bin === BINS ? "00:00" : `${`${Math.floor(bin / 4)}`.padStart(2, "0")}:${`${(bin % 4) * BIN_MINUTES}`.padStart(2, "0")}`;
+/// When a bin begins, as the browser's clock has it and as a filter takes it.
+function timeOf(day, bin) {
+  const at = new Date(day.getFullYear(), day.getMonth(), day.getDate(), 0, bin * BIN_MINUTES);
+  const two = (number) => `${number}`.padStart(2, "0");
+  return `${isoDay(at)}T${two(at.getHours())}:${two(at.getMinutes())}`;
+}
 
 const hours = () =>
   h(

@@ -1,11 +1,14 @@
 // The keyboard: `/` to the field, arrows over the wall, and a list of all keys.
 
-import { clip } from "./api.js";
+import { clip, makeClip } from "./api.js";
 import { $, button, fill, h } from "./dom.js";
 import { focusField } from "./ask.js";
+import { say, sayProblem } from "./notice.js";
 import { go, now } from "./router.js";
 import { similar, spanOf } from "./tile.js";
 import { moments } from "./search.js";
+
+const PATIENCE_MS = 700;
 
 const KEYS = [
   ["/", "type what happens"],
@@ -37,7 +40,8 @@ function inField({ key, target }) {
   return false;
 }
 
-function onPage({ key, target }) {
+function onPage({ key: pressed, target }) {
+  const key = pressed.length === 1 ? pressed.toLowerCase() : pressed;
   if (key === "/") return focusField(), true;
   if (key === "?") return showKeys(), true;
   const link = target.closest(".tile-link");
@@ -50,9 +54,16 @@ function onPage({ key, target }) {
   return false;
 }
 
-export function save(moment, exact = false) {
-  const link = h("a", { href: clip(moment.id, spanOf(moment), exact), download: true });
-  link.click();
+export async function save(moment, exact = false) {
+  const late = setTimeout(() => say("The clip is being cut…"), PATIENCE_MS);
+  try {
+    await makeClip(moment.id, spanOf(moment), exact);
+    h("a", { href: clip(moment.id, spanOf(moment), exact), download: true }).click();
+  } catch (error) {
+    sayProblem(error);
+  } finally {
+    clearTimeout(late);
+  }
 }
 
 function focusOn(element) {

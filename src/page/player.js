@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import { $, button, drawing, fill, h } from "./dom.js";
 import { clock, nameOf, playCommand, score, sentence, span, wall } from "./format.js";
 import { save } from "./keys.js";
+import { on } from "./events.js";
 import { growFrom } from "./motion.js";
 import { copy, sayProblem } from "./notice.js";
 import { back, go, now } from "./router.js";
@@ -52,7 +53,8 @@ const close = () => {
 /// The moment as the address tells it, until the daemon has told the rest.
 function told({ play, from, to }) {
   const same = moments().find((moment) => moment.id === play && (!from || `${moment.start_s}` === from));
-  return same ?? { id: play, start_s: Number(from ?? 0), end_s: Number(to ?? from ?? 0) };
+  const start_s = Number(from) || 0;
+  return same ?? { id: play, start_s, end_s: Number(to) || start_s };
 }
 
 async function enter(asked, key) {
@@ -61,9 +63,12 @@ async function enter(asked, key) {
   open = { key, asked, moment, stop, playing: null };
   build();
   const still = open;
+  on(["back"], () => open === still && (!still.playing || still.video.error) && (leave(), enter(asked, key)), stop.signal);
   try {
     if (moment.uri === undefined) {
-      still.moment = { ...moment, ...await api.moment(moment.id, asked.from ? { start_s: moment.start_s, end_s: moment.end_s } : {}) };
+      const shown = await api.moment(moment.id, asked.from ? { start_s: moment.start_s, end_s: moment.end_s } : {});
+      // Its score may have come meanwhile.
+      still.moment = { ...still.moment, ...shown };
       if (open !== still) return;
       describe();
     }
@@ -78,7 +83,7 @@ function build() {
   const video = h("video", { playsinline: true, preload: "auto", "aria-label": "Video of the moment", tabindex: "-1" });
   const line = timeline({ moment, seek, pictureAt: (at) => api.thumbnail(moment.id, at.toFixed(1)) });
   const stage = h("div", { class: "stage" },
-    h("img", { class: "poster", src: api.thumbnail(moment.id), alt: "" }), video, h("div", { class: "stage-note", role: "status" }));
+    h("img", { class: "poster", src: api.thumbnail(moment.id), alt: "", onerror: ({ target }) => target.remove() }), video, h("div", { class: "stage-note", role: "status" }));
   Object.assign(open, { video, line, stage });
   fill(dialog, h("div", { class: "player-body" },
     h("div", { class: "player-head" }), stage, line.element, h("div", { class: "player-foot" }),
@@ -176,13 +181,14 @@ function unplayable() {
   if (!video.getAttribute("src")) return;
   const how = MORE_EFFORT[playing?.how];
   if (how) load(wanted, how).catch(notPlayed);
-  else note("The browser cannot play this. The command below opens it in ffplay.");
+  else note(open.trouble ?? "The browser cannot play this. The command below opens it in ffplay.");
 }
 
 const notPlayed = (error) => error.name !== "AbortError" && note(sentence(error.message));
 
 async function start() {
-  const { video } = open;
+  const { video, playing } = open;
+  if (!playing) return;
   try {
     await video.play();
   } catch (error) {
@@ -260,6 +266,7 @@ const KEYS = {
   ArrowLeft: () => seek(Math.max(0, position() - STEP_S)),
   ArrowRight: () => seek(Math.min(position() + STEP_S, open.line.length() || Infinity)),
   Home: () => seek(0),
+  End: () => seek(Math.max(0, open.line.length() - STEP_S)),
   p: () => stepTo(-1),
   n: () => stepTo(1),
   m: () => go(similar(open.asked, open.moment)),
@@ -270,7 +277,7 @@ dialog.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !open) return;
   // Space presses the button that has the focus.
   if (event.key === " " && event.target.closest("button, a")) return;
-  const act = KEYS[event.key];
+  const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!act) return;
   event.preventDefault();
   act();

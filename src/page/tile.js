@@ -3,6 +3,7 @@
 import { clip, preview, thumbnail } from "./api.js";
 import { button, calm, drawing, fill, h } from "./dom.js";
 import { isLive, nameOf, score, span, wall } from "./format.js";
+import { save } from "./keys.js";
 import { go, now } from "./router.js";
 import { write } from "./url.js";
 
@@ -34,7 +35,7 @@ export function tile(moment, { asked = now(), caption = null } = {}) {
   const element = h("li", { class: "tile", "data-id": moment.id, style: { "--aspect": `${aspectOf(moment)}` } }, link,
     h("div", { class: "tile-actions" },
       button("like", `More like ${name}, ${when}`, () => go(similar(now(), moment))),
-      h("a", { class: "icon-button", href: clip(moment.id, spanOf(moment)), download: true, title: "Save as a clip",
+      h("a", { class: "icon-button", href: clip(moment.id, spanOf(moment)), download: true, onclick: saved(moment), title: "Save as a clip",
         "aria-label": `Save ${name}, ${when} as a clip` }, drawing("save"))));
   if (!moment.aspect) shapeByPicture(element);
   playWhileRested(link, picture, moment);
@@ -104,3 +105,9 @@ function playWhileRested(link, picture, moment) {
   link.addEventListener("focus", () => link.matches(":focus-visible") && begin());
   link.addEventListener("blur", end);
 }
+
+/// By a click that says what is wrong, if something is.
+const saved = (moment) => (event) => {
+  event.preventDefault();
+  save(moment);
+};

@@ -13,7 +13,7 @@ export const FILTERS = {
   caption: { title: "Caption has", hint: "words of written captions", example: "red car" },
   after: { title: "From", hint: "recorded at or after", input: "datetime-local" },
   before: { title: "Until", hint: "recorded before", input: "datetime-local" },
-  between: { title: "Time of day", hint: "may pass midnight", input: "span" },
+  between: { title: "Time of day", hint: "by the daemon's clock; may pass midnight", input: "span" },
   mode: {
     title: "Compare", hint: "with pictures, captions, or both",
     choices: { text: "captions", hybrid: "pictures and captions" },
@@ -57,10 +57,16 @@ export function searchKey(asked) {
   return write({ ...rest, view: "search" });
 }
 
+/// A time of the browser's clock, which need not be the daemon's. What is no time the daemon refuses.
+function instant(time) {
+  const at = new Date(time);
+  return time === undefined || Number.isNaN(at.getTime()) ? time : at.toISOString();
+}
+
 /// The body of `POST /v1/search`.
 export function request(asked, more = {}) {
   const { q, like, picture, also, not, tag, source, label, path, caption, after, before, between, mode, model } = asked;
-  const set = { not, source, label, path, caption, after, before, between, mode, model, tags: tag, ...more };
+  const set = { not, source, label, path, caption, after: instant(after), before: instant(before), between, mode, model, tags: tag, ...more };
   if (asked.group) set.group = true;
   if (asked.diversity) set.diversity = Number(asked.diversity);
   if (like) set.like = like;

@@ -302,8 +302,10 @@ impl Player {
     /// A file to keep, and its name.
     pub async fn clip(&self, found: &Found, span: Span, exact: bool) -> Result<(PathBuf, String), PlayError> {
         let copy = copied(span, exact)?;
-        let name = names::clip(&self.placed(found, span).await?, span);
-        Ok((self.made(found, span, copy, FOR_CLIPS).await?.path, name))
+        let made = self.made(found, span, copy, FOR_CLIPS).await?;
+        // A copy begins with the key frame before, and may end later: its name says when.
+        let shown = Span { start: made.cut.begins, end: made.cut.ends };
+        Ok((made.path, names::clip(&self.placed(found, shown).await?, shown)))
     }
 
     /// The name that a clip gets.

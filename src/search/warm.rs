@@ -159,7 +159,11 @@ impl Searchers {
         let known = self.archive.ledger.collections().await?;
         let (collections, bundles): (Vec<String>, Vec<String>) = known.into_iter().unzip();
         let asked = request.model.as_deref().or(self.preferred.as_deref());
-        let Chosen { name, outline, passed_over } = self.bundles.choose(asked, bundles)?;
+        let chosen = self.bundles.choose(asked, bundles).map_err(|error| match &request.model {
+            Some(_) => SearchError::Invalid(error.to_string()),
+            None => error.into(),
+        });
+        let Chosen { name, outline, passed_over } = chosen?;
         if !passed_over.is_empty() {
             let several = passed_over.join(", ");
             remarks.push(format!("indexed with several models ({several}): choose one with --model"));

@@ -56,6 +56,15 @@ pub enum JobRequest {
 }
 
 impl JobRequest {
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::Index(IndexRequest { model, .. }) | Self::Retry { model } | Self::Reindex { model, .. } => {
+                model.as_deref()
+            }
+            Self::Verify { .. } => None,
+        }
+    }
+
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Index(_) => "index",

@@ -322,7 +322,6 @@ impl Service {
             Err(
                 SearchError::Invalid(_)
                 | SearchError::Expired
-                | SearchError::Bundle(_)
                 | SearchError::NoFeatures { .. }
                 | SearchError::NoCollection(_),
             ) => SearchOutcome::Invalid,

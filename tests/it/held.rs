@@ -103,6 +103,26 @@ fn with_key_frames_alone_a_slide_that_is_one_is_held() {
     );
 }
 
+/// The slides at 61.3 s and 130 s were there before these clips begin, and go on to their ends.
+#[test]
+fn a_clip_of_a_held_picture_lasts_as_long_as_it_is_held() {
+    gst::init().unwrap();
+    let world = World::new();
+    let film = world.dir.path().join("slides.mp4");
+    make(&film, "mp4mux");
+    world.ok(&["index", text(&film)]);
+    let found = world.json(&["search", "a circle", "--json", "--limit", "1"]);
+    let id = found["moments"][0]["id"].as_str().unwrap();
+    for (start, end) in [("70", "90"), ("100", "140")] {
+        let clip = world.dir.path().join(format!("{start}.mp4"));
+        world.ok(&["clip", id, "-o", text(&clip), "--exact", "--start", start, "--end", end]);
+        let probed = world.json(&["probe", "--json", text(&clip)]);
+        let length = probed["files"][0]["duration_s"].as_f64().unwrap();
+        let wanted: f64 = end.parse::<f64>().unwrap() - start.parse::<f64>().unwrap();
+        assert!((length - wanted).abs() < 0.1, "{length} s from {start} to {end}: {probed}");
+    }
+}
+
 #[test]
 fn slides_of_a_real_file_are_found_for_a_minute_each() {
     let Some(film) = shared("media/reported/12-slides-held-for-a-minute.mp4") else { return };

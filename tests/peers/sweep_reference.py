@@ -149,6 +149,8 @@ def read(path):
         stream = container.streams.best("video")
         if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
             return times, pictures, None
+        # With slices decoded side by side, FFmpeg does not conceal what is damaged, as players and GStreamer do.
+        stream.codec_context.thread_count = 1
         start = (container.start_time or 0) / 1_000_000
         if "mp4" in container.format.name and not is_fragmented(path):
             start = 0.0

@@ -13,7 +13,7 @@
 //! - A folder is open in one process at a time. It belongs to the data folder that it lies in: a new owner takes it
 //!   over.
 //!
-//! Measured with 512 dimensions and short payloads: 2.5 KB on disk per record with graph and indexes, plus up to 300 MB
+//! Measured with 512 dimensions and short payloads: 4 KB on disk per record with graph and indexes, plus up to 300 MB
 //! of the engine's log. All of it is mapped from disk: the process itself uses about 0.15 GB per million records, and
 //! the page cache holds what is searched. On one busy core 17 000 records are written per second. A flush takes 80 to
 //! 200 ms for one record or thousands, so flush per medium, not per window. A caption of nine words adds 0.4 KB to a

@@ -54,6 +54,15 @@ fn the_page_comes_from_the_program_and_may_ask_nobody_else() {
         let refused = ask(&address, "POST", "/v1/jobs", &format!("{json}{header}"), job);
         assert_eq!(refused.status, 403, "{header}: {refused:?}");
     }
+    // A folder of this machine is no name of a model, but for its owner, who comes by the socket.
+    let folder = br#"{"text": "a dog", "model": "/etc"}"#;
+    let refused = ask(&address, "POST", "/v1/search", json, folder);
+    assert!(
+        refused.status == 400 && refused.json()["detail"].as_str().unwrap().contains("give the name"),
+        "{refused:?}"
+    );
+    let (_, answered) = daemon.ask("POST", "/v1/search", std::str::from_utf8(folder).unwrap()).unwrap();
+    assert!(!answered.contains("give the name"), "{answered}");
     let own = format!("{json}Origin: http://{address}\r\nSec-Fetch-Site: same-origin\r\n");
     assert_eq!(ask(&address, "POST", "/v1/jobs", &own, job).status, 202);
 }

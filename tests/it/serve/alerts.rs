@@ -1,8 +1,9 @@
 //! Each alert is made to fire by what it is there for, and ends when that ends: a real Prometheus, the project's rules with
 //! shorter times, a daemon that bad things happen to. `CLIPSEEK_ALERTS=1` (`make soak`), as it takes minutes.
 //!
-//! Not here: `ClipseekLedgerDown` (an open ledger goes on answering whatever is done to its file) and what `ClipseekStoreDown` says of
-//! a server that stopped (there is no server here; the embedded store is made unreadable instead).
+//! Not here: `ClipseekLedgerDown` (an open ledger goes on answering whatever is done to its file), `ClipseekFramesDropped` (it takes
+//! a machine that is too slow for minutes), and what `ClipseekStoreDown` says of a server that stopped (there is no server here; the
+//! embedded store is made unreadable instead).
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +26,7 @@ const SHORTER: &[(&str, &str)] = &[
     ("24 * 3600", "60"),
 ];
 /// Data folder: so small that it can be filled.
-const SIZE: usize = 400 << 20;
+const SIZE: usize = 600 << 20;
 
 struct Watch<'a> {
     prometheus: &'a Prometheus,
@@ -81,27 +82,27 @@ fn each_alert_fires_for_its_cause_and_ends_with_it() {
     assert!(Command::new("cp").arg("-r").args([&shipped, &model]).status().unwrap().success());
     let settings = world.dir.path().join("clipseek.toml");
     let tables = format!(
-        "[model]\nname = \"mine\"\n[search]\nconcurrent = 1\nqueue = 1\n[live]\nstall_secs = 2.0\nbackoff_secs = 0.2\n\
+        "[model]\nname = {:?}\n[search]\nconcurrent = 1\nqueue = 1\n[live]\nstall_secs = 2.0\nbackoff_secs = 0.2\n\
          max_backoff_secs = 1.0\n[[source]]\nname = \"videos\"\npath = {:?}\n[[source]]\nname = \"door\"\nuri = {:?}\n",
+        text(&model),
         text(&videos),
         camera.uri()
     );
     std::fs::write(&settings, tables).unwrap();
     std::fs::copy(footage("h264.mp4"), videos.join("a.mp4")).unwrap();
+    let (graph, aside) = (model.join("text.onnx"), model.join("aside"));
+    std::fs::rename(&graph, &aside).unwrap();
     let daemon = serve(&world, &["--config", text(&settings)]);
     let (address, rules) = (daemon.address(), shorter_rules(world.dir.path()));
     let Some(prometheus) = Prometheus::start(world.dir.path(), &address, &rules) else { return };
     let watch = Watch { prometheus: &prometheus, daemon: &daemon };
     daemon.until("Prometheus has scraped it", || prometheus.has("up{job=\"clipseek\"} == 1"));
-    daemon.until_state("door", "live");
-    daemon.until_indexed(&videos.join("a.mp4"));
 
-    // The text graph is opened by the first search.
-    let (graph, aside) = (model.join("text.onnx"), model.join("aside"));
-    std::fs::rename(&graph, &aside).unwrap();
+    // The daemon was started without the text graph, which the first search opens.
     watch.fires("ClipseekSearchesFail", || drop(daemon.get("/v1/search?text=a+circle")));
     std::fs::rename(&aside, &graph).unwrap();
     watch.ends("ClipseekSearchesFail");
+    daemon.until_indexed(&videos.join("a.mp4"));
 
     // One at a time, and one may wait.
     let asked = |number: usize| {
@@ -133,15 +134,6 @@ fn each_alert_fires_for_its_cause_and_ends_with_it() {
     watch.fires("ClipseekSourceStalled", || ());
     camera.signal("CONT");
     watch.ends("ClipseekSourceStalled");
-
-    // What the decoding process cannot get rid of it drops.
-    watch.fires("ClipseekFramesDropped", || {
-        daemon.signal("STOP");
-        std::thread::sleep(Duration::from_secs(8));
-        daemon.signal("CONT");
-        std::thread::sleep(Duration::from_secs(2));
-    });
-    watch.ends("ClipseekFramesDropped");
 
     let away = videos.with_extension("away");
     std::fs::rename(&videos, &away).unwrap();

@@ -21,6 +21,8 @@ const WAITING: u64 = 48 << 20;
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 /// Sound that stays behind its pictures by so much has ended: who writes the file would wait for it for ever.
 const ENDED_SOUND: i64 = 10_000_000_000;
+/// Marks pictures whose length is known, by the offset of their buffers.
+const RELEASED: u64 = u64::MAX - 1;
 /// A frame that nobody says the length of.
 const USUAL_LENGTH: i64 = 40_000_000;
 
@@ -165,23 +167,49 @@ impl Output {
         let (key, begins, end) = (self.key, self.begins, self.end);
         let (ends, coming) = (Arc::clone(&self.ends), Arc::clone(&self.coming));
         let latest = AtomicI64::new(i64::MIN);
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        // The last picture, held back until it is known how long it is shown: decoders tell how long a frame lasts usually.
+        let held = Mutex::new(None::<Held>);
+        let probed = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        pad.add_probe(probed, move |pad, info| {
+            let is_end = info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
+            let last = if is_end { lock(&held).take() } else { None };
+            if let Some(last) = last {
+                let until = last.shown + last.length;
+                ends.fetch_max(until.min(end), Ordering::Relaxed);
+                // It meets this probe again, which then has nothing in hand.
+                let _ = pad.push(last.lasting(until.min(end)));
+            }
             let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
+            if buffer.offset() == RELEASED {
+                return gst::PadProbeReturn::Ok;
+            }
             let Some(pts) = buffer.pts() else { return gst::PadProbeReturn::Drop };
             // Pictures come in the order in which they are shown.
             let earliest = lock(&coming).pop_first();
             let time = earliest.unwrap_or(pts.nseconds() as i64 + key);
-            if latest.fetch_max(time, Ordering::Relaxed) >= time {
+            if latest.fetch_max(time, Ordering::Relaxed) >= time || time < first_shown {
                 return gst::PadProbeReturn::Drop;
             }
-            if time < first_shown || time >= end {
+            let mut held = lock(&held);
+            if time >= end {
+                if let Some(last) = held.as_mut() {
+                    last.length = end - last.shown;
+                }
                 return gst::PadProbeReturn::Drop;
             }
-            let length = buffer.duration().map_or(USUAL_LENGTH, |length| length.nseconds() as i64);
-            ends.fetch_max((time + length).min(end), Ordering::Relaxed);
+            let length = buffer.duration().map_or(0, |length| length.nseconds() as i64);
+            let length = if length > 0 { length } else { USUAL_LENGTH };
             // A picture that was there already when the stretch begins is shown from its beginning on.
-            buffer.make_mut().set_pts(clock_time(time.max(begins) - begins));
-            gst::PadProbeReturn::Ok
+            let shown = time.max(begins);
+            buffer.make_mut().set_pts(clock_time(shown - begins));
+            match held.replace(Held { buffer: buffer.clone(), shown, length }) {
+                Some(before) if before.shown < shown => {
+                    ends.fetch_max(shown, Ordering::Relaxed);
+                    *buffer = before.lasting(shown);
+                    gst::PadProbeReturn::Ok
+                }
+                _ => gst::PadProbeReturn::Drop,
+            }
         });
         Ok(())
     }
@@ -274,6 +302,23 @@ impl Output {
             return Err(DecodeError::Damaged("there is no picture at this time".to_owned()));
         }
         Ok(Cut { begins: time(self.begins), ends: time(ends), encoded: self.encoded })
+    }
+}
+
+/// A picture whose successor has not come yet.
+struct Held {
+    buffer: gst::Buffer,
+    shown: i64,
+    length: i64,
+}
+
+impl Held {
+    /// It must have a length, or `videorate` makes the whole process abort.
+    fn lasting(mut self, until: i64) -> gst::Buffer {
+        let fields = self.buffer.make_mut();
+        fields.set_duration(clock_time((until - self.shown).max(1)));
+        fields.set_offset(RELEASED);
+        self.buffer
     }
 }
 
