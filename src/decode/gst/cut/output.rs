@@ -1,7 +1,7 @@
 //! Coded frames and sound into a file, as they are or encoded anew.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ const WAITING: u64 = 48 << 20;
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 /// Sound that stays behind its pictures by so much has ended: who writes the file would wait for it for ever.
 const ENDED_SOUND: i64 = 10_000_000_000;
-/// Marks pictures whose length is known, by the offset of their buffers.
-const RELEASED: u64 = u64::MAX - 1;
+/// Units of a second in the file.
+const VIDEO_TIMESCALE: u32 = 90_000;
 /// A frame that nobody says the length of.
 const USUAL_LENGTH: i64 = 40_000_000;
 
@@ -47,6 +47,8 @@ pub(super) struct Output {
     end: i64,
     /// Time of the key frame that the decoder begins with.
     key: i64,
+    /// There are pictures behind the end, so the last one before it is shown until then.
+    goes_on: Arc<AtomicBool>,
     /// End of the last picture.
     ends: Arc<AtomicI64>,
     /// Times of coded frames of which no picture has come, where it is unknown which belongs to which.
@@ -118,6 +120,10 @@ impl Output {
         let (ends, written) = (Arc::new(AtomicI64::new(begins)), Arc::<AtomicU64>::default());
         let coming = Arc::default();
         for pad in mux.sink_pads() {
+            // Where no frame rate is known it would count nanoseconds, of which 32 bits hold four seconds.
+            if pad.name().starts_with("video") && pad.has_property_with_type("trak-timescale", u32::static_type()) {
+                pad.set_property("trak-timescale", VIDEO_TIMESCALE);
+            }
             let written = Arc::clone(&written);
             pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
                 written.fetch_add(1, Ordering::Relaxed);
@@ -125,8 +131,20 @@ impl Output {
             });
         }
         let bus = pipeline.bus().expect("a pipeline has a bus");
-        let output =
-            Self { pipeline, bus, video, sound, encoded: copied.is_none(), begins, end, key, ends, coming, written };
+        let output = Self {
+            pipeline,
+            bus,
+            video,
+            sound,
+            encoded: copied.is_none(),
+            begins,
+            end,
+            key,
+            ends,
+            coming,
+            goes_on: Arc::default(),
+            written,
+        };
         if output.encoded {
             output.set_encoding(request, first, orientation, threads, first_shown(units, start))?;
         }
@@ -165,7 +183,7 @@ impl Output {
         encoder.set_property("threads", threads);
         let pad = decoder.static_pad("src").ok_or_else(|| DecodeError::Setup("a decoder without output".into()))?;
         let (key, begins, end) = (self.key, self.begins, self.end);
-        let (ends, coming) = (Arc::clone(&self.ends), Arc::clone(&self.coming));
+        let (ends, coming, goes_on) = (Arc::clone(&self.ends), Arc::clone(&self.coming), Arc::clone(&self.goes_on));
         let latest = AtomicI64::new(i64::MIN);
         // The last picture, held back until it is known how long it is shown: decoders tell how long a frame lasts usually.
         let held = Mutex::new(None::<Held>);
@@ -173,28 +191,27 @@ impl Output {
         pad.add_probe(probed, move |pad, info| {
             let is_end = info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
             let last = if is_end { lock(&held).take() } else { None };
-            if let Some(last) = last {
-                let until = last.shown + last.length;
-                ends.fetch_max(until.min(end), Ordering::Relaxed);
-                // It meets this probe again, which then has nothing in hand.
-                let _ = pad.push(last.lasting(until.min(end)));
+            if let Some(mut last) = last {
+                let until = if goes_on.load(Ordering::Relaxed) { end } else { (last.shown + last.length).min(end) };
+                ends.fetch_max(until, Ordering::Relaxed);
+                // This pad takes nothing more, as its end has been announced.
+                let next = pad.peer();
+                let hand_on = |picture| next.as_ref().map(|next| next.chain(picture));
+                // Parsers shorten the last frame, so one that is held long is there again at its end.
+                let again = until - USUAL_LENGTH;
+                if again - last.shown > USUAL_LENGTH {
+                    let _ = hand_on(last.clone().lasting(again));
+                    last.shown = again;
+                    last.buffer.make_mut().set_pts(clock_time(again - begins));
+                }
+                let _ = hand_on(last.lasting(until));
             }
             let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
-            if buffer.offset() == RELEASED {
-                return gst::PadProbeReturn::Ok;
-            }
             let Some(pts) = buffer.pts() else { return gst::PadProbeReturn::Drop };
             // Pictures come in the order in which they are shown.
             let earliest = lock(&coming).pop_first();
             let time = earliest.unwrap_or(pts.nseconds() as i64 + key);
-            if latest.fetch_max(time, Ordering::Relaxed) >= time || time < first_shown {
-                return gst::PadProbeReturn::Drop;
-            }
-            let mut held = lock(&held);
-            if time >= end {
-                if let Some(last) = held.as_mut() {
-                    last.length = end - last.shown;
-                }
+            if latest.fetch_max(time, Ordering::Relaxed) >= time || time < first_shown || time >= end {
                 return gst::PadProbeReturn::Drop;
             }
             let length = buffer.duration().map_or(0, |length| length.nseconds() as i64);
@@ -202,7 +219,7 @@ impl Output {
             // A picture that was there already when the stretch begins is shown from its beginning on.
             let shown = time.max(begins);
             buffer.make_mut().set_pts(clock_time(shown - begins));
-            match held.replace(Held { buffer: buffer.clone(), shown, length }) {
+            match lock(&held).replace(Held { buffer: buffer.clone(), shown, length }) {
                 Some(before) if before.shown < shown => {
                     ends.fetch_max(shown, Ordering::Relaxed);
                     *buffer = before.lasting(shown);
@@ -233,6 +250,9 @@ impl Output {
             return Ok(());
         };
         track.latest = unit.time.max(track.latest);
+        if unit.is_video() && unit.time >= self.end {
+            self.goes_on.store(true, Ordering::Relaxed);
+        }
         if is_out || track.is_over || unit.time < zero {
             return Ok(());
         }
@@ -306,6 +326,7 @@ impl Output {
 }
 
 /// A picture whose successor has not come yet.
+#[derive(Clone)]
 struct Held {
     buffer: gst::Buffer,
     shown: i64,
@@ -315,9 +336,7 @@ struct Held {
 impl Held {
     /// It must have a length, or `videorate` makes the whole process abort.
     fn lasting(mut self, until: i64) -> gst::Buffer {
-        let fields = self.buffer.make_mut();
-        fields.set_duration(clock_time((until - self.shown).max(1)));
-        fields.set_offset(RELEASED);
+        self.buffer.make_mut().set_duration(clock_time((until - self.shown).max(1)));
         self.buffer
     }
 }
