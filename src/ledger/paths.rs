@@ -110,8 +110,10 @@ fn trigrams<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     trigrams.into_iter().step_by(step).collect()
 }
 
+/// No path has the character 0, and a query of the index would end there.
 fn has_one_form(character: char) -> bool {
-    canonical_combining_class(character) == 0
+    character != '\0'
+        && canonical_combining_class(character) == 0
         && is_nfd_quick(std::iter::once(character)) == IsNormalized::Yes
         && is_nfc_quick(std::iter::once(character)) == IsNormalized::Yes
 }

@@ -236,7 +236,8 @@ impl Demuxed {
         let mut quiet = 0;
         loop {
             // What lies behind comes first, so that sound and pictures come together.
-            let first = if self.latest.1 < self.latest.0 { Kind::Sound } else { Kind::Video };
+            let is_behind = self.sound.is_some() && self.latest.1 < self.latest.0;
+            let first = if is_behind { Kind::Sound } else { Kind::Video };
             for kind in [first, first.other()] {
                 if let Some(unit) = self.pull(kind, gst::ClockTime::ZERO) {
                     return Some(unit);
