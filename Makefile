@@ -43,7 +43,8 @@ test: build ## All tests that need no PyTorch
 	$(MAKE) --no-print-directory test-clients
 	$(MAKE) --no-print-directory test-browser
 
-test-clients: build ## A client generated from the description of the API, and a fuzzer (schemathesis), against a daemon with the sample footage
+test-clients: build ## A generated client, a fuzzer of the API (schemathesis) and the blocks of README, against a daemon with the sample footage
+	@deploy/install-packages.sh $(stream_packages) curl jq
 	@test -e $(cargo_target)/clients/complete || { echo "Installing Python packages for the tests of clients" && \
 	    python3 -m venv $(cargo_target)/clients && $(cargo_target)/clients/bin/python -m pip install -q --disable-pip-version-check \
 	        pytest openapi-python-client==0.29.1 schemathesis==4.32.5 && touch $(cargo_target)/clients/complete; }
