@@ -102,7 +102,7 @@ def test_a_generated_client_finds_shows_and_saves(daemon, tmp_path, monkeypatch)
     assert isinstance(refused, Problem) and refused.status == 400 and "limit" in refused.detail
 
 
-def test_a_fuzzer_finds_no_fault(daemon):
+def test_a_fuzzer_finds_no_fault(daemon, tmp_path):
     """Nothing that it may send breaks the daemon, and what it answers is what the description says."""
     checks = ["not_a_server_error", "status_code_conformance", "content_type_conformance",
               "response_headers_conformance", "response_schema_conformance"]  # fmt: skip
@@ -110,6 +110,7 @@ def test_a_fuzzer_finds_no_fault(daemon):
     # News never end, and a job that was asked for may look through all folders of this machine.
     command += ["--exclude-path", "/v1/events", "--exclude-operation-id", "ask_for_job"]
     command += ["--max-examples", EXAMPLES, "--seed", SEED, "--continue-on-failure", "--no-color", "--warnings", "off"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    # It keeps what it found where it runs.
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     print(ran.stdout)
     assert ran.returncode == 0, ran.stdout + ran.stderr
