@@ -7,7 +7,7 @@ release := $(cargo_target)/release
 clipseek := $(release)/clipseek
 demo_data := $(cargo_target)/demo
 python := $(cargo_target)/python/bin/python
-features := gst onnx qdrant edge eval
+features := gst onnx qdrant edge eval otlp
 comma := ,
 space := $() $()
 # None, only the models (for a GPU machine without GStreamer), and all but each one.

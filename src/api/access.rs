@@ -27,6 +27,7 @@ use super::error::{Problem, Problems};
 use super::query;
 use crate::clock::Clock;
 use crate::config::{Role, Settings};
+use crate::service::Service;
 
 pub(super) const COOKIE: &str = "clipseek";
 /// How long a link waits to be used, and a session lasts.
@@ -221,13 +222,22 @@ pub(super) struct Session {
     role: Option<Role>,
     /// Whether anybody has to show a token.
     needs_token: bool,
+    /// Whether the settings let whoever asks add some folder, and some stream.
+    can_add_folders: bool,
+    can_add_streams: bool,
 }
 
 /// What a page may offer to whoever looks at it. Over the socket there is nobody to ask.
 #[utoipa::path(get, path = "/v1/session", operation_id = "session", tag = "daemon", responses((status = 200, body = Session, description = "what whoever asks may do"), Problems))]
-pub(super) async fn asker(asker: Option<Extension<Asker>>) -> Json<Session> {
+pub(super) async fn asker(State(service): State<Arc<Service>>, asker: Option<Extension<Asker>>) -> Json<Session> {
     let Asker { role, is_guarded } = asker.map_or(Asker { role: Some(Role::Admin), is_guarded: false }, |it| it.0);
-    Json(Session { role, needs_token: is_guarded })
+    let (serve, is_admin) = (&service.parts.settings.serve, role == Some(Role::Admin));
+    Json(Session {
+        role,
+        needs_token: is_guarded,
+        can_add_folders: is_admin && !serve.add_folders.is_empty(),
+        can_add_streams: is_admin && !serve.add_schemes.is_empty() && !serve.add_hosts.is_empty(),
+    })
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -201,7 +201,12 @@ impl From<LedgerError> for Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(error: JsonRejection) -> Self {
-        Self::new(error.status(), error.body_text())
+        let text = error.body_text();
+        let JsonRejection::JsonDataError(_) = error else { return Self::new(error.status(), text) };
+        // What is wrong with a value stands behind the library's own words, before a place in a body of one line.
+        let text = text.strip_prefix("Failed to deserialize the JSON body into the target type: ").unwrap_or(&text);
+        let text = text.split(" at line 1 column ").next().unwrap_or(text);
+        Self::new(error.status(), text.to_owned())
     }
 }
 

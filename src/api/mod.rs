@@ -45,12 +45,14 @@ mod sources;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::extract::{DefaultBodyLimit, FromRef, Request};
 use axum::handler::Handler;
 use axum::http::header;
 use axum::middleware;
 use axum::routing::get;
 use tower_http::compression::CompressionLayer;
+use tower_http::trace::TraceLayer;
+use tracing::Span;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Modify, OpenApi, ToSchema, openapi};
@@ -104,6 +106,10 @@ pub fn guarded(service: Arc<Service>, access: &Arc<Access>) -> Router {
         .layer(middleware::map_response(page::with_rules))
 }
 
+fn span(request: &Request) -> Span {
+    tracing::warn_span!("request", method = %request.method(), path = request.uri().path(), otel.kind = "server")
+}
+
 /// For the owner, who comes by the socket.
 pub fn router(service: Arc<Service>, access: &Arc<Access>) -> Router {
     let (router, document) = described();
@@ -114,6 +120,8 @@ pub fn router(service: Arc<Service>, access: &Arc<Access>) -> Router {
         .fallback(page::file.layer(CompressionLayer::new()))
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MOST_BYTES))
+        // What is asked for may be private, so no query is told.
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .with_state(Shared { service, access: Arc::clone(access) })
 }
 

@@ -78,6 +78,10 @@ impl Cutter {
 
 pub(super) async fn run(app: &App, args: ClipArgs) -> anyhow::Result<End> {
     let ClipArgs { id, output, exact, start, end } = args;
+    if let Some(other) = output.extension().filter(|extension| !extension.eq_ignore_ascii_case("mp4")) {
+        let better = output.with_extension("mp4");
+        bail!("clips are MP4 files, not {}: -o {}", other.to_string_lossy(), text::path(&better));
+    }
     let wanted = Wanted { id, start_s: start, end_s: end, exact };
     Cutter::open(app).await?.write(&wanted, &output).await?;
     if app.json {

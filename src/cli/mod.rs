@@ -40,6 +40,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use app::App;
 
+use crate::config::TelemetrySettings;
+use crate::telemetry::{self, Reader};
+
 /// Type what happens, get the moment.
 #[derive(Parser)]
 #[command(
@@ -127,8 +130,6 @@ pub(crate) enum End {
 /// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let verbosity = if cli.global.quiet { -1 } else { cli.global.verbose.min(2) as i8 };
-    crate::telemetry::init(verbosity);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -161,9 +162,20 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<End> {
     let app = App::new(&cli.global)?;
     // These two commands report problems of the settings; all others rely on valid settings.
+    let mut settings = TelemetrySettings::default();
     if !matches!(cli.command, Command::Doctor | Command::Config(_)) {
         app.settings.check()?;
+        settings.clone_from(&app.settings.telemetry);
     }
+    let verbosity = if cli.global.quiet { -1 } else { cli.global.verbose.min(2) as i8 };
+    let reader = if matches!(cli.command, Command::Serve(_)) { Reader::of_daemon() } else { Reader::People };
+    let traces = telemetry::init(verbosity, reader, &settings).map_err(|problem| anyhow::anyhow!(problem))?;
+    let end = command(app, cli).await;
+    traces.end().await;
+    end
+}
+
+async fn command(app: App, cli: Cli) -> anyhow::Result<End> {
     match cli.command {
         Command::Index(args) => index::run(app, args).await,
         Command::Search(args) => search::run(&app, args).await,

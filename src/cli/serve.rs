@@ -17,12 +17,26 @@ use crate::secret::SecretUrl;
 use crate::service::news::News;
 use crate::source::SourceState;
 use crate::source::stream::is_stream;
+use crate::telemetry::{Reader, TOLD};
+
+/// A line on the terminal, or a message for programs.
+macro_rules! say {
+    ($($text:tt)*) => {
+        match Reader::of_daemon() {
+            Reader::People => eprintln!($($text)*),
+            Reader::Programs => tracing::info!(target: TOLD, $($text)*),
+        }
+    };
+}
 
 #[derive(Args)]
 pub(super) struct ServeArgs {
     /// Folders to watch and streams to read, besides those in the settings
     #[arg(value_name = "FOLDER|URI")]
     sources: Vec<PathBuf>,
+    /// Name of a model (`clipseek model list`) or its folder
+    #[arg(long, value_name = "NAME|DIR")]
+    model: Option<String>,
     /// Address of the web page and the HTTP API; one of this machine only, unless there is a [[token]] in the settings
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<SocketAddr>,
@@ -32,6 +46,9 @@ impl ServeArgs {
     /// Adds what the flags say to the settings.
     fn apply(&self, settings: &mut Settings) -> anyhow::Result<()> {
         settings.serve.listen = self.listen.unwrap_or(settings.serve.listen);
+        if let Some(model) = index::absolute_model(self.model.clone())? {
+            settings.model.name = Some(model);
+        }
         for argument in &self.sources {
             if let Some(uri) = argument.to_str().filter(|argument| is_stream(argument)) {
                 let source = SourceSettings::of_uri(SecretUrl::new(uri), &settings.source);
@@ -51,10 +68,10 @@ impl ServeArgs {
 
 pub(super) async fn run(mut app: App, global: Global, args: ServeArgs) -> anyhow::Result<End> {
     args.apply(&mut app.parts.settings)?;
-    if app.settings.source.is_empty() {
-        app.say(
+    if app.settings.source.is_empty() && !app.quiet {
+        say!(
             "nothing is watched: name folders or streams (`clipseek serve FOLDER URI`), or write [[source]] tables into the \
-             settings",
+             settings"
         );
     }
     let quiet = app.quiet;
@@ -70,42 +87,42 @@ pub(super) async fn run(mut app: App, global: Global, args: ServeArgs) -> anyhow
     Ok(End::Done)
 }
 
-/// Says on standard error what is going on, unless `quiet`.
+/// Says what is going on, unless `quiet`.
 fn tell(started: Started<'_>, quiet: bool) {
     let Started { listeners, sources, model, passed_over, mut news, link } = started;
     if quiet {
         return;
     }
-    eprintln!("listening on {} and {}", listeners.url(), text::path(&listeners.path));
+    say!("listening on {} and {}", listeners.url(), text::path(&listeners.path));
     if let Some(link) = link {
-        eprintln!("open this in a browser, once, within 15 minutes: {link}");
+        say!("open this in a browser, once, within 15 minutes: {link}");
     }
     for SourceSettings { name, path, uri, .. } in sources {
         let what = path.as_deref().map(text::path).or_else(|| uri.as_ref().map(ToString::to_string));
-        eprintln!("watching {} ({name}) with model {model}", what.unwrap_or_default());
+        say!("watching {} ({name}) with model {model}", what.unwrap_or_default());
     }
     if !passed_over.is_empty() {
-        eprintln!("indexed with several models ({}): set model.name to choose one", passed_over.join(", "));
+        say!("indexed with several models ({}): set model.name to choose one", passed_over.join(", "));
     }
     tokio::spawn(async move {
         loop {
             match news.recv().await {
                 Ok(News::Source { name, state: SourceState::Away, error }) => {
-                    eprintln!("{name} is away: {}", error.unwrap_or_default());
+                    say!("{name} is away: {}", error.unwrap_or_default());
                 }
-                Ok(News::Source { name, state: SourceState::Watching, .. }) => eprintln!("{name} is back"),
-                Ok(News::Source { name, state: SourceState::Live, .. }) => eprintln!("{name} is live"),
+                Ok(News::Source { name, state: SourceState::Watching, .. }) => say!("{name} is back"),
+                Ok(News::Source { name, state: SourceState::Live, .. }) => say!("{name} is live"),
                 Ok(News::Source { name, state: SourceState::Stalled, .. }) => {
-                    eprintln!("{name} is stalled: it is connected and shows nothing");
+                    say!("{name} is stalled: it is connected and shows nothing");
                 }
                 Ok(News::Source { name, state: SourceState::BackingOff, error }) => {
-                    eprintln!("{name} is away and called again: {}", error.unwrap_or_default());
+                    say!("{name} is away and called again: {}", error.unwrap_or_default());
                 }
                 Ok(News::Source { name, state: SourceState::Failed, error }) => {
-                    eprintln!("{name} cannot work: {}", error.unwrap_or_default());
+                    say!("{name} cannot work: {}", error.unwrap_or_default());
                 }
                 Ok(News::Failed { path, reason, job: None, .. }) => {
-                    eprintln!("failed: {}: {reason}", text::path(Path::new(&path)));
+                    say!("failed: {}: {reason}", text::path(Path::new(&path)));
                 }
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,

@@ -8,6 +8,7 @@ mod play;
 mod search;
 mod serve;
 mod streams;
+mod telemetry;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use play::PlaySettings;
 pub use search::SearchSettings;
 pub use serve::{BacklogOrder, Poll, ServeSettings, SourceSettings, WatchSettings};
 pub use streams::{LiveSettings, RecordingSettings};
+pub use telemetry::TelemetrySettings;
 
 use crate::decode::Sampling;
 use crate::embed::runtime::EmbedSettings;
@@ -46,6 +48,7 @@ pub struct Settings {
     pub watch: WatchSettings,
     pub live: LiveSettings,
     pub recording: RecordingSettings,
+    pub telemetry: TelemetrySettings,
     /// Who may ask the daemon over the network.
     pub token: Vec<TokenSettings>,
     /// What the daemon watches.
@@ -171,6 +174,7 @@ impl Default for Settings {
             watch: WatchSettings::default(),
             live: LiveSettings::default(),
             recording: RecordingSettings::default(),
+            telemetry: TelemetrySettings::default(),
             token: Vec::new(),
             source: Vec::new(),
         }

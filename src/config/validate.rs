@@ -55,6 +55,7 @@ impl Settings {
         self.search.check(&mut problems);
         self.play.check(&mut problems);
         self.recording.check(&mut problems);
+        self.telemetry.check(&mut problems);
         super::access::check(&self.token, &mut problems);
         self.serve.check(!self.token.is_empty(), &mut problems);
         problems.extend(super::serve::check(&self.serve, &self.watch, &self.live, &self.source));

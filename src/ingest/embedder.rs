@@ -79,6 +79,7 @@ impl Embedder {
     }
 
     /// Takes the next frames; gives the windows that are to be stored as soon as it is known what they keep.
+    #[tracing::instrument(name = "embed", skip_all, fields(frames = frames.len()))]
     pub(super) async fn push(
         &mut self,
         frames: Vec<Frame>,

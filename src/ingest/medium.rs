@@ -193,6 +193,7 @@ impl<'a> Medium<'a> {
         Record::new(self.ingest.bundle.hash(), vector, payload, features, held)
     }
 
+    #[tracing::instrument(name = "store", skip_all, fields(windows = self.pending.len()))]
     async fn upsert(&mut self) -> Result<(), IngestError> {
         if !self.pending.is_empty() {
             self.ingest.waited(STORE, self.pending_since);

@@ -219,6 +219,7 @@ impl Ingest {
         report
     }
 
+    #[tracing::instrument(level = "warn", name = "medium", skip_all, fields(path = %item.path.display()))]
     async fn content(
         &self,
         item: &WorkItem,

@@ -86,5 +86,7 @@ export const resumeSource = (name) => ask("POST", `/v1/sources/${within(name, "/
 export const jobs = () => ask("GET", "/v1/jobs");
 export const startJob = (job) => ask("POST", "/v1/jobs", { json: job });
 export const cancelJob = (id) => ask("DELETE", `/v1/jobs/${id}`);
+/// What whoever looks at the page may do.
+export const session = () => ask("GET", "/v1/session");
 export const models = () => ask("GET", "/v1/models");
 export const alive = () => ask("GET", "/livez");

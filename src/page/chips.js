@@ -38,7 +38,10 @@ function menu() {
       place(menu);
       kinds.querySelector("button").focus();
     } else {
+      // The row is made anew; whoever came from its button by the keyboard goes on from there.
+      const isHere = document.activeElement === document.body || row.contains(document.activeElement);
       showChips(now());
+      if (isHere) $(".chip-add")?.focus();
     }
   });
   return menu;

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { button, fill, h } from "./dom.js";
 import { on } from "./events.js";
 import { count, isoDay, longDay } from "./format.js";
+import { shows } from "./found.js";
 import { sayProblem } from "./notice.js";
 import { go } from "./router.js";
 import { picture } from "./search.js";
@@ -33,9 +34,10 @@ export function showDay(root, asked, stop) {
     }
   };
   look();
+  stop.addEventListener("abort", () => shows([]));
   let isDue = false;
   on(
-    ["stored", "back"],
+    ["stored", "removed", "back"],
     () => {
       if (isDue) return;
       isDue = true;
@@ -52,6 +54,7 @@ async function draw({ asked, stop, map, below, head }) {
   const day = asked.day ? new Date(`${asked.day}T00:00`) : startOf(new Date());
   showHead(head, asked, day);
   if (!isSearch(asked)) {
+    shows([]);
     fill(map, empty());
     return void fill(below, h("p", { class: "hint" }, "Type what happens, and this shows when each camera saw it."));
   }
@@ -73,6 +76,7 @@ async function draw({ asked, stop, map, below, head }) {
     .sort((a, b) => b.score - a.score)
     .slice(0, SHOWN_BELOW)
     .toSorted((a, b) => new Date(a.time) - new Date(b.time));
+  shows(best);
   fill(
     below,
     best.length

@@ -3,10 +3,10 @@
 import { clip, makeClip } from "./api.js";
 import { $, button, fill, h } from "./dom.js";
 import { focusField } from "./ask.js";
+import { moments } from "./found.js";
 import { say, sayProblem } from "./notice.js";
 import { go, now } from "./router.js";
 import { similar, spanOf } from "./tile.js";
-import { moments } from "./search.js";
 
 const PATIENCE_MS = 700;
 
@@ -91,7 +91,7 @@ function move(link, key) {
   return focusOn(best[0]);
 }
 
-function showKeys() {
+export function showKeys() {
   const dialog = h("dialog", { class: "keys", "aria-label": "Keys" });
   fill(dialog, h("h2", {}, "Keys"),
     h("dl", {}, KEYS.map(([key, what]) => h("div", {}, h("dt", {}, key.split(" ").map((one) => h("kbd", {}, one))), h("dd", {}, what)))),

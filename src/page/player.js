@@ -4,12 +4,13 @@
 import * as api from "./api.js";
 import { $, button, drawing, fill, h } from "./dom.js";
 import { clock, nameOf, playCommand, score, sentence, span, wall } from "./format.js";
-import { save } from "./keys.js";
+import { save, showKeys } from "./keys.js";
 import { on } from "./events.js";
+import { finds, moments } from "./found.js";
 import { growFrom } from "./motion.js";
 import { copy, sayProblem } from "./notice.js";
 import { back, go, now } from "./router.js";
-import { finds, moments, picture } from "./search.js";
+import { picture } from "./search.js";
 import { played, similar } from "./tile.js";
 import { timeline } from "./timeline.js";
 import { isSearch, request, searchKey } from "./url.js";
@@ -27,9 +28,14 @@ let open = null;
 export function showPlayer(asked) {
   const key = asked.play && `${asked.play} ${asked.from} ${asked.to}`;
   if (key === open?.key) return;
+  const last = open?.moment.id;
   if (open) leave();
-  if (!key) return void (dialog.open && dialog.close());
-  const origin = document.querySelector(`.tile[data-id="${CSS.escape(asked.play)}"] .picture`);
+  if (!key) {
+    dialog.close();
+    // The reader may have gone on to other moments than the one that was opened.
+    return void (last && tileOf(last, ".tile-link")?.focus());
+  }
+  const origin = tileOf(asked.play, ".picture");
   enter(asked, key);
   if (!dialog.open) {
     dialog.showModal();
@@ -37,6 +43,8 @@ export function showPlayer(asked) {
   }
   $(".timeline", dialog).focus({ focusVisible: false });
 }
+
+const tileOf = (id, part) => document.querySelector(`.tile[data-id="${CSS.escape(id)}"] ${part}`);
 
 function leave() {
   open.stop.abort();
@@ -271,6 +279,7 @@ const KEYS = {
   n: () => stepTo(1),
   m: () => go(similar(open.asked, open.moment)),
   s: () => save(open.moment),
+  "?": showKeys,
 };
 
 dialog.addEventListener("keydown", (event) => {

@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import { button, fill, h } from "./dom.js";
 import { on } from "./events.js";
 import { count, sentence } from "./format.js";
+import { shows } from "./found.js";
 import { sayProblem } from "./notice.js";
 import { kept } from "./picture.js";
 import { go } from "./router.js";
@@ -20,12 +21,6 @@ const REMEMBERED = 8;
 const remembered = new Map();
 let view = null;
 
-/// Says `found` when other moments are on the wall.
-export const finds = new EventTarget();
-
-/// The moments on the wall, in its order: the player goes through them.
-export const moments = () => view?.found?.moments ?? [];
-
 /// What the moments on the wall were found by, for whoever asks the same of something else.
 export const picture = (asked) => (asked.picture ? kept(asked.picture)?.blob : undefined);
 
@@ -40,6 +35,7 @@ export function showSearch(root, asked) {
     remember();
   }
   Object.assign(view, { key, asked, found: null });
+  shows([]);
   const before = remembered.get(key);
   if (before) {
     accept(before.found);
@@ -55,6 +51,7 @@ export function leaveSearch() {
   view.stop.abort();
   view.wall.stop();
   view = null;
+  shows([]);
 }
 
 function remember() {
@@ -71,7 +68,7 @@ function begin() {
   made.late = h("div", { class: "late" });
   made.element = h("section", { class: "results", "aria-label": "Moments" }, made.summary, made.late, made.wall.element);
   let isDue = false;
-  on(["stored", "ended"], () => {
+  on(["stored", "ended", "removed"], () => {
     if (isDue) return;
     isDue = true;
     setTimeout(() => {
@@ -111,7 +108,7 @@ function accept(found, took, fresh) {
   fill(view.late);
   summarise(took);
   view.wall.show(found, view.asked, fresh);
-  finds.dispatchEvent(new Event("found"));
+  shows(found.moments);
 }
 
 function summarise(took) {
@@ -129,7 +126,7 @@ function nothing(remarks) {
   fill(view.late, h("div", { class: "refusal" }, h("h2", {}, "No moments"),
     h("p", {}, isNarrow ? "Nothing that is indexed fits all of these filters." : "Nothing is indexed yet, so there is nothing to find."),
     isNarrow ? button(null, "", allFiltersOff, { text: "Search without filters" })
-      : h("a", { class: "button primary", href: "/?view=sources" }, "Add a folder or a camera")));
+      : h("a", { class: "button primary", href: "/?view=sources" }, "See what is watched")));
 }
 
 function allFiltersOff() {
@@ -172,6 +169,7 @@ async function goOn() {
     view.found = { ...view.found, moments, groups, next: more.next };
     summarise();
     view.wall.show(view.found, view.asked);
+    shows(moments);
   } catch (error) {
     if (view?.key === key) endsHere(error);
   } finally {

@@ -5,8 +5,8 @@ import { fill, h } from "./dom.js";
 import { sentence } from "./format.js";
 import { say } from "./notice.js";
 
-/// `added()` is called after each.
-export function sourceForm(added) {
+/// `may`: what may be added; `added()` is called after each.
+export function sourceForm(may, added) {
   const field = (name, title, hint, more = {}) =>
     h(
       "label",
@@ -14,7 +14,8 @@ export function sourceForm(added) {
       h("span", { class: "field-title" }, title),
       h("input", { class: "input", name, autocomplete: "off", spellcheck: "false", placeholder: hint, ...more }),
     );
-  const where = field("where", "Folder or address", "/srv/videos or rtsp://camera/stream1", { required: true });
+  const [heading, title, example] = offered(may);
+  const where = field("where", title, example, { required: true });
   const record = h("label", { class: "check" }, h("input", { type: "checkbox", name: "record" }), "Keep the footage");
   const login = h(
     "div",
@@ -28,7 +29,7 @@ export function sourceForm(added) {
   const form = h(
     "form",
     { class: "add-source", "aria-labelledby": "add-title" },
-    h("h2", { id: "add-title" }, "Add a folder or a camera"),
+    h("h2", { id: "add-title" }, heading),
     h(
       "div",
       { class: "form-row" },
@@ -58,6 +59,13 @@ export function sourceForm(added) {
     }
   });
   return form;
+}
+
+/// Heading, name of the field and an example in it.
+function offered({ can_add_folders, can_add_streams }) {
+  if (!can_add_streams) return ["Add a folder", "Folder", "/srv/videos"];
+  if (!can_add_folders) return ["Add a camera", "Address", "rtsp://camera/stream1"];
+  return ["Add a folder or a camera", "Folder or address", "/srv/videos or rtsp://camera/stream1"];
 }
 
 const isStream = (text) => /^[a-z0-9]+:\/\//i.test(text.trim());

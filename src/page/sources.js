@@ -27,16 +27,18 @@ const STATES = {
 export function showSources(root, asked, stop) {
   const cards = new Map();
   const list = h("ul", { class: "cards" });
-  const empty = h("p", { class: "hint", hidden: true }, "Nothing is watched yet. Name a folder or a camera below.");
+  const empty = h("p", { class: "hint", hidden: true }, "Nothing is watched yet.");
+  const adding = h("div");
   const element = h(
     "section",
     { class: "page", "aria-labelledby": "page-title" },
     h("h1", { id: "page-title", class: "page-title" }, "Sources"),
     empty,
     list,
-    sourceForm(look),
+    adding,
   );
   fill(root, element);
+  offerToAdd(adding, look);
   let timer;
   async function look() {
     clearTimeout(timer);
@@ -53,6 +55,21 @@ export function showSources(root, asked, stop) {
   look();
   on(["source", "back"], look, stop);
   stop.addEventListener("abort", () => clearTimeout(timer));
+}
+
+/// The form where something may be added, else how folders and cameras are named instead.
+async function offerToAdd(place, look) {
+  try {
+    const may = await api.session();
+    if (may.can_add_folders || may.can_add_streams) return void fill(place, sourceForm(may, look));
+    fill(place, h("p", { class: "hint" }, may.role === "admin"
+      ? ["Name folders and cameras when clipseek is started, ", h("code", {}, "clipseek serve ~/Videos rtsp://camera/1"),
+        ", or as [[source]] in its settings. To add them on this page, list in the settings what may be added: ",
+        h("code", {}, "serve.add_folders"), ", or ", h("code", {}, "serve.add_schemes"), " with ", h("code", {}, "serve.add_hosts"), "."]
+      : "You may look and search here. Folders and cameras are added by whoever has a token of the role admin."));
+  } catch (error) {
+    sayProblem(error);
+  }
 }
 
 function update(list, cards, sources, look) {

@@ -95,6 +95,6 @@ function explanation(model, isShapes) {
 
 function nothingYet() {
   return [h("h2", {}, "Nothing is indexed yet"),
-    h("p", {}, "Name a folder or a camera, and its moments can be found as they come in."),
-    h("p", {}, h("a", { class: "button primary", href: "/?view=sources" }, "Add a folder or a camera"))];
+    h("p", {}, "The moments of a folder or a camera can be found as they come in."),
+    h("p", {}, h("a", { class: "button primary", href: "/?view=sources" }, "See what is watched"))];
 }

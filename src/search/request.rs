@@ -1,7 +1,8 @@
 //! A search request: flags of the command line and JSON become the same value.
 
 use chrono::{DateTime, Local, NaiveDate, NaiveTime, SecondsFormat, TimeZone};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::SearchError;
@@ -27,6 +28,7 @@ pub struct SearchRequest {
     #[serde(skip)]
     pub picture: Option<Vec<u8>>,
     /// Query moment by its id: finds similar ones.
+    #[serde(deserialize_with = "moment")]
     pub like: Option<Uuid>,
     /// Texts describing what the moments should not show.
     #[schema(max_items = 32)]
@@ -202,6 +204,13 @@ macro_rules! text_schema {
 text_schema!(WallTime, "a time such as 2026-05-01T14:00:00Z, or a date; without a zone in that of the daemon");
 text_schema!(Between, "a time of the day such as 22:00-06:00");
 
+/// The library's own words for a wrong id speak of groups and lengths.
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let wrong = || D::Error::custom(format!("like: {text:?} is no id of a moment (`id` in the answer to a search)"));
+    text.parse().map(Some).map_err(|_| wrong())
+}
+
 impl SearchRequest {
     /// Checks the request without a model.
     pub fn check(&self) -> Result<(), SearchError> {
@@ -308,6 +317,7 @@ mod tests {
         let error = |json: &str| serde_json::from_str::<SearchRequest>(json).unwrap_err().to_string();
         assert!(error(r#"{"txt": "a dog"}"#).contains("unknown field `txt`"));
         assert!(error(r#"{"after": "yesterday"}"#).contains("2026-05-01"));
+        assert!(error(r#"{"like": "x"}"#).contains("no id of a moment"));
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Searcher {
         Outline::clone(&self.bundle)
     }
 
+    #[tracing::instrument(skip_all)]
     pub(super) async fn prepare(
         &self,
         request: &SearchRequest,
@@ -128,6 +129,7 @@ impl Searcher {
     }
 
     /// At most `limit` moments.
+    #[tracing::instrument(skip_all)]
     pub(super) async fn find(&self, prepared: &Prepared, limit: usize) -> Result<Vec<Placed>, SearchError> {
         let Prepared { wanted, filter, glob, rerank: again, diversity, .. } = prepared;
         let (wanted, filter) = (wanted.clone(), filter.clone());
@@ -256,6 +258,7 @@ impl Searcher {
         Ok(combine(&wanted, &unwanted)?)
     }
 
+    #[tracing::instrument(name = "encode", skip_all)]
     async fn of_text(&self, text: &str, remarks: &mut Vec<String>) -> Result<Embedding, SearchError> {
         let model = self.sessions.text(&self.bundle).await?;
         if model.is_truncated(text)? {

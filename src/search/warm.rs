@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 use super::group::groups;
 use super::kept::{Cursor, Kept, List, joined};
@@ -101,14 +102,16 @@ impl Searchers {
         work: impl Future<Output = Result<T, SearchError>> + Send + 'static,
     ) -> Result<T, SearchError> {
         let permit = self.gate.enter().await?;
-        let working = tokio::spawn(async move {
+        let working = async move {
             let answer = work.await;
             drop(permit);
             answer
-        });
+        };
+        let working = tokio::spawn(working.in_current_span());
         working.await.map_err(|error| SearchError::Internal(error.to_string()))?
     }
 
+    #[tracing::instrument(name = "search", skip_all)]
     async fn ask(&self, request: &SearchRequest) -> Result<Answer, SearchError> {
         if let Some(cursor) = &request.cursor {
             return self.go_on(cursor, request.limit.into()).await;

@@ -168,9 +168,14 @@ impl Service {
         let recording = self.parts.settings.recording.clone();
         let (archive, pauses, clock) = (Arc::clone(&self.archive), Arc::clone(&self.pauses), self.clock.clone());
         let retention = retention::run(archive, recording, pauses, clock, &self.stop);
-        tokio::join!(indexing, jobs, retention);
+        let working = async { tokio::join!(indexing, jobs, retention) };
+        tokio::select! {
+            _ = working => {}
+            () = self.news.tell_of_removals(self.archive.left(), &self.clock) => {}
+        }
     }
 
+    #[tracing::instrument(level = "warn", skip(self, request, stop))]
     async fn job(&self, id: u64, request: JobRequest, stop: &CancellationToken) -> Result<JobResult, String> {
         let _alone = self.writer.lock().await;
         match request {

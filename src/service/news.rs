@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::clock::{Clock, seconds};
 use crate::decode::{Probe, Sampling};
@@ -20,8 +20,8 @@ use crate::source::SourceState;
 
 /// News that a slow listener can be behind.
 const RING: usize = 4096;
-/// Least time between two reports of how far a file is.
-const ADVANCE_EVERY: Duration = Duration::from_millis(200);
+/// Least time between two reports of how far a file is, and of what has left.
+const SAID_EVERY: Duration = Duration::from_millis(200);
 
 /// `job` is absent for what the sources bring. Paths are readable (lossy where a name is no UTF-8).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -74,6 +74,10 @@ pub enum News {
     Optimizing {
         job: Option<u64>,
         windows: u64,
+    },
+    /// So many contents (a medium as one model knows it) have left the index since this was said last.
+    Removed {
+        contents: u64,
     },
 }
 
@@ -138,6 +142,17 @@ impl NewsRoom {
 
     pub fn listen(&self) -> broadcast::Receiver<News> {
         self.0.subscribe()
+    }
+
+    /// Tells of contents that leave, for ever.
+    pub(super) async fn tell_of_removals(&self, mut left: watch::Receiver<u64>, clock: &Clock) {
+        let mut told = *left.borrow();
+        while left.changed().await.is_ok() {
+            let now = *left.borrow_and_update();
+            self.tell(News::Removed { contents: now - told });
+            told = now;
+            clock.sleep(SAID_EVERY).await;
+        }
     }
 }
 
@@ -219,7 +234,7 @@ impl Reporter {
         let now = self.clock.passed();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         match told.get_mut(path) {
-            Some(before) if now.saturating_sub(*before) < ADVANCE_EVERY => false,
+            Some(before) if now.saturating_sub(*before) < SAID_EVERY => false,
             Some(before) => {
                 *before = now;
                 true

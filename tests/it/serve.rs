@@ -12,6 +12,7 @@ mod moments;
 mod prometheus;
 mod streams;
 mod systemd;
+mod traces;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -25,6 +26,8 @@ use super::support::{World, footage, text};
 
 /// The longest that anything here may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// In the log of a daemon, whenever a file was indexed.
+const INDEXED: &str = "\"message\":\"indexed\"";
 
 /// A daemon that is ended with the test.
 struct Daemon<'a> {

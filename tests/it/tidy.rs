@@ -26,6 +26,7 @@ const BOUNDARIES: &[(&str, &[&str])] = &[
     ("notify_debouncer_full", &["source/watch.rs"]),
     ("println!", &["cli/"]),
     ("secrecy::", &["secret.rs"]),
+    ("opentelemetry", &["telemetry.rs"]),
 ];
 
 fn sources(dir: &Path, into: &mut Vec<PathBuf>) {

@@ -79,6 +79,7 @@ def main():
     arguments.add_argument("--seconds", type=float, default=600)
     arguments.add_argument("--sampling", default="keyframes")
     arguments.add_argument("--clips", nargs="+", default=[str(HERE.parent / "fixtures/footage/tape.mp4")])
+    arguments.add_argument("--port", type=int, default=0, help="of the daemon, so that a Prometheus can be told")
     arguments = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measure(arguments, pathlib.Path(folder))
@@ -91,7 +92,7 @@ def measure(arguments, folder):
     sender = subprocess.Popen(camera, stdout=subprocess.PIPE, text=True)
     uris = [sender.stdout.readline().strip() for _ in range(count)]
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind(("127.0.0.1", arguments.port))
         port = free.getsockname()[1]
     settings = [f'[index]\nsampling = "{arguments.sampling}"\nwindow_secs = 16.0\nstride_secs = 16.0\nframes = 8\n']
     settings += [f'[[source]]\nname = "camera{number}"\nuri = "{uri}"\n' for number, uri in enumerate(uris)]

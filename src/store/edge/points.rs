@@ -289,11 +289,9 @@ fn filter(filter: &Filter) -> Option<EdgeFilter> {
         OfSource::Named(name) => is(field::SOURCE, name.clone()),
         OfSource::Media(media) => among(media),
     }));
-    must.extend(between.iter().map(|between| {
-        let stretch = |(from, to): (u16, u16)| range(field::MINUTE_OF_DAY, Some(from.into()), Some(to.into()));
-        let should = Some(between.stretches().into_iter().filter_map(stretch).collect());
-        Condition::Filter(EdgeFilter { should, ..EdgeFilter::default() })
-    }));
+    // Not a filter within the filter: the engine would look each record's minute up that the index has found.
+    let stretch = |(from, to): (u16, u16)| range(field::MINUTE_OF_DAY, Some(from.into()), Some(to.into()));
+    let should: Vec<Condition> = between.iter().flat_map(|between| between.stretches()).filter_map(stretch).collect();
     must.extend(label.iter().map(|label| is(field::LABEL, label.clone())));
     must.extend(tags.iter().map(|tag| is(field::TAGS, tag.clone())));
     // Milliseconds of many thousand years are exact in float64.
@@ -305,8 +303,9 @@ fn filter(filter: &Filter) -> Option<EdgeFilter> {
         .map(|(media, plan)| Condition::Filter(self::selection(&Selection::plan(*media, plan.clone()))))
         .collect();
     let some = |conditions: Vec<Condition>| (!conditions.is_empty()).then_some(conditions);
-    let (must, must_not) = (some(must), some(must_not));
-    (must.is_some() || must_not.is_some()).then(|| EdgeFilter { must, must_not, ..EdgeFilter::default() })
+    let filter =
+        EdgeFilter { must: some(must), should: some(should), must_not: some(must_not), ..EdgeFilter::default() };
+    (filter != EdgeFilter::default()).then_some(filter)
 }
 
 /// `from <= field < to`; `None`: no bounds.

@@ -174,10 +174,6 @@ fn filter(filter: &Filter) -> Option<GrpcFilter> {
         OfSource::Named(name) => Condition::matches(field::SOURCE, name.clone()),
         OfSource::Media(media) => among(media),
     }));
-    must.extend(between.iter().map(|between| {
-        let stretch = |(from, to): (u16, u16)| range(field::MINUTE_OF_DAY, Some(from.into()), Some(to.into()));
-        GrpcFilter::should(between.stretches().into_iter().filter_map(stretch)).into()
-    }));
     must.extend(label.iter().map(|label| Condition::matches(field::LABEL, label.clone())));
     must.extend(tags.iter().map(|tag| Condition::matches(field::TAGS, tag.clone())));
     // Milliseconds of many thousand years are exact in float64.
@@ -186,6 +182,9 @@ fn filter(filter: &Filter) -> Option<GrpcFilter> {
     must.extend(words.map(|word| Condition::matches(field::CAPTION_WORDS, word)));
     let hidden = hidden.iter().map(|(media, plan)| selection(&Selection::plan(*media, plan.clone())).into());
     narrowed.must_not.extend(hidden);
+    // Not a filter within the filter: the engine would look each record's minute up that the index has found.
+    let stretch = |(from, to): (u16, u16)| range(field::MINUTE_OF_DAY, Some(from.into()), Some(to.into()));
+    narrowed.should.extend(between.iter().flat_map(|between| between.stretches()).filter_map(stretch));
     (narrowed != GrpcFilter::default()).then_some(narrowed)
 }
 

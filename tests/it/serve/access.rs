@@ -97,12 +97,13 @@ fn with_a_token_nobody_gets_in_without_one() {
     assert_eq!((job(&phone), job(&desk)), (403, 202));
     let search = ask(&address, "POST", "/v1/search", &(bearer(&phone) + json), br#"{"text": "a dog"}"#);
     assert_eq!(search.status, 200, "{search:?}");
-    assert_eq!(get(&address, "/v1/session", &bearer(&phone)).json(), json!({"role": "read", "needs_token": true}));
+    let may = json!({"role": "read", "needs_token": true, "can_add_folders": false, "can_add_streams": false});
+    assert_eq!(get(&address, "/v1/session", &bearer(&phone)).json(), may);
 
     // The link that it prints, once.
     let said = daemon.said();
     let link = said.split(&format!("http://{address}")).find(|part| part.starts_with("/login?code=")).unwrap();
-    let link = link.split_whitespace().next().unwrap();
+    let link = link.split('"').next().unwrap();
     let entered = get(&address, link, "");
     assert_eq!((entered.status, entered.header("location").as_deref()), (303, Some("/")), "{entered:?}");
     let cookie = entered.header("set-cookie").unwrap();

@@ -188,11 +188,11 @@ fn the_backlog_comes_newest_or_oldest_first() {
         let config = world.dir.path().join("clipseek.toml");
         std::fs::write(&config, format!("[watch]\nbacklog = \"{order}\"\n[index]\njobs = 1\n")).unwrap();
         let daemon = serve(&world, &[text(&videos), "--config", text(&config)]);
-        daemon.until("all are indexed", || daemon.said().matches("indexed path=").count() == 3);
+        daemon.until("all are indexed", || daemon.said().matches(INDEXED).count() == 3);
         let names: Vec<String> = daemon
             .said()
             .lines()
-            .filter(|line| line.contains("indexed path="))
+            .filter(|line| line.contains(INDEXED))
             .map(|line| line.split(".mp4").next().unwrap().chars().last().unwrap().to_string())
             .collect();
         assert_eq!(names, expected, "{order}");

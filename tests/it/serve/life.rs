@@ -76,7 +76,7 @@ fn nothing_that_is_indexed_is_read_again() {
     daemon.until_idle();
     assert_eq!(daemon.source("videos")["files"], 1);
     assert!(events.come().is_empty());
-    assert_eq!(daemon.said().matches("indexed path=").count(), said.matches("indexed path=").count());
+    assert_eq!(daemon.said().matches(INDEXED).count(), said.matches(INDEXED).count());
     assert_eq!(daemon.source("videos")["frames"], 0);
 }
 
