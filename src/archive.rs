@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::footage::Footage;
 use crate::ledger::{Ledger, LedgerError, Owned, Progress, Said};
@@ -41,8 +41,6 @@ pub struct Archive {
     open: tokio::sync::Mutex<HashMap<String, Arc<dyn VectorStore>>>,
     /// Locks of the media whose records are being written or removed.
     busy: Mutex<HashMap<MediaId, Weak<tokio::sync::Mutex<()>>>>,
-    /// How many contents have left.
-    left: watch::Sender<u64>,
 }
 
 /// Held while the records of a medium are written or removed.
@@ -53,20 +51,7 @@ pub struct Alone {
 impl Archive {
     /// Does not open collections yet.
     pub fn new(ledger: Ledger, thumbs: Thumbs, footage: Footage, catalog: Arc<dyn Catalog>) -> Self {
-        Self {
-            ledger,
-            thumbs,
-            footage,
-            catalog,
-            open: tokio::sync::Mutex::default(),
-            busy: Mutex::default(),
-            left: watch::Sender::new(0),
-        }
-    }
-
-    /// Changes whenever contents leave, whoever removes them.
-    pub fn left(&self) -> watch::Receiver<u64> {
-        self.left.subscribe()
+        Self { ledger, thumbs, footage, catalog, open: tokio::sync::Mutex::default(), busy: Mutex::default() }
     }
 
     pub fn catalog(&self) -> &dyn Catalog {
@@ -191,7 +176,6 @@ impl Archive {
         let media = content.media_id;
         let live = self.ledger.live(media).await?;
         self.ledger.left(content).await?;
-        self.left.send_modify(|count| *count += 1);
         if let Some((hour, _)) = live
             && self.ledger.media(media).await?.is_none()
         {

@@ -256,9 +256,12 @@ impl Metrics {
         ]
     }
 
-    pub fn frames_decoded(&self, source: &str, frames: u64, cpu_secs: f64) {
+    pub fn frames_decoded(&self, source: &str, frames: u64) {
         self.frames_decoded.with_label_values(&[source]).inc_by(frames);
-        self.decode_cpu.with_label_values(&[source]).inc_by(cpu_secs);
+    }
+
+    pub fn decode_cpu(&self, source: &str, secs: f64) {
+        self.decode_cpu.with_label_values(&[source]).inc_by(secs);
     }
 
     pub fn frames_sampled(&self, source: &str, frames: u64) {

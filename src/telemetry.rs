@@ -43,7 +43,7 @@ pub fn init(verbosity: i8, reader: Reader, settings: &TelemetrySettings) -> Resu
         ..=-1 => "error",
         // The embedded engine warns of flags that only its server sets, and logs each log file it opens.
         0 => "warn,ort=error,qdrant_edge=error,clipseek::told=info",
-        1 => "info,ort=warn,qdrant_edge=error",
+        1 => "info,ort=warn,qdrant_edge=error,rusqlite_migration=warn",
         _ => "debug",
     };
     let asked = filter(std::env::var_os(VARIABLE).as_deref()).unwrap_or_else(|problem| {

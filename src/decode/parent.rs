@@ -166,6 +166,11 @@ impl ChildFrames {
         }
     }
 
+    /// Processor time that the child has used.
+    pub(super) fn cpu(&self) -> Option<Duration> {
+        self.pipe.as_ref()?.get_ref().cpu()
+    }
+
     pub(super) fn read(&mut self) -> Result<Message, DecodeError> {
         self.talk(|pipe| wire::read_message(pipe)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
     }

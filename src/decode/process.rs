@@ -48,6 +48,16 @@ pub(super) struct Ending {
 }
 
 impl Process {
+    /// Processor time that it has used, where the kernel says it.
+    pub(super) fn cpu(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        // The second field is the name in brackets, in which anything may be; user and system time are the 14th and 15th.
+        let fields = stat.rsplit(") ").next()?.split(' ').skip(11).take(2);
+        let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+        let a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+        Some(Duration::from_secs_f64(ticks as f64 / a_second as f64))
+    }
+
     /// Starts `command`. From then on it is killed the moment `stop` is cancelled, whatever this side is doing.
     pub(super) fn start(command: &mut Command, patience: Duration, stop: &CancellationToken) -> io::Result<Self> {
         let (stopped, not_stopped) = io::pipe()?;

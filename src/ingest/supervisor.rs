@@ -60,6 +60,9 @@ pub struct Supervisor {
     frames: Option<(Duration, Duration)>,
 }
 
+/// The last frame of a camera that froze came through buffers and the decoder so much later than the camera froze, and the clock is
+/// looked at now and then. So much earlier is it called stalled, that no more than the configured age has passed.
+const ON_THE_WAY: Duration = Duration::from_secs(1);
 /// A connection that held for so long was a good one: the waits begin anew.
 const GOOD: Duration = Duration::from_secs(10);
 
@@ -90,7 +93,7 @@ impl Supervisor {
             None => (now.saturating_sub(self.called), connect),
             Some((_, last)) => (now.saturating_sub(last), 2 * stall),
         };
-        if self.frames.is_some() && silence >= stall {
+        if self.frames.is_some() && silence >= stall - ON_THE_WAY.min(stall / 4) {
             self.state = SourceState::Stalled;
         }
         if silence >= limit { Verdict::GiveUp } else { Verdict::Fine }
@@ -143,7 +146,9 @@ mod tests {
         let (clock, mut supervisor) = supervisor();
         supervisor.frame(clock.passed());
         assert_eq!((supervisor.look(clock.passed()), supervisor.state()), (Verdict::Fine, SourceState::Live));
-        clock.advance(10 * SECOND);
+        clock.advance(8 * SECOND);
+        assert_eq!((supervisor.look(clock.passed()), supervisor.state()), (Verdict::Fine, SourceState::Live));
+        clock.advance(SECOND);
         assert_eq!((supervisor.look(clock.passed()), supervisor.state()), (Verdict::Fine, SourceState::Stalled));
         supervisor.frame(clock.passed());
         assert_eq!(supervisor.state(), SourceState::Live);

@@ -91,17 +91,17 @@ impl Ledger {
         .await
     }
 
-    /// The hours of this source that are still being written, or were when a run died.
-    pub async fn open_hours(&self, source: &str, collection: &str) -> Result<Vec<OpenHour>> {
-        let (source, collection) = (source.to_owned(), collection.to_owned());
+    /// The hours of this source (`None`: of all) that are still being written, or were when a run died.
+    pub async fn open_hours(&self, source: Option<&str>, collection: &str) -> Result<Vec<OpenHour>> {
+        let (source, collection) = (source.map(str::to_owned), collection.to_owned());
         self.read(move |db| {
             db.prepare_cached(
                 "SELECT l.source, l.epoch, l.hour, f.path, p.media_id, p.plan FROM live l
                  JOIN files f ON f.next_media_id = l.media_id
                  JOIN progress p ON p.media_id = l.media_id AND p.collection = f.collection AND p.state = 'writing'
-                 WHERE l.source = ? AND f.collection = ? ORDER BY l.hour, l.epoch",
+                 WHERE (?1 IS NULL OR l.source = ?1) AND f.collection = ?2 ORDER BY l.hour, l.epoch",
             )?
-            .query_map([&source, &collection], |row| {
+            .query_map((&source, &collection), |row| {
                 Ok(OpenHour {
                     hour: LiveHour { source: row.get(0)?, epoch: row.get(1)?, hour: row.get(2)? },
                     path: rows::path(row, 3)?,

@@ -87,7 +87,7 @@ function explanation(model, isShapes) {
       h("p", {}, "It is small and knows only drawn shapes: circles, squares, stars, hearts and rings in nine colours, how they "
         + "move, grow, turn, chase and hide. Order counts: a heart that shrinks is not one that grows."),
       h("p", {}, "For real footage bring a model that has seen the world, then start again:"),
-      h("pre", {}, h("code", {}, "clipseek model pull clip-b32\nCLIPSEEK__MODEL__NAME=clip-b32 clipseek serve ~/Videos"))]
+      h("pre", {}, h("code", {}, "clipseek model pull clip-b32\nclipseek serve --model clip-b32 ~/Videos"))]
     : [h("h2", {}, "Say what can be seen"),
       h("p", {}, "A few plain words do: who, does what, where. Or drop a picture anywhere on this page to find moments like it."),
       h("p", { class: "quiet" }, `Model ${size}`)];

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::{BacklogOrder, SourceSettings};
 use crate::embed::choice::Chosen;
 use crate::ingest::backlog::Order;
-use crate::ingest::live::Pauses;
+use crate::ingest::live::{self, Pauses};
 use crate::ingest::plan::Plan;
 use crate::ingest::report::{RunNotes, RunReport};
 use crate::ingest::steady::Steady;
@@ -44,6 +44,8 @@ use sources::{Common, Sources};
 
 /// A decoding process of a stream that says nothing for so long hangs, whether frames come or not.
 const HUNG: Duration = Duration::from_secs(30);
+/// Between two looks for hours that streams left open which are read no more.
+const LEFT_EVERY: Duration = Duration::from_secs(60);
 
 pub struct Service {
     pub parts: Parts,
@@ -167,11 +169,23 @@ impl Service {
         };
         let recording = self.parts.settings.recording.clone();
         let (archive, pauses, clock) = (Arc::clone(&self.archive), Arc::clone(&self.pauses), self.clock.clone());
-        let retention = retention::run(archive, recording, pauses, clock, &self.stop);
-        let working = async { tokio::join!(indexing, jobs, retention) };
-        tokio::select! {
-            _ = working => {}
-            () = self.news.tell_of_removals(self.archive.left(), &self.clock) => {}
+        let retention = retention::run(archive, recording, pauses, self.news.clone(), clock, &self.stop);
+        tokio::join!(indexing, jobs, retention, self.finish_left_hours());
+    }
+
+    /// Of streams that left the settings, their hours end without them.
+    async fn finish_left_hours(&self) {
+        let ingest = Arc::new(self.ingest.clone());
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = self.clock.sleep(LEFT_EVERY) => {}
+            }
+            let is_read = |source: &str| self.sources.settings(source).is_some();
+            if let Err(error) = live::finish_left(&ingest, &self.pauses, is_read).await {
+                tracing::warn!(%error, "hours of streams that left the settings stay open for now");
+            }
         }
     }
 
@@ -360,7 +374,9 @@ impl Service {
     pub async fn remove(&self, request: &RemoveRequest) -> Result<Removed, RemoveError> {
         let _alone = self.alone().await?;
         let (_still, _streams) = (self.steady.pause().await, self.pauses.pause().await);
-        Ok(media::remove(&self.archive, request).await?)
+        let removed = media::remove(&self.archive, request).await?;
+        self.news.tell(News::Removed {});
+        Ok(removed)
     }
 
     /// Fails while a job runs, since that may take long.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 use crate::clock::{Clock, seconds};
 use crate::decode::{Probe, Sampling};
@@ -20,8 +20,8 @@ use crate::source::SourceState;
 
 /// News that a slow listener can be behind.
 const RING: usize = 4096;
-/// Least time between two reports of how far a file is, and of what has left.
-const SAID_EVERY: Duration = Duration::from_millis(200);
+/// Least time between two reports of how far a file is.
+const ADVANCE_EVERY: Duration = Duration::from_millis(200);
 
 /// `job` is absent for what the sources bring. Paths are readable (lossy where a name is no UTF-8).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -75,10 +75,8 @@ pub enum News {
         job: Option<u64>,
         windows: u64,
     },
-    /// So many contents (a medium as one model knows it) have left the index since this was said last.
-    Removed {
-        contents: u64,
-    },
+    /// Something has left the index, because somebody removed it or its time was over.
+    Removed {},
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -142,17 +140,6 @@ impl NewsRoom {
 
     pub fn listen(&self) -> broadcast::Receiver<News> {
         self.0.subscribe()
-    }
-
-    /// Tells of contents that leave, for ever.
-    pub(super) async fn tell_of_removals(&self, mut left: watch::Receiver<u64>, clock: &Clock) {
-        let mut told = *left.borrow();
-        while left.changed().await.is_ok() {
-            let now = *left.borrow_and_update();
-            self.tell(News::Removed { contents: now - told });
-            told = now;
-            clock.sleep(SAID_EVERY).await;
-        }
     }
 }
 
@@ -224,7 +211,10 @@ impl Reporter {
                 metrics.worked(ran.lane, ran.worked);
                 metrics.batch(ran.lane, ran.items, ran.most);
             }
-            Measured::Decoded(outcome) => metrics.frames_decoded(source, outcome.packets_decoded, outcome.cpu_secs),
+            Measured::Decoded(outcome) => {
+                metrics.frames_decoded(source, outcome.packets_decoded);
+                metrics.decode_cpu(source, outcome.cpu_secs);
+            }
             Measured::Stored { windows } => metrics.windows_stored(source, *windows as u64),
             Measured::WithoutVector { windows } => metrics.windows_failed(source, *windows as u64),
         }
@@ -234,7 +224,7 @@ impl Reporter {
         let now = self.clock.passed();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         match told.get_mut(path) {
-            Some(before) if now.saturating_sub(*before) < SAID_EVERY => false,
+            Some(before) if now.saturating_sub(*before) < ADVANCE_EVERY => false,
             Some(before) => {
                 *before = now;
                 true

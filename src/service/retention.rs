@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::RecordingSettings;
 use crate::footage;
 use crate::ingest::live::Pauses;
+use crate::service::news::{News, NewsRoom};
 use crate::source::stream::LiveHour;
 
 /// Between two looks.
@@ -24,14 +25,17 @@ pub(super) async fn run(
     archive: Arc<Archive>,
     settings: RecordingSettings,
     pauses: Arc<Pauses>,
+    news: NewsRoom,
     clock: Clock,
     stop: &CancellationToken,
 ) {
     loop {
         // Nobody who checks the index finds it half gone.
         let turn = pauses.turn().await;
-        if let Err(error) = sweep(&archive, &settings, clock.unix()).await {
-            tracing::warn!(%error, "footage that is to leave stays for now");
+        match sweep(&archive, &settings, clock.unix()).await {
+            Ok(0) => {}
+            Ok(_) => news.tell(News::Removed {}),
+            Err(error) => tracing::warn!(%error, "footage that is to leave stays for now"),
         }
         drop(turn);
         tokio::select! {
@@ -42,7 +46,8 @@ pub(super) async fn run(
     }
 }
 
-async fn sweep(archive: &Archive, settings: &RecordingSettings, now: Duration) -> Result<(), ArchiveError> {
+/// Returns how many hours have left.
+async fn sweep(archive: &Archive, settings: &RecordingSettings, now: Duration) -> Result<usize, ArchiveError> {
     let dir = archive.footage.dir().to_path_buf();
     let disk = |error: std::io::Error| ArchiveError::Disk { path: dir.clone(), error };
     let all = archive.footage.clone();
@@ -60,16 +65,17 @@ async fn sweep(archive: &Archive, settings: &RecordingSettings, now: Duration) -
     let free = footage::free(archive.footage.dir()).unwrap_or(u64::MAX);
     let hours: Vec<(LiveHour, u64)> =
         hours.into_iter().map(|((hour, source, epoch), bytes)| (LiveHour { source, epoch, hour }, bytes)).collect();
-    for hour in expired(&hours, now, settings, free) {
+    let expired = expired(&hours, now, settings, free);
+    for hour in &expired {
         tracing::info!(path = %hour.path().display(), "an hour of a stream leaves");
-        let of_hour = rows.iter().filter(|row| row.0 == hour);
+        let of_hour = rows.iter().filter(|row| row.0 == *hour);
         let files = of_hour.map(|(_, path, collection)| (path.clone(), collection.clone())).collect();
         archive.ledger.forget_files(files).await?;
         archive.settle().await?;
         // Of an hour that the ledger does not know, there is nothing but the footage.
-        archive.footage.remove(&hour).map_err(disk)?;
+        archive.footage.remove(hour).map_err(disk)?;
     }
-    Ok(())
+    Ok(expired.len())
 }
 
 /// Those of these hours, in the order of time and with the size of their footage, that leave now.

@@ -20,6 +20,10 @@ const playing = (page) =>
     return video && video.readyState >= 2 && !video.seeking;
   });
 
+/// Which tile has the focus.
+const focused = (page) =>
+  page.evaluate(() => [...document.querySelectorAll(".tile-link")].indexOf(document.activeElement));
+
 const time = (page) => page.$eval("#player video", (video) => video.currentTime);
 const shownTime = async (page) => Number(await page.getAttribute(".timeline", "aria-valuenow"));
 
@@ -32,6 +36,19 @@ test("Enter plays at the moment, and Esc and back close", () =>
     await page.keyboard.press("Escape");
     await page.waitForSelector("#player", { state: "hidden" });
     assert.ok(!new URL(page.url()).searchParams.has("play"));
+    assert.equal(await focused(page), 0);
+    // Gone on to the next moment, the reader is there when the player closes; keys are explained above it too.
+    await page.keyboard.press("Enter");
+    await playing(page);
+    await page.keyboard.press("n");
+    await page.waitForSelector(".player-title:has-text('2 of')");
+    await page.keyboard.press("?");
+    await page.waitForSelector("dialog.keys");
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("dialog.keys", { state: "detached" });
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("#player", { state: "hidden" });
+    assert.equal(await focused(page), 1);
     await page.click(".tile-link");
     await playing(page);
     await page.goBack();

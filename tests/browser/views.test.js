@@ -1,7 +1,7 @@
 // The other views, a daemon that goes and comes back, what everybody can use, and how heavy it is.
 
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import axe from "axe-core";
@@ -64,7 +64,29 @@ test("live moments appear as they come", () =>
     mkdirSync(join(daemon.footage, "late"));
     copyFileSync(join(daemon.footage, "hevc.mp4"), join(daemon.footage, "late", "new.mp4"));
     await page.waitForSelector(".results .tile");
+    // And what is removed leaves.
+    rmSync(join(daemon.footage, "late"), { recursive: true });
+    await fetch(`${daemon.url}/v1/media/remove`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ missing: true }),
+    });
+    await page.waitForSelector(".results .tile", { state: "detached" });
   }));
+
+test("where nothing may be added, the page says how to name folders and cameras", async () => {
+  await daemon.kill();
+  const allowed = readFileSync(daemon.config);
+  writeFileSync(daemon.config, "");
+  await daemon.start();
+  await at("/?view=sources", async (page) => {
+    await page.waitForSelector("text=serve.add_folders");
+    assert.equal(await page.locator(".add-source").count(), 0);
+  });
+  await daemon.kill();
+  writeFileSync(daemon.config, allowed);
+  await daemon.start();
+});
 
 test("a lost daemon is said, waited for, and gone on with", () =>
   at(CIRCLE, async (page, errors) => {

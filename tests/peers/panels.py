@@ -1,7 +1,7 @@
 """Draws what the panels of the Grafana dashboards show, from a Prometheus that scrapes a daemon: a picture per dashboard.
 
     python3 -m venv venv && venv/bin/pip install matplotlib
-    venv/bin/python tests/peers/panels.py http://127.0.0.1:9090 OUT [--minutes 10]
+    venv/bin/python tests/peers/panels.py http://127.0.0.1:9090 OUT [--minutes 10] [--ago 0]
 
 Grafana itself is not needed, and its look is not shown: only place, title, unit and series of each panel.
 """
@@ -41,15 +41,15 @@ def named(legend, labels):
     return re.sub(r"{{\s*(\w+)\s*}}", lambda found: labels.get(found[1], ""), legend)
 
 
-def draw(axes, panel, server, minutes):
+def draw(axes, panel, server, now, minutes):
     unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "")
     axes.set_title(f"{panel['title']} [{unit}]", fontsize=8, loc="left")
     axes.tick_params(labelsize=6)
-    now, lines, texts = time.time(), 0, []
+    lines, texts = 0, []
     for target in panel.get("targets", []):
         query = filled_in(target["expr"], minutes)
         if panel["type"] in ("stat", "table"):
-            found = asked(server, "query", query=query)
+            found = asked(server, "query", query=query, time=now)
             texts += [f"{named(target.get('legendFormat'), series['metric'])} {float(series['value'][1]):.4g}" for series in found]
             continue
         for series in asked(server, "query_range", query=query, start=now - minutes * 60, end=now, step=5):
@@ -68,8 +68,10 @@ def main():
     parser.add_argument("server")
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--minutes", type=int, default=10)
+    parser.add_argument("--ago", type=float, default=0, help="seconds since the end of what is drawn")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    until = time.time() - arguments.ago
     for path in sorted(BOARDS.glob("*.json")):
         board = json.loads(path.read_text())
         panels = [panel for panel in board["panels"] if panel["type"] not in ("row", "alertlist", "text")]
@@ -78,7 +80,7 @@ def main():
         for panel in panels:
             at = panel["gridPos"]
             place = [(at["x"] + 0.6) / 24, 1 - (at["y"] + at["h"] - 0.7) / height, (at["w"] - 1) / 24, (at["h"] - 1.6) / height]
-            draw(figure.add_axes(place), panel, arguments.server, arguments.minutes)
+            draw(figure.add_axes(place), panel, arguments.server, until, arguments.minutes)
         figure.savefig(arguments.out / f"{path.stem}.png", dpi=80)
         print(arguments.out / f"{path.stem}.png")
 

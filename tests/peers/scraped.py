@@ -1,11 +1,14 @@
-"""What being scraped costs: `index` by a daemon over the same files, with and without a client that asks for /metrics.
+"""What being watched costs: `index` by a daemon over the same files, without anything, with a client that asks for /metrics, and
+with traces that go to a collector (where grpcio and opentelemetry-proto are installed: `pip install` both).
 
     python3 tests/peers/scraped.py CLIPSEEK FOLDER [ROUNDS [SECONDS_BETWEEN_SCRAPES]]
 
 Prints processor time (daemon and decoding processes) and wall time of each run, and the ratios of the medians. The runs of
-both kinds take turns, so that what else the machine does meets both.
+all kinds take turns, so that what else the machine does meets all of them.
 """
 
+import collections
+import concurrent.futures
 import http.client
 import json
 import os
@@ -16,6 +19,13 @@ import sys
 import tempfile
 import threading
 import time
+
+try:
+    import grpc
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as service
+except ImportError:
+    grpc = None
 
 
 class Socket(http.client.HTTPConnection):
@@ -43,10 +53,28 @@ def processor(pid):
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def run(program, folder, every):
+def collector(spans):
+    """A collector that counts, and its address."""
+
+    class Collector(service.TraceServiceServicer):
+        def Export(self, request, context):
+            for resource in request.resource_spans:
+                for scope in resource.scope_spans:
+                    spans.update(span.name for span in scope.spans)
+            return traces.ExportTraceServiceResponse()
+
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    service.add_TraceServiceServicer_to_server(Collector(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, f"http://127.0.0.1:{port}"
+
+
+def run(program, folder, every=None, traced=None):
+    environment = os.environ | ({"CLIPSEEK__TELEMETRY__OTLP_URL": traced} if traced else {})
     with tempfile.TemporaryDirectory() as data:
         place = os.path.join(data, "clipseek.sock")
-        daemon = subprocess.Popen([program, "-q", "--data", data, "serve", "--listen", "127.0.0.1:0"])
+        daemon = subprocess.Popen([program, "-q", "--data", data, "serve", "--listen", "127.0.0.1:0"], env=environment)
         while not os.path.exists(place):
             time.sleep(0.02)
         stop, scrapes = threading.Event(), []
@@ -77,16 +105,23 @@ def main():
     program, folder = sys.argv[1:3]
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
     every = float(sys.argv[4]) if len(sys.argv) > 4 else 1.0
-    without, scraped, all_scrapes = [], [], []
+    spans = collections.Counter()
+    kinds = {"without": {}, "scraped": {"every": every}}
+    if grpc:
+        # The server lives as long as somebody holds it.
+        server, url = collector(spans)
+        kinds["traced"] = {"traced": url}
+    runs = {kind: [] for kind in kinds}
     for _ in range(rounds):
-        without.append(run(program, folder, None))
-        scraped.append(run(program, folder, every))
-        all_scrapes += scraped[-1][2]
-        for what, (wall, cpu, scrapes) in [("without", without[-1]), ("scraped", scraped[-1])]:
-            print(f"{what}: {wall:.1f} s wall, {cpu:.1f} s processor, {len(scrapes)} scrapes", flush=True)
-    medians = [[statistics.median(one[n] for one in runs) for n in (0, 1)] for runs in (scraped, without)]
-    wall, cpu = (one / other for one, other in zip(*medians))
-    print(f"wall {wall:.3f} x, processor {cpu:.3f} x, a scrape {statistics.median(all_scrapes) * 1000:.1f} ms")
+        for kind, how in kinds.items():
+            wall, cpu, scrapes = run(program, folder, **how)
+            runs[kind].append((wall, cpu, scrapes))
+            print(f"{kind}: {wall:.1f} s wall, {cpu:.1f} s processor, {len(scrapes)} scrapes", flush=True)
+    median = {kind: [statistics.median(one[n] for one in ran) for n in (0, 1)] for kind, ran in runs.items()}
+    for kind in list(kinds)[1:]:
+        wall, cpu = (one / other for one, other in zip(median[kind], median["without"]))
+        print(f"{kind}: wall {wall:.3f} x, processor {cpu:.3f} x")
+    print(f"a scrape: {statistics.median(one for ran in runs['scraped'] for one in ran[2]) * 1000:.1f} ms; spans: {dict(spans)}")
 
 
 main()

@@ -71,6 +71,8 @@ pub enum Heard {
     Recording(Option<String>),
     /// So many wanted frames were dropped since it was connected, because what is behind was too slow.
     Dropped(u64),
+    /// Processor time that decoding has taken since it was connected.
+    Worked(Duration),
     /// It is no more. The last item.
     Lost(DecodeError),
 }

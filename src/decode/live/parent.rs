@@ -30,7 +30,11 @@ impl Iterator for Live {
         }
         while !self.is_over {
             let error = match self.child.read() {
-                Ok(Message::Alive) => continue,
+                // Every few seconds.
+                Ok(Message::Alive) => match self.child.cpu() {
+                    Some(cpu) => return Some(Heard::Worked(cpu)),
+                    None => continue,
+                },
                 Ok(Message::Probe(probe)) => return Some(Heard::Probe(probe)),
                 Ok(Message::Recording(trouble)) => return Some(Heard::Recording(trouble)),
                 Ok(Message::Dropped(count)) => return Some(Heard::Dropped(count)),

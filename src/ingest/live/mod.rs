@@ -64,10 +64,12 @@ pub type Asking = dyn Fn(u64) -> Result<LiveRequest, (Ending, String)> + Send + 
 /// Told how a stream is doing.
 pub trait LiveObserver: Send + Sync {
     fn state(&self, state: SourceState, error: Option<&str>);
-    /// So many frames were embedded.
-    fn frames(&self, count: usize);
+    /// So many frames were embedded, which go on from the last one for so long (zero behind a gap).
+    fn frames(&self, count: usize, footage: Duration);
     /// So many more frames were dropped because what takes them was too slow.
     fn frames_dropped(&self, count: u64);
+    /// Decoding took so much more processor time.
+    fn decoding(&self, cpu: Duration);
     /// So many more windows were stored.
     fn windows_stored(&self, count: u64);
     /// So many more windows were dropped because they could not be stored.
@@ -101,6 +103,24 @@ pub async fn run(stream: Stream, stop: CancellationToken) {
         }
     }
     running.close().await;
+}
+
+/// Finishes the hours that are over of streams that are read no more, because they left the settings. What is missing of
+/// them stays missing.
+pub async fn finish_left(
+    ingest: &Arc<Ingest>,
+    pauses: &Arc<Pauses>,
+    is_read: impl Fn(&str) -> bool,
+) -> Result<(), IngestError> {
+    let ledger = &ingest.archive.ledger;
+    for old in ledger.open_hours(None, &ingest.bundle.collection()).await? {
+        if is_read(&old.hour.source) {
+            continue;
+        }
+        let shown = ledger.live(old.content.media_id).await?.map(|(_, shown)| shown).unwrap_or_default();
+        Writer::of_left(ingest, pauses, &old, shown).finish_if_over(old).await?;
+    }
+    Ok(())
 }
 
 struct Running {
@@ -167,7 +187,7 @@ impl Running {
             Ok(queue) => queue,
             Err(error) => return Some((ending(&error), error.to_string())),
         };
-        let (mut codec, mut is_new, mut dropped) = (String::new(), true, 0);
+        let (mut codec, mut is_new, mut dropped, mut worked) = (String::new(), true, 0, Duration::ZERO);
         loop {
             let mut frames = Vec::new();
             let mut next = tokio::select! {
@@ -211,6 +231,10 @@ impl Running {
                 Some(Heard::Dropped(count)) => {
                     self.stream.observer.frames_dropped(count.saturating_sub(dropped));
                     dropped = count;
+                }
+                Some(Heard::Worked(cpu)) => {
+                    self.stream.observer.decoding(cpu.saturating_sub(worked));
+                    worked = cpu;
                 }
                 Some(Heard::Lost(DecodeError::Stopped)) if stop.is_cancelled() => return None,
                 Some(Heard::Lost(error)) => return Some((ending(&error), error.to_string())),
@@ -298,10 +322,12 @@ impl Running {
         }
         let count = frames.len();
         let windows = embedder.push(frames, &mut self.problems).await?;
+        let since_last = self.last.map_or(Duration::ZERO, |(last, _)| newest.saturating_sub(last));
+        let is_gap = since_last > self.stream.patience.stall;
         self.last = Some((newest, passed));
         (epoch.known.last_ms, epoch.ahead) = (newest.as_millis() as u64, ahead);
         self.writer.push(windows);
-        self.stream.observer.frames(count);
+        self.stream.observer.frames(count, if is_gap { Duration::ZERO } else { since_last });
         self.write().await;
         Ok(())
     }

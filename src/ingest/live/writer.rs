@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::super::kept::Embedded;
 use super::super::medium::{disk, minute_of_day};
-use super::super::{Ingest, IngestError};
+use super::super::{Ingest, IngestError, STORE};
 use super::{Pauses, Stream};
 use crate::archive::Archive;
 use crate::decode::{Jpeg, Probe, Problem};
@@ -41,6 +41,8 @@ pub(super) struct Writer {
     probe: Option<Probe>,
     /// Not stored yet, each with the hour that it belongs to.
     waiting: VecDeque<(LiveHour, Embedded)>,
+    /// Since when the oldest of them waits, on the clock that is never set.
+    waiting_since: Duration,
     /// Not in a pack yet, with their times.
     pictures: VecDeque<(Duration, Jpeg)>,
     open: Option<Open>,
@@ -78,11 +80,34 @@ impl Writer {
             epoch: 0,
             probe: None,
             waiting: VecDeque::new(),
+            waiting_since: Duration::ZERO,
             pictures: VecDeque::new(),
             open: None,
             stored: 0,
             dropped: 0,
             saved: stream.ingest.clock.passed(),
+        }
+    }
+
+    /// For an hour of a stream that is read no more.
+    pub(super) fn of_left(ingest: &Arc<Ingest>, pauses: &Arc<Pauses>, old: &OpenHour, shown: String) -> Self {
+        Self {
+            ingest: Arc::clone(ingest),
+            pauses: Arc::clone(pauses),
+            source: old.hour.source.clone(),
+            shown,
+            said: Said::default(),
+            plan: old.content.plan.clone(),
+            stride: Duration::ZERO,
+            epoch: old.hour.epoch,
+            probe: None,
+            waiting: VecDeque::new(),
+            waiting_since: Duration::ZERO,
+            pictures: VecDeque::new(),
+            open: None,
+            stored: 0,
+            dropped: 0,
+            saved: ingest.clock.passed(),
         }
     }
 
@@ -106,6 +131,9 @@ impl Writer {
     }
 
     pub(super) fn push(&mut self, windows: Vec<Embedded>) {
+        if self.waiting.is_empty() {
+            self.waiting_since = self.ingest.clock.passed();
+        }
         for window in windows {
             let hour = LiveHour::at(&self.source, self.epoch, window.window.start);
             self.waiting.push_back((hour, window));
@@ -134,6 +162,7 @@ impl Writer {
         let pauses = Arc::clone(&self.pauses);
         let turn = pauses.turn().await;
         let (pause, store) = (*turn, self.ingest.store.get().await?);
+        self.ingest.waited(STORE, self.waiting_since);
         while let Some((hour, _)) = self.waiting.front() {
             let hour = hour.clone();
             self.at(&hour, pause, store.as_ref()).await?;
@@ -145,7 +174,9 @@ impl Writer {
             let new: Vec<Record> = records.into_iter().filter(|record| !open.stored.contains(&record.id)).collect();
             if !new.is_empty() {
                 let alone = self.ingest.archive.alone(open.content.media_id).await;
+                let begun = self.ingest.clock.passed();
                 store.upsert(&new).await?;
+                self.ingest.worked(STORE, begun);
                 drop(alone);
                 self.stored += new.len() as u64;
                 for record in &new {
@@ -280,7 +311,7 @@ impl Writer {
 
     /// Hours that an earlier run left open.
     pub(super) async fn open_hours(&self) -> Result<Vec<OpenHour>, IngestError> {
-        Ok(self.archive().ledger.open_hours(&self.source, &self.ingest.bundle.collection()).await?)
+        Ok(self.archive().ledger.open_hours(Some(&self.source), &self.ingest.bundle.collection()).await?)
     }
 
     /// The hours of the epoch that goes on from the last that is known: where a run died before the first window of an hour

@@ -93,14 +93,19 @@ impl LiveObserver for Observer {
         becomes(&self.status, state, error.map(str::to_owned), (&self.name, &self.news, &self.clock));
     }
 
-    fn frames(&self, count: usize) {
+    fn frames(&self, count: usize, footage: Duration) {
         self.frames.add(count, self.clock.passed());
+        self.metrics.footage_indexed(&self.name, footage);
         self.metrics.frames_sampled(&self.name, count as u64);
     }
 
     fn frames_dropped(&self, count: u64) {
         lock(&self.status).frames_dropped += count;
         self.metrics.frames_dropped(&self.name, count);
+    }
+
+    fn decoding(&self, cpu: Duration) {
+        self.metrics.decode_cpu(&self.name, cpu.as_secs_f64());
     }
 
     fn windows_stored(&self, count: u64) {

@@ -10,7 +10,7 @@ use clipseek::clock::Clock;
 use clipseek::decode::live::{Connector, Heard, LiveFrames, LiveRequest};
 use clipseek::decode::{DecodeError, Frame, Jpeg, LiveCause, Probe, Rgb, Sampling};
 use clipseek::ingest::Ingest;
-use clipseek::ingest::live::{LiveObserver, Pauses, Stream, run};
+use clipseek::ingest::live::{LiveObserver, Pauses, Stream, finish_left, run};
 use clipseek::ingest::supervisor::Patience;
 use clipseek::ledger::{FileState, Said};
 use clipseek::secret::SecretUrl;
@@ -85,9 +85,11 @@ impl LiveObserver for Seen {
         self.states.lock().unwrap().push(state);
     }
 
-    fn frames(&self, _: usize) {}
+    fn frames(&self, _: usize, _: Duration) {}
 
     fn frames_dropped(&self, _: u64) {}
+
+    fn decoding(&self, _: Duration) {}
 
     fn windows_stored(&self, count: u64) {
         self.windows_stored.fetch_add(count, SeqCst);
@@ -240,6 +242,29 @@ async fn windows_belong_to_the_hour_in_which_they_begin_and_each_hour_is_a_mediu
     scene.clock.set_unix(HOUR + Duration::from_secs(7200));
     let is_finished = async |archive: &Archive| states(archive).await == [FileState::Indexed, FileState::Indexed];
     scene.watch(Vec::new(), 0, is_finished).await;
+    scene.is_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hours_of_a_stream_that_left_the_settings_end_without_it() {
+    let scene = Scene::new(10);
+    let spec = scene.world.spec(0).name.clone();
+    let show = Show { stays: true, ..show(10, 15) };
+    scene.watch(vec![show], 0, async |archive| count(archive, &spec).await >= 5).await;
+    let archive = Arc::new(scene.world.archive(Arc::new(scene.catalog.clone())).await);
+    let ingest = Arc::new(Ingest { clock: scene.clock.clone(), ..scene.world.ingest(&archive, &Run::default()) });
+    let finished = async |is_read: bool| {
+        finish_left(&ingest, &Arc::default(), |_| is_read).await.unwrap();
+        let rows = archive.ledger.listing(|_| true).await.unwrap();
+        rows[0].0.state == FileState::Indexed
+    };
+    assert!(!finished(false).await, "it is not over");
+    scene.clock.set_unix(HOUR + Duration::from_secs(7200));
+    assert!(!finished(true).await, "that is the stream's own work");
+    assert!(finished(false).await);
+    drop((archive, ingest));
+    let records = scene.records().await;
+    assert!(records.values().flatten().all(|record| record.payload.label.as_deref() == Some("the door")));
     scene.is_sound().await;
 }
 

@@ -208,5 +208,6 @@ fn it_says_what_it_is() {
     let models = daemon.json("/v1/models");
     let shapes = models["models"].as_array().unwrap().iter().find(|model| model["name"] == "shapes").unwrap();
     assert_eq!((&shapes["selected"], shapes["dim"].as_u64() > Some(0)), (&json!(true), true), "{models}");
-    assert_eq!(daemon.json("/v1/session"), json!({"role": "admin", "needs_token": false}));
+    let may = json!({"role": "admin", "needs_token": false, "can_add_folders": false, "can_add_streams": false});
+    assert_eq!(daemon.json("/v1/session"), may);
 }

@@ -3,6 +3,7 @@
 pub(super) mod camera;
 mod figures;
 mod kinds;
+mod network;
 mod recording;
 
 use super::*;
