@@ -33,8 +33,12 @@ fn shared(path: &str) -> Option<PathBuf> {
     Some(path)
 }
 
+/// The processor, or what `CLIPSEEK_TEST_DEVICE` names: `cuda`, or `cuda-graphs`.
 pub(crate) fn settings() -> EmbedSettings {
-    EmbedSettings { device: DeviceChoice::Cpu, threads: Some(1), batch_frames: 4, ..EmbedSettings::default() }
+    let device = std::env::var("CLIPSEEK_TEST_DEVICE").unwrap_or_default();
+    let cuda_graphs = device == "cuda-graphs";
+    let device = if device.starts_with("cuda") { DeviceChoice::Cuda } else { DeviceChoice::Cpu };
+    EmbedSettings { device, cuda_graphs, threads: Some(1), batch_frames: 4, ..EmbedSettings::default() }
 }
 
 /// The processor by itself, and the ways of a GPU rehearsed on it: buffers that stay, and one number of rows (not that of

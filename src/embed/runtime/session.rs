@@ -159,6 +159,8 @@ fn cuda(settings: &EmbedSettings, device: Device) -> CUDA {
         .with_device_id(settings.device_index.cast_signed())
         // Batches vary in size; an exhaustive search would be repeated for each size.
         .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
+        // A float32 graph is meant to be exact: TensorFloat-32 keeps ten bits of each factor.
+        .with_tf32(false)
         // An arena that doubles takes up to twice the needed memory, and fails early at the memory limit.
         .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
     if let Some(bytes) = settings.gpu_memory_mib.map(bytes) {
