@@ -180,7 +180,10 @@ fn gop_gives_the_pictures_that_all_gives_and_decodes_less() {
         world.make("open.mkv", &format!("{} ! {open} ! h264parse ! matroskamux ! filesink location=OUT", source(100)));
     let hevc = "x265enc key-int-max=25 speed-preset=veryfast option-string=open-gop=1:bframes=3 ! h265parse";
     let hevc = world.make("hevc.mkv", &format!("{} ! {hevc} ! matroskamux ! filesink location=OUT", source(100)));
-    for path in [world.h264("closed.mp4"), open_gop, hevc] {
+    let pyramid = "x264enc key-int-max=25 bframes=3 b-adapt=false b-pyramid=true option-string=open-gop=1:scenecut=0";
+    let pyramid = world
+        .make("pyramid.mkv", &format!("{} ! {pyramid} ! h264parse ! matroskamux ! filesink location=OUT", source(100)));
+    for path in [world.h264("closed.mp4"), open_gop, pyramid, hevc] {
         let every = run(&request(&path, Sampling::All, 0.001)).unwrap();
         assert_eq!((every.frames.len(), every.outcome.packets_decoded), (100, 100));
         for interval in [0.37, 1.3] {
@@ -195,6 +198,72 @@ fn gop_gives_the_pictures_that_all_gives_and_decodes_less() {
             assert!(whole.frames.iter().all(|frame| every.frames.contains(frame)), "{path:?}");
         }
     }
+}
+
+/// As a recorder does that joins a broadcast: frames that lead the first key frame cannot be shown, but those behind it count
+/// the references among them.
+#[test]
+fn a_stream_that_begins_in_its_middle_has_the_pictures_of_the_whole() {
+    let world = World::new();
+    let encoder = "x264enc key-int-max=25 bframes=3 b-adapt=false b-pyramid=true aud=true \
+                   option-string=open-gop=1:scenecut=0:ref=4 ! video/x-h264,stream-format=byte-stream";
+    let path = world.make("whole.h264", &format!("{} ! {encoder} ! filesink location=OUT", source(100)));
+    let whole = all(&path);
+    assert_eq!(whole.frames.len(), 100);
+    let bytes = std::fs::read(&path).unwrap();
+    let places = |mark: &[u8]| {
+        let marks = bytes.windows(mark.len()).enumerate().filter(|(_, found)| *found == mark);
+        marks.map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    let (delimiters, sequences) = (places(&[0, 0, 0, 1, 9]), places(&[0, 0, 1, 0x67]));
+    for sequence in &sequences[1..] {
+        let start = delimiters.iter().rfind(|place| *place < sequence).unwrap();
+        let cut = world.file("cut.h264");
+        std::fs::write(&cut, &bytes[*start..]).unwrap();
+        let tail = all(&cut);
+        assert_eq!(tail.outcome.problems, []);
+        let left = 100 - tail.frames.len();
+        assert!(left % 25 <= 1, "{left} frames are left out");
+        for (number, (tail, whole)) in tail.frames.iter().zip(&whole.frames[left..]).enumerate() {
+            assert_eq!(tail.pixels, whole.pixels, "picture {number} of {}", 100 - left);
+        }
+    }
+}
+
+#[test]
+fn pictures_of_two_fields_have_no_teeth() {
+    let world = World::new();
+    let source = "videotestsrc pattern=ball motion=hsweep num-buffers=40 ! \
+                  video/x-raw,format=I420,width=160,height=120,framerate=50/1";
+    let encoder = "x264enc interlaced=true qp-max=10 ! h264parse ! mpegtsmux ! filesink location=OUT";
+    let interlaced =
+        world.make("fields.ts", &format!("{source} ! interlace field-pattern=1:1 top-field-first=true ! {encoder}"));
+    let progressive = world.make("frames.ts", &format!("{source} ! {}", encoder.replace("interlaced=true", "")));
+    // By how much the lines of the second field differ from their neighbours.
+    let teeth = |path: &Path| {
+        let pixels =
+            PixelSpec { width: 160, height: 120, resize: Resize::Stretch, ..request(path, Sampling::All, 1.0).pixels };
+        let run = run(&Request { pixels, ..request(path, Sampling::All, 0.001) }).unwrap();
+        assert!(run.frames.len() >= 19);
+        let lines = |frame: &Frame| frame.pixels.data.chunks(160 * 3).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let differences = run.frames.iter().flat_map(|frame| {
+            let lines = lines(frame);
+            let inner = (1..lines.len() - 1).step_by(2);
+            inner
+                .flat_map(move |at| {
+                    let around = lines[at - 1].clone().into_iter().zip(lines[at + 1].clone());
+                    let own = lines[at].clone();
+                    own.into_iter()
+                        .zip(around)
+                        .map(|(own, (a, b))| (f64::from(own) - (f64::from(a) + f64::from(b)) / 2.0).abs())
+                })
+                .collect::<Vec<_>>()
+        });
+        let (sum, count) = differences.fold((0.0, 0.0), |(sum, count), difference| (sum + difference, count + 1.0));
+        sum / count
+    };
+    let (fields, frames) = (teeth(&interlaced), teeth(&progressive));
+    assert!(fields < 1.5 * frames, "{fields} beside {frames}");
 }
 
 #[test]
