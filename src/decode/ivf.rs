@@ -113,7 +113,7 @@ mod tests {
     fn frames(bytes: &[u8]) -> Vec<(i64, Vec<u8>)> {
         let ivf = Ivf::told(Path::new(""), bytes).unwrap();
         let mut frames = Frames { input: &bytes[HEADER..], is_av1: true, rate: ivf.rate, scale: ivf.scale };
-        std::iter::from_fn(|| frames.next().unwrap()).map(|unit| (unit.pts.unwrap(), unit.data)).collect()
+        std::iter::from_fn(|| frames.next().unwrap()).map(|unit| (unit.pts.unwrap_or(-1), unit.data)).collect()
     }
 
     #[test]

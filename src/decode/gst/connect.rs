@@ -97,8 +97,10 @@ pub(super) fn connect_tracks(
     tracks.connect("autoplug-continue", false, move |values| {
         let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
         let name = caps.as_ref().and_then(|caps| caps.structure(0)).map(|s| s.name().to_string()).unwrap_or_default();
-        // GStreamer's parser of VP9 changes the times of frames that follow on a hidden one at the same time.
-        let is_coded = name == "video/x-vp9" || caps.as_ref().is_some_and(|caps| rare::is_known(caps));
+        // GStreamer's parser of VP9 changes the times of frames that follow on a hidden one at the same time. It is needed
+        // only where nothing else tells how large the pictures are.
+        let has_size = caps.as_ref().and_then(|caps| caps.structure(0)).is_some_and(|s| s.has_field("width"));
+        let is_coded = name == "video/x-vp9" && has_size || caps.as_ref().is_some_and(|caps| rare::is_known(caps));
         let sound_or_text = ["audio/", "text/", "subpicture/", "closedcaption/", "application/x-ssa"];
         let ends = is_coded || sound_or_text.iter().any(|kind| name.starts_with(kind)) && !is_tagged_container(&name);
         Some((!ends).to_value())
