@@ -143,10 +143,10 @@ def different(expected, found):
 
 def unlike(theirs, ours):
     """Of those that differ too much: how many, the worst of them and by how much; or None."""
-    differences = {
-        place: float(numpy.abs(picture.astype(numpy.int16) - ours[place]).mean())
-        for place, picture in theirs.items() if place in ours
-    }  # fmt: skip
+    def difference(pictures, own):
+        return min(float(numpy.abs(picture.astype(numpy.int16) - own).mean()) for picture in pictures)
+
+    differences = {place: difference(pictures, ours[place]) for place, pictures in theirs.items() if place in ours}
     wrong = {place: difference for place, difference in differences.items() if difference > MOST_DIFFERENCE}
     if not wrong:
         return None

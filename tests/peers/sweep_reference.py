@@ -1,8 +1,8 @@
 """What FFmpeg's libraries give of a file, as a good player shows it: the time of every frame and its picture, made small.
 
 `sweep.py` runs it in a process of its own, since some files kill it: `python3 sweep_reference.py FILE OUT`. OUT becomes an
-archive of NumPy: `times` (seconds; NaN where there is none), `places` (which frames `pictures` shows) and `pictures` (RGB),
-`codec` (FFmpeg's name) and `encrypted` (what FFmpeg decodes of it is noise).
+archive of NumPy: `times` (seconds; NaN where there is none), `places` (which frames `pictures` shows) and `pictures` (RGB,
+each in two ways: how chroma is brought to the size of luma is left to players), `codec` (FFmpeg's name) and `encrypted` (what FFmpeg decodes of it is noise).
 
 Of several video tracks the first default one is shown, as mpv and VLC do it, else the largest; of transport streams those of
 the first program that has video. (FFmpeg's own choice is by bit rates and numbers of frames seen while probing.)
@@ -18,8 +18,9 @@ import numpy
 SIDE = 128
 # More pictures than this are thinned out.
 MOST_PICTURES = 200
-# swscale's flags: bilinear, accurate_rnd, full_chroma_int, full_chroma_inp.
-EXACT = 0x2 | 0x40000 | 0x2000 | 0x4000
+# swscale's flags: accurate_rnd, full_chroma_int; chroma between its places bilinear, or that of the nearest.
+EXACT = 0x40000 | 0x2000
+LINEAR, NEAREST = 0x2, 0x10
 # Time stamps that go back, or ahead, by more than this have jumped.
 BACKWARD, FORWARD = 1.0, 10.0
 TIMEOUT = 100
@@ -119,10 +120,13 @@ def turned(picture, matrix):
 def small(frame, matrix):
     from PIL import Image
 
-    # As exactly as it can: by default swscale rounds down several times, which makes pictures darker by more than one.
-    frame = frame.reformat(format="rgb24", interpolation=EXACT)
-    picture = numpy.ascontiguousarray(turned(frame.to_ndarray(), matrix))
-    return numpy.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    pictures = []
+    for chroma in (LINEAR, NEAREST):
+        # As exactly as it can: by default swscale rounds down several times, which makes pictures darker by more than one.
+        exact = frame.reformat(format="rgb24", interpolation=EXACT | chroma)
+        picture = numpy.ascontiguousarray(turned(exact.to_ndarray(), matrix))
+        pictures.append(numpy.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
+    return numpy.stack(pictures)
 
 
 def display_matrix(frame):
