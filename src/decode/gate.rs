@@ -288,8 +288,8 @@ impl<T> Gate<T> {
         if count == 0 {
             return None;
         }
-        if self.first.is_none() && !self.continued && self.own_leading == 0 {
-            // Nothing was shown before, so frames shown before the first key frame cannot be decoded.
+        if self.first.is_none() && !self.continued && self.own_leading == 0 && !self.held[0].0.closed {
+            // Nothing was shown before, so frames shown before the first key frame cannot be decoded if they need others.
             let key = self.held[0].0.pts;
             self.own_leading = self.held[1..count].iter().take_while(|(packet, _)| packet.pts < key).count();
         }

@@ -13,6 +13,7 @@ use super::flv::Flv;
 use super::gate::{Gate, Released};
 use super::gif::Gif;
 use super::gst::{self, Coded, Decoding, Input, Pictures, Reader, Source, decoders_for, init, take_messages};
+use super::ivf::Ivf;
 use super::matroska::Remains;
 use super::mjpeg::Jpegs;
 use super::mp4::Mended;
@@ -68,7 +69,7 @@ pub(super) fn run(request: &Request, threads: u32, listener: &dyn Listener) -> R
     }
     // The reader that knew the container says better what is wrong with it than one that found nothing.
     match (result, first_error) {
-        (Err(DecodeError::Damaged(_)), Some(error)) => Err(error),
+        (Err(DecodeError::Damaged(_) | DecodeError::NoVideoTrack(_)), Some(error)) => Err(error),
         (result, _) => result,
     }
 }
@@ -152,9 +153,10 @@ fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
     let is_wanted =
         |flv: &Flv| tracks.wanted.is_none_or(|id| flv.tracks.iter().any(|track| track.taken && track.id == id));
     let flv = || Flv::find(path).ok().flatten().filter(is_wanted).map(Source::Flv);
+    let ivf = || Ivf::find(path).ok().flatten().map(Source::Ivf);
     let gif = || Gif::find(path).ok().flatten().map(Source::Gif);
     let jpegs = || Jpegs::find(path).ok().flatten().map(Source::Jpegs);
-    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(flv).or_else(gif).or_else(jpegs)
+    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(flv).or_else(ivf).or_else(gif).or_else(jpegs)
 }
 
 /// The file as it is.

@@ -7,7 +7,7 @@
 //!
 //! `tracks` chooses the track, `timeline` repairs time stamps, and `coded` knows what coded frames say of themselves. Files
 //! that GStreamer's demuxers read wrongly have readers of their own: `mp4` writes another header, `ts` takes the video out of
-//! transport streams, `flv`, `gif` and `mjpeg` take these apart, `obu` recognises AV1 without a container, and `matroska`
+//! transport streams, `flv`, `gif`, `ivf` and `mjpeg` take these apart, `obu` recognises AV1 without a container, and `matroska`
 //! reads what is left of damaged files. What could not be read as it should have been is told as [`Problem`]s.
 //!
 //! A stretch can also be written to a file, for players ([`cut`]).
@@ -40,6 +40,8 @@ mod gate;
 mod gif;
 #[cfg(feature = "gst")]
 mod gst;
+#[cfg(feature = "gst")]
+mod ivf;
 #[cfg(feature = "gst")]
 mod job;
 #[cfg(feature = "gst")]

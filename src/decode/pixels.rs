@@ -138,18 +138,16 @@ pub(super) fn shown_size(coded: (u32, u32), pixel_aspect: (u32, u32), orientatio
 
 /// Brings the lines of the second field halfway to what lies between those of the first, and no further from them than
 /// these are apart: what rests keeps its detail, and what moves has no teeth. On sampled frames, which have no neighbours
-/// in time, nothing simple is nearer to what yadif makes of all.
+/// in time, nothing simple is nearer to what yadif makes of all. `bottom_first`: the first field has the odd lines.
 #[cfg(feature = "gst")]
-pub(super) fn deinterlace(data: &mut [u8], line: usize) {
+pub(super) fn deinterlace(data: &mut [u8], line: usize, bottom_first: bool) {
     let lines = data.len() / line.max(1);
-    for odd in (1..lines).step_by(2) {
-        let (above, rest) = data.split_at_mut(odd * line);
-        let above = &above[(odd - 1) * line..];
+    for second in (usize::from(!bottom_first)..lines).step_by(2) {
+        let (above, rest) = data.split_at_mut(second * line);
         let (target, below) = rest.split_at_mut(line);
-        if below.len() < line {
-            target.copy_from_slice(above);
-            continue;
-        }
+        let above = above.len().checked_sub(line).map(|start| &above[start..]);
+        let below = below.get(..line);
+        let (Some(above), Some(below)) = (above.or(below), below.or(above)) else { return };
         for ((target, above), below) in target.iter_mut().zip(above).zip(below) {
             let own = (*target).clamp(*above.min(below), *above.max(below));
             let between = (u16::from(*above) + u16::from(*below)).div_ceil(2);

@@ -26,6 +26,11 @@ pub(super) struct Packet {
     pub(super) in_order: bool,
     /// No other frame refers to it ([`super::coded`]).
     pub(super) disposable: bool,
+    /// Frames behind it tell those that they refer to by their places in a list that it stands in, too, whether they refer to
+    /// it or not: H.264's reference frames.
+    pub(super) listed: bool,
+    /// Of a key frame: frames that lead it need none before it either.
+    pub(super) closed: bool,
 }
 
 /// The times at which a picture is wanted.
@@ -260,9 +265,12 @@ fn needed(rule: &Rule, territory: &Territory, wanted: &[i64]) -> (Vec<bool>, usi
         let wanted = if own(index) { wanted } else { territory.wanted_before };
         packet.disposable && packet.in_order && !(packet.shown && wanted.binary_search(&packet.pts).is_ok())
     };
+    let goes_on = upto > 1 + territory.own_leading;
     let kept = |index: usize| match index {
         0 => upto > 0 || territory.own_leading_kept > 0,
-        i if i <= territory.own_leading => i <= territory.own_leading_kept && !idle(i),
+        i if i <= territory.own_leading => {
+            i <= territory.own_leading_kept && !idle(i) || goes_on && territory.packets[i].listed
+        }
         i => i < upto && !idle(i),
     };
     ((0..territory.packets.len()).map(kept).collect(), leading_kept)
@@ -293,7 +301,8 @@ pub(super) fn first_shown(packets: &[Packet]) -> Option<i64> {
 fn shown_at(packets: &[Packet]) -> Vec<i64> {
     let start = packets.iter().position(|p| p.key).unwrap_or(0);
     let Some(first) = packets.get(start) else { return Vec::new() };
-    let leading = packets[start + 1..].iter().take_while(|p| p.pts < first.pts).count();
+    let leads = |packet: &&Packet| packet.pts < first.pts && !first.closed;
+    let leading = packets[start + 1..].iter().take_while(leads).count();
     let rest = &packets[start + 1 + leading..];
     let mut shown: Vec<i64> = std::iter::once(first).chain(rest).filter(|p| p.shown).map(|p| p.pts).collect();
     shown.sort_unstable();
@@ -326,7 +335,17 @@ mod tests {
     use super::*;
 
     fn packet(pts: i64, key: bool) -> Packet {
-        Packet { pts, duration: None, key, shown: true, bytes: 1, in_order: true, disposable: false }
+        Packet {
+            pts,
+            duration: None,
+            key,
+            shown: true,
+            bytes: 1,
+            in_order: true,
+            disposable: false,
+            listed: false,
+            closed: false,
+        }
     }
 
     fn group<'a>(packets: &'a [Packet], leading: &'a [Packet], next_key: Option<i64>) -> Territory<'a> {
@@ -389,6 +408,18 @@ mod tests {
             Territory { own_leading: 2, own_leading_kept: 2, wanted_before: &[20], served_to: 25, ..before };
         let decision = decide(&rule(Sampling::Gop, 20, 0), &territory);
         assert_eq!((decision.wanted, decision.decode), (vec![40], vec![true, false, true, true]));
+    }
+
+    #[test]
+    fn leading_frames_that_take_a_place_in_lists_are_decoded_where_the_group_goes_on() {
+        // Coded I B b b P: the three in the middle are shown before the key frame.
+        let (reference, b) = (|pts| Packet { listed: true, ..packet(pts, false) }, |pts| packet(pts, false));
+        let packets = [packet(30, true), reference(15), b(10), b(20), reference(50)];
+        let territory = Territory { own_leading: 3, ..group(&packets, &[], Some(60)) };
+        let decision = decide(&rule(Sampling::All, 10, 0), &territory);
+        assert_eq!((decision.wanted, decision.decode), (vec![30, 50], vec![true, true, false, false, true]));
+        let lone = decide(&rule(Sampling::Gop, 1000, 0), &Territory { served_to: -10, ..territory });
+        assert_eq!(lone.decode, [true, false, false, false, false], "nothing behind them is decoded");
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub(super) struct Stamp {
     pub(super) in_order: bool,
     /// No other frame refers to it.
     pub(super) disposable: bool,
+    /// As [`Packet::listed`].
+    pub(super) listed: bool,
+    /// As [`Packet::closed`].
+    pub(super) closed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +83,8 @@ impl Timeline {
             bytes: stamp.bytes,
             in_order,
             disposable: stamp.disposable,
+            listed: stamp.listed,
+            closed: stamp.closed,
         }
     }
 }
@@ -90,7 +96,18 @@ mod tests {
     use super::*;
 
     fn stamp(pts: Option<i64>, key: bool) -> Stamp {
-        Stamp { pts, dts: None, duration: None, key, shown: true, bytes: 0, in_order: true, disposable: false }
+        Stamp {
+            pts,
+            dts: None,
+            duration: None,
+            key,
+            shown: true,
+            bytes: 0,
+            in_order: true,
+            disposable: false,
+            listed: false,
+            closed: false,
+        }
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::TrackKind;
 use super::tracks::Tracks;
-use super::tracks::ts::{Layout, PACKET, SYNC, payload, pid_of, starts_unit};
+use super::tracks::ts::{Layout, PACKET, SCTE_35, SYNC, clock_of, payload, pid_of, starts_unit};
 use super::unit::Unit;
+use super::{Track, TrackKind};
 
 /// Time stamps count 90 000 a second and begin anew after 2^33.
 const SCALE: i64 = 90_000;
@@ -27,7 +27,7 @@ const LEAP_BACK_SHOWN: i64 = SCALE;
 /// From one frame to the next behind a leap, unless it was something else before.
 const USUAL_STEP: i64 = SCALE / 25;
 const LONGEST_STEP: i64 = SCALE;
-/// Texts begin a medium if they come less than this before its sound and pictures, as FFmpeg has it.
+/// Texts and data begin a medium if they come less than this before its sound and pictures, as FFmpeg has it.
 const EARLY_TEXT: i64 = SCALE;
 /// How much of the file is looked through for the first time of each stream, and for the last of the video.
 const LOOKED_AT: u64 = 5 << 20;
@@ -71,13 +71,14 @@ impl Stream {
         let Some(layout) = Layout::of(&File::open(path)?)? else { return Ok(None) };
         let firsts = first_times(path, layout, tracks)?;
         let Some(first) = firsts.get(&pid).map(|first| first + WRAP) else { return Ok(None) };
-        let times_of = |kinds: &[TrackKind]| {
-            let streams = tracks.all.iter().filter(|track| kinds.contains(&track.kind));
+        let times_of = |is_meant: &dyn Fn(&Track) -> bool| {
+            let streams = tracks.all.iter().filter(|track| is_meant(track));
             let times = streams.filter_map(|track| firsts.get(&u16::try_from(track.id).ok()?));
             times.map(|time| unwrapped(*time, first)).min()
         };
-        let start = times_of(&[TrackKind::Video, TrackKind::Sound]).unwrap_or(first);
-        let start = times_of(&[TrackKind::Text]).filter(|text| start - text < EARLY_TEXT).unwrap_or(start).min(start);
+        let start = times_of(&|track| [TrackKind::Video, TrackKind::Sound].contains(&track.kind)).unwrap_or(first);
+        let text = times_of(&|track| track.kind == TrackKind::Text || track.codec == SCTE_35);
+        let start = text.filter(|text| start - text < EARLY_TEXT).unwrap_or(start).min(start);
         let last = last_time(path, layout, pid)?.map(|last| unwrapped(last, first));
         let duration = last.filter(|last| *last > start);
         let duration = duration.map(|last| Duration::from_nanos(nanos(last - start).unsigned_abs()));
@@ -198,19 +199,30 @@ impl Header {
     }
 }
 
-/// The first time of each stream.
+/// The first time of each stream. Cues for advertisements have none of their own: they count for the time at which they are
+/// sent, as their program's clock has it.
 fn first_times(path: &Path, layout: Layout, tracks: &Tracks) -> io::Result<BTreeMap<u16, i64>> {
     let mut packets = Packets::open(path, layout, 0)?;
     let mut times = BTreeMap::new();
     let wanted: Vec<u16> = tracks.all.iter().filter_map(|track| u16::try_from(track.id).ok()).collect();
+    let program = |pid: u16| tracks.all.iter().find(|track| track.id == u32::from(pid)).map(|track| track.program);
+    let cues: Vec<u32> = tracks.all.iter().filter(|track| track.codec == SCTE_35).map(|track| track.id).collect();
+    let mut clocks = BTreeMap::new();
     while packets.read < LOOKED_AT
         && times.len() < wanted.len()
         && let Some(packet) = packets.next()?
     {
-        if wanted.contains(&pid_of(packet))
-            && let Some(time) = time_of(packet)
-        {
-            times.entry(pid_of(packet)).or_insert(time);
+        let pid = pid_of(packet);
+        if !wanted.contains(&pid) {
+            continue;
+        }
+        if let Some(clock) = clock_of(packet) {
+            clocks.insert(program(pid), clock);
+        }
+        let is_cue = cues.contains(&u32::from(pid)) && starts_unit(packet);
+        let time = if is_cue { clocks.get(&program(pid)).copied() } else { time_of(packet) };
+        if let Some(time) = time {
+            times.entry(pid).or_insert(time);
         }
     }
     Ok(times)

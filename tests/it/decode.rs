@@ -144,6 +144,8 @@ fn every_container_and_codec_gives_every_frame() {
         ("hevc.mkv", "x265enc key-int-max=25 speed-preset=ultrafast ! h265parse ! matroskamux".into()),
         ("vp8.webm", "vp8enc deadline=1 keyframe-max-dist=25 ! webmmux".into()),
         ("vp9.webm", "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=25 ! webmmux".into()),
+        ("vp8.ivf", "vp8enc deadline=1 keyframe-max-dist=25 ! avmux_ivf".into()),
+        ("vp9.ivf", "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=25 ! vp9parse ! avmux_ivf".into()),
         ("mpeg2.ts", "mpeg2enc ! mpegvideoparse ! mpegtsmux".into()),
         ("mpeg4.avi", "avenc_mpeg4 gop-size=25 ! avimux".into()),
         ("mjpeg.avi", "jpegenc ! avimux".into()),
@@ -180,7 +182,10 @@ fn gop_gives_the_pictures_that_all_gives_and_decodes_less() {
         world.make("open.mkv", &format!("{} ! {open} ! h264parse ! matroskamux ! filesink location=OUT", source(100)));
     let hevc = "x265enc key-int-max=25 speed-preset=veryfast option-string=open-gop=1:bframes=3 ! h265parse";
     let hevc = world.make("hevc.mkv", &format!("{} ! {hevc} ! matroskamux ! filesink location=OUT", source(100)));
-    for path in [world.h264("closed.mp4"), open_gop, hevc] {
+    let pyramid = "x264enc key-int-max=25 bframes=3 b-adapt=false b-pyramid=true option-string=open-gop=1:scenecut=0";
+    let pyramid = world
+        .make("pyramid.mkv", &format!("{} ! {pyramid} ! h264parse ! matroskamux ! filesink location=OUT", source(100)));
+    for path in [world.h264("closed.mp4"), open_gop, pyramid, hevc] {
         let every = run(&request(&path, Sampling::All, 0.001)).unwrap();
         assert_eq!((every.frames.len(), every.outcome.packets_decoded), (100, 100));
         for interval in [0.37, 1.3] {
@@ -194,6 +199,75 @@ fn gop_gives_the_pictures_that_all_gives_and_decodes_less() {
             assert!(whole.outcome.packets_decoded < 100, "{path:?}");
             assert!(whole.frames.iter().all(|frame| every.frames.contains(frame)), "{path:?}");
         }
+    }
+}
+
+/// As a recorder does that joins a broadcast: frames that lead the first key frame cannot be shown, but those behind it count
+/// the references among them.
+#[test]
+fn a_stream_that_begins_in_its_middle_has_the_pictures_of_the_whole() {
+    let world = World::new();
+    let encoder = "x264enc key-int-max=25 bframes=3 b-adapt=false b-pyramid=true aud=true \
+                   option-string=open-gop=1:scenecut=0:ref=4 ! video/x-h264,stream-format=byte-stream";
+    let path = world.make("whole.h264", &format!("{} ! {encoder} ! filesink location=OUT", source(100)));
+    let whole = all(&path);
+    assert_eq!(whole.frames.len(), 100);
+    let bytes = std::fs::read(&path).unwrap();
+    let places = |mark: &[u8]| {
+        let marks = bytes.windows(mark.len()).enumerate().filter(|(_, found)| *found == mark);
+        marks.map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    let (delimiters, sequences) = (places(&[0, 0, 0, 1, 9]), places(&[0, 0, 1, 0x67]));
+    for sequence in &sequences[1..] {
+        let start = delimiters.iter().rfind(|place| *place < sequence).unwrap();
+        let cut = world.file("cut.h264");
+        std::fs::write(&cut, &bytes[*start..]).unwrap();
+        let tail = all(&cut);
+        assert_eq!(tail.outcome.problems, []);
+        let left = 100 - tail.frames.len();
+        assert!(left % 25 <= 1, "{left} frames are left out");
+        for (number, (tail, whole)) in tail.frames.iter().zip(&whole.frames[left..]).enumerate() {
+            assert_eq!(tail.pixels, whole.pixels, "picture {number} of {}", 100 - left);
+        }
+    }
+}
+
+/// Whichever field comes first: the lines of the other one are brought to what lies between those of the first.
+#[test]
+fn pictures_of_two_fields_have_no_teeth() {
+    let world = World::new();
+    for (field, order, second) in [("top", "tff", 1), ("bottom", "bff", 0)] {
+        let path = world.file(&format!("{field}.ts"));
+        let output = path.display().to_string();
+        let filter = format!("tinterlace=interleave_{field},setfield={order}");
+        let source = "testsrc2=rate=50:size=160x120:duration=0.8";
+        let input = ["-v", "error", "-f", "lavfi", "-i", source, "-vf", &filter, "-flags", "+ilme+ildct"];
+        let encoder = ["-c:v", "mpeg2video", "-qscale:v", "2", "-bf", "0", &output];
+        match std::process::Command::new("ffmpeg").args(input).args(encoder).output() {
+            Ok(output) => assert!(output.status.success(), "{output:?}"),
+            Err(error) => return eprintln!("skipped: ffmpeg: {error}"),
+        }
+        let asked = request(&path, Sampling::All, 0.001);
+        let pixels = PixelSpec { width: 160, height: 120, resize: Resize::Stretch, ..asked.pixels };
+        let run = run(&Request { pixels, ..asked }).unwrap();
+        assert!(run.frames.len() >= 19, "{field}: {}", run.frames.len());
+        let teeth = |first: usize| {
+            let mut differences = Vec::new();
+            for frame in &run.frames {
+                let lines: Vec<&[u8]> = frame.pixels.data.chunks(160 * 3).collect();
+                for line in (first..119).step_by(2).filter(|line| *line > 0) {
+                    let around = lines[line - 1].iter().zip(lines[line + 1]);
+                    let between = around.map(|(a, b)| (f64::from(*a) + f64::from(*b)) / 2.0);
+                    differences.extend(
+                        lines[line].iter().zip(between).map(|(own, between)| (f64::from(*own) - between).abs()),
+                    );
+                }
+            }
+            differences.iter().sum::<f64>() / differences.len() as f64
+        };
+        // As they are stored, both are at ten.
+        let (own, other) = (teeth(second), teeth(1 - second));
+        assert!(own < 4.0 && own < other, "{field}: {own} and {other}");
     }
 }
 

@@ -7,7 +7,9 @@ against ffmpeg's yadif). Prints a line for each file that differs as soon as it 
 
 Times count from where the medium starts: the container's start_time, in MP4 zero on its own clock (in fragmented MP4 its
 first fragment). Where time stamps jump, they are those that ffmpeg's showinfo prints. Frames that are said to be shown at
-one time count once. A file that PyAV gives no frame of is counted, not compared. Exit: 0 all agree, 1 some differ.
+one time count once. Counted apart, not compared: files that PyAV gives no frame of; those that are encrypted, of which FFmpeg
+gives noise; those of a codec that no package decodes which `deploy/install-packages.sh` installs on Debian 12. Exit: 0 all agree,
+1 some differ.
 """
 
 import argparse
@@ -27,11 +29,20 @@ import numpy
 
 from sweep_reference import SIDE
 
-NEAR = 0.001
+# A millisecond, and what rounding adds to differences of times in milliseconds.
+NEAR = 0.001_001
 MOST_DIFFERENCE = 2.0
-TIMEOUT = 120
+# FFmpeg's, and ours: this is no measurement, and long films in AV1 take long on two cores.
+TIMEOUT, OUR_TIMEOUT = 120, 1800
 GREETING = b"csd\x07"
 REQUEST, PROBE, FRAME, DONE, FAILED = 1, 2, 3, 5, 6
+# Codecs that FFmpeg decodes since a version later than Debian 12's (5.1), and that no plug-in there has; and those for which
+# gst-libav has a decoder in name only: `gst-inspect-1.0 avdec_NAME` says that it takes "unknown/unknown", which GStreamer's base
+# class of decoders refuses.
+NO_DECODER = {"vqc", "media100", "rtv1", "vmix", "pdv", "lead", "vvc", "apv", "prores_raw"} | {
+    "agm", "cllc", "dfa", "dxa", "fic", "g2m", "hap", "hq_hqa", "hqx", "imm4", "magicyuv", "mts2", "mwsc", "notchlc", "pixlet", "prosumer",
+    "rasc", "rscc", "scpr", "screenpresso", "sgirle", "sheervideo", "tdsc", "utvideo", "vble", "wcmv", "ylc",
+}  # fmt: skip
 # Kinds of difference, in the order in which they are told.
 KINDS = {
     "fails": "clipseek gives no frame",
@@ -41,13 +52,21 @@ KINDS = {
     "times": "some times differ",
     "pictures": "some pictures differ",
 }
+# Kinds of files that are not compared.
+APART = {
+    "nothing": "without a frame by PyAV",
+    "encrypted": "encrypted: FFmpeg gives noise",
+    "no decoder": "without a decoder in Debian 12",
+}
 
 
 def reference(path, ffmpeg, kept):
-    """Times, places of the pictures, pictures; or None and why. `kept`: a folder where they are kept."""
+    """Times, places of the pictures, pictures; what is not compared, and why. `kept`: a folder where they are kept."""
     script = pathlib.Path(__file__).with_name("sweep_reference.py")
     stat = path.stat()
-    name = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+    # Another reference may say something else.
+    told = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {hashlib.sha256(script.read_bytes()).hexdigest()}"
+    name = hashlib.sha256(told.encode()).hexdigest()
     out = kept / f"{name}.npz"
     if not out.exists():
         command = [sys.executable, str(script), str(path), str(out), ffmpeg]
@@ -60,7 +79,12 @@ def reference(path, ffmpeg, kept):
             # The next time it would be no other.
             numpy.savez(out, times=[], places=[], pictures=[], problem=problem)
     with numpy.load(out) as found:
-        return (found["times"], found["places"], found["pictures"]), str(found.get("problem", ""))
+        frames, codec = (found["times"], found["places"], found["pictures"]), str(found.get("codec", ""))
+        if len(frames[0]) == 0:
+            return frames, "nothing", str(found.get("problem", "")) or "PyAV gives no frame"
+        if found["encrypted"]:
+            return frames, "encrypted", codec
+        return frames, "no decoder" if codec in NO_DECODER else None, codec
 
 
 def clipseek(program, path, places):
@@ -73,7 +97,7 @@ def clipseek(program, path, places):
     task = json.dumps(request).encode()
     body = struct.pack("<I", len(task)) + task + os.fsencode(os.path.abspath(path))
     process = subprocess.Popen(
-        ["timeout", str(TIMEOUT), program, "decode-child"],
+        ["timeout", str(OUR_TIMEOUT), program, "decode-child"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     times, pictures, says = [], {}, "it died"
@@ -119,10 +143,10 @@ def different(expected, found):
 
 def unlike(theirs, ours):
     """Of those that differ too much: how many, the worst of them and by how much; or None."""
-    differences = {
-        place: float(numpy.abs(picture.astype(numpy.int16) - ours[place]).mean())
-        for place, picture in theirs.items() if place in ours
-    }  # fmt: skip
+    def difference(pictures, own):
+        return min(float(numpy.abs(picture.astype(numpy.int16) - own).mean()) for picture in pictures)
+
+    differences = {place: difference(pictures, ours[place]) for place, pictures in theirs.items() if place in ours}
     wrong = {place: difference for place, difference in differences.items() if difference > MOST_DIFFERENCE}
     if not wrong:
         return None
@@ -140,10 +164,10 @@ def ordered(times, places, pictures):
 
 
 def compare(path, program, ffmpeg, kept):
-    """Kind of difference ('agrees', 'nothing' where PyAV has no frame) and its details."""
-    theirs, problem = reference(path, ffmpeg, kept)
-    if len(theirs[0]) == 0:
-        return "nothing", problem or "PyAV gives no frame"
+    """Kind of difference ('agrees', or why it is not compared) and its details."""
+    theirs, apart, detail = reference(path, ffmpeg, kept)
+    if apart:
+        return apart, detail
     expected, pictures = ordered(*theirs)
     found, ours, says = clipseek(program, path, pictures)
     if len(found) == 0:
@@ -186,11 +210,15 @@ def main():
         kept.mkdir(parents=True, exist_ok=True)
         found = pool.map(lambda path: compare(path, arguments.clipseek, ffmpeg, kept), files)
         folders = collections.defaultdict(collections.Counter)
+        without_decoder = collections.Counter()
         for number, (path, (kind, detail)) in enumerate(zip(files, found), start=1):
             path = path.relative_to(arguments.dir)
             folders[path.parts[0] if len(path.parts) > 1 else "."][kind] += 1
+            without_decoder[detail] += kind == "no decoder"
             if kind in KINDS:
                 print(f"{path}: {KINDS[kind]}: {detail}", flush=True)
+            if kind == "encrypted":
+                print(f"{path}: not compared: {APART[kind]}", flush=True)
             if number % 100 == 0:
                 counted = sum(folders.values(), collections.Counter())
                 print(f"{number} of {len(files)}: {summary(counted)}", file=sys.stderr, flush=True)
@@ -198,13 +226,16 @@ def main():
         print(f"{folder}: {summary(counted)}")
     counted = sum(folders.values(), collections.Counter())
     print(f"all: {summary(counted)}")
+    if counted["no decoder"]:
+        print("no decoder: " + ", ".join(f"{count} {codec}" for codec, count in (+without_decoder).items()))
     return 1 if any(counted[kind] for kind in KINDS) else 0
 
 
 def summary(counted):
-    videos = sum(counted.values()) - counted["nothing"]
+    videos = sum(counted.values()) - sum(counted[kind] for kind in APART)
     differing = ", ".join(f"{counted[kind]} {kind}" for kind in KINDS if counted[kind]) or "none differs"
-    return f"{counted['agrees']} of {videos} files agree ({differing}); {counted['nothing']} without a frame by PyAV"
+    apart = ", ".join(f"{counted[kind]} {words}" for kind, words in APART.items() if counted[kind] or kind == "nothing")
+    return f"{counted['agrees']} of {videos} files agree ({differing}); not compared: {apart}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """What FFmpeg's libraries give of a file, as a good player shows it: the time of every frame and its picture, made small.
 
 `sweep.py` runs it in a process of its own, since some files kill it: `python3 sweep_reference.py FILE OUT`. OUT becomes an
-archive of NumPy: `times` (seconds; NaN where there is none), `places` (which frames `pictures` shows) and `pictures` (RGB).
+archive of NumPy: `times` (seconds; NaN where there is none), `places` (which frames `pictures` shows) and `pictures` (RGB,
+each in two ways: how chroma is brought to the size of luma is left to players), `codec` (FFmpeg's name) and `encrypted` (what FFmpeg decodes of it is noise).
+
+Of several video tracks the first default one is shown, as mpv and VLC do it, else the largest; of transport streams those of
+the first program that has video. (FFmpeg's own choice is by bit rates and numbers of frames seen while probing.)
 """
 
 import math
@@ -14,6 +18,9 @@ import numpy
 SIDE = 128
 # More pictures than this are thinned out.
 MOST_PICTURES = 200
+# swscale's flags: accurate_rnd, full_chroma_int; chroma between its places bilinear, or that of the nearest.
+EXACT = 0x40000 | 0x2000
+LINEAR, NEAREST = 0x2, 0x10
 # Time stamps that go back, or ahead, by more than this have jumped.
 BACKWARD, FORWARD = 1.0, 10.0
 TIMEOUT = 100
@@ -113,8 +120,13 @@ def turned(picture, matrix):
 def small(frame, matrix):
     from PIL import Image
 
-    picture = numpy.ascontiguousarray(turned(frame.to_ndarray(format="rgb24"), matrix))
-    return numpy.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    pictures = []
+    for chroma in (LINEAR, NEAREST):
+        # As exactly as it can: by default swscale rounds down several times, which makes pictures darker by more than one.
+        exact = frame.reformat(format="rgb24", interpolation=EXACT | chroma)
+        picture = numpy.ascontiguousarray(turned(exact.to_ndarray(), matrix))
+        pictures.append(numpy.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
+    return numpy.stack(pictures)
 
 
 def display_matrix(frame):
@@ -139,26 +151,117 @@ class Pictures:
             self.kept = {place: picture for place, picture in self.kept.items() if place % self.step == 0}
 
 
+class TransportStream:
+    """What the packets at the beginning of a transport stream say."""
+
+    VIDEO = {0x01, 0x02, 0x10, 0x1B, 0x21, 0x24, 0x33, 0x42, 0xD1, 0xEA}
+    LOOKED_AT = 4 << 20
+
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            data = file.read(self.LOOKED_AT)
+        kinds = [(first, size) for first, size in ((0, 188), (4, 192), (0, 204)) if self.fits(data, first, size)]
+        first, size = kinds[0] if kinds else (0, 188)
+        places = range(first, len(data) - 187, size)
+        self.packets = [data[place : place + 188] for place in places if data[place] == 0x47] if kinds else []
+
+    @staticmethod
+    def fits(data, first, size):
+        return len(data) > first + 2 * size and all(data[first + size * number] == 0x47 for number in range(3))
+
+    @staticmethod
+    def pid(packet):
+        return (packet[1] & 0x1F) << 8 | packet[2]
+
+    def section(self, pid, table):
+        """The first section of this table, as far as one packet holds it."""
+        for packet in self.packets:
+            if self.pid(packet) == pid and packet[1] & 0x40 and packet[3] & 0x10:
+                start = 5 + packet[4] if packet[3] & 0x20 else 4
+                section = packet[start + 1 + packet[start] :] if start < 188 else b""
+                if len(section) > 12 and section[0] == table:
+                    return section[: 3 + ((section[1] & 0x0F) << 8 | section[2]) - 4]
+        return b""
+
+    def program(self):
+        """PIDs of the first program that has video, in its order."""
+        table = self.section(0, 0)
+        for place in range(8, len(table) - 3, 4):
+            number, map_pid = table[place] << 8 | table[place + 1], (table[place + 2] & 0x1F) << 8 | table[place + 3]
+            streams = self.streams(self.section(map_pid, 2)) if number else []
+            if any(kind in self.VIDEO for kind, _ in streams):
+                return [pid for _, pid in streams]
+        return []
+
+    @staticmethod
+    def streams(table):
+        found = []
+        at = 12 + ((table[10] & 0x0F) << 8 | table[11]) if len(table) > 12 else 0
+        while 0 < at < len(table) - 4:
+            found.append((table[at], (table[at + 1] & 0x1F) << 8 | table[at + 2]))
+            at += 5 + ((table[at + 3] & 0x0F) << 8 | table[at + 4])
+        return found
+
+    def is_scrambled(self, pid):
+        marks = [packet[3] & 0xC0 != 0 for packet in self.packets if self.pid(packet) == pid]
+        return 2 * sum(marks) > len(marks)
+
+
+def choose(container, transport):
+    """The video track to be shown."""
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    videos = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if transport and (pids := transport.program()):
+        of_program = [stream for stream in videos if stream.id in pids]
+        videos = sorted(of_program, key=lambda stream: pids.index(stream.id)) or videos
+        return videos[0] if videos else None
+    defaults = [stream for stream in videos if stream.disposition & av.stream.Disposition.default]
+    if len(container.streams.video) > 1 and not defaults:
+        return max(videos, key=lambda stream: stream.width * stream.height, default=None)
+    return (defaults or videos or [None])[0]
+
+
+def is_encrypted(path, name, stream, transport):
+    """Whether a key is needed, as the container says."""
+    if transport:
+        return transport.is_scrambled(stream.id)
+    with open(path, "rb") as file:
+        start = file.read(1 << 20)
+    # ASF: the objects for content encryption and for its extended kind.
+    asf = ("fbb31122 23bdd211 b4b700a0 c955fc6e", "14e68a29 2226174c b935dae0 7ee9289c")
+    marks = [b"encv"] if "mp4" in name else [bytes.fromhex(mark) for mark in asf] if name == "asf" else []
+    return any(mark in start for mark in marks)
+
+
 def read(path):
-    """Times of all frames, and their pictures."""
+    """Times of all frames, their pictures, and what is known of the track."""
     import av
 
     av.logging.set_level(av.logging.PANIC)
     times, pictures, deinterlacer = [], Pictures(), Deinterlacer()
     with av.open(path) as container:
-        stream = container.streams.best("video")
-        if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+        transport = TransportStream(path) if container.format.name == "mpegts" else None
+        stream = choose(container, transport)
+        if stream is None:
             return times, pictures, None
+        known = {
+            "index": stream.index,
+            "codec": stream.codec_context.name,
+            "encrypted": is_encrypted(path, container.format.name, stream, transport),
+        }
         # With slices decoded side by side, FFmpeg does not conceal what is damaged, as players and GStreamer do.
         stream.codec_context.thread_count = 1
-        start = (container.start_time or 0) / 1_000_000
+        # A stream without a container has no start; then the decoder's delay counts as time, and the first picture is later.
+        start = None if container.start_time is None else container.start_time / 1_000_000
         if "mp4" in container.format.name and not is_fragmented(path):
             start = 0.0
         matrices = []
 
         def take(frames):
             for frame in frames:
-                times.append(float(frame.pts * frame.time_base) - start if frame.pts is not None else math.nan)
+                times.append(float(frame.pts * frame.time_base) - (start or 0) if frame.pts is not None else math.nan)
                 matrices.append(display_matrix(frame))
                 for ready in deinterlacer.push(frame):
                     pictures.add(ready, matrices[pictures.seen])
@@ -179,7 +282,9 @@ def read(path):
             pass
         for ready in deinterlacer.rest():
             pictures.add(ready, matrices[pictures.seen])
-        return times, pictures, stream.index
+        if start is None and times and not numpy.isnan(times).all():
+            times = (numpy.asarray(times) - numpy.nanmin(times)).tolist()
+        return times, pictures, known
 
 
 def jump(times):
@@ -197,9 +302,10 @@ def shown(path, index, ffmpeg):
 
 def main():
     path, out, ffmpeg = sys.argv[1:4]
-    times, pictures, index = read(path)
+    times, pictures, known = read(path)
+    known = known or {"index": None, "codec": "", "encrypted": False}
     if ffmpeg and jump(times):
-        told = shown(path, index, ffmpeg)
+        told = shown(path, known["index"], ffmpeg)
         times = told if len(told) == len(times) else times
     places = sorted(pictures.kept)
     numpy.savez(
@@ -207,6 +313,8 @@ def main():
         times=numpy.asarray(times, dtype=numpy.float64),
         places=numpy.asarray(places, dtype=numpy.int64),
         pictures=numpy.asarray([pictures.kept[place] for place in places], dtype=numpy.uint8),
+        codec=known["codec"],
+        encrypted=known["encrypted"],
     )
 
 

@@ -44,6 +44,16 @@ pub(in crate::decode) fn is_start(stream: &[u8]) -> bool {
     stream.starts_with(&[TEMPORAL_DELIMITER << 3 | 2, 0]) && kinds == [TEMPORAL_DELIMITER, SEQUENCE_HEADER]
 }
 
+/// Whether a temporal unit begins with a key frame.
+pub(in crate::decode) fn begins_with_key(temporal_unit: &[u8]) -> bool {
+    let mut heads = units(temporal_unit).filter(|(kind, _)| [FRAME_HEADER, FRAME].contains(kind));
+    // 5.9.2: show_existing_frame, then two bits of frame_type. The shorter head of a still picture is as good.
+    let is_key =
+        |payload: &[u8]| payload.first().is_some_and(|byte| byte >> 7 == 0 && u32::from(byte >> 5 & 3) == KEY_FRAME);
+    let is_still = sequence_in(temporal_unit).is_some_and(|sequence| sequence.reduced_still_picture);
+    heads.next().is_some_and(|(_, payload)| is_still || is_key(payload))
+}
+
 /// Whether all frames of a temporal unit can be left out: they are shown, and no later one refers to them.
 pub(super) fn is_disposable(sequence: &Sequence, temporal_unit: &[u8]) -> bool {
     super::all(frames(sequence, temporal_unit).map(|frame| frame.is_some_and(|frame| frame.refreshes_nothing)))

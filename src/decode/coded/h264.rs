@@ -61,6 +61,10 @@ pub(in crate::decode) fn start(layout: Layout, access_unit: &[u8]) -> Start {
     }
 }
 
+pub(super) fn has_idr(layout: Layout, access_unit: &[u8]) -> bool {
+    units(layout, access_unit).any(|unit| unit.first().is_some_and(|head| head & 0x1f == IDR_SLICE))
+}
+
 /// The units of a frame, without their lengths or start codes; what is cut short ends with the frame.
 pub(in crate::decode) fn units(layout: Layout, access_unit: &[u8]) -> impl Iterator<Item = &[u8]> {
     let next_code = |text: &[u8]| text.windows(3).position(|code| code == [0, 0, 1]);
@@ -258,11 +262,10 @@ impl FrameNumbers {
     /// The frame with its new number; `None` where it keeps its own. `starts`: nothing before it was given to the decoder.
     pub(in crate::decode) fn renumbered(&mut self, frame: &[u8], starts: bool) -> Option<Vec<u8>> {
         self.sets.note_all(self.layout, frame);
-        let is_idr = || units(self.layout, frame).any(|unit| unit.first().is_some_and(|head| head & 0x1f == IDR_SLICE));
         if starts {
             self.moved_by = self.sets.first_slice(self.layout, frame).map_or(0, |slice| slice.frame_num);
         }
-        if self.moved_by == 0 || is_idr() {
+        if self.moved_by == 0 || has_idr(self.layout, frame) {
             self.moved_by = 0;
             return None;
         }

@@ -13,7 +13,7 @@ mod mpeg2;
 mod records;
 mod vpx;
 
-pub(super) use av1::{is_start as is_av1_start, leb128};
+pub(super) use av1::{begins_with_key as av1_begins_with_key, is_start as is_av1_start, leb128};
 pub(super) use fields::{Field, FieldFinder};
 pub(super) use h264::FrameNumbers;
 use h264::{Layout, ParameterSets, Start, units};
@@ -133,10 +133,32 @@ impl Inspector {
         }
     }
 
+    /// Whether frames tell those that they refer to by places in a list of all that can be referred to.
+    pub(super) fn lists_references(&self) -> bool {
+        matches!(self.syntax, Syntax::H264(..))
+    }
+
+    /// Whether frames that are shown before this key frame, and coded behind it, need none before it.
+    pub(super) fn is_closed(&self, key_frame: &[u8]) -> bool {
+        match &self.syntax {
+            Syntax::H264(layout, _) => h264::has_idr(*layout, key_frame),
+            // Table 7-1: IDR_W_RADL.
+            Syntax::H265(layout, _) => {
+                units(*layout, key_frame).any(|unit| unit.first().is_some_and(|head| head >> 1 & 0x3f == 19))
+            }
+            Syntax::Mpeg2 => mpeg2::begins_closed_group(key_frame),
+            _ => false,
+        }
+    }
+
     /// `delta`: the container or the parser says that it is no key frame.
     pub(super) fn look(&mut self, frame: &[u8], delta: bool) -> Said {
-        // No parser knows this codec, and not every container tells key frames.
-        let delta = if matches!(self.syntax, Syntax::Vp8) { !vpx::vp8_is_key(frame) } else { delta };
+        // These go through no parser, and not every container tells key frames.
+        let delta = match self.syntax {
+            Syntax::Vp8 => !vpx::vp8_is_key(frame),
+            Syntax::Vp9 => !vpx::vp9_is_key(frame),
+            _ => delta,
+        };
         let key = !delta && self.can_start_with(frame);
         let recovering = self.is_recovering(frame, key);
         let said = Said { key, hidden: recovering, disposable: false };

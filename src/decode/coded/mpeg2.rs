@@ -3,6 +3,7 @@
 use super::fields::Field;
 
 const PICTURE: u8 = 0x00;
+const GROUP: u8 = 0xb8;
 const EXTENSION: u8 = 0xb5;
 /// extension_start_code_identifier of the picture coding extension.
 const PICTURE_CODING: u8 = 8;
@@ -17,6 +18,11 @@ pub(super) fn behind_codes(frame: &[u8], kind: u8) -> impl Iterator<Item = &[u8]
 /// 6.2.3: picture_coding_type stands behind ten bits of temporal_reference. No other picture refers to a B picture.
 pub(super) fn is_disposable(frame: &[u8]) -> bool {
     super::all(behind_codes(frame, PICTURE).map(|head| head.get(1).is_some_and(|byte| byte >> 3 & 7 == B_PICTURE)))
+}
+
+/// 6.2.2.6: closed_gop stands behind 25 bits of time_code.
+pub(super) fn begins_closed_group(frame: &[u8]) -> bool {
+    behind_codes(frame, GROUP).next().and_then(|head| head.get(3)).is_some_and(|byte| byte & 0x40 != 0)
 }
 
 /// 6.2.3.1: picture_structure is 1 for a top field, 2 for a bottom field, 3 for a frame.

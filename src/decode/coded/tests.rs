@@ -61,6 +61,18 @@ fn b_pictures_of_mpeg() {
 }
 
 #[test]
+fn closed_groups_are_told() {
+    let inspector = |codec| Inspector::new(Some(codec), None);
+    let mpeg2 = |byte: u8| inspector(Codec::Mpeg2).is_closed(&[0, 0, 1, 0xb8, 0, 8, 0, byte, 0, 0, 1, 0, 0, 8]);
+    assert!(mpeg2(0x40) && !mpeg2(0x20));
+    let h264 = |unit: u8| inspector(Codec::H264).is_closed(&coded(&[&[0x09, 0x10], &[unit, 0x88]]));
+    assert!(h264(0x65) && !h264(0x41));
+    let h265 = |kind: u8| inspector(Codec::H265).is_closed(&coded(&[&[kind << 1, 1, 0x80]]));
+    assert!(h265(19) && !h265(20) && !h265(21));
+    assert!(!inspector(Codec::Vp9).is_closed(&[0x82, 0]));
+}
+
+#[test]
 fn vp9_frames_that_refresh_nothing_and_such_that_are_not_shown() {
     // Marker 10, profile 00, not existing, not a key frame, shown, not resilient; reset 00; flags.
     let frame = |flags: u8| [0b1000_0110, flags >> 2, flags << 6, 0, 1];
@@ -71,6 +83,9 @@ fn vp9_frames_that_refresh_nothing_and_such_that_are_not_shown() {
     let hidden = Said { key: false, hidden: true, disposable: false };
     assert_eq!(look(Codec::Vp9, &[0b1000_0100, 0, 0, 0, 1]), hidden);
     assert_eq!(look(Codec::Vp9, &[0b1000_1000]), Said::default(), "an earlier frame is shown");
+    let key = |first: u8| Inspector::new(Some(Codec::Vp9), None).look(&[first, 0, 0], true).key;
+    assert!(key(0b1000_0010) && key(0b1011_0000), "whatever the container says");
+    assert!(!key(0b1000_0110) && !key(0b1000_1000) && !key(0b1011_0010));
 }
 
 #[test]

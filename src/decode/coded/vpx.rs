@@ -12,6 +12,19 @@ pub(super) fn vp8_is_hidden(frame: &[u8]) -> bool {
     frame.first().is_some_and(|byte| byte >> 4 & 1 == 0)
 }
 
+/// VP9 bitstream specification, 6.2: of several frames in one, the first counts.
+pub(super) fn vp9_is_key(frame: &[u8]) -> bool {
+    let is_key = |bits: &mut Bits<_>| {
+        let (_marker, profile) = (bits.number(2)?, bits.number(2)?);
+        if profile == 3 {
+            bits.skip(1)?;
+        }
+        let (shows_existing, is_delta) = (bits.flag()?, bits.flag()?);
+        Some(!shows_existing && !is_delta)
+    };
+    is_key(&mut Bits::of(frame.iter().copied())) == Some(true)
+}
+
 /// What the head of a VP9 frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Vp9 {

@@ -38,6 +38,8 @@ impl Stream {
             bytes: 100,
             in_order: true,
             disposable: false,
+            listed: false,
+            closed: false,
         };
         let mut coded = Vec::new();
         let mut first = 0;
@@ -267,6 +269,8 @@ fn leaps_of_the_time_stamps_are_told() {
             bytes: 100,
             in_order: true,
             disposable: false,
+            listed: false,
+            closed: false,
         };
         times.iter().map(packet).collect()
     };
@@ -302,6 +306,8 @@ proptest! {
             bytes: 100,
             in_order: true,
             disposable: false,
+            listed: false,
+            closed: false,
         };
         let packets: Vec<Packet> = frames.iter().map(packet).collect();
         let run = run(&packets, SAMPLINGS[which], interval, from);

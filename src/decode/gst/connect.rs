@@ -9,7 +9,7 @@ use gstreamer_app as gst_app;
 use super::super::tracks::{Tracks, codec_name};
 use super::super::{Track, TrackKind};
 use super::start::{Sounds, time_at};
-use super::{libav, lock};
+use super::{libav, lock, rare};
 
 /// How far before the start of what is shown a frame may lie and still count as its first (rounding of time scales).
 const START_ROUNDING: i128 = 1_000_000;
@@ -93,12 +93,17 @@ pub(super) fn connect_tracks(
         }
         None
     });
-    // Only video needs a parser; whatever else there is must not hold it up.
+    // Only video needs a parser, if there is one for it; whatever else there is must not hold it up.
     tracks.connect("autoplug-continue", false, move |values| {
         let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
         let name = caps.as_ref().and_then(|caps| caps.structure(0)).map(|s| s.name().to_string()).unwrap_or_default();
+        // GStreamer's parser of VP9 changes the times of frames that follow on a hidden one at the same time. It is needed
+        // only where nothing else tells how large the pictures are.
+        let has_size = caps.as_ref().and_then(|caps| caps.structure(0)).is_some_and(|s| s.has_field("width"));
+        let is_coded = name == "video/x-vp9" && has_size || caps.as_ref().is_some_and(|caps| rare::is_known(caps));
         let sound_or_text = ["audio/", "text/", "subpicture/", "closedcaption/", "application/x-ssa"];
-        Some((!sound_or_text.iter().any(|kind| name.starts_with(kind)) || is_tagged_container(&name)).to_value())
+        let ends = is_coded || sound_or_text.iter().any(|kind| name.starts_with(kind)) && !is_tagged_container(&name);
+        Some((!ends).to_value())
     });
     let learned = found.clone();
     if let Some(bin) = tracks.dynamic_cast_ref::<gst::Bin>() {

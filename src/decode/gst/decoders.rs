@@ -4,12 +4,16 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::super::DecodeError;
+use super::rare;
 
 /// Decoders for it, best first. Raw video needs none.
 pub(in crate::decode) fn decoders_for(caps: &gst::CapsRef) -> Result<Vec<String>, DecodeError> {
     let codec = caps.structure(0).map_or("unknown", |s| s.name().as_str()).to_string();
     if codec == "video/x-raw" {
         return Ok(vec!["identity".into()]);
+    }
+    if let Some(decoder) = rare::decoder(caps).filter(|decoder| gst::ElementFactory::find(decoder).is_some()) {
+        return Ok(vec![decoder]);
     }
     let kinds =
         gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO | gst::ElementFactoryType::MEDIA_IMAGE;

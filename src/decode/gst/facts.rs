@@ -81,20 +81,30 @@ pub(super) fn set_full_range(structure: &mut gst::StructureRef) {
 }
 
 /// The same description with the colours that FFmpeg takes, and all who use its libraries, where a stream is silent about
-/// them: those of standard definition, however large the picture. `None`: it is not silent.
-pub(super) fn with_usual_colours(caps: &gst::CapsRef) -> Option<gst::Caps> {
+/// them: those that the container tells, else those of standard definition, however large the picture. `None`: it is not
+/// silent.
+pub(super) fn with_usual_colours(caps: &gst::CapsRef, container: Option<&VideoColorimetry>) -> Option<gst::Caps> {
     let info = VideoInfo::from_caps(caps).ok().filter(|info| info.is_yuv() || info.is_gray())?;
-    let told =
-        caps.structure(0)?.get::<&str>("colorimetry").ok().and_then(|told| VideoColorimetry::from_str(told).ok());
+    let told = colorimetry(caps);
     if told.as_ref().is_some_and(|told| told.matrix() != VideoColorMatrix::Unknown) {
         return None;
     }
     let told = told.unwrap_or_else(|| info.colorimetry());
-    let range = if told.range() == VideoColorRange::Unknown { VideoColorRange::Range16_235 } else { told.range() };
-    let usual = VideoColorimetry::new(range, VideoColorMatrix::Bt601, told.transfer(), told.primaries());
+    let known = |range: &VideoColorRange| *range != VideoColorRange::Unknown;
+    let range = Some(told.range()).filter(known).or(container.map(VideoColorimetry::range).filter(known));
+    let range = range.unwrap_or(VideoColorRange::Range16_235);
+    let matrix = container.map(VideoColorimetry::matrix).filter(|matrix| *matrix != VideoColorMatrix::Unknown);
+    let matrix = matrix.unwrap_or(VideoColorMatrix::Bt601);
+    let usual = VideoColorimetry::new(range, matrix, told.transfer(), told.primaries());
     let mut caps = caps.to_owned();
     caps.make_mut().structure_mut(0)?.set("colorimetry", usual.to_string());
     Some(caps)
+}
+
+/// What a description says of colours.
+pub(super) fn colorimetry(caps: &gst::CapsRef) -> Option<VideoColorimetry> {
+    let told = caps.structure(0)?.get::<&str>("colorimetry").ok()?;
+    VideoColorimetry::from_str(told).ok()
 }
 
 /// What the bytes of a picture mean that is packed as AYUV, or as RGB with a fourth byte.
@@ -146,12 +156,15 @@ mod tests {
     #[test]
     fn silent_streams_have_the_colours_of_standard_definition() {
         gst::init().unwrap();
-        let colours = |text: &str| {
+        let container: gst::Caps = "video/x-cineform,colorimetry=(string)bt709".parse().unwrap();
+        let container = colorimetry(&container);
+        let beside = |text: &str, container: Option<&VideoColorimetry>| {
             let caps: gst::Caps = text.parse().unwrap();
-            let usual = with_usual_colours(&caps)?;
+            let usual = with_usual_colours(&caps, container)?;
             let told = usual.structure(0).unwrap().get::<String>("colorimetry").unwrap();
             VideoColorimetry::from_str(&told).ok().map(|told| (told.range(), told.matrix()))
         };
+        let colours = |text: &str| beside(text, None);
         let large = "video/x-raw,format=I420,width=1920,height=1080,framerate=25/1";
         assert_eq!(colours(large), Some((VideoColorRange::Range16_235, VideoColorMatrix::Bt601)));
         let full = (VideoColorRange::Range0_255, VideoColorMatrix::Bt601);
@@ -159,6 +172,10 @@ mod tests {
         let grey = "video/x-raw,format=GRAY8,width=4,height=4,framerate=25/1,colorimetry=(string)1:0:0:0";
         assert_eq!(colours(grey), Some(full));
         assert_eq!(colours(&format!("{large},colorimetry=(string)bt709")), None);
+        let told = Some((VideoColorRange::Range16_235, VideoColorMatrix::Bt709));
+        assert_eq!(beside(large, container.as_ref()), told, "the container says it");
+        let decoder = format!("{large},colorimetry=(string)1:4:0:0");
+        assert_eq!(beside(&decoder, container.as_ref()), None, "the stream goes before the container");
         assert_eq!(colours("video/x-raw,format=RGBx,width=4,height=4,framerate=25/1"), None);
     }
 

@@ -148,6 +148,8 @@ impl LiveReader {
             bytes: buffer.size(),
             in_order: true,
             disposable,
+            listed: self.inspector.lists_references() && !disposable,
+            closed: false,
         });
         Ok(Some(LiveFrame { packet, coded: Coded { buffer, caps }, sender: *lock(&self.sender) }))
     }

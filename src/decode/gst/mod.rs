@@ -10,6 +10,7 @@ mod live;
 mod log;
 mod mended;
 mod pictures;
+mod rare;
 mod reader;
 mod record;
 mod start;

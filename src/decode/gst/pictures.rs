@@ -163,9 +163,12 @@ impl Decoding {
             }
             gst::PadProbeReturn::Ok
         });
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        let input = decoder.static_pad("sink").map(|pad| pad.downgrade());
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
             if let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view())
-                && let Some(caps) = facts::with_usual_colours(event.caps())
+                && let coded = input.as_ref().and_then(|pad| pad.upgrade()?.current_caps())
+                && let container = coded.as_ref().and_then(|caps| facts::colorimetry(caps))
+                && let Some(caps) = facts::with_usual_colours(event.caps(), container.as_ref())
             {
                 info.data = Some(gst::PadProbeData::Event(gst::event::Caps::new(&caps)));
             }
@@ -364,11 +367,20 @@ fn picture<R>(
     let line = width as usize * 4;
     let stride = frame.plane_stride()[0] as usize;
     let data = frame.plane_data(0).map_err(|e| e.to_string())?;
+    let flags = buffer.video_flags();
     let interlaced = match info.interlace_mode() {
         gst_video::VideoInterlaceMode::Progressive => false,
-        gst_video::VideoInterlaceMode::Mixed => gst_video::VideoBufferFlags::from_bits_truncate(buffer.flags().bits())
-            .contains(gst_video::VideoBufferFlags::INTERLACED),
+        gst_video::VideoInterlaceMode::Mixed => flags.contains(gst_video::VideoBufferFlags::INTERLACED),
         _ => true,
+    };
+    let bottom_first = match info.field_order() {
+        gst_video::VideoFieldOrder::TopFieldFirst => false,
+        gst_video::VideoFieldOrder::BottomFieldFirst => true,
+        // Decoders of codecs that have fields say it of each picture.
+        _ => {
+            info.interlace_mode() == gst_video::VideoInterlaceMode::Mixed
+                && !flags.contains(gst_video::VideoBufferFlags::TFF)
+        }
     };
     let mut copy;
     let data = if interlaced || stride != line || data.len() < line * height as usize {
@@ -380,7 +392,7 @@ fn picture<R>(
             .collect::<Vec<u8>>();
         copy.resize(line * height as usize, 0);
         if interlaced {
-            deinterlace(&mut copy, line);
+            deinterlace(&mut copy, line, bottom_first);
         }
         copy.as_slice()
     } else {

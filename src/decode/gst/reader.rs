@@ -12,6 +12,7 @@ use gstreamer_app as gst_app;
 use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::flv::Flv;
 use super::super::gif::Gif;
+use super::super::ivf::Ivf;
 use super::super::matroska::Remains;
 use super::super::mjpeg::Jpegs;
 use super::super::mp4::{Mended, Moment};
@@ -24,7 +25,7 @@ use super::super::{DecodeError, Probe, Problem, ProblemKind, Track, TrackKind, t
 use super::connect::{Found, connect_tracks, place};
 use super::decoders::remedy;
 use super::mended::serve;
-use super::{element, facts, launch, lock, reported_error, units};
+use super::{element, facts, launch, lock, rare, reported_error, units};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -42,6 +43,24 @@ const ROUGHLY: Duration = Duration::from_secs(2);
 /// Size of an MPEG-4 frame that says "not coded". Files with packed B-frames are full of them.
 const MPEG4_NOT_CODED: usize = 8;
 
+/// Codecs that may show frames in another order than that of decoding, and those of which it is not known.
+const REORDERING: [&str; 11] = [
+    "video/x-h264",
+    "video/x-h265",
+    "video/x-av1",
+    "video/mpeg",
+    "video/x-divx",
+    "video/x-xvid",
+    "video/x-wmv",
+    "video/x-h263",
+    "video/x-indeo",
+    "video/x-pn-realvideo",
+    "unknown/unknown",
+];
+
+/// Mark of a packet of Theora that is no frame.
+const THEORA_HEADER: u8 = 0x80;
+
 /// Mark of a photo with other pictures behind it: a preview, another eye's view, a map of brightness.
 const MULTI_PICTURE: &[u8] = b"MPF\0";
 const LONGEST_JPEG_HEAD: usize = 64 << 10;
@@ -55,6 +74,7 @@ pub(in crate::decode) enum Source {
     Stream(Stream),
     Flv(Flv),
     Gif(Gif),
+    Ivf(Ivf),
     Jpegs(Jpegs),
     Obu(PathBuf),
 }
@@ -95,6 +115,12 @@ pub(in crate::decode) struct Reader {
     least_size: Option<usize>,
     /// The decoder of this codec (GIF) gives all pictures the same time.
     shuffles: bool,
+    /// The container (ASF) has times of decoding, and frames (of VC-1 and its like) are shown in another order.
+    decoding_times: bool,
+    /// The codec may show frames in another order than that of decoding. (Of the others, AVI has the times of decoding alone.)
+    reorders: bool,
+    /// Headers of the codec (Theora) come like frames.
+    has_headers: bool,
     /// Read already, not yet asked for.
     ahead: VecDeque<(Packet, Coded)>,
     /// When the medium starts, and what is added to that to get the time in the container.
@@ -150,6 +176,11 @@ impl Reader {
                 units::serve_flv(&element(&pipeline, "input")?, flv)?;
                 pipeline
             }
+            Source::Ivf(ivf) => {
+                let pipeline = launch(&template::fill(template::READ_FRAMES, &[]))?;
+                units::serve_ivf(&element(&pipeline, "input")?, ivf)?;
+                pipeline
+            }
             Source::Gif(gif) => {
                 let pipeline = launch(&template::fill(template::READ_FRAMES, &[]))?;
                 units::serve_gif(&element(&pipeline, "input")?, gif)?;
@@ -176,11 +207,15 @@ impl Reader {
             Source::Gif(_) => *lock(&found) = Found::single("image/gif"),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
             Source::Flv(_) => lock(&found).container = Some("video/x-flv".to_owned()),
+            Source::Ivf(ivf) => {
+                let container = Some("video/x-ivf".to_owned());
+                *lock(&found) = Found { container, ..Found::single(ivf.media_type()) };
+            }
             Source::Remains(_) => lock(&found).container = Some("video/x-matroska".to_owned()),
             Source::Mended(mended) => lock(&found).byte_stream = mended.film().byte_stream,
             Source::File(_) => {}
         }
-        if !matches!(source, Source::Obu(_) | Source::Jpegs(_) | Source::Gif(_)) {
+        if !matches!(source, Source::Obu(_) | Source::Jpegs(_) | Source::Gif(_) | Source::Ivf(_)) {
             connect_tracks(&pipeline, &element(&pipeline, "tracks")?, &sink, &found, &choice);
         }
         let bus = pipeline.bus().expect("a pipeline has a bus");
@@ -198,6 +233,9 @@ impl Reader {
             whole: VecDeque::new(),
             least_size: None,
             shuffles: false,
+            decoding_times: false,
+            reorders: true,
+            has_headers: false,
             ahead: VecDeque::new(),
             zero: None,
             origin: 0,
@@ -232,7 +270,7 @@ impl Reader {
                         (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into());
                         reader.duration = Some(gif.duration);
                     }
-                    Source::Obu(_) | Source::Jpegs(_) => {
+                    Source::Obu(_) | Source::Jpegs(_) | Source::Ivf(_) => {
                         (reader.zero, reader.ahead) = (Some(first.0.pts), [first].into());
                     }
                     Source::Stream(stream) => {
@@ -418,8 +456,13 @@ impl Reader {
         if self.least_size.is_some_and(|least| delta && buffer.size() <= least) {
             return None;
         }
+        if self.has_headers && buffer.map_readable().is_ok_and(|data| data[0] & THEORA_HEADER != 0) {
+            return None;
+        }
         let said = buffer.map_readable().map(|data| self.inspector.look(&data, delta));
         let Said { key, hidden, disposable } = said.unwrap_or_default();
+        let listed = self.inspector.lists_references() && !disposable;
+        let closed = key && buffer.map_readable().is_ok_and(|data| self.inspector.is_closed(&data));
         if let Some(mended) = &self.mended {
             let film = mended.film();
             let number = buffer.pts().map_or(self.next_number, |pts| film.number(pts.nseconds()));
@@ -433,6 +476,8 @@ impl Reader {
                 bytes: buffer.size(),
                 in_order: !self.shuffles,
                 disposable,
+                listed,
+                closed,
             })?;
             return Some((packet, Coded { buffer, caps }));
         }
@@ -448,6 +493,12 @@ impl Reader {
         if lock(&self.found).bare && facts::nominal_step(&caps).is_none() {
             (pts, dts) = (None, None);
         }
+        if !self.reorders {
+            pts = pts.or(dts);
+        }
+        if self.decoding_times {
+            (pts, dts) = (None, pts.or(dts));
+        }
         let packet = self.timeline.place(Stamp {
             pts,
             dts,
@@ -457,6 +508,8 @@ impl Reader {
             bytes: buffer.size(),
             in_order: !self.shuffles,
             disposable,
+            listed,
+            closed,
         });
         Some((packet, Coded { buffer, caps }))
     }
@@ -467,15 +520,24 @@ impl Reader {
         {
             return caps.clone();
         }
-        let mut caps = raw.clone();
+        // Some demuxers say no more than the container's code.
+        let mut caps = rare::renamed(&raw).unwrap_or_else(|| raw.clone());
         if let Some(structure) = caps.make_mut().structure_mut(0) {
             // The transparency of WebM is a stream of its own, which is not wanted, and decoders refuse its mark.
             structure.remove_field("codec-alpha");
             if self.mended.as_ref().is_some_and(|mended| mended.film().full_range) {
                 facts::set_full_range(structure);
             }
+            if structure.name() == "video/x-vp9" {
+                // Hidden frames come together with the one that is shown, or by themselves; not all decoders take them so.
+                structure.set("alignment", "super-frame");
+            }
             let is_mpeg4 = structure.name() == "video/mpeg" && structure.get::<i32>("mpegversion") == Ok(4);
             self.shuffles = structure.name().contains("gif");
+            self.reorders = REORDERING.contains(&structure.name().as_str());
+            self.has_headers = structure.name() == "video/x-theora";
+            let may_be_shuffled = structure.name() == "video/x-wmv" && structure.get::<i32>("wmvversion") == Ok(3);
+            self.decoding_times = may_be_shuffled && lock(&self.found).container.as_deref() == Some("video/x-ms-asf");
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
             let record = structure.get::<gst::Buffer>("codec_data").ok();
             let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());

@@ -8,6 +8,7 @@ use gstreamer_app as gst_app;
 use super::super::DecodeError;
 use super::super::flv::Flv;
 use super::super::gif::Gif;
+use super::super::ivf::Ivf;
 use super::super::matroska::Remains;
 use super::super::mjpeg::Jpegs;
 use super::super::ts::Stream;
@@ -35,6 +36,13 @@ pub(super) fn serve_gif(source: &gst_app::AppSrc, gif: &Gif) -> Result<(), Decod
     let (width, height) = gif.size();
     let caps = caps(&format!("{},parsed=true,width={width},height={height}", gif_media_type()))?;
     give(source, caps, move || pictures.next());
+    Ok(())
+}
+
+/// The same for the frames of an IVF file.
+pub(super) fn serve_ivf(source: &gst_app::AppSrc, ivf: &Ivf) -> Result<(), DecodeError> {
+    let mut frames = ivf.open().map_err(DecodeError::Unreadable)?;
+    give(source, caps(&ivf.caps())?, move || frames.next());
     Ok(())
 }
 

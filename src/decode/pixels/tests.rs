@@ -133,8 +133,16 @@ fn a_single_pixel_and_a_single_line_have_a_size_too() {
 #[test]
 fn the_second_field_is_brought_halfway_to_what_lies_between_the_first() {
     let mut data = vec![10, 10, 99, 11, 20, 20, 99, 99];
-    deinterlace(&mut data, 2);
+    deinterlace(&mut data, 2, false);
     assert_eq!(data, [10, 10, 18, 13, 20, 20, 20, 20]);
+    let mut data = vec![99, 99, 10, 10, 99, 11, 20, 20];
+    deinterlace(&mut data, 2, true);
+    assert_eq!(data, [10, 10, 10, 10, 18, 13, 20, 20]);
+    for bottom_first in [false, true] {
+        let mut lone = vec![1, 2];
+        deinterlace(&mut lone, 2, bottom_first);
+        assert_eq!(lone, [1, 2]);
+    }
 }
 
 #[test]

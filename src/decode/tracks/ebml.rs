@@ -97,7 +97,7 @@ fn entry(body: &[u8]) -> Option<Entry> {
 }
 
 /// A projection that only turns by quarters, or mirrors (a yaw of 180°), is a flat picture that lies on its side. The
-/// roll is counter-clockwise.
+/// roll is counter-clockwise, and of what is mirrored already, as FFmpeg has it.
 fn orientation(projection: &[u8]) -> Option<Orientation> {
     let (mut yaw, mut pitch, mut roll) = (0.0, 0.0, 0.0);
     for (id, value) in children(projection) {
@@ -113,9 +113,7 @@ fn orientation(projection: &[u8]) -> Option<Orientation> {
         return None;
     }
     let quarters = (roll / 90.0) as i32;
-    // Mirrored first and then turned: seen from behind, the other way round.
-    let clockwise = if mirrored { quarters } else { -quarters };
-    Some(Orientation { mirrored, quarters: clockwise.rem_euclid(4) as u8 })
+    Some(Orientation { mirrored, quarters: (-quarters).rem_euclid(4) as u8 })
 }
 
 /// Id, size and length of the head of the element that begins here.
@@ -210,6 +208,7 @@ mod tests {
         assert_eq!(turned(0.0, 0.0, -90.0), of(false, 1));
         assert_eq!(turned(0.0, 0.0, 180.0), of(false, 2));
         assert_eq!(turned(180.0, 0.0, 0.0), of(true, 0));
+        assert_eq!(turned(180.0, 0.0, 90.0), of(true, 3), "FFmpeg transposes it");
         assert_eq!(turned(0.0, 30.0, 0.0), None);
         assert_eq!(turned(0.0, 0.0, 45.0), None);
     }

@@ -12,6 +12,9 @@ use super::{Entry, be16};
 const LOOKED_AT: u64 = 4 << 20;
 pub(in crate::decode) const SYNC: u8 = 0x47;
 pub(in crate::decode) const PACKET: usize = 188;
+/// The stream type of cues for advertisements (ANSI/SCTE 35), where the program says that it has such, and their name here.
+const CUES: u8 = 0x86;
+pub(in crate::decode) const SCTE_35: &str = "scte_35";
 /// Bytes before the first packet that are passed over, and packets that have to follow where there are such bytes.
 const MOST_BEFORE: usize = 64 << 10;
 const FOLLOWING: usize = 10;
@@ -72,35 +75,68 @@ pub(super) fn read(file: &File) -> Option<Vec<Entry>> {
     Some(entries).filter(|entries| !entries.is_empty())
 }
 
-/// The video of a stream whose tables are missing or damaged: told by what is in it.
+/// The streams of a file whose tables are missing or damaged: told by what is in them. None without video.
 fn without_tables<'a>(packets: impl Iterator<Item = &'a [u8]>) -> Vec<Entry> {
-    const VIDEO: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
     let mut entries: Vec<Entry> = Vec::new();
     for packet in packets.filter(|packet| starts_unit(packet)) {
         let id = u32::from(pid_of(packet));
         let Some(unit) = payload(packet).filter(|unit| unit.starts_with(&[0, 0, 1])) else { continue };
-        if !unit.get(3).is_some_and(|stream| VIDEO.contains(stream)) || entries.iter().any(|e| e.track.id == id) {
+        if entries.iter().any(|entry| entry.track.id == id) {
             continue;
         }
-        let codes = unit[4..].windows(4).filter(|bytes| bytes.starts_with(&[0, 0, 1])).map(|bytes| bytes[3]);
-        let codec = codes.into_iter().find_map(|code| match code {
-            0xb3 => Some("mpeg2"),
-            0xb0 => Some("mpeg4"),
-            0x40 | 0x46 => Some("hevc"),
-            0x09 | 0x67 | 0x27 | 0x47 => Some("h264"),
-            _ => None,
-        });
-        if let Some(codec) = codec {
-            let track =
-                Track { id, kind: TrackKind::Video, codec: codec.to_owned(), default: true, ..Track::default() };
+        if let Some((kind, codec)) = content(unit) {
+            let track = Track { id, kind, codec: codec.to_owned(), default: true, ..Track::default() };
             entries.push(Entry { track, ..Entry::default() });
         }
     }
-    entries
+    if entries.iter().any(|entry| entry.track.kind == TrackKind::Video) { entries } else { Vec::new() }
+}
+
+/// What the first packet of a unit tells of its stream.
+fn content(unit: &[u8]) -> Option<(TrackKind, &'static str)> {
+    let behind_header = || unit.get(9 + usize::from(*unit.get(8)?)..);
+    match unit.get(3)? {
+        0xe0..=0xef => {
+            let codes = unit[4..].windows(4).filter(|bytes| bytes.starts_with(&[0, 0, 1])).map(|bytes| bytes[3]);
+            let codec = codes.into_iter().find_map(|code| match code {
+                0xb3 => Some("mpeg2"),
+                0xb0 => Some("mpeg4"),
+                0x40 | 0x46 => Some("hevc"),
+                0x09 | 0x67 | 0x27 | 0x47 => Some("h264"),
+                _ => None,
+            });
+            Some((TrackKind::Video, codec?))
+        }
+        0xc0..=0xdf => match behind_header()?.first_chunk()? {
+            // ISO/IEC 13818-7 and 11172-3: twelve ones, then the layer, which is 0 in AAC.
+            [0xff, second] if second & 0xf6 == 0xf0 => Some((TrackKind::Sound, "aac")),
+            [0xff, second] if second & 0xe0 == 0xe0 => Some((TrackKind::Sound, "mp2")),
+            _ => None,
+        },
+        // Private: Dolby's sound begins with a mark, and tells its version in the sixth byte; subtitles of DVB (ETSI EN
+        // 300 743) with 0x20 and 0.
+        0xbd => match behind_header()? {
+            [0x0b, 0x77, _, _, _, version, ..] => {
+                Some((TrackKind::Sound, if version >> 3 > 10 { "eac3" } else { "ac3" }))
+            }
+            [0x20, 0, ..] => Some((TrackKind::Text, "dvb_subtitle")),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 pub(in crate::decode) fn pid_of(packet: &[u8]) -> u16 {
     be16(packet, 1).unwrap_or(0) & 0x1fff
+}
+
+/// The time of the sender's clock that a packet tells, in units of a 90 000th second.
+pub(in crate::decode) fn clock_of(packet: &[u8]) -> Option<i64> {
+    const HAS_CLOCK: u8 = 0x10;
+    let has_field = packet[3] & 0x20 != 0 && packet[4] >= 7;
+    let bytes = packet.get(6..11).filter(|_| has_field && packet[5] & HAS_CLOCK != 0)?;
+    let high = bytes[..4].iter().fold(0, |time, byte| time << 8 | i64::from(*byte));
+    Some(high << 1 | i64::from(bytes[4] >> 7))
 }
 
 /// Whether this packet begins a new unit of its stream.
@@ -170,11 +206,15 @@ fn associations(section: &[u8]) -> Vec<(u16, u16)> {
 
 fn streams(section: &[u8], program: u16) -> Vec<Entry> {
     let skipped = usize::from(be16(section, 10).unwrap_or(0) & 0xfff);
+    let has_cues = registered(section.get(12..12 + skipped).unwrap_or_default(), b"CUEI");
     let mut rest = section.get(12 + skipped..).unwrap_or_default();
     let mut entries = Vec::new();
     while let (Some(&stream_type), Some(pid), Some(length)) = (rest.first(), be16(rest, 1), be16(rest, 3)) {
         let length = usize::from(length & 0xfff);
-        let (kind, codec) = meaning(stream_type, rest.get(5..5 + length).unwrap_or_default());
+        let (kind, codec) = match stream_type {
+            CUES if has_cues => (TrackKind::Other, SCTE_35.to_owned()),
+            _ => meaning(stream_type, rest.get(5..5 + length).unwrap_or_default()),
+        };
         let track = Track {
             id: u32::from(pid & 0x1fff),
             kind,
@@ -287,6 +327,50 @@ mod tests {
         packets[3][3] |= 0xc0;
         let told = |pid| is_scrambled(packets.iter().map(Vec::as_slice), pid);
         assert!(told(0x200) && !told(0x100) && !told(0x201));
+    }
+
+    #[test]
+    fn streams_without_tables_are_told_by_their_content() {
+        let unit = |pid: u16, stream: u8, data: &[u8]| {
+            let mut packet = vec![SYNC, 0x40 | (pid >> 8) as u8, pid as u8, 0x10];
+            packet.extend([0, 0, 1, stream, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1]);
+            packet.extend_from_slice(data);
+            packet.resize(PACKET, 0);
+            packet
+        };
+        let video = unit(0x140, 0xe0, &[0, 0, 1, 9, 0x10]);
+        let others = [
+            unit(0x14a, 0xbd, &[0x0b, 0x77, 0, 0, 0, 16 << 3]),
+            unit(0x14b, 0xbd, &[0x0b, 0x77, 0, 0, 0, 8 << 3]),
+            unit(0x14c, 0xbd, &[0x20, 0, 0x0f]),
+            unit(0x14d, 0xc0, &[0xff, 0xfd]),
+            unit(0x14e, 0xc0, &[0xff, 0xf1]),
+            unit(0x14f, 0xbd, &[1, 2, 3]),
+        ];
+        let told = |packets: &[Vec<u8>]| {
+            let entries = without_tables(packets.iter().map(Vec::as_slice));
+            entries.into_iter().map(|entry| (entry.track.id, entry.track.codec)).collect::<Vec<_>>()
+        };
+        let expected =
+            [(0x140, "h264"), (0x14a, "eac3"), (0x14b, "ac3"), (0x14c, "dvb_subtitle"), (0x14d, "mp2"), (0x14e, "aac")];
+        let expected = expected.map(|(id, codec)| (id, codec.to_owned()));
+        assert_eq!(told(&[vec![video], others.to_vec()].concat()), expected);
+        assert!(told(&others).is_empty(), "without video the demuxer has better words");
+    }
+
+    #[test]
+    fn cues_are_told_from_sound_by_the_program() {
+        let program = |descriptors: &[u8]| {
+            let head = [&[0xe1, 1, 0xf0, descriptors.len() as u8], descriptors].concat();
+            streams(&section(2, 1, &[&head[..], &[0x86, 0xe2, 0x58, 0xf0, 0]].concat())[..], 1).remove(0).track.codec
+        };
+        assert_eq!(program(b"\x05\x04CUEI"), SCTE_35);
+        assert_eq!(program(&[]), "dts");
+        let mut with_clock = packet(0x100, &[]);
+        with_clock[3..12].copy_from_slice(&[0x30, 7, 0x10, 0, 0, 0x7b, 0x0c, 0x80, 0]);
+        assert_eq!(clock_of(&with_clock), Some(63_001));
+        with_clock[5] = 0;
+        assert_eq!(clock_of(&with_clock), None);
     }
 
     #[test]
