@@ -1,6 +1,6 @@
 # `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help packages build package demo test test-clients test-browser lint lint-features lint-deploy test-models soak bench clean-demo
+.PHONY: help packages build package try-package demo test test-clients test-browser lint lint-features lint-deploy test-models soak bench clean-demo
 
 cargo_target := $(or $(CARGO_TARGET_DIR),target)
 release := $(cargo_target)/release
@@ -28,6 +28,10 @@ build: packages ## The program and all it needs to run: system packages, ONNX Ru
 
 package: build ## A Debian package: program, ONNX Runtime, shipped model, unit, manual, completions, licences
 	@deploy/package.sh $(release) $(cargo_target)/package
+
+try-package: package ## Install, use and remove the package in a plain Debian 12 (mmdebstrap, as root)
+	@deploy/install-packages.sh mmdebstrap bc
+	@deploy/try-package.sh $(cargo_target)/package/clipseek_*.deb tests/fixtures/footage
 
 demo: build ## Index the sample footage and search it
 	@CLIPSEEK=$(clipseek) DATA=$(demo_data) deploy/demo.sh

@@ -41,7 +41,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use app::App;
 
 use crate::config::TelemetrySettings;
-use crate::telemetry::{self, Reader};
+use crate::telemetry::Reader;
 
 /// Type what happens, get the moment.
 #[derive(Parser)]
@@ -160,16 +160,23 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<End> {
-    let app = App::new(&cli.global)?;
-    // These two commands report problems of the settings; all others rely on valid settings.
-    let mut settings = TelemetrySettings::default();
-    if !matches!(cli.command, Command::Doctor | Command::Config(_)) {
-        app.settings.check()?;
-        settings.clone_from(&app.settings.telemetry);
-    }
+    let mut app = App::new(&cli.global)?;
+    let telemetry = match &cli.command {
+        // These two report problems of the settings; all others rely on valid settings.
+        Command::Doctor | Command::Config(_) => TelemetrySettings::default(),
+        // Its flags may mend what is wrong in the settings.
+        Command::Serve(args) => {
+            args.apply(&mut app.parts.settings)?;
+            app.settings.telemetry.clone()
+        }
+        _ => {
+            app.settings.check()?;
+            app.settings.telemetry.clone()
+        }
+    };
     let verbosity = if cli.global.quiet { -1 } else { cli.global.verbose.min(2) as i8 };
     let reader = if matches!(cli.command, Command::Serve(_)) { Reader::of_daemon() } else { Reader::People };
-    let traces = telemetry::init(verbosity, reader, &settings).map_err(|problem| anyhow::anyhow!(problem))?;
+    let traces = crate::telemetry::init(verbosity, reader, &telemetry).map_err(|problem| anyhow::anyhow!(problem))?;
     let end = command(app, cli).await;
     traces.end().await;
     end

@@ -29,6 +29,14 @@ macro_rules! say {
     };
 }
 
+/// People see paths from where they are, programs whole ones.
+fn shown(path: &Path) -> String {
+    match Reader::of_daemon() {
+        Reader::People => text::path(path),
+        Reader::Programs => path.to_string_lossy().into_owned(),
+    }
+}
+
 #[derive(Args)]
 pub(super) struct ServeArgs {
     /// Folders to watch and streams to read, besides those in the settings
@@ -43,8 +51,8 @@ pub(super) struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// Adds what the flags say to the settings.
-    fn apply(&self, settings: &mut Settings) -> anyhow::Result<()> {
+    /// Adds what the flags say to the settings, and checks them.
+    pub(super) fn apply(&self, settings: &mut Settings) -> anyhow::Result<()> {
         settings.serve.listen = self.listen.unwrap_or(settings.serve.listen);
         if let Some(model) = index::absolute_model(self.model.clone())? {
             settings.model.name = Some(model);
@@ -66,8 +74,8 @@ impl ServeArgs {
     }
 }
 
-pub(super) async fn run(mut app: App, global: Global, args: ServeArgs) -> anyhow::Result<End> {
-    args.apply(&mut app.parts.settings)?;
+/// The flags are in the settings already.
+pub(super) async fn run(app: App, global: Global, args: ServeArgs) -> anyhow::Result<End> {
     if app.settings.source.is_empty() && !app.quiet {
         say!(
             "nothing is watched: name folders or streams (`clipseek serve FOLDER URI`), or write [[source]] tables into the \
@@ -93,12 +101,12 @@ fn tell(started: Started<'_>, quiet: bool) {
     if quiet {
         return;
     }
-    say!("listening on {} and {}", listeners.url(), text::path(&listeners.path));
+    say!("listening on {} and {}", listeners.url(), shown(&listeners.path));
     if let Some(link) = link {
         say!("open this in a browser, once, within 15 minutes: {link}");
     }
     for SourceSettings { name, path, uri, .. } in sources {
-        let what = path.as_deref().map(text::path).or_else(|| uri.as_ref().map(ToString::to_string));
+        let what = path.as_deref().map(shown).or_else(|| uri.as_ref().map(ToString::to_string));
         say!("watching {} ({name}) with model {model}", what.unwrap_or_default());
     }
     if !passed_over.is_empty() {
@@ -122,7 +130,7 @@ fn tell(started: Started<'_>, quiet: bool) {
                     say!("{name} cannot work: {}", error.unwrap_or_default());
                 }
                 Ok(News::Failed { path, reason, job: None, .. }) => {
-                    say!("failed: {}: {reason}", text::path(Path::new(&path)));
+                    say!("failed: {}: {reason}", shown(Path::new(&path)));
                 }
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,

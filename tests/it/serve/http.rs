@@ -77,6 +77,10 @@ fn the_address_answers_this_machine_only() {
     let other = World::new();
     let ran = other.run(&["serve", "--listen", "0.0.0.0:0"]);
     assert!(ran.code == 2 && ran.err.contains("this machine only"), "{ran:?}");
+    // Flags stand above the environment, also where that alone would be refused.
+    let mut command = other.command(&["serve", "--listen", &address]);
+    let output = command.env("CLIPSEEK__SERVE__LISTEN", "0.0.0.0:7700").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("choose another address"), "{output:?}");
     let ran = other.run(&["serve", "--listen", &address]);
     assert!(ran.code == 2 && ran.err.contains("choose another address"), "{ran:?}");
 }
