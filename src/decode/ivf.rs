@@ -76,23 +76,31 @@ pub(super) struct Frames<R> {
 }
 
 impl<R: Read> Frames<R> {
-    /// `None`: the end. A frame that is cut off is given as far as it goes.
+    /// `None`: the end. A frame that is cut off is given as far as it goes; frames without any data, which some encoders write for
+    /// those that they drop, are left out.
     pub(super) fn next(&mut self) -> io::Result<Option<Unit>> {
-        let mut head = Vec::new();
-        (&mut self.input).take(FRAME_HEADER as u64).read_to_end(&mut head)?;
-        let Some([a, b, c, d, time @ ..]) = head.first_chunk::<FRAME_HEADER>() else { return Ok(None) };
-        let length = u32::from_le_bytes([*a, *b, *c, *d]);
-        if length > LARGEST_FRAME {
-            return Ok(None);
-        }
         let mut data = Vec::new();
-        (&mut self.input).take(length.into()).read_to_end(&mut data)?;
+        let mut time = [0; 8];
+        while data.is_empty() {
+            let mut head = Vec::new();
+            (&mut self.input).take(FRAME_HEADER as u64).read_to_end(&mut head)?;
+            let Some([a, b, c, d, of_frame @ ..]) = head.first_chunk::<FRAME_HEADER>() else { return Ok(None) };
+            time = *of_frame;
+            let length = u32::from_le_bytes([*a, *b, *c, *d]);
+            if length > LARGEST_FRAME {
+                let problem = format!("a frame of {length} bytes: from there on the file is damaged");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+            }
+            if (&mut self.input).take(length.into()).read_to_end(&mut data)? == 0 && length > 0 {
+                return Ok(None);
+            }
+        }
         let nanos =
-            u128::from(u64::from_le_bytes(*time)) * u128::from(self.scale) * 1_000_000_000 / u128::from(self.rate);
+            u128::from(u64::from_le_bytes(time)) * u128::from(self.scale) * 1_000_000_000 / u128::from(self.rate);
         let pts = i64::try_from(nanos).ok();
         // Of the other codecs this is told later.
         let delta = self.is_av1 && !av1_begins_with_key(&data);
-        Ok((!data.is_empty()).then_some(Unit { data, pts, delta, ..Unit::default() }))
+        Ok(Some(Unit { data, pts, delta, ..Unit::default() }))
     }
 }
 
@@ -113,7 +121,8 @@ mod tests {
     fn frames(bytes: &[u8]) -> Vec<(i64, Vec<u8>)> {
         let ivf = Ivf::told(Path::new(""), bytes).unwrap();
         let mut frames = Frames { input: &bytes[HEADER..], is_av1: true, rate: ivf.rate, scale: ivf.scale };
-        std::iter::from_fn(|| frames.next().unwrap()).map(|unit| (unit.pts.unwrap_or(-1), unit.data)).collect()
+        let until_error = std::iter::from_fn(|| frames.next().ok().flatten());
+        until_error.map(|unit| (unit.pts.unwrap_or(-1), unit.data)).collect()
     }
 
     #[test]
@@ -134,6 +143,8 @@ mod tests {
         let bytes = file(b"AV01", &[(0, &[1, 2, 3]), (3, &[4]), (4, &[5, 6])]);
         let expected = [(0, vec![1, 2, 3]), (240_000_000, vec![4]), (320_000_000, vec![5, 6])];
         assert_eq!(frames(&bytes), expected);
+        let with_empty = file(b"AV01", &[(0, &[1, 2, 3]), (1, &[]), (3, &[4]), (4, &[5, 6])]);
+        assert_eq!(frames(&with_empty), expected);
         assert_eq!(frames(&bytes[..bytes.len() - 1])[2], (320_000_000, vec![5]), "the last one is cut off");
         assert_eq!(frames(&bytes[..bytes.len() - 2]).len(), 2);
         for at in 0..bytes.len() {

@@ -72,6 +72,12 @@ def memory(pids):
     return total / 1024
 
 
+def resident(pid):
+    """MiB of a process that are its own, and that are mapped from files (the store's)."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return [int(re.search(rf"^{kind}:\s+(\d+)", status, re.M)[1]) / 1024 for kind in ("RssAnon", "RssFile")]
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("clipseek")
@@ -124,7 +130,7 @@ def measure(arguments, folder):
         # What starting costs is not what a stream costs.
         time.sleep(20)
         before, begun, cpu = sources(), time.monotonic(), processor(daemon.pid)
-        sending = processor(sender.pid)
+        sending, grown = processor(sender.pid), resident(daemon.pid)
         time.sleep(arguments.seconds)
         after, cpu, wall = sources(), processor(daemon.pid) - cpu, time.monotonic() - begun
         sending = processor(sender.pid) - sending
@@ -138,7 +144,9 @@ def measure(arguments, folder):
         print(f"cores used        {cpu / wall:.3f} (sender {sending / wall:.3f})")
         print(f"streams per core  {count / (cpu / wall):.1f}")
         print(f"frames            {frames} sampled, {dropped} dropped ({100 * dropped / max(1, frames + dropped):.3f} %)")
+        grown = [after - before for after, before in zip(resident(daemon.pid), grown)]
         print(f"memory            daemon {own:.0f} MiB, each stream {children / count:.1f} MiB (proportional)")
+        print(f"the daemon grew   by {grown[0]:.1f} MiB of its own, {grown[1]:.1f} MiB mapped from files")
         for line in ask("/metrics").splitlines():
             if line.startswith("clipseek_stage_") and "_seconds_sum" in line:
                 print(line)

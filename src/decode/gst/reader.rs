@@ -456,7 +456,9 @@ impl Reader {
         if self.least_size.is_some_and(|least| delta && buffer.size() <= least) {
             return None;
         }
-        if self.has_headers && buffer.map_readable().is_ok_and(|data| data[0] & THEORA_HEADER != 0) {
+        if self.has_headers
+            && buffer.map_readable().is_ok_and(|data| data.first().is_some_and(|first| first & THEORA_HEADER != 0))
+        {
             return None;
         }
         let said = buffer.map_readable().map(|data| self.inspector.look(&data, delta));

@@ -108,8 +108,12 @@ fn give(
             }
             let _ = source.push_buffer(buffer);
         }
-        // What was read up to an error counts.
-        Ok(None) | Err(_) => drop(source.end_of_stream()),
+        Ok(None) => drop(source.end_of_stream()),
+        // What was read up to an error counts, and the error is told with it.
+        Err(error) => {
+            gst::element_error!(source, gst::ResourceError::Read, ("{error}"));
+            drop(source.end_of_stream());
+        }
     };
     source.set_callbacks(gst_app::AppSrcCallbacks::builder().need_data(give).build());
 }

@@ -1,9 +1,8 @@
 //! Each alert is made to fire by what it is there for, and ends when that ends: a real Prometheus, the project's rules with
 //! shorter times, a daemon that bad things happen to. `CLIPSEEK_ALERTS=1` (`make soak`), as it takes minutes.
 //!
-//! Not here: `ClipseekLedgerDown` (an open ledger goes on answering whatever is done to its file), `ClipseekFramesDropped` (it takes
-//! a machine that is too slow for minutes), and what `ClipseekStoreDown` says of a server that stopped (there is no server here; the
-//! embedded store is made unreadable instead).
+//! Not here: `ClipseekLedgerDown` (an open ledger goes on answering whatever is done to its file), and what `ClipseekStoreDown` says of a
+//! server that stopped (there is no server here; the embedded store is made unreadable instead).
 
 use std::path::Path;
 use std::time::Duration;
@@ -134,6 +133,15 @@ fn each_alert_fires_for_its_cause_and_ends_with_it() {
     watch.fires("ClipseekSourceStalled", || ());
     camera.signal("CONT");
     watch.ends("ClipseekSourceStalled");
+
+    // Nobody takes the frames for longer than a decoding process keeps them.
+    watch.fires("ClipseekFramesDropped", || {
+        daemon.signal("STOP");
+        std::thread::sleep(Duration::from_millis(12_500));
+        daemon.signal("CONT");
+        std::thread::sleep(Duration::from_secs(2));
+    });
+    watch.ends("ClipseekFramesDropped");
 
     let away = videos.with_extension("away");
     std::fs::rename(&videos, &away).unwrap();

@@ -98,3 +98,13 @@ fn every_kind_of_stream_can_be_searched() {
     assert_eq!(daemon.end(), Some(0));
     world.ok(&["verify"]);
 }
+
+/// What one shows cannot be tried where there is none; that there is none is said.
+#[test]
+fn a_webcam_that_is_not_there_is_said_and_called_again() {
+    let world = World::new();
+    let daemon = watching(&world, &source("desk", "v4l2:///dev/video-of-nobody"));
+    daemon.until_state("desk", "backing_off");
+    let row = daemon.source("desk");
+    assert!(row["error"].as_str().is_some_and(|error| error.contains("/dev/video-of-nobody")), "{row}");
+}
