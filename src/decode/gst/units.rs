@@ -108,11 +108,13 @@ fn give(
             }
             let _ = source.push_buffer(buffer);
         }
-        Ok(None) => drop(source.end_of_stream()),
+        Ok(None) => {
+            let _ = source.end_of_stream();
+        }
         // What was read up to an error counts, and the error is told with it.
         Err(error) => {
             gst::element_error!(source, gst::ResourceError::Read, ("{error}"));
-            drop(source.end_of_stream());
+            let _ = source.end_of_stream();
         }
     };
     source.set_callbacks(gst_app::AppSrcCallbacks::builder().need_data(give).build());
