@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -57,6 +57,9 @@ const REORDERING: [&str; 11] = [
     "video/x-pn-realvideo",
     "unknown/unknown",
 ];
+
+/// How long sound may take to come, once the pictures have ended.
+const SOUND_WITHIN: Duration = Duration::from_secs(1);
 
 /// Mark of a packet of Theora that is no frame.
 const THEORA_HEADER: u8 = 0x80;
@@ -330,14 +333,28 @@ impl Reader {
         let video = first.0.pts;
         let mut bytes = first.0.bytes;
         self.ahead.push_back(first);
-        while lock(&self.found).sounds.are_missing(self.ahead.len(), bytes)
-            && let Some(next) = self.pull()?
-        {
+        while lock(&self.found).sounds.are_missing(self.ahead.len(), bytes) {
+            let Some(next) = self.pull()? else {
+                self.wait_for_sound();
+                break;
+            };
             bytes += next.0.bytes;
             self.ahead.push_back(next);
         }
         self.zero = Some(lock(&self.found).sounds.start(video));
         Ok(())
+    }
+
+    /// The pictures of a short file may have ended while the first of its sound is on its way through a queue of its own.
+    fn wait_for_sound(&self) {
+        let until = Instant::now() + SOUND_WITHIN;
+        let is_on_its_way = || {
+            let found = lock(&self.found);
+            found.sounds.is_any_unheard() && !found.others_ended
+        };
+        while is_on_its_way() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Where the video should end.

@@ -41,8 +41,12 @@ impl Sounds {
 
     /// Whether more pictures have to be read until the start is known.
     pub(super) fn are_missing(&self, pictures: usize, bytes: usize) -> bool {
-        let some_missing = self.first.values().any(Option::is_none);
-        pictures < LEAST_AHEAD || some_missing && pictures < MOST_AHEAD && bytes < MOST_BYTES
+        pictures < LEAST_AHEAD || self.is_any_unheard() && pictures < MOST_AHEAD && bytes < MOST_BYTES
+    }
+
+    /// Whether a track with sound has given nothing yet.
+    pub(super) fn is_any_unheard(&self) -> bool {
+        self.first.values().any(Option::is_none)
     }
 
     /// `video`: when the pictures start.
