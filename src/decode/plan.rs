@@ -33,6 +33,24 @@ pub(super) struct Packet {
     pub(super) closed: bool,
 }
 
+#[cfg(test)]
+impl Packet {
+    /// For tests: one that is shown, and that others may refer to.
+    pub(super) fn plain(pts: i64, key: bool) -> Self {
+        Self {
+            pts,
+            duration: None,
+            key,
+            shown: true,
+            bytes: 1,
+            in_order: true,
+            disposable: false,
+            listed: false,
+            closed: false,
+        }
+    }
+}
+
 /// The times at which a picture is wanted.
 #[derive(Clone, Debug)]
 pub(super) enum Targets {
@@ -335,17 +353,7 @@ mod tests {
     use super::*;
 
     fn packet(pts: i64, key: bool) -> Packet {
-        Packet {
-            pts,
-            duration: None,
-            key,
-            shown: true,
-            bytes: 1,
-            in_order: true,
-            disposable: false,
-            listed: false,
-            closed: false,
-        }
+        Packet::plain(pts, key)
     }
 
     fn group<'a>(packets: &'a [Packet], leading: &'a [Packet], next_key: Option<i64>) -> Territory<'a> {

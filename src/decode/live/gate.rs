@@ -105,17 +105,7 @@ mod tests {
     use super::*;
 
     fn packet(pts: i64, key: bool) -> Packet {
-        Packet {
-            pts,
-            duration: None,
-            key,
-            shown: true,
-            bytes: 1,
-            in_order: true,
-            disposable: false,
-            listed: false,
-            closed: false,
-        }
+        Packet::plain(pts, key)
     }
 
     /// Times of what is decoded, with a mark where it is wanted.

@@ -109,17 +109,7 @@ mod tests {
 
     fn chosen(second: i64, key: bool) -> Chosen<()> {
         let pts = second * 1_000_000_000;
-        let packet = Packet {
-            pts,
-            duration: None,
-            key,
-            shown: true,
-            bytes: 1,
-            in_order: true,
-            disposable: false,
-            listed: false,
-            closed: false,
-        };
+        let packet = Packet::plain(pts, key);
         Chosen { released: Released { packet, payload: (), after_gap: false }, wanted: true, lone: false }
     }
 

@@ -69,37 +69,27 @@ struct Open {
 
 impl Writer {
     pub(super) fn new(stream: &Stream) -> Self {
-        Self {
-            ingest: Arc::clone(&stream.ingest),
-            pauses: Arc::clone(&stream.pauses),
-            source: stream.source.clone(),
-            shown: stream.shown.clone(),
-            said: stream.said.clone(),
-            plan: stream.plan.key(),
-            stride: stream.plan.stride().unwrap_or_default(),
-            epoch: 0,
-            probe: None,
-            waiting: VecDeque::new(),
-            waiting_since: Duration::ZERO,
-            pictures: VecDeque::new(),
-            open: None,
-            stored: 0,
-            dropped: 0,
-            saved: stream.ingest.clock.passed(),
-        }
+        let (source, shown, plan) = (stream.source.clone(), stream.shown.clone(), stream.plan.key());
+        let stride = stream.plan.stride().unwrap_or_default();
+        Self { said: stream.said.clone(), stride, ..Self::idle(&stream.ingest, &stream.pauses, source, shown, plan) }
     }
 
     /// For an hour of a stream that is read no more.
     pub(super) fn of_left(ingest: &Arc<Ingest>, pauses: &Arc<Pauses>, old: &OpenHour, shown: String) -> Self {
+        let (source, plan) = (old.hour.source.clone(), old.content.plan.clone());
+        Self { epoch: old.hour.epoch, ..Self::idle(ingest, pauses, source, shown, plan) }
+    }
+
+    fn idle(ingest: &Arc<Ingest>, pauses: &Arc<Pauses>, source: String, shown: String, plan: String) -> Self {
         Self {
             ingest: Arc::clone(ingest),
             pauses: Arc::clone(pauses),
-            source: old.hour.source.clone(),
+            source,
             shown,
             said: Said::default(),
-            plan: old.content.plan.clone(),
+            plan,
             stride: Duration::ZERO,
-            epoch: old.hour.epoch,
+            epoch: 0,
             probe: None,
             waiting: VecDeque::new(),
             waiting_since: Duration::ZERO,
