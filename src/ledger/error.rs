@@ -20,6 +20,11 @@ pub enum LedgerError {
     Later { path: PathBuf, found: i64, known: usize },
     #[error("the ledger {path}: the disk is full: make room and try again")]
     DiskFull { path: PathBuf },
+    #[error(
+        "the ledger {path} was moved, removed or replaced while clipseek has it open: put it back, or end this process and \
+         start it again with what is there now"
+    )]
+    Moved { path: PathBuf },
     #[error("the ledger {path}: {problem}")]
     Sqlite { path: PathBuf, problem: String },
 }

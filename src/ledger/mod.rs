@@ -22,6 +22,7 @@ mod progress;
 mod rows;
 mod sources;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::thread::JoinHandle;
@@ -61,7 +62,7 @@ const QUEUE: usize = 64;
 /// How long to wait while another process holds the file, such as a search while an index runs.
 const BUSY: Duration = Duration::from_secs(10);
 
-type Command = Box<dyn FnOnce(&mut Connection) + Send>;
+type Command = Box<dyn FnOnce(&mut Opened) + Send>;
 
 pub struct Ledger {
     path: PathBuf,
@@ -78,8 +79,8 @@ impl Ledger {
         let (opened, owner) = oneshot::channel();
         let place = path.to_path_buf();
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-            let (mut connection, owner) = match open(&place) {
-                Ok(open) => open,
+            let (mut ledger, owner) = match Opened::new(place) {
+                Ok(new) => new,
                 Err(error) => {
                     let _ = opened.send(Err(error));
                     return;
@@ -87,7 +88,7 @@ impl Ledger {
             };
             let _ = opened.send(Ok(owner));
             while let Some(command) = queue.blocking_recv() {
-                command(&mut connection);
+                command(&mut ledger);
             }
         });
         let thread = thread.map_err(|error| sqlite(path, format!("cannot start its thread: {error}")))?;
@@ -133,12 +134,12 @@ impl Ledger {
     {
         let gone = || sqlite(&self.path, "its thread ended".to_owned());
         let (reply, answer) = oneshot::channel();
-        let command: Command = Box::new(move |connection| {
+        let command: Command = Box::new(move |ledger| {
             // Fails if the caller was cancelled; the write counts all the same.
-            let _ = reply.send(work(connection));
+            let _ = reply.send(ledger.call(work));
         });
         self.commands.as_ref().ok_or_else(gone)?.send(command).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?.map_err(|error| explain(&self.path, &error))
+        answer.await.map_err(|_| gone())?
     }
 }
 
@@ -151,6 +152,34 @@ impl Drop for Ledger {
             let _ = thread.join();
         }
     }
+}
+
+/// What the thread has open.
+struct Opened {
+    path: PathBuf,
+    connection: Connection,
+    /// Device and inode.
+    file: (u64, u64),
+}
+
+impl Opened {
+    fn new(path: PathBuf) -> Result<(Self, Uuid)> {
+        let (connection, owner) = open(&path)?;
+        let file = identity(&path).map_err(|error| sqlite(&path, error.to_string()))?;
+        Ok((Self { path, connection, file }, owner))
+    }
+
+    fn call<T>(&mut self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        // SQLite would go on with a file that has no name any more, and all that is written would end with the process.
+        if identity(&self.path).ok() != Some(self.file) {
+            return Err(LedgerError::Moved { path: self.path.clone() });
+        }
+        work(&mut self.connection).map_err(|error| explain(&self.path, &error))
+    }
+}
+
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    path.metadata().map(|file| (file.dev(), file.ino()))
 }
 
 fn open(path: &Path) -> Result<(Connection, Uuid)> {

@@ -203,6 +203,21 @@ async fn a_damaged_file_is_named_with_the_remedy() {
     assert!(error.contains("is damaged") && error.contains("move it away"), "{error}");
 }
 
+/// A backup that is put in its place, for example: nothing is written to a file that nobody will find again.
+#[tokio::test]
+async fn a_file_that_was_moved_or_replaced_is_not_written_to_until_it_is_back() {
+    let book = Book::open().await;
+    book.index(A, content(1)).await;
+    let (path, away) = (book.dir.path().join("ledger.sqlite"), book.dir.path().join("away.sqlite"));
+    std::fs::rename(&path, &away).unwrap();
+    let error = book.ledger.progress(media(1), "c").await.err().unwrap().to_string();
+    assert!(error.contains("was moved, removed or replaced"), "{error}");
+    std::fs::copy(&away, &path).unwrap();
+    assert!(matches!(book.ledger.counts("c").await, Err(LedgerError::Moved { .. })));
+    std::fs::rename(&away, &path).unwrap();
+    assert_eq!(book.ledger.counts("c").await.unwrap().windows, 3);
+}
+
 #[tokio::test]
 async fn ledgers_of_before_and_of_later_are_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();

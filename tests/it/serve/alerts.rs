@@ -1,15 +1,15 @@
 //! Each alert is made to fire by what it is there for, and ends when that ends: a real Prometheus, the project's rules with
 //! shorter times, a daemon that bad things happen to. `CLIPSEEK_ALERTS=1` (`make soak`), as it takes minutes.
 //!
-//! Not here: `ClipseekLedgerDown` (an open ledger goes on answering whatever is done to its file), `ClipseekFramesDropped` (it takes
-//! a machine that is too slow for minutes), and what `ClipseekStoreDown` says of a server that stopped (there is no server here; the
-//! embedded store is made unreadable instead).
+//! Not here: what `ClipseekStoreDown` says of a server that stopped (there is no server here; the embedded store is made
+//! unreadable instead).
 
 use std::path::Path;
 use std::time::Duration;
 
 use super::prometheus::Prometheus;
 use super::streams::camera::Camera;
+use super::streams::source;
 use super::*;
 use crate::dashboards::folder;
 use crate::support::{EXE, Mounted};
@@ -177,6 +177,12 @@ fn each_alert_fires_for_its_cause_and_ends_with_it() {
     std::fs::rename(&hidden, &store).unwrap();
     watch.ends("ClipseekStoreDown");
 
+    let (ledger, moved) = (world.data().join("ledger.sqlite"), world.data().join("moved.sqlite"));
+    std::fs::rename(&ledger, &moved).unwrap();
+    watch.fires("ClipseekLedgerDown", || ());
+    std::fs::rename(&moved, &ledger).unwrap();
+    watch.ends("ClipseekLedgerDown");
+
     // The disk fills while more and more files come.
     let filler = world.data().join("filler");
     let mut filled = std::fs::File::create(&filler).unwrap();
@@ -231,4 +237,37 @@ fn each_alert_fires_for_its_cause_and_ends_with_it() {
     watch.ends("ClipseekStoreLostWindows");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// More than the machine can decode: every frame of many cameras in 4K, until somebody settles for key frames.
+#[test]
+fn too_many_cameras_drop_frames_until_less_is_asked_for() {
+    if std::env::var_os("CLIPSEEK_ALERTS").is_none() {
+        return;
+    }
+    let world = World::new();
+    let clip = world.dir.path().join("4k.mp4");
+    let picture = ["-f", "lavfi", "-i", "testsrc2=size=3840x2160:rate=60", "-t", "4"];
+    let coded = ["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "20M", "-g", "60", "-pix_fmt", "yuv420p"];
+    match Command::new("ffmpeg").args(["-v", "error"]).args(picture).args(coded).arg(&clip).status() {
+        Ok(ended) => assert!(ended.success()),
+        Err(error) => return println!("NOT RUN: ffmpeg: {error}"),
+    }
+    let Some(camera) = Camera::begin(text(&clip), None) else { return };
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let settings = world.dir.path().join("clipseek.toml");
+    let write = |sampling: &str| {
+        let table = |number| source(&format!("door-{number}"), &camera.uri()) + &format!("sampling = \"{sampling}\"\n");
+        let sources: String = (0..4 * cores).map(table).collect();
+        std::fs::write(&settings, format!("[live]\nstall_secs = 60.0\n{sources}")).unwrap();
+    };
+    write("all");
+    let daemon = serve(&world, &["--config", text(&settings)]);
+    let (address, rules) = (daemon.address(), shorter_rules(world.dir.path()));
+    let Some(prometheus) = Prometheus::start(world.dir.path(), &address, &rules) else { return };
+    let watch = Watch { prometheus: &prometheus, daemon: &daemon };
+    watch.fires("ClipseekFramesDropped", || ());
+    write("keyframes");
+    daemon.signal("HUP");
+    watch.ends("ClipseekFramesDropped");
 }

@@ -21,7 +21,7 @@ fn watching<'a>(world: &'a World, sources: &str) -> Daemon<'a> {
     serve(world, &["--config", text(&config)])
 }
 
-fn source(name: &str, uri: &str) -> String {
+pub(super) fn source(name: &str, uri: &str) -> String {
     format!("[[source]]\nname = \"{name}\"\nuri = \"{uri}\"\n")
 }
 
