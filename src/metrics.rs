@@ -94,7 +94,7 @@ impl Default for Metrics {
             frames_decoded: make.counters(
                 "clipseek_frames_decoded_total",
                 &["source"],
-                "Coded frames that were decoded, of files that were read to their end.",
+                "Coded frames that were decoded; of files when they were read to their end.",
             ),
             frames_sampled: make.counters(
                 "clipseek_frames_sampled_total",

@@ -227,6 +227,7 @@ impl Iterator for ChildFrames {
                 | Message::Times { .. }
                 | Message::Cut(_)
                 | Message::Dropped(_)
+                | Message::Decoded(_)
                 | Message::Recording(_) => {}
                 Message::End(ended) => {
                     self.pipe = None;
@@ -258,6 +259,7 @@ pub(super) fn describe(message: &Message) -> &'static str {
         Message::Times { .. } => "times",
         Message::Recording(_) => "news of a recording",
         Message::Dropped(_) => "a count of dropped frames",
+        Message::Decoded(_) => "a count of decoded frames",
         Message::Cut(_) => "a file",
         Message::Alive => "a sign of life",
         Message::End(_) => "its end",

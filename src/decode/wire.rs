@@ -20,7 +20,7 @@ use crate::secret::{Secret, SecretUrl};
 use crate::source::stream::Login;
 
 /// First on either pipe; the last byte is the version of everything below.
-const GREETING: [u8; 4] = *b"csd\x07";
+const GREETING: [u8; 4] = *b"csd\x08";
 /// Longest message accepted: a picture of the largest size a bundle may ask for, and its thumbnail.
 const LONGEST: usize = 64 << 20;
 /// Header of a frame: time, until when it is held (zero: it is not), width, height.
@@ -55,6 +55,8 @@ pub enum Message {
     Recording(Option<String>),
     /// So many wanted frames of a live stream were dropped so far.
     Dropped(u64),
+    /// So many coded frames of a live stream were given to its decoder so far; told every few seconds.
+    Decoded(u64),
     /// A file was written.
     Cut(Cut),
     /// Work goes on though no frame came of it yet.
@@ -116,6 +118,7 @@ mod kind {
     pub(super) const RECORDING: u8 = 11;
     pub(super) const CUT: u8 = 12;
     pub(super) const WRITTEN: u8 = 13;
+    pub(super) const DECODED: u8 = 14;
 }
 
 pub fn greet(to: &mut impl Write) -> io::Result<()> {
@@ -241,6 +244,7 @@ pub fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
         }
         Message::Recording(trouble) => write_parts(to, kind::RECORDING, &[&serde_json::to_vec(trouble)?]),
         Message::Dropped(count) => write_parts(to, kind::DROPPED, &[&count.to_le_bytes()]),
+        Message::Decoded(count) => write_parts(to, kind::DECODED, &[&count.to_le_bytes()]),
         Message::Cut(cut) => write_parts(to, kind::WRITTEN, &[&serde_json::to_vec(cut)?]),
         Message::Alive => write_parts(to, kind::ALIVE, &[]),
         Message::End(Ok(outcome)) => write_parts(to, kind::DONE, &[&serde_json::to_vec(outcome)?]),
@@ -256,10 +260,8 @@ pub fn read_message(from: &mut impl Read) -> io::Result<Option<Message>> {
         kind::FRAME => Message::Frame(read_frame(&body)?),
         kind::TIMES => read_times(&body)?,
         kind::RECORDING => Message::Recording(parsed(&body)?),
-        kind::DROPPED => match body.try_into() {
-            Ok(count) => Message::Dropped(u64::from_le_bytes(count)),
-            Err(body) => return Err(invalid(format!("a count of {} bytes", body.len()))),
-        },
+        kind::DROPPED => Message::Dropped(read_count(&body)?),
+        kind::DECODED => Message::Decoded(read_count(&body)?),
         kind::WRITTEN => Message::Cut(checked_cut(parsed(&body)?)?),
         kind::ALIVE => Message::Alive,
         kind::DONE => Message::End(Ok(checked_outcome(parsed(&body)?)?)),
@@ -278,6 +280,11 @@ fn read_frame(body: &[u8]) -> io::Result<Frame> {
     let data = take(&mut rest, usize::try_from(size).map_err(|_| invalid("picture too large".into()))?)?.to_vec();
     let thumbnail = (!rest.is_empty()).then(|| Jpeg(rest.to_vec()));
     Ok(Frame { pts, until, pixels: Rgb { width, height, data }.into(), thumbnail })
+}
+
+fn read_count(body: &[u8]) -> io::Result<u64> {
+    let bytes = body.try_into().map_err(|_| invalid(format!("a count of {} bytes", body.len())))?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 fn read_times(body: &[u8]) -> io::Result<Message> {

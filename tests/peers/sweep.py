@@ -34,7 +34,7 @@ NEAR = 0.001_001
 MOST_DIFFERENCE = 2.0
 # FFmpeg's, and ours: this is no measurement, and long films in AV1 take long on two cores.
 TIMEOUT, OUR_TIMEOUT = 120, 1800
-GREETING = b"csd\x07"
+GREETING = b"csd\x08"
 REQUEST, PROBE, FRAME, DONE, FAILED = 1, 2, 3, 5, 6
 # Codecs that FFmpeg decodes since a version later than Debian 12's (5.1), and that no plug-in there has; and those for which
 # gst-libav has a decoder in name only: `gst-inspect-1.0 avdec_NAME` says that it takes "unknown/unknown", which GStreamer's base

@@ -4,7 +4,7 @@
 //! decoder, one takes its pictures and writes them to the pipe, where it may wait for the parent, and one tells the parent
 //! what else there is to tell.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +32,8 @@ const BACK: i64 = 1_000_000_000;
 /// What the threads share.
 struct Shared {
     ring: Ring<Coded>,
+    /// Coded frames that the decoder was given.
+    decoded: AtomicU64,
     /// Not told yet.
     probe: Mutex<Option<Probe>>,
     recording: Mutex<Option<Message>>,
@@ -63,6 +65,7 @@ fn read(request: &LiveRequest, listener: &dyn Listener) -> Result<DecodeError, D
     }
     let shared = Shared {
         ring: Ring::new(),
+        decoded: AtomicU64::new(0),
         probe: Mutex::new(None),
         recording: Mutex::new(None),
         broken: Mutex::new(None),
@@ -160,6 +163,7 @@ fn feed(shared: &Shared, decoding: &mut Decoding) {
             lock(&shared.broken).get_or_insert(DecodeError::Damaged(detail));
             break;
         }
+        shared.decoded.fetch_add(1, Ordering::Relaxed);
         if chosen.lone {
             decoding.drain();
         }
@@ -205,7 +209,10 @@ fn tell(shared: &Shared, listener: &dyn Listener) {
         let message = match probe.or(recording) {
             Some(message) => Some(message),
             None if now_dropped != dropped => Some(Message::Dropped(now_dropped)),
-            None => (last.elapsed() >= SIGN_OF_LIFE).then_some(Message::Alive),
+            None => {
+                let decoded = || Message::Decoded(shared.decoded.load(Ordering::Relaxed));
+                (last.elapsed() >= SIGN_OF_LIFE).then(decoded)
+            }
         };
         match message {
             Some(message) => {

@@ -71,8 +71,11 @@ pub enum Heard {
     Recording(Option<String>),
     /// So many wanted frames were dropped since it was connected, because what is behind was too slow.
     Dropped(u64),
-    /// Processor time that decoding has taken since it was connected.
-    Worked(Duration),
+    /// So many coded frames were given to the decoder since it was connected, and decoding took so much processor time.
+    Decoded {
+        frames: u64,
+        cpu: Duration,
+    },
     /// It is no more. The last item.
     Lost(DecodeError),
 }

@@ -30,11 +30,10 @@ impl Iterator for Live {
         }
         while !self.is_over {
             let error = match self.child.read() {
-                // Every few seconds.
-                Ok(Message::Alive) => match self.child.cpu() {
-                    Some(cpu) => return Some(Heard::Worked(cpu)),
-                    None => continue,
-                },
+                Ok(Message::Alive) => continue,
+                Ok(Message::Decoded(frames)) => {
+                    return Some(Heard::Decoded { frames, cpu: self.child.cpu().unwrap_or_default() });
+                }
                 Ok(Message::Probe(probe)) => return Some(Heard::Probe(probe)),
                 Ok(Message::Recording(trouble)) => return Some(Heard::Recording(trouble)),
                 Ok(Message::Dropped(count)) => return Some(Heard::Dropped(count)),

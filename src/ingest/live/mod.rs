@@ -68,8 +68,8 @@ pub trait LiveObserver: Send + Sync {
     fn frames(&self, count: usize, footage: Duration);
     /// So many more frames were dropped because what takes them was too slow.
     fn frames_dropped(&self, count: u64);
-    /// Decoding took so much more processor time.
-    fn decoding(&self, cpu: Duration);
+    /// So many more coded frames were decoded, which took so much more processor time.
+    fn decoded(&self, frames: u64, cpu: Duration);
     /// So many more windows were stored.
     fn windows_stored(&self, count: u64);
     /// So many more windows were dropped because they could not be stored.
@@ -187,7 +187,8 @@ impl Running {
             Ok(queue) => queue,
             Err(error) => return Some((ending(&error), error.to_string())),
         };
-        let (mut codec, mut is_new, mut dropped, mut worked) = (String::new(), true, 0, Duration::ZERO);
+        let (mut codec, mut is_new, mut dropped) = (String::new(), true, 0);
+        let (mut decoded, mut worked) = (0, Duration::ZERO);
         loop {
             let mut frames = Vec::new();
             let mut next = tokio::select! {
@@ -232,9 +233,9 @@ impl Running {
                     self.stream.observer.frames_dropped(count.saturating_sub(dropped));
                     dropped = count;
                 }
-                Some(Heard::Worked(cpu)) => {
-                    self.stream.observer.decoding(cpu.saturating_sub(worked));
-                    worked = cpu;
+                Some(Heard::Decoded { frames, cpu }) => {
+                    self.stream.observer.decoded(frames.saturating_sub(decoded), cpu.saturating_sub(worked));
+                    (decoded, worked) = (frames, cpu.max(worked));
                 }
                 Some(Heard::Lost(DecodeError::Stopped)) if stop.is_cancelled() => return None,
                 Some(Heard::Lost(error)) => return Some((ending(&error), error.to_string())),

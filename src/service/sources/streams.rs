@@ -104,7 +104,8 @@ impl LiveObserver for Observer {
         self.metrics.frames_dropped(&self.name, count);
     }
 
-    fn decoding(&self, cpu: Duration) {
+    fn decoded(&self, frames: u64, cpu: Duration) {
+        self.metrics.frames_decoded(&self.name, frames);
         self.metrics.decode_cpu(&self.name, cpu.as_secs_f64());
     }
 

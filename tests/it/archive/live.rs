@@ -89,7 +89,7 @@ impl LiveObserver for Seen {
 
     fn frames_dropped(&self, _: u64) {}
 
-    fn decoding(&self, _: Duration) {}
+    fn decoded(&self, _: u64, _: Duration) {}
 
     fn windows_stored(&self, count: u64) {
         self.windows_stored.fetch_add(count, SeqCst);

@@ -61,6 +61,12 @@ fn what_a_camera_shows_can_be_searched() {
     assert_eq!((row["kind"].as_str(), row["error"].as_str()), (Some("stream"), None), "{row}");
     assert!(row["frames"].as_u64() > Some(0) && row["last_frame_age_s"].as_f64() < Some(2.0), "{row}");
 
+    // Told every few seconds.
+    daemon.until("decoded frames are counted", || {
+        daemon.metric("clipseek_frames_decoded_total{source=\"door\"}") > 0.0
+            && daemon.metric("clipseek_decode_cpu_seconds_total{source=\"door\"}") > 0.0
+    });
+
     // No window is written twice, on the grid of the wall clock, and a restart goes on in the epoch.
     let before = daemon.windows_of("door");
     assert_eq!(daemon.end(), Some(0));
