@@ -69,7 +69,7 @@ mod unit;
 pub use gst::{Inventory, inventory};
 pub use parent::{ChildDecoder, SUBCOMMAND};
 pub use pixels::Told;
-pub use pixels::{Colours, Orientation, Picture, Shrinker};
+pub use pixels::{Matrix, Orientation, Picture, Plane, Samples, Shrinker, Siting};
 pub use problem::{Problem, ProblemKind};
 pub use queue::{Decoded, Queue, Queues};
 

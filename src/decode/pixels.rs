@@ -3,34 +3,43 @@
 //! The resampler is that of Pillow (a convolution over 8 bits, horizontal first), which the reference implementations
 //! use; where a bundle asks for no antialiasing, the plain interpolation of PyTorch ([`interpolate`]). Turning, mirroring
 //! and the way from luma and chroma to red, green and blue ([`colours`]) commute with both, so they are done last, on the
-//! small picture.
+//! small picture; until then luma and chroma are resized each by itself ([`planes`]), chroma from where it lies.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x4;
-use fast_image_resize::{Filter, FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::pixels::{U8, U8x4};
+use fast_image_resize::{Filter, FilterType, ImageView, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use serde::{Deserialize, Serialize};
 
 mod colours;
 mod interpolate;
+mod planes;
 
-pub use colours::Colours;
+pub use colours::Matrix;
+pub use planes::{Plane, Siting};
 
 use super::{Interpolation, Jpeg, PixelSpec, Resize, Rgb};
 
 const JPEG_QUALITY: u8 = 80;
 
-/// A decoded picture as it was coded: four bytes per pixel.
+/// A decoded picture as it was coded.
 #[derive(Clone, Copy, Debug)]
 pub struct Picture<'a> {
-    pub data: &'a [u8],
-    pub colours: Colours,
+    pub samples: Samples<'a>,
     pub width: u32,
     pub height: u32,
     /// Width of a pixel by its height.
     pub pixel_aspect: (u32, u32),
     pub orientation: Orientation,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Samples<'a> {
+    /// Four bytes per pixel: red, green, blue, and one that is not used.
+    Rgbx(&'a [u8]),
+    /// Luma, and the chroma of blue and red.
+    Yuv(&'a [Plane<'a>; 3], Matrix),
 }
 
 /// How a picture is to be shown: mirrored left to right, then turned clockwise by so many quarters.
@@ -136,26 +145,6 @@ pub(super) fn shown_size(coded: (u32, u32), pixel_aspect: (u32, u32), orientatio
     orientation.size((width, coded.1))
 }
 
-/// Brings the lines of the second field halfway to what lies between those of the first, and no further from them than
-/// these are apart: what rests keeps its detail, and what moves has no teeth. On sampled frames, which have no neighbours
-/// in time, nothing simple is nearer to what yadif makes of all. `bottom_first`: the first field has the odd lines.
-#[cfg(feature = "gst")]
-pub(super) fn deinterlace(data: &mut [u8], line: usize, bottom_first: bool) {
-    let lines = data.len() / line.max(1);
-    for second in (usize::from(!bottom_first)..lines).step_by(2) {
-        let (above, rest) = data.split_at_mut(second * line);
-        let (target, below) = rest.split_at_mut(line);
-        let above = above.len().checked_sub(line).map(|start| &above[start..]);
-        let below = below.get(..line);
-        let (Some(above), Some(below)) = (above.or(below), below.or(above)) else { return };
-        for ((target, above), below) in target.iter_mut().zip(above).zip(below) {
-            let own = (*target).clamp(*above.min(below), *above.max(below));
-            let between = (u16::from(*above) + u16::from(*below)).div_ceil(2);
-            *target = (u16::from(own) + between).div_ceil(2) as u8;
-        }
-    }
-}
-
 /// Keeps the resampler's buffers between pictures.
 #[derive(Debug, Default)]
 pub struct Shrinker {
@@ -175,7 +164,7 @@ impl Shrinker {
         let size = (spec.width.min(full.0), spec.height.min(full.1));
         let region = Region::new(picture, full, (left, top), size);
         let coded = match spec.antialias {
-            true => self.convolve(picture, &region, filter(spec.interpolation)),
+            true => self.shrink(picture, &region, How::TwoPasses(filter(spec.interpolation))),
             false => interpolate::interpolate(picture, &region, spec.interpolation),
         };
         orient(coded, picture.orientation)
@@ -190,10 +179,7 @@ impl Shrinker {
         };
         let size = (scaled(shown.0), scaled(shown.1));
         let region = Region::new(picture, size, (0, 0), size);
-        // Each pixel from a few, not from all below it: for people that is good enough, and several times cheaper.
-        let algorithm = ResizeAlg::SuperSampling(FilterType::Bilinear, 2);
-        let small = self.resize(&source(picture), region.size, algorithm, region.crop);
-        let rgb = orient(packed(&small, picture.colours), picture.orientation);
+        let rgb = orient(self.shrink(picture, &region, How::Sampled), picture.orientation);
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
             .encode(&rgb.data, rgb.width, rgb.height, ExtendedColorType::Rgb8)
@@ -201,30 +187,59 @@ impl Shrinker {
         Jpeg(jpeg)
     }
 
-    /// Horizontally, then vertically, each to 8 bits: the order shows where a filter overshoots.
-    fn convolve(&mut self, picture: &Picture, region: &Region, filter: FilterType) -> Rgb {
-        let (left, top, width, height) = region.crop;
-        // Rows that the vertical pass looks at; its support reaches beyond the rectangle.
-        let reach = 3.0 * (height / f64::from(region.size.1)).max(1.0);
-        let first = (top - reach).floor().max(0.0);
-        let last = (top + height + reach).ceil().min(f64::from(picture.height));
-        let across = self.resize(
-            &source(picture),
-            (region.size.0, (last - first) as u32),
-            ResizeAlg::Convolution(filter),
-            (left, first, width, last - first),
-        );
-        let down = (0.0, top - first, f64::from(region.size.0), height);
-        packed(&self.resize(&across, region.size, ResizeAlg::Convolution(filter), down), picture.colours)
+    fn shrink(&mut self, picture: &Picture, region: &Region, how: How) -> Rgb {
+        let data = match picture.samples {
+            Samples::Rgbx(data) => {
+                let image = TypedImageRef::<U8x4>::from_buffer(picture.width, picture.height, data);
+                let image = image.expect("the picture has the size of its data");
+                let small = self.shrunk(&image, region.crop, region.size, how);
+                small.pixels().iter().flat_map(|pixel| [pixel.0[0], pixel.0[1], pixel.0[2]]).collect()
+            }
+            Samples::Yuv(planes, matrix) => {
+                let small = planes.each_ref().map(|plane| {
+                    let image = TypedImageRef::<U8>::from_buffer(plane.width, plane.height, &plane.data);
+                    let image = image.expect("the plane has the size of its data");
+                    self.shrunk(&image, plane.crop(region.crop), region.size, how)
+                });
+                let [luma, blue, red] = small.each_ref().map(|plane| plane.pixels());
+                let pixels = luma.iter().zip(blue).zip(red);
+                pixels.flat_map(|((y, u), v)| matrix.rgb([y.0, u.0, v.0].map(f32::from))).collect()
+            }
+        };
+        Rgb { width: region.size.0, height: region.size.1, data }
     }
 
-    fn resize(
+    fn shrunk<P: PixelTrait>(
         &mut self,
-        from: &impl ImageView<Pixel = U8x4>,
+        from: &impl ImageView<Pixel = P>,
+        crop: Crop,
+        size: (u32, u32),
+        how: How,
+    ) -> TypedImage<'static, P> {
+        match how {
+            How::Sampled => self.resize(from, size, ResizeAlg::SuperSampling(FilterType::Bilinear, 2), crop),
+            How::TwoPasses(filter) => {
+                let (left, top, width, height) = crop;
+                // Rows that the vertical pass looks at; its support reaches beyond the rectangle.
+                let reach = 3.0 * (height / f64::from(size.1)).max(1.0);
+                let first = (top - reach).floor().max(0.0);
+                let last = (top + height + reach).ceil().min(f64::from(from.height()));
+                let rows = (size.0, (last - first) as u32);
+                let across =
+                    self.resize(from, rows, ResizeAlg::Convolution(filter), (left, first, width, last - first));
+                let down = (0.0, top - first, f64::from(size.0), height);
+                self.resize(&across, size, ResizeAlg::Convolution(filter), down)
+            }
+        }
+    }
+
+    fn resize<P: PixelTrait>(
+        &mut self,
+        from: &impl ImageView<Pixel = P>,
         size: (u32, u32),
         algorithm: ResizeAlg,
-        (left, top, width, height): (f64, f64, f64, f64),
-    ) -> TypedImage<'static, U8x4> {
+        (left, top, width, height): Crop,
+    ) -> TypedImage<'static, P> {
         let mut small = TypedImage::new(size.0, size.1);
         let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false).crop(left, top, width, height);
         // Typed: the other entry would have every type of pixel compiled into this crate, a third of its code.
@@ -233,11 +248,21 @@ impl Shrinker {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// Horizontally, then vertically, each to 8 bits: the order shows where a filter overshoots.
+    TwoPasses(FilterType),
+    /// Each pixel from a few, not from all below it: for people that is good enough, and several times cheaper.
+    Sampled,
+}
+
+/// Left, top, width, height.
+type Crop = (f64, f64, f64, f64);
+
 /// A part of the picture and the size it is brought to, as coded.
 #[derive(Clone, Copy, Debug)]
 struct Region {
-    /// Left, top, width, height in the picture.
-    crop: (f64, f64, f64, f64),
+    crop: Crop,
     size: (u32, u32),
 }
 
@@ -259,20 +284,6 @@ impl Region {
         let (top, height) = along(top, size.1, full.1, picture.height);
         Self { crop: (left, top, width, height), size }
     }
-}
-
-fn source<'a>(picture: &Picture<'a>) -> TypedImageRef<'a, U8x4> {
-    let length = picture.width as usize * picture.height as usize * 4;
-    TypedImageRef::from_buffer(picture.width, picture.height, &picture.data[..length])
-        .expect("the slice has the length of the picture")
-}
-
-fn packed(image: &TypedImage<U8x4>, colours: Colours) -> Rgb {
-    let mut data = Vec::with_capacity(image.width() as usize * image.height() as usize * 3);
-    for pixel in image.pixels() {
-        data.extend(colours.rgb(colours.of(&pixel.0).map(f32::from)));
-    }
-    Rgb { width: image.width(), height: image.height(), data }
 }
 
 fn filter(interpolation: Interpolation) -> FilterType {

@@ -20,7 +20,7 @@ use super::rerank::rerank;
 use super::scores::{Scores, scores};
 use super::{Mode, SearchError, SearchRequest};
 use crate::archive::Archive;
-use crate::decode::{Colours, Frame, Orientation, Picture, Shrinker};
+use crate::decode::{Frame, Orientation, Picture, Samples, Shrinker};
 use crate::embed::bundle::manifest::Topology;
 use crate::embed::bundle::{Bundle, Outline};
 use crate::embed::model::{RerankModel, TextModel, VideoModel};
@@ -282,8 +282,7 @@ impl Searcher {
                 SearchError::Invalid("the picture is no JPEG, PNG or WebP, or it is damaged".to_owned())
             })?;
             let picture = Picture {
-                data: rgba.as_raw(),
-                colours: Colours::Rgb,
+                samples: Samples::Rgbx(rgba.as_raw()),
                 width: rgba.width(),
                 height: rgba.height(),
                 pixel_aspect: (1, 1),

@@ -6,6 +6,9 @@ use gstreamer::prelude::*;
 use super::super::DecodeError;
 use super::rare;
 
+/// GStreamer's own decoder of JPEG makes 4:2:0 of every picture, and takes the chroma of 4:4:4 from the wrong lines.
+const SECOND_BEST: &str = "jpegdec";
+
 /// Decoders for it, best first. Raw video needs none.
 pub(in crate::decode) fn decoders_for(caps: &gst::CapsRef) -> Result<Vec<String>, DecodeError> {
     let codec = caps.structure(0).map_or("unknown", |s| s.name().as_str()).to_string();
@@ -21,7 +24,7 @@ pub(in crate::decode) fn decoders_for(caps: &gst::CapsRef) -> Result<Vec<String>
     let caps = caps.to_owned();
     let fits = |factory: &gst::ElementFactory| factory.can_sink_any_caps(&caps) && !is_for_transparency(factory);
     let mut fitting: Vec<_> = factories.into_iter().filter(fits).collect();
-    fitting.sort_by_key(|factory| std::cmp::Reverse(factory.rank()));
+    fitting.sort_by_key(|factory| (factory.name() == SECOND_BEST, std::cmp::Reverse(factory.rank())));
     if fitting.is_empty() {
         return Err(DecodeError::NoDecoder { remedy: remedy(), codec });
     }
@@ -78,4 +81,17 @@ pub fn inventory() -> Result<Inventory, DecodeError> {
     };
     let decoders = USUAL.iter().map(|(name, caps)| (*name, decoder(caps))).collect();
     Ok(Inventory { version: gst::version_string().to_string(), decoders })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_in_jpeg_keep_the_chroma_they_have() {
+        gst::init().unwrap();
+        let found = decoders_for(&gst::Caps::new_empty_simple("image/jpeg")).unwrap();
+        let libav = gst::ElementFactory::find("avdec_mjpeg").is_some();
+        assert!(!libav || found.first().is_some_and(|first| first != SECOND_BEST), "{found:?}");
+    }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoInfo};
+use gstreamer_video::{VideoChromaSite, VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoInfo};
 
-use super::super::pixels::{Colours, Orientation, shown_size};
+use super::super::pixels::{Matrix, Orientation, Siting, shown_size};
 use super::super::{LATEST, Probe};
 
 /// WebM files written on the fly say less than this.
@@ -107,15 +107,36 @@ pub(super) fn colorimetry(caps: &gst::CapsRef) -> Option<VideoColorimetry> {
     VideoColorimetry::from_str(told).ok()
 }
 
-/// What the bytes of a picture mean that is packed as AYUV, or as RGB with a fourth byte.
-pub(super) fn colours(info: &VideoInfo) -> Colours {
-    if info.is_rgb() {
-        return Colours::Rgb;
+/// The same description with where chroma lies, as FFmpeg takes it where a decoder does not say: in the middle of its luma
+/// in JPEG and MPEG-1, else on the first of a line. `None`: it says.
+pub(super) fn with_usual_siting(caps: &gst::CapsRef, coded: Option<&gst::CapsRef>) -> Option<gst::Caps> {
+    VideoInfo::from_caps(caps)
+        .ok()
+        .filter(|info| info.is_yuv() && info.format_info().w_sub().iter().any(|shift| *shift > 0))?;
+    if caps.structure(0)?.has_field("chroma-site") {
+        return None;
     }
+    let coded = coded.and_then(|caps| caps.structure(0));
+    let is_centred = coded.is_some_and(|coded| {
+        coded.name() == "image/jpeg" || coded.name() == "video/mpeg" && coded.get("mpegversion") == Ok(1)
+    });
+    let mut caps = caps.to_owned();
+    caps.make_mut().structure_mut(0)?.set("chroma-site", if is_centred { "jpeg" } else { "mpeg2" });
+    Some(caps)
+}
+
+/// Where the chroma of this picture lies.
+pub(super) fn siting(info: &VideoInfo) -> Siting {
+    let site = info.chroma_site();
+    Siting { across: site.contains(VideoChromaSite::H_COSITED), down: site.contains(VideoChromaSite::V_COSITED) }
+}
+
+/// How its luma and chroma become red, green and blue.
+pub(super) fn matrix(info: &VideoInfo) -> Matrix {
     let told = info.colorimetry();
     // FFmpeg takes those of BT.601 where it does not know them.
     let (red, blue) = told.matrix().kr_kb().unwrap_or((0.299, 0.114));
-    Colours::Yuv { red: red as f32, blue: blue as f32, is_full: told.range() == VideoColorRange::Range0_255 }
+    Matrix { red: red as f32, blue: blue as f32, is_full: told.range() == VideoColorRange::Range0_255 }
 }
 
 /// Time per frame in nanoseconds, where the description tells: of rates that somebody can mean. Encoders that nobody told
@@ -177,6 +198,29 @@ mod tests {
         let decoder = format!("{large},colorimetry=(string)1:4:0:0");
         assert_eq!(beside(&decoder, container.as_ref()), None, "the stream goes before the container");
         assert_eq!(colours("video/x-raw,format=RGBx,width=4,height=4,framerate=25/1"), None);
+    }
+
+    #[test]
+    fn silent_decoders_have_chroma_where_their_codec_has_it() {
+        gst::init().unwrap();
+        // GStreamer reads where chroma lies only where colours are told, too, as they always are behind a decoder.
+        let raw = |more: &str| {
+            let text = format!("video/x-raw,format=I420,width=8,height=8,framerate=25/1,colorimetry=bt601{more}");
+            text.parse::<gst::Caps>().unwrap()
+        };
+        let site = |more: &str, coded: &str| {
+            let caps = with_usual_siting(&raw(more), Some(&coded.parse::<gst::Caps>().unwrap()))?;
+            Some(siting(&VideoInfo::from_caps(&caps).unwrap()))
+        };
+        let on_luma = Siting { across: true, down: false };
+        assert_eq!(site("", "video/x-h264"), Some(on_luma));
+        assert_eq!(site("", "video/mpeg,mpegversion=2"), Some(on_luma));
+        let between = Siting { across: false, down: false };
+        assert_eq!(site("", "video/mpeg,mpegversion=1"), Some(between));
+        assert_eq!(site("", "image/jpeg"), Some(between));
+        assert_eq!(site(",chroma-site=dv", "image/jpeg"), None);
+        let told = VideoInfo::from_caps(&raw(",chroma-site=dv")).unwrap();
+        assert_eq!(siting(&told), Siting { across: true, down: true });
     }
 
     #[test]

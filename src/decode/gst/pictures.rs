@@ -13,7 +13,7 @@ use gstreamer_video::prelude::*;
 
 use super::super::coded::FrameNumbers;
 use super::super::gate::Released;
-use super::super::pixels::{Orientation, Picture, deinterlace};
+use super::super::pixels::{Orientation, Picture, Plane, Samples};
 use super::super::{DecodeError, template, timeline};
 use super::reader::Coded;
 use super::{element, facts, launch, lock, reported_error};
@@ -165,11 +165,12 @@ impl Decoding {
         });
         let input = decoder.static_pad("sink").map(|pad| pad.downgrade());
         pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            if let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view())
-                && let coded = input.as_ref().and_then(|pad| pad.upgrade()?.current_caps())
-                && let container = coded.as_ref().and_then(|caps| facts::colorimetry(caps))
-                && let Some(caps) = facts::with_usual_colours(event.caps(), container.as_ref())
-            {
+            if let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view()) {
+                let coded = input.as_ref().and_then(|pad| pad.upgrade()?.current_caps());
+                let container = coded.as_ref().and_then(|caps| facts::colorimetry(caps));
+                let caps = event.caps_owned();
+                let caps = facts::with_usual_colours(&caps, container.as_ref()).unwrap_or(caps);
+                let caps = facts::with_usual_siting(&caps, coded.as_deref()).unwrap_or(caps);
                 info.data = Some(gst::PadProbeData::Event(gst::event::Caps::new(&caps)));
             }
             gst::PadProbeReturn::Ok
@@ -363,10 +364,6 @@ fn picture<R>(
     let info = sample.caps().and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok());
     let info = info.ok_or("a picture without description")?;
     let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|e| e.to_string())?;
-    let (width, height) = (info.width(), info.height());
-    let line = width as usize * 4;
-    let stride = frame.plane_stride()[0] as usize;
-    let data = frame.plane_data(0).map_err(|e| e.to_string())?;
     let flags = buffer.video_flags();
     let interlaced = match info.interlace_mode() {
         gst_video::VideoInterlaceMode::Progressive => false,
@@ -382,27 +379,38 @@ fn picture<R>(
                 && !flags.contains(gst_video::VideoBufferFlags::TFF)
         }
     };
-    let mut copy;
-    let data = if interlaced || stride != line || data.len() < line * height as usize {
-        copy = data
-            .chunks(stride)
-            .take(height as usize)
-            .flat_map(|row| &row[..line.min(row.len())])
-            .copied()
-            .collect::<Vec<u8>>();
-        copy.resize(line * height as usize, 0);
+    let plane = |number: u32| {
+        let stride = frame.plane_stride()[number as usize].unsigned_abs() as usize;
+        let data = frame.plane_data(number).map_err(|error| error.to_string())?;
+        let mut plane = match info.is_rgb() {
+            true => Plane::new(data, stride, (info.width() * 4, info.height())),
+            false => Plane::new(data, stride, (info.comp_width(number as u8), info.comp_height(number as u8))),
+        };
         if interlaced {
-            deinterlace(&mut copy, line, bottom_first);
+            plane.deinterlace(bottom_first);
         }
-        copy.as_slice()
-    } else {
-        data
+        Ok::<_, String>(plane)
+    };
+    let (packed, planes);
+    let samples = match info.is_rgb() {
+        true => {
+            packed = plane(0)?;
+            Samples::Rgbx(packed.data())
+        }
+        false => {
+            let coarser =
+                |number: u8| (info.comp_width(number) < info.width(), info.comp_height(number) < info.height());
+            let chroma =
+                |number: u8| Ok::<_, String>(plane(number.into())?.coarser(coarser(number), facts::siting(&info)));
+            planes = [plane(0)?, chroma(1)?, chroma(2)?];
+            Samples::Yuv(&planes, facts::matrix(&info))
+        }
     };
     let aspect = info.par();
     let pixel_aspect = (aspect.numer().max(1) as u32, aspect.denom().max(1) as u32);
     let pts = buffer.pts().map_or(0, |pts| pts.nseconds() as i64 - SHIFT);
-    let colours = facts::colours(&info);
-    Ok(take(pts, &Picture { data, colours, width, height, pixel_aspect, orientation }))
+    let (width, height) = (info.width(), info.height());
+    Ok(take(pts, &Picture { samples, width, height, pixel_aspect, orientation }))
 }
 
 #[cfg(test)]

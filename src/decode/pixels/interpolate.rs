@@ -2,34 +2,54 @@
 //! in between. Pure.
 
 use super::super::{Interpolation, Rgb};
-use super::{Picture, Region};
+use super::colours::byte;
+use super::{Crop, Picture, Region, Samples};
 
 /// The neighbours of one target pixel along one axis.
 type Taps = [(usize, f32); 4];
 
 pub(super) fn interpolate(picture: &Picture, region: &Region, interpolation: Interpolation) -> Rgb {
-    let (left, top, crop_width, crop_height) = region.crop;
-    let (width, height) = region.size;
-    let columns: Vec<Taps> = taps(left, crop_width, width, picture.width, interpolation);
-    let rows: Vec<Taps> = taps(top, crop_height, height, picture.height, interpolation);
-    let line = picture.width as usize * 4;
-    let mut data = Vec::with_capacity(width as usize * height as usize * 3);
-    for row in &rows {
-        for column in &columns {
-            let mut sum = [0.0_f32; 3];
-            for (y, down) in row {
-                let line = &picture.data[y * line..(y + 1) * line];
-                for (x, across) in column {
-                    let weight = down * across;
-                    for (sum, value) in sum.iter_mut().zip(picture.colours.of(&line[x * 4..x * 4 + 4])) {
-                        *sum += weight * f32::from(value);
-                    }
-                }
-            }
-            data.extend(picture.colours.rgb(sum));
+    let whole = (picture.width, picture.height);
+    let planes = match picture.samples {
+        Samples::Rgbx(data) => {
+            [0, 1, 2].map(|colour| plane(&data[colour..], 4, whole, region.crop, region.size, interpolation))
         }
-    }
-    Rgb { width, height, data }
+        Samples::Yuv(planes, _) => planes
+            .each_ref()
+            .map(|of| plane(&of.data, 1, (of.width, of.height), of.crop(region.crop), region.size, interpolation)),
+    };
+    let [first, second, third] = &planes;
+    let pixels = first.iter().zip(second).zip(third).map(|((a, b), c)| [*a, *b, *c]);
+    let data = match picture.samples {
+        Samples::Rgbx(_) => pixels.flat_map(|rgb| rgb.map(byte)).collect(),
+        Samples::Yuv(_, matrix) => pixels.flat_map(|yuv| matrix.rgb(yuv)).collect(),
+    };
+    Rgb { width: region.size.0, height: region.size.1, data }
+}
+
+/// Of bytes that lie `step` apart.
+fn plane(
+    data: &[u8],
+    step: usize,
+    (width, height): (u32, u32),
+    (left, top, crop_width, crop_height): Crop,
+    size: (u32, u32),
+    interpolation: Interpolation,
+) -> Vec<f32> {
+    let columns: Vec<Taps> = taps(left, crop_width, size.0, width, interpolation);
+    let rows: Vec<Taps> = taps(top, crop_height, size.1, height, interpolation);
+    let value = |row: &Taps, column: &Taps| {
+        let mut sum = 0.0_f32;
+        for (y, down) in row {
+            let line = y * width as usize;
+            for (x, across) in column {
+                sum += down * across * f32::from(data[(line + x) * step]);
+            }
+        }
+        sum
+    };
+    let value = &value;
+    rows.iter().flat_map(|row| columns.iter().map(move |column| value(row, column))).collect()
 }
 
 fn taps(start: f64, length: f64, count: u32, available: u32, interpolation: Interpolation) -> Vec<Taps> {

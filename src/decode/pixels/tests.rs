@@ -10,7 +10,8 @@ fn with_fourth_byte(rgb: &[u8]) -> Vec<u8> {
 }
 
 fn upright(data: &[u8], width: u32, height: u32) -> Picture<'_> {
-    Picture { data, colours: Colours::Rgb, width, height, pixel_aspect: (1, 1), orientation: Orientation::default() }
+    let samples = Samples::Rgbx(data);
+    Picture { samples, width, height, pixel_aspect: (1, 1), orientation: Orientation::default() }
 }
 
 fn spec(size: u32, resize: Resize, interpolation: Interpolation, antialias: bool) -> PixelSpec {
@@ -129,22 +130,6 @@ fn a_single_pixel_and_a_single_line_have_a_size_too() {
     }
 }
 
-#[cfg(feature = "gst")]
-#[test]
-fn the_second_field_is_brought_halfway_to_what_lies_between_the_first() {
-    let mut data = vec![10, 10, 99, 11, 20, 20, 99, 99];
-    deinterlace(&mut data, 2, false);
-    assert_eq!(data, [10, 10, 18, 13, 20, 20, 20, 20]);
-    let mut data = vec![99, 99, 10, 10, 99, 11, 20, 20];
-    deinterlace(&mut data, 2, true);
-    assert_eq!(data, [10, 10, 10, 10, 18, 13, 20, 20]);
-    for bottom_first in [false, true] {
-        let mut lone = vec![1, 2];
-        deinterlace(&mut lone, 2, bottom_first);
-        assert_eq!(lone, [1, 2]);
-    }
-}
-
 #[test]
 fn orientations_are_degrees_in_json_and_older_words_are_read() {
     for quarters in 0..4 {
@@ -156,5 +141,36 @@ fn orientations_are_degrees_in_json_and_older_words_are_read() {
             let words = serde_json::to_value(orientation.in_words()).unwrap();
             assert_eq!(serde_json::from_value::<Orientation>(words).unwrap(), orientation);
         }
+    }
+}
+
+/// Grey to the left and red to the right, in 4:2:0, resized to its own size: the edge lies where chroma has it.
+#[test]
+fn chroma_is_resized_from_where_it_lies() {
+    let edge = |across: bool, antialias: bool| {
+        let luma = [126; 8 * 8];
+        let row = [[128; 4], [128, 128, 228, 228]];
+        let chroma = row.map(|row| row.repeat(4));
+        let siting = Siting { across, down: false };
+        let coarse = |data| Plane::new(data, 4, (4, 4)).coarser((true, true), siting);
+        let planes = [Plane::new(&luma, 8, (8, 8)), coarse(&chroma[0]), coarse(&chroma[1])];
+        let matrix = Matrix { red: 0.299, blue: 0.114, is_full: false };
+        let samples = Samples::Yuv(&planes, matrix);
+        let picture = Picture { samples, ..upright(&[], 8, 8) };
+        let spec = spec(8, Resize::Stretch, Interpolation::Bilinear, antialias);
+        let pixels = Shrinker::default().pixels(&picture, &spec);
+        let line = &pixels.data[3 * 8 * 4..3 * 8 * 5];
+        line.chunks(3).map(|rgb| rgb[0]).collect::<Vec<_>>()
+    };
+    let (grey, red) = (128, 255);
+    for antialias in [true, false] {
+        // On the luma of pixels 2 and 4: the one between them is half of each.
+        let on = edge(true, antialias);
+        assert_eq!((on[2], on[4]), (grey, red), "{on:?}");
+        assert!((205..=209).contains(&on[3]), "{on:?}");
+        // Between the luma of 2 and 3, and of 4 and 5.
+        let between = edge(false, antialias);
+        assert_eq!((between[2], between[5]), (grey, red), "{between:?}");
+        assert!(between[3] > grey && between[3] < between[4], "{between:?}");
     }
 }
