@@ -118,7 +118,7 @@ pub(in crate::decode) struct Reader {
     least_size: Option<usize>,
     /// The decoder of this codec (GIF) gives all pictures the same time.
     shuffles: bool,
-    /// The container (ASF) has times of decoding, and frames (of VC-1 and its like) are shown in another order.
+    /// The container (ASF, some MP4) has times of decoding, and frames (of VC-1 and its like) are shown in another order.
     decoding_times: bool,
     /// The codec may show frames in another order than that of decoding. (Of the others, AVI has the times of decoding alone.)
     reorders: bool,
@@ -493,7 +493,7 @@ impl Reader {
                 key,
                 shown: frame.shown() && !hidden,
                 bytes: buffer.size(),
-                in_order: !self.shuffles,
+                in_order: !self.shuffles && !self.decoding_times,
                 disposable,
                 listed,
                 closed,
@@ -556,7 +556,11 @@ impl Reader {
             self.reorders = REORDERING.contains(&structure.name().as_str());
             self.has_headers = structure.name() == "video/x-theora";
             let may_be_shuffled = structure.name() == "video/x-wmv" && structure.get::<i32>("wmvversion") == Ok(3);
-            self.decoding_times = may_be_shuffled && lock(&self.found).container.as_deref() == Some("video/x-ms-asf");
+            let has_decoding_times = match &self.mended {
+                Some(mended) => mended.film().decoding_times,
+                None => lock(&self.found).container.as_deref() == Some("video/x-ms-asf"),
+            };
+            self.decoding_times = may_be_shuffled && has_decoding_times;
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
             let record = structure.get::<gst::Buffer>("codec_data").ok();
             let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
