@@ -37,6 +37,10 @@ const LAST_CHANCE: u32 = 150;
 const PATIENCE: u32 = 1500;
 /// Containers whose clocks begin at zero and whose headers tell how long they are.
 const HEADER_TELLS: [&str; 3] = ["video/x-matroska", "video/webm", "video/x-flv"];
+/// A container that tells when frames are decoded, and not when they are shown.
+const TELLS_DECODING: &str = "video/x-msvideo";
+/// How many frames are read ahead there to find out whether any is shown before one that is decoded earlier.
+const REORDERED_WITHIN: usize = 32;
 /// By how much a promised duration may be off.
 const ROUGHLY: Duration = Duration::from_secs(2);
 
@@ -122,6 +126,9 @@ pub(in crate::decode) struct Reader {
     decoding_times: bool,
     /// The codec may show frames in another order than that of decoding. (Of the others, AVI has the times of decoding alone.)
     reorders: bool,
+    /// AVI has a frame that is shown before one that is decoded earlier. There each frame is shown when the next is decoded,
+    /// as FFmpeg has it.
+    shown_with_next: bool,
     /// Headers of the codec (Theora) come like frames.
     has_headers: bool,
     /// Read already, not yet asked for.
@@ -238,6 +245,7 @@ impl Reader {
             shuffles: false,
             decoding_times: false,
             reorders: true,
+            shown_with_next: false,
             has_headers: false,
             ahead: VecDeque::new(),
             zero: None,
@@ -341,7 +349,26 @@ impl Reader {
             bytes += next.0.bytes;
             self.ahead.push_back(next);
         }
+        if self.reorders && lock(&self.found).container.as_deref() == Some(TELLS_DECODING) {
+            self.find_reordered()?;
+        }
         self.zero = Some(lock(&self.found).sounds.start(video));
+        Ok(())
+    }
+
+    /// Reads ahead until it is known whether frames are shown in another order than that of decoding.
+    fn find_reordered(&mut self) -> Result<(), DecodeError> {
+        for number in 0..REORDERED_WITHIN {
+            if number == self.ahead.len() {
+                let Some(next) = self.pull()? else { break };
+                self.ahead.push_back(next);
+            }
+            let frame = self.ahead[number].1.buffer.map_readable();
+            if frame.is_ok_and(|frame| self.inspector.is_bidirectional(&frame)) {
+                self.shown_with_next = true;
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -392,10 +419,20 @@ impl Reader {
 
     /// `None`: the end, be it of the file or of what can be read of it.
     pub(in crate::decode) fn next(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
-        match self.ahead.pop_front() {
-            Some(first) => Ok(Some(first)),
-            None => self.pull(),
+        let next = match self.ahead.pop_front() {
+            Some(next) => Some(next),
+            None => self.pull()?,
+        };
+        let Some((mut packet, coded)) = next else { return Ok(None) };
+        if self.shown_with_next {
+            if self.ahead.is_empty() {
+                let following = self.pull()?;
+                self.ahead.extend(following);
+            }
+            let end = packet.pts.saturating_add(packet.duration.unwrap_or(0));
+            packet.pts = self.ahead.front().map_or(end, |(following, _)| following.pts);
         }
+        Ok(Some((packet, coded)))
     }
 
     fn pull(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
