@@ -18,6 +18,7 @@ use super::super::mjpeg::Jpegs;
 use super::super::mp4::{Mended, Moment};
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
+use super::super::ps::Program;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::Tracks;
 use super::super::ts::Stream;
@@ -79,6 +80,7 @@ pub(in crate::decode) enum Source {
     Mended(Arc<Mended>),
     Remains(Remains),
     Stream(Stream),
+    Program(Program),
     Flv(Flv),
     Gif(Gif),
     Ivf(Ivf),
@@ -99,6 +101,14 @@ struct Whole {
     sample: gst::Sample,
     /// It came in two halves, of which this is made.
     two_fields: bool,
+    /// When it is shown, where only its neighbours tell it.
+    shown: Option<gst::ClockTime>,
+}
+
+impl Whole {
+    fn of(sample: gst::Sample) -> Self {
+        Self { sample, two_fields: false, shown: None }
+    }
 }
 
 #[derive(Debug)]
@@ -114,6 +124,12 @@ pub(in crate::decode) struct Reader {
     inspector: Inspector,
     /// Where pictures may be coded as two fields.
     finder: Option<FieldFinder>,
+    /// Of MPEG-1 and MPEG-2 in a container, not all of whose pictures have times (program streams).
+    untimed: bool,
+    /// No more pictures come.
+    over: bool,
+    /// The last picture that others refer to was shown as soon as it was decoded.
+    without_delay: bool,
     /// A field that waits for the other one of its frame.
     half: Option<(gst::Sample, Field)>,
     /// Whole frames, not taken yet.
@@ -181,6 +197,11 @@ impl Reader {
                 units::serve(&element(&pipeline, "input")?, stream)?;
                 pipeline
             }
+            Source::Program(program) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve_program(&element(&pipeline, "input")?, program)?;
+                pipeline
+            }
             Source::Flv(flv) => {
                 let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
                 units::serve_flv(&element(&pipeline, "input")?, flv)?;
@@ -216,6 +237,7 @@ impl Reader {
             Source::Obu(_) => *lock(&found) = Found { bare: true, ..Found::single("video/x-av1") },
             Source::Gif(_) => *lock(&found) = Found::single("image/gif"),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
+            Source::Program(_) => lock(&found).container = Some("video/mpeg".to_owned()),
             Source::Flv(_) => lock(&found).container = Some("video/x-flv".to_owned()),
             Source::Ivf(ivf) => {
                 let container = Some("video/x-ivf".to_owned());
@@ -239,6 +261,9 @@ impl Reader {
             caps: None,
             inspector: Inspector::default(),
             finder: None,
+            untimed: false,
+            over: false,
+            without_delay: false,
             half: None,
             whole: VecDeque::new(),
             least_size: None,
@@ -288,6 +313,12 @@ impl Reader {
                         (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
                         reader.origin = stream.origin;
                         reader.duration = stream.duration;
+                    }
+                    Source::Program(program) => {
+                        (reader.zero, reader.ahead) = (Some(program.zero), [first].into());
+                        reader.origin = program.origin;
+                        reader.duration = program.duration;
+                        lock(&reader.found).tracks = program.tracks.clone();
                     }
                     Source::Flv(flv) => {
                         (reader.zero, reader.ahead) = (Some(flv.zero), [first].into());
@@ -438,7 +469,7 @@ impl Reader {
     fn pull(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
         let mut quiet = 0;
         loop {
-            while let Some(whole) = self.whole.pop_front() {
+            while let Some(whole) = self.next_whole() {
                 if let Some(coded) = self.take(&whole) {
                     return Ok(Some(coded));
                 }
@@ -451,10 +482,48 @@ impl Reader {
             quiet += 1;
             self.note_problem();
             if self.sink.is_eos() || self.is_over(quiet) {
-                let last = self.half.take().map(|(sample, _)| Whole { sample, two_fields: false });
-                return Ok(last.and_then(|last| self.take(&last)));
+                let last = self.half.take().map(|(sample, _)| Whole::of(sample));
+                self.whole.extend(last);
+                self.over = true;
+                while let Some(last) = self.next_whole() {
+                    if let Some(coded) = self.take(&last) {
+                        return Ok(Some(coded));
+                    }
+                }
+                return Ok(None);
             }
         }
+    }
+
+    /// `None`: others have to be read before. Of MPEG-1 and MPEG-2, B pictures are shown when they are decoded, and those that
+    /// others refer to when the next of these is decoded.
+    fn next_whole(&mut self) -> Option<Whole> {
+        if !self.untimed {
+            return self.whole.pop_front();
+        }
+        let times = |whole: &Whole| whole.sample.buffer().map_or((None, None), |buffer| (buffer.pts(), buffer.dts()));
+        let is_reference = |whole: &Whole| {
+            let frame = whole.sample.buffer().and_then(|buffer| buffer.map_readable().ok());
+            frame.is_none_or(|frame| !self.inspector.is_bidirectional(&frame))
+        };
+        let first = self.whole.front()?;
+        let shown = match (times(first), is_reference(first)) {
+            ((Some(pts), Some(dts)), true) => {
+                self.without_delay = pts == dts;
+                None
+            }
+            ((Some(_), _), _) => None,
+            ((None, dts), true) if !self.without_delay => {
+                let next = match self.whole.iter().skip(1).find(|whole| is_reference(whole)) {
+                    Some(next) => times(next).1,
+                    None if self.over => self.whole.back().and_then(end_of_decoding),
+                    None => return None,
+                };
+                next.filter(|next| dts.is_some_and(|dts| *next > dts))
+            }
+            ((None, dts), _) => dts,
+        };
+        self.whole.pop_front().map(|whole| Whole { shown, ..whole })
     }
 
     /// Two fields become the frame that they are halves of.
@@ -463,10 +532,10 @@ impl Reader {
         match (self.half.take(), field) {
             (Some((first, half)), Some(field)) if field.completes(half) => self.whole.extend(joined(&first, &sample)),
             (half, field) => {
-                self.whole.extend(half.map(|(sample, _)| Whole { sample, two_fields: false }));
+                self.whole.extend(half.map(|(sample, _)| Whole::of(sample)));
                 match field {
                     Some(field) => self.half = Some((sample, field)),
-                    None => self.whole.push_back(Whole { sample, two_fields: false }),
+                    None => self.whole.push_back(Whole::of(sample)),
                 }
             }
         }
@@ -499,7 +568,7 @@ impl Reader {
     }
 
     fn take(&mut self, whole: &Whole) -> Option<(Packet, Coded)> {
-        let Whole { sample, two_fields } = whole;
+        let Whole { sample, two_fields, shown: between } = whole;
         let buffer = sample.buffer_owned()?;
         let raw_caps = sample.caps_owned()?;
         let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
@@ -539,7 +608,7 @@ impl Reader {
         }
         let segment = sample.segment().filter(|_| lock(&self.found).cut);
         let segment = segment.and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
-        let (mut pts, shown) = place(buffer.pts(), segment);
+        let (mut pts, shown) = place(buffer.pts().or(*between), segment);
         let (mut dts, _) = place(buffer.dts(), segment);
         let mut duration = buffer.duration().and_then(|duration| i64::try_from(duration.nseconds()).ok());
         // What the parser made of a rate that nobody can mean; where there is a container, it has times of its own.
@@ -603,6 +672,8 @@ impl Reader {
             let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
             let inspector = Inspector::new(codec(structure), record.as_deref());
             self.finder = inspector.field_finder();
+            let is_mpeg2 = codec(structure) == Some(Codec::Mpeg2);
+            self.untimed = is_mpeg2 && self.mended.is_none() && !lock(&self.found).bare;
             self.inspector = inspector.goes_on_from(&self.inspector);
         }
         self.timeline.set_nominal(facts::nominal_step(&caps));
@@ -686,6 +757,11 @@ impl Reader {
     }
 }
 
+fn end_of_decoding(whole: &Whole) -> Option<gst::ClockTime> {
+    let buffer = whole.sample.buffer()?;
+    buffer.dts()?.checked_add(buffer.duration()?)
+}
+
 /// Whether GStreamer's word for a stream says that it needs a key.
 fn is_locked(word: &str) -> bool {
     ["application/x-cenc", "application/x-cbcs", "application/x-webm-enc"].contains(&word)
@@ -700,7 +776,7 @@ fn joined(first: &gst::Sample, second: &gst::Sample) -> Option<Whole> {
     let segment = first.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
     let caps = first.caps_owned();
     let sample = gst::Sample::builder().buffer(&frame).caps_if_some(caps.as_ref()).segment_if_some(segment).build();
-    Some(Whole { sample, two_fields: true })
+    Some(Whole { two_fields: true, ..Whole::of(sample) })
 }
 
 pub(super) fn codec(structure: &gst::StructureRef) -> Option<Codec> {
