@@ -167,6 +167,8 @@ impl Inspector {
         let delta = match self.syntax {
             Syntax::Vp8 => !vpx::vp8_is_key(frame),
             Syntax::Vp9 => !vpx::vp9_is_key(frame),
+            // The parser calls the last picture of a stream a key frame, whatever it is.
+            Syntax::Mpeg2 => delta || mpeg2::needs_others(frame),
             _ => delta,
         };
         let key = !delta && self.can_start_with(frame);
