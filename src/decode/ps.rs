@@ -346,12 +346,12 @@ mod tests {
         let file = file(&stream());
         let program = Program::find(file.path()).unwrap().unwrap();
         assert_eq!(program.caps, "video/mpeg,mpegversion=1,systemstream=false");
-        assert_eq!(program.zero + program.origin, nanos(89_700));
+        assert_eq!(program.zero, nanos(WRAP + 89_700));
         assert_eq!(program.duration, Some(Duration::from_nanos(nanos(97_200 - 89_700) as u64)));
         let tracks: Vec<_> = program.tracks.iter().map(|track| (track.codec.as_str(), track.taken)).collect();
         assert_eq!(tracks, [("ac3", false), ("mpeg1", true)]);
         let mut units = program.open().unwrap();
-        let time = |units| Some(nanos(units) - program.origin);
+        let time = |units| Some(nanos(WRAP + units));
         let first = Unit { data: vec![0, 0, 1, 0xb3, 1, 2], pts: time(93_600), dts: time(90_000), ..Unit::default() };
         assert_eq!(units.next().unwrap(), Some(first));
         assert_eq!(units.next().unwrap(), Some(Unit { data: vec![3], pts: time(97_200), ..Unit::default() }));
