@@ -13,12 +13,13 @@ use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::flv::Flv;
 use super::super::gif::Gif;
 use super::super::ivf::Ivf;
-use super::super::matroska::Remains;
+use super::super::matroska::{self, Remains};
 use super::super::mjpeg::Jpegs;
 use super::super::mp4::{Mended, Moment};
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
 use super::super::ps::Program;
+use super::super::rm;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::Tracks;
 use super::super::ts::Stream;
@@ -26,7 +27,7 @@ use super::super::{DecodeError, Probe, Problem, ProblemKind, Track, TrackKind, t
 use super::connect::{Found, connect_tracks, place};
 use super::decoders::remedy;
 use super::mended::serve;
-use super::{element, facts, launch, lock, rare, reported_error, units};
+use super::{element, facts, launch, lock, prores, rare, reported_error, units};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -38,6 +39,15 @@ const LAST_CHANCE: u32 = 150;
 const PATIENCE: u32 = 1500;
 /// Containers whose clocks begin at zero and whose headers tell how long they are.
 const HEADER_TELLS: [&str; 3] = ["video/x-matroska", "video/webm", "video/x-flv"];
+/// Codecs whose times the demuxers of these containers lose.
+const PRORES: &str = "video/x-prores";
+const MATROSKA: &str = "video/x-matroska";
+const WEBM: &str = "video/webm";
+const REAL_VIDEO: &str = "video/x-pn-realvideo";
+const REAL_MEDIA: &str = "application/vnd.rn-realmedia";
+/// A container with one clock that all of its tracks begin at, which its demuxer puts off until no frame is shown before
+/// it is decoded.
+const BEGINS_TOGETHER: &str = "application/mxf";
 /// A container that tells when frames are decoded, and not when they are shown.
 const TELLS_DECODING: &str = "video/x-msvideo";
 /// How many frames are read ahead there to find out whether any is shown before one that is decoded earlier.
@@ -154,6 +164,18 @@ pub(in crate::decode) struct Reader {
     origin: i64,
     probe: Probe,
     orientation: Orientation,
+    /// What is read behind damage of the container that the demuxer stopped at.
+    rest: Option<Box<Reader>>,
+    /// The latest time so far.
+    reach: i64,
+    /// When the medium begins, where its header was read for that.
+    begins: Option<i64>,
+    /// Times of the next frames, where the demuxer loses them.
+    times: Option<VecDeque<i64>>,
+    /// The clock in the pictures of RealVideo.
+    real_clock: Option<rm::Clock>,
+    /// The file that the graph reads as it is.
+    path: Option<PathBuf>,
     /// Where a header of our own tells the frames apart, and which of them comes next.
     mended: Option<Arc<Mended>>,
     /// How long it is, where it was not the graph that read it.
@@ -277,6 +299,15 @@ impl Reader {
             origin: 0,
             probe: Probe::default(),
             orientation: Orientation::default(),
+            rest: None,
+            reach: 0,
+            begins: None,
+            times: None,
+            real_clock: None,
+            path: match source {
+                Source::File(path) => Some(path.clone()),
+                _ => None,
+            },
             mended: match source {
                 Source::Mended(mended) => Some(mended.clone()),
                 _ => None,
@@ -383,7 +414,10 @@ impl Reader {
         if self.reorders && lock(&self.found).container.as_deref() == Some(TELLS_DECODING) {
             self.find_reordered()?;
         }
-        self.zero = Some(lock(&self.found).sounds.start(video));
+        let found = lock(&self.found);
+        let first_shown = self.ahead.iter().map(|(packet, _)| packet.pts).min().unwrap_or(video);
+        let begins_together = found.container.as_deref() == Some(BEGINS_TOGETHER);
+        self.zero = self.begins.or(Some(if begins_together { first_shown } else { found.sounds.start(video) }));
         Ok(())
     }
 
@@ -467,6 +501,37 @@ impl Reader {
     }
 
     fn pull(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
+        if self.rest.is_none() {
+            if let Some(next) = self.pull_from_graph()? {
+                self.reach = self.reach.max(next.0.pts);
+                return Ok(Some(next));
+            }
+            self.rest = self.find_rest();
+        }
+        match &mut self.rest {
+            Some(rest) => rest.next(),
+            None => Ok(None),
+        }
+    }
+
+    /// Where a Matroska file is damaged amid its clusters the demuxer ends as if there were no more of them.
+    fn find_rest(&mut self) -> Option<Box<Reader>> {
+        let promised = self.probe.duration.and_then(|promised| i64::try_from(promised.as_nanos()).ok())?;
+        let is_matroska = lock(&self.found).container.as_deref().is_some_and(|kind| [MATROSKA, WEBM].contains(&kind));
+        if !is_matroska || self.reach + ROUGHLY.as_nanos() as i64 > promised || self.times.is_some() {
+            return None;
+        }
+        let remains = Remains::find(self.path.as_ref()?).ok().flatten()?;
+        let is_taken = self.tracks.wanted.is_none_or(|wanted| remains.is_of(wanted));
+        let remains = remains.behind(self.reach);
+        remains.blocks().next().ok().flatten()?;
+        let rest = is_taken.then(|| Reader::open(&Source::Remains(remains), &Tracks::default()).ok()).flatten()?;
+        let detail = "the container is damaged, and what lies behind the damage was read as far as it could be";
+        self.problems.push(Problem::new(ProblemKind::HeaderRepaired, detail));
+        Some(Box::new(rest))
+    }
+
+    fn pull_from_graph(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
         let mut quiet = 0;
         loop {
             while let Some(whole) = self.next_whole() {
@@ -569,13 +634,16 @@ impl Reader {
 
     fn take(&mut self, whole: &Whole) -> Option<(Packet, Coded)> {
         let Whole { sample, two_fields, shown: between } = whole;
-        let buffer = sample.buffer_owned()?;
+        let mut buffer = sample.buffer_owned()?;
         let raw_caps = sample.caps_owned()?;
         let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         if buffer.size() == 0 {
             return None;
         }
         let caps = self.describe(raw_caps);
+        if caps.structure(0).is_some_and(|structure| structure.name() == PRORES) {
+            buffer = prores::with_one_head(&buffer).unwrap_or(buffer);
+        }
         if self.least_size.is_some_and(|least| delta && buffer.size() <= least) {
             return None;
         }
@@ -586,6 +654,8 @@ impl Reader {
         }
         let said = buffer.map_readable().map(|data| self.inspector.look(&data, delta));
         let Said { key, hidden, disposable } = said.unwrap_or_default();
+        let needs_others = |clock: &rm::Clock| buffer.map_readable().is_ok_and(|picture| clock.needs_others(&picture));
+        let key = key && !self.real_clock.as_ref().is_some_and(needs_others);
         let listed = self.inspector.lists_references() && !disposable;
         let closed = key && buffer.map_readable().is_ok_and(|data| self.inspector.is_closed(&data));
         if let Some(mended) = &self.mended {
@@ -621,6 +691,12 @@ impl Reader {
         if !self.reorders {
             pts = pts.or(dts);
         }
+        if let Some(times) = &mut self.times {
+            pts = times.pop_front().or(pts);
+        }
+        if let (Some(clock), Some(told), Ok(picture)) = (&mut self.real_clock, pts, buffer.map_readable()) {
+            pts = Some(clock.place(&picture, told));
+        }
         if self.decoding_times {
             (pts, dts) = (None, pts.or(dts));
         }
@@ -631,7 +707,7 @@ impl Reader {
             key,
             shown: shown && !hidden,
             bytes: buffer.size(),
-            in_order: !self.shuffles,
+            in_order: !self.shuffles && self.real_clock.is_none(),
             disposable,
             listed,
             closed,
@@ -667,6 +743,12 @@ impl Reader {
                 None => lock(&self.found).container.as_deref() == Some("video/x-ms-asf"),
             };
             self.decoding_times = may_be_shuffled && has_decoding_times;
+            if self.times.is_none() {
+                (self.begins, self.times) = self.lost_times(structure.name());
+            }
+            if structure.name() == REAL_VIDEO && self.times.is_some() && self.real_clock.is_none() {
+                self.real_clock = structure.get::<i32>("rmversion").ok().and_then(rm::Clock::new);
+            }
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
             let record = structure.get::<gst::Buffer>("codec_data").ok();
             let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
@@ -679,6 +761,20 @@ impl Reader {
         self.timeline.set_nominal(facts::nominal_step(&caps));
         self.caps = Some((raw, caps.clone()));
         caps
+    }
+
+    /// When the medium begins, if the container says so, and the times that its demuxer loses, if it does.
+    fn lost_times(&self, codec: &str) -> (Option<i64>, Option<VecDeque<i64>>) {
+        let Some(path) = &self.path else { return (None, None) };
+        let container = lock(&self.found).container.clone();
+        match (codec, container.as_deref(), self.tracks.wanted) {
+            (PRORES, Some(MATROSKA), Some(track)) => (None, matroska::times(path, track).ok().map(VecDeque::from)),
+            (REAL_VIDEO, Some(REAL_MEDIA), _) => match rm::times(path) {
+                Ok((begins, times)) => (begins, Some(times.into())),
+                Err(_) => (None, None),
+            },
+            _ => (None, None),
+        }
     }
 
     fn learn(&mut self) {
