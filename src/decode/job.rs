@@ -20,6 +20,7 @@ use super::mp4::Mended;
 use super::obu::is_bare_av1;
 use super::pixels::{Orientation, Shrinker};
 use super::plan::{Packet, Rule, Targets, end, first_shown, shown, uniform};
+use super::ps::Program;
 use super::tracks::Tracks;
 use super::ts::Stream;
 use super::wire::Message;
@@ -156,7 +157,9 @@ fn own_source(path: &Path, tracks: &Tracks) -> Option<Source> {
     let ivf = || Ivf::find(path).ok().flatten().map(Source::Ivf);
     let gif = || Gif::find(path).ok().flatten().map(Source::Gif);
     let jpegs = || Jpegs::find(path).ok().flatten().map(Source::Jpegs);
-    Stream::find(path, tracks).ok().flatten().map(Source::Stream).or_else(flv).or_else(ivf).or_else(gif).or_else(jpegs)
+    let program = || Program::find(path).ok().flatten().filter(|_| tracks.wanted.is_none()).map(Source::Program);
+    let stream = Stream::find(path, tracks).ok().flatten().map(Source::Stream);
+    stream.or_else(program).or_else(flv).or_else(ivf).or_else(gif).or_else(jpegs)
 }
 
 /// The file as it is.

@@ -7,8 +7,9 @@
 //!
 //! `tracks` chooses the track, `timeline` repairs time stamps, and `coded` knows what coded frames say of themselves. Files
 //! that GStreamer's demuxers read wrongly have readers of their own: `mp4` writes another header, `ts` takes the video out of
-//! transport streams, `flv`, `gif`, `ivf` and `mjpeg` take these apart, `obu` recognises AV1 without a container, and `matroska`
-//! reads what is left of damaged files. What could not be read as it should have been is told as [`Problem`]s.
+//! transport streams and `ps` out of program streams, `flv`, `gif`, `ivf` and `mjpeg` take these apart, `obu` recognises AV1
+//! without a container, `matroska` reads what is left of damaged files, and `rm` the times of RealMedia. What could not be read
+//! as it should have been is told as [`Problem`]s.
 //!
 //! A stretch can also be written to a file, for players ([`cut`]).
 //!
@@ -54,6 +55,10 @@ mod mp4;
 mod obu;
 #[cfg(feature = "gst")]
 mod plan;
+#[cfg(feature = "gst")]
+mod ps;
+#[cfg(feature = "gst")]
+mod rm;
 #[cfg_attr(not(feature = "gst"), allow(dead_code, reason = "graphs are built with it"))]
 pub mod template;
 #[cfg(feature = "gst")]

@@ -12,6 +12,8 @@ pub(super) const EARLIEST: i64 = -1_000 * 3600 * 1_000_000_000;
 pub(super) const LATEST: i64 = 250 * 365 * 24 * 3600 * 1_000_000_000;
 /// A key frame so far before what was already seen starts a new clock. Less is a matter of frame order.
 const BACKWARD_JUMP: i64 = 1_000_000_000;
+/// Times that differ by less are the same, rounded in different ways.
+const ROUNDING: i64 = 1_000;
 
 /// A coded frame as the container hands it over; times in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +63,8 @@ impl Timeline {
         self.counting |= stamp.pts.is_none();
         // Decoding times grow; where two are alike, frames were packed together.
         let decoded = stamp.dts.map(|dts| dts.saturating_add(self.lead.unwrap_or(0)));
-        let grown = decoded.filter(|time| self.latest.is_none_or(|latest| time.saturating_add(self.shift) > latest));
+        let later = |time: i64, than: i64| time.saturating_add(self.shift) > than.saturating_add(ROUNDING);
+        let grown = decoded.filter(|time| self.latest.is_none_or(|latest| later(*time, latest)));
         let in_order = stamp.in_order && !self.counting;
         let pts = match if self.counting { grown } else { stamp.pts } {
             Some(pts) => {
@@ -121,10 +124,11 @@ mod tests {
     #[test]
     fn decoding_times_serve_where_there_is_nothing_better() {
         let mut timeline = Timeline::default();
-        timeline.set_nominal(Some(40));
-        let dts = [0, 40, 80, 80, 160];
+        const MS: i64 = 1_000_000;
+        timeline.set_nominal(Some(40 * MS));
+        let dts = [0, 40 * MS, 80 * MS, 80 * MS + 1, 160 * MS];
         let packets = dts.map(|dts| timeline.place(Stamp { dts: Some(dts), ..stamp(None, dts == 0) }));
-        assert_eq!(packets.map(|packet| packet.pts), [0, 40, 80, 120, 160]);
+        assert_eq!(packets.map(|packet| packet.pts / MS), [0, 40, 80, 120, 160]);
         assert!(packets.iter().all(|packet| !packet.in_order));
     }
 
@@ -132,7 +136,8 @@ mod tests {
     fn once_a_presentation_time_is_missing_decoding_times_count() {
         // As in program streams: I P B B P B B, shown 40 later than decoded, the second P without a time.
         let mut timeline = Timeline::default();
-        timeline.set_nominal(Some(40));
+        const MS: i64 = 1_000_000;
+        timeline.set_nominal(Some(40 * MS));
         let stamps = [
             (Some(40), 0),
             (Some(160), 40),
@@ -142,7 +147,10 @@ mod tests {
             (Some(200), 200),
             (Some(240), 240),
         ];
-        let times = stamps.map(|(pts, dts)| timeline.place(Stamp { dts: Some(dts), ..stamp(pts, dts == 0) }).pts);
+        let times = stamps.map(|(pts, dts)| {
+            let stamp = stamp(pts.map(|pts| pts * MS), dts == 0);
+            timeline.place(Stamp { dts: Some(dts * MS), ..stamp }).pts / MS
+        });
         assert_eq!(times, [40, 160, 80, 120, 200, 240, 280]);
     }
 

@@ -4,7 +4,7 @@
 //! and gives nothing where a program has no such clock. So the packets of the one stream that is wanted are put together
 //! here, and its time stamps are continued as FFmpeg's tools do it. What is in them is still GStreamer's to read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::{Track, TrackKind};
 
 /// Time stamps count 90 000 a second and begin anew after 2^33.
 const SCALE: i64 = 90_000;
-const WRAP: i64 = 1 << 33;
+pub(super) const WRAP: i64 = 1 << 33;
 /// Decoding times that go ahead or back by more than this have leapt.
 const LEAP_AHEAD: i64 = 10 * SCALE;
 const LEAP_BACK: i64 = SCALE / 10;
@@ -29,11 +29,14 @@ const USUAL_STEP: i64 = SCALE / 25;
 const LONGEST_STEP: i64 = SCALE;
 /// Texts and data begin a medium if they come less than this before its sound and pictures, as FFmpeg has it.
 const EARLY_TEXT: i64 = SCALE;
+/// Where the first units have no times, so many that have are read before these are worked out, and not more in all.
+const TIMED_FIRST: usize = 4;
+const MOST_FIRST: usize = 32;
 /// How much of the file is looked through for the first time of each stream, and for the last of the video.
-const LOOKED_AT: u64 = 5 << 20;
+pub(super) const LOOKED_AT: u64 = 5 << 20;
 /// Larger than any frame: the rest comes by itself.
-const LARGEST_UNIT: usize = 16 << 20;
-const BUFFER: usize = 256 << 10;
+pub(super) const LARGEST_UNIT: usize = 16 << 20;
+pub(super) const BUFFER: usize = 256 << 10;
 
 /// Where the video of a transport stream is, and when.
 #[derive(Clone, Debug)]
@@ -61,6 +64,8 @@ pub(super) struct Units {
     /// What was last put together, until the next begins.
     unit: Option<Unit>,
     clock: Clock,
+    /// The first ones, once they have been read.
+    first: Option<VecDeque<Unit>>,
 }
 
 impl Stream {
@@ -95,13 +100,31 @@ impl Stream {
 
     pub(super) fn open(&self) -> io::Result<Units> {
         let packets = Packets::open(&self.path, self.layout, 0)?;
-        Ok(Units { packets, pid: self.pid, packet: Vec::new(), unit: None, clock: Clock::default() })
+        let (packet, clock) = (Vec::new(), Clock::default());
+        Ok(Units { packets, pid: self.pid, packet, unit: None, clock, first: None })
     }
 }
 
 impl Units {
     /// `None`: the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Unit>> {
+        if self.first.is_none() {
+            let mut first = VecDeque::new();
+            while lacks_times(&first)
+                && let Some(unit) = self.read()?
+            {
+                first.push_back(unit);
+            }
+            give_times(&mut first);
+            self.first = Some(first);
+        }
+        match self.first.as_mut().and_then(VecDeque::pop_front) {
+            Some(unit) => Ok(Some(unit)),
+            None => self.read(),
+        }
+    }
+
+    fn read(&mut self) -> io::Result<Option<Unit>> {
         loop {
             let Some(packet) = self.packets.next()? else { return Ok(self.unit.take()) };
             // A packet may be sent twice.
@@ -136,16 +159,36 @@ impl Units {
     }
 }
 
+/// Whether more of the first units have to be read to know their times.
+fn lacks_times(first: &VecDeque<Unit>) -> bool {
+    let timed = first.iter().filter(|unit| unit.pts.is_some()).count();
+    let needed = if first.front().is_some_and(|unit| unit.pts.is_none()) { TIMED_FIRST } else { 1 };
+    timed < needed && first.len() < MOST_FIRST
+}
+
+/// Units before the first that has a time are shown before the earliest of those, one step from each to the next.
+fn give_times(first: &mut VecDeque<Unit>) {
+    let mut times: Vec<i64> = first.iter().filter_map(|unit| unit.pts).collect();
+    times.sort_unstable();
+    let Some(earliest) = times.first() else { return };
+    let steps = times.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0);
+    let step = steps.min().unwrap_or(nanos(USUAL_STEP));
+    let untimed = first.iter().take_while(|unit| unit.pts.is_none()).count();
+    for (before, unit) in (1..).zip(first.iter_mut().take(untimed).rev()) {
+        unit.pts = Some((earliest - before * step).max(0));
+    }
+}
+
 /// Continues time stamps.
 #[derive(Debug, Default)]
-struct Clock {
+pub(super) struct Clock {
     /// Decoding time of the unit before, as the file has it and as it was given.
     latest: Option<(i64, i64)>,
     step: Option<i64>,
 }
 
 impl Clock {
-    fn place(&mut self, header: Option<&Header>) -> (Option<i64>, Option<i64>) {
+    pub(super) fn place(&mut self, header: Option<&Header>) -> (Option<i64>, Option<i64>) {
         let Some(pts) = header.and_then(|header| header.pts) else { return (None, None) };
         let told = header.and_then(|header| header.dts);
         let (file, given) = self.latest.unwrap_or_else(|| {
@@ -172,31 +215,41 @@ impl Clock {
 
 /// What a unit begins with.
 #[derive(Debug)]
-struct Header {
-    length: usize,
-    pts: Option<i64>,
-    dts: Option<i64>,
+pub(super) struct Header {
+    pub(super) length: usize,
+    pub(super) pts: Option<i64>,
+    pub(super) dts: Option<i64>,
 }
 
 impl Header {
     fn read(bytes: &[u8]) -> Option<Self> {
-        const FIXED: usize = 9;
-        if !bytes.starts_with(&[0, 0, 1]) || bytes.get(6)? >> 6 != 2 {
+        /// Start code and length of the unit.
+        const START: usize = 6;
+        let header = Self::behind_length(bytes.strip_prefix(&[0, 0, 1])?.get(START - 3..)?)?;
+        Some(Self { length: header.length + START, ..header })
+    }
+
+    /// The same from behind the length of the unit on.
+    pub(super) fn behind_length(bytes: &[u8]) -> Option<Self> {
+        const FIXED: usize = 3;
+        if bytes.first()? >> 6 != 2 {
             return None;
         }
-        let flags = bytes.get(7)? >> 6;
-        let length = (FIXED + usize::from(*bytes.get(8)?)).min(bytes.len());
-        let time = |at: usize| {
-            let b: &[u8; 5] = bytes.get(at..at + 5)?.try_into().ok()?;
-            let high = i64::from(b[0] >> 1 & 7);
-            let middle = i64::from(b[1]) << 7 | i64::from(b[2] >> 1);
-            let low = i64::from(b[3]) << 7 | i64::from(b[4] >> 1);
-            Some(high << 30 | middle << 15 | low)
-        };
-        let pts = if flags & 2 != 0 { time(FIXED) } else { None };
-        let dts = if flags == 3 { time(FIXED + 5) } else { None };
+        let flags = bytes.get(1)? >> 6;
+        let length = (FIXED + usize::from(*bytes.get(2)?)).min(bytes.len());
+        let pts = if flags & 2 != 0 { time_at(bytes, FIXED) } else { None };
+        let dts = if flags == 3 { time_at(bytes, FIXED + 5) } else { None };
         Some(Self { length, pts, dts })
     }
+}
+
+/// The time stamp that stands here, in 33 of 40 bits.
+pub(super) fn time_at(bytes: &[u8], at: usize) -> Option<i64> {
+    let b: &[u8; 5] = bytes.get(at..at + 5)?.try_into().ok()?;
+    let high = i64::from(b[0] >> 1 & 7);
+    let middle = i64::from(b[1]) << 7 | i64::from(b[2] >> 1);
+    let low = i64::from(b[3]) << 7 | i64::from(b[4] >> 1);
+    Some(high << 30 | middle << 15 | low)
 }
 
 /// The first time of each stream. Cues for advertisements have none of their own: they count for the time at which they are
@@ -247,11 +300,11 @@ fn time_of(packet: &[u8]) -> Option<i64> {
 }
 
 /// Of all times that a stamp may mean, the one nearest to another time.
-fn unwrapped(stamp: i64, near: i64) -> i64 {
+pub(super) fn unwrapped(stamp: i64, near: i64) -> i64 {
     near + (stamp - near + WRAP / 2).rem_euclid(WRAP) - WRAP / 2
 }
 
-fn nanos(units: i64) -> i64 {
+pub(super) fn nanos(units: i64) -> i64 {
     (units * 100_000 + 4).div_euclid(9)
 }
 
@@ -307,7 +360,7 @@ impl Packets {
 }
 
 /// As much as there is.
-fn fill(input: &mut impl Read, mut to: &mut [u8]) -> io::Result<usize> {
+pub(super) fn fill(input: &mut impl Read, mut to: &mut [u8]) -> io::Result<usize> {
     let wanted = to.len();
     while !to.is_empty() {
         match input.read(to) {

@@ -65,6 +65,23 @@ pub(super) fn has_idr(layout: Layout, access_unit: &[u8]) -> bool {
     units(layout, access_unit).any(|unit| unit.first().is_some_and(|head| head & 0x1f == IDR_SLICE))
 }
 
+/// Whether a unit with this head is a slice, or the first part of one that is split in three.
+fn is_slice(head: u8) -> bool {
+    [1, 2, IDR_SLICE].contains(&(head & 0x1f))
+}
+
+/// 7.4.3: whether the first slice is of a B picture.
+pub(super) fn is_bidirectional(layout: Layout, access_unit: &[u8]) -> bool {
+    const B: u32 = 1;
+    let kind = |unit: &[u8]| {
+        let (_, rest) = unit.split_first().filter(|(head, _)| is_slice(**head))?;
+        let mut bits = Bits::of(without_emulation_prevention(rest));
+        let (_first_block, kind) = (bits.golomb()?, bits.golomb()?);
+        Some(kind % 5)
+    };
+    units(layout, access_unit).find_map(kind) == Some(B)
+}
+
 /// The units of a frame, without their lengths or start codes; what is cut short ends with the frame.
 pub(in crate::decode) fn units(layout: Layout, access_unit: &[u8]) -> impl Iterator<Item = &[u8]> {
     let next_code = |text: &[u8]| text.windows(3).position(|code| code == [0, 0, 1]);
@@ -215,8 +232,7 @@ impl ParameterSets {
     /// 7.3.3: the head of a slice up to bottom_field_flag.
     fn slice(&self, unit: &[u8]) -> Option<Slice> {
         let (head, rest) = unit.split_first()?;
-        // Slices, and the first parts of such that are split in three.
-        if ![1, 2, IDR_SLICE].contains(&(head & 0x1f)) {
+        if !is_slice(*head) {
             return None;
         }
         let mut bits = Bits::of(without_emulation_prevention(rest));
@@ -386,6 +402,15 @@ mod tests {
         assert_eq!(start(Layout::StartCodes, &both), Start::Clean, "an IDR picture needs no recovery");
         assert!(is_clean_start(Layout::StartCodes, &[0, 0, 0, 1, 0x09, 0x10, 0, 0, 1, 0x65, 0x88]));
         assert!(!is_clean_start(Layout::StartCodes, &[0, 0, 0, 1, 0x09, 0x10, 0, 0, 1, 0x41, 0x88]));
+    }
+
+    #[test]
+    fn b_pictures_are_told_by_their_first_slice() {
+        let slice = |bits: u8| is_bidirectional(Layout::StartCodes, &[0, 0, 1, 9, 0xf0, 0, 0, 1, 0x41, bits]);
+        // 1 (first block), and 1 (P), 010 (B), 011 (I), 00110 (P), 00111 (B).
+        let kinds = [0b1100_0000, 0b1010_0000, 0b1011_0000, 0b1001_1000, 0b1001_1100];
+        assert_eq!(kinds.map(slice), [false, true, false, false, true]);
+        assert!(!is_bidirectional(Layout::StartCodes, &[0, 0, 1, 9, 0b1010_0000]));
     }
 
     #[test]

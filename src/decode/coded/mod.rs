@@ -151,12 +151,24 @@ impl Inspector {
         }
     }
 
+    /// Whether this is a B picture, which is shown before one that is decoded before it.
+    pub(super) fn is_bidirectional(&self, frame: &[u8]) -> bool {
+        match &self.syntax {
+            Syntax::H264(layout, _) => h264::is_bidirectional(*layout, frame),
+            Syntax::Mpeg2 => mpeg2::is_disposable(frame),
+            Syntax::Mpeg4 => is_bidirectional_mpeg4(frame),
+            _ => false,
+        }
+    }
+
     /// `delta`: the container or the parser says that it is no key frame.
     pub(super) fn look(&mut self, frame: &[u8], delta: bool) -> Said {
         // These go through no parser, and not every container tells key frames.
         let delta = match self.syntax {
             Syntax::Vp8 => !vpx::vp8_is_key(frame),
             Syntax::Vp9 => !vpx::vp9_is_key(frame),
+            // The parser calls the last picture of a stream a key frame, whatever it is.
+            Syntax::Mpeg2 => delta || mpeg2::needs_others(frame),
             _ => delta,
         };
         let key = !delta && self.can_start_with(frame);
@@ -185,11 +197,7 @@ impl Inspector {
                 })),
             ),
             Syntax::Mpeg2 => (false, mpeg2::is_disposable(frame)),
-            // ISO/IEC 14496-2, 6.2.5: vop_coding_type; 2 is a B-VOP.
-            Syntax::Mpeg4 => {
-                let is_b = |head: &[u8]| head.first().is_some_and(|byte| byte >> 6 == 2);
-                (false, all(mpeg2::behind_codes(frame, 0xb6).map(is_b)))
-            }
+            Syntax::Mpeg4 => (false, is_bidirectional_mpeg4(frame)),
             Syntax::Vp8 => (vpx::vp8_is_hidden(frame), false),
             Syntax::Vp9 => match vpx::vp9(frame) {
                 Some(vpx::Vp9 { hidden, refreshes_nothing }) => (hidden, refreshes_nothing),
@@ -244,6 +252,12 @@ impl Inspector {
             _ => {}
         }
     }
+}
+
+/// ISO/IEC 14496-2, 6.2.5: vop_coding_type; 2 is a B-VOP.
+fn is_bidirectional_mpeg4(frame: &[u8]) -> bool {
+    let is_b = |head: &[u8]| head.first().is_some_and(|byte| byte >> 6 == 2);
+    all(mpeg2::behind_codes(frame, 0xb6).map(is_b))
 }
 
 /// Whether there is any part, and all parts say so.

@@ -20,6 +20,13 @@ pub(super) fn is_disposable(frame: &[u8]) -> bool {
     super::all(behind_codes(frame, PICTURE).map(|head| head.get(1).is_some_and(|byte| byte >> 3 & 7 == B_PICTURE)))
 }
 
+/// Whether the first picture is a P or a B picture.
+pub(super) fn needs_others(frame: &[u8]) -> bool {
+    const P_PICTURE: u8 = 2;
+    let kind = behind_codes(frame, PICTURE).next().and_then(|head| head.get(1)).map(|byte| byte >> 3 & 7);
+    kind.is_some_and(|kind| [P_PICTURE, B_PICTURE].contains(&kind))
+}
+
 /// 6.2.2.6: closed_gop stands behind 25 bits of time_code.
 pub(super) fn begins_closed_group(frame: &[u8]) -> bool {
     behind_codes(frame, GROUP).next().and_then(|head| head.get(3)).is_some_and(|byte| byte & 0x40 != 0)

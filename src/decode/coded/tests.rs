@@ -50,6 +50,15 @@ fn h265_frames_that_are_no_reference() {
 }
 
 #[test]
+fn only_intra_pictures_of_mpeg2_are_key_frames() {
+    let key = |kind: u8| {
+        let frame = [0, 0, 1, 0, 0, kind << 3, 0, 0, 0, 1, 1];
+        Inspector::new(Some(Codec::Mpeg2), None).look(&frame, false).key
+    };
+    assert_eq!([1, 2, 3].map(key), [true, false, false]);
+}
+
+#[test]
 fn b_pictures_of_mpeg() {
     let mpeg2 = |byte: u8| is_disposable(Codec::Mpeg2, &[0, 0, 1, 0, 0, byte, 0, 0, 0, 1, 1]);
     assert!(mpeg2(3 << 3) && !mpeg2(1 << 3) && !mpeg2(2 << 3));

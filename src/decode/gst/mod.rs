@@ -10,6 +10,7 @@ mod live;
 mod log;
 mod mended;
 mod pictures;
+mod prores;
 mod rare;
 mod reader;
 mod record;

@@ -13,11 +13,13 @@ use super::super::coded::{Codec, Field, FieldFinder, Inspector, Said};
 use super::super::flv::Flv;
 use super::super::gif::Gif;
 use super::super::ivf::Ivf;
-use super::super::matroska::Remains;
+use super::super::matroska::{self, Remains};
 use super::super::mjpeg::Jpegs;
 use super::super::mp4::{Mended, Moment};
 use super::super::pixels::Orientation;
 use super::super::plan::Packet;
+use super::super::ps::Program;
+use super::super::rm;
 use super::super::timeline::{Stamp, Timeline};
 use super::super::tracks::Tracks;
 use super::super::ts::Stream;
@@ -25,7 +27,7 @@ use super::super::{DecodeError, Probe, Problem, ProblemKind, Track, TrackKind, t
 use super::connect::{Found, connect_tracks, place};
 use super::decoders::remedy;
 use super::mended::serve;
-use super::{element, facts, launch, lock, rare, reported_error, units};
+use super::{element, facts, launch, lock, prores, rare, reported_error, units};
 
 /// How long to wait for a frame before looking whether something else happened.
 const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -37,6 +39,19 @@ const LAST_CHANCE: u32 = 150;
 const PATIENCE: u32 = 1500;
 /// Containers whose clocks begin at zero and whose headers tell how long they are.
 const HEADER_TELLS: [&str; 3] = ["video/x-matroska", "video/webm", "video/x-flv"];
+/// Codecs whose times the demuxers of these containers lose.
+const PRORES: &str = "video/x-prores";
+const MATROSKA: &str = "video/x-matroska";
+const WEBM: &str = "video/webm";
+const REAL_VIDEO: &str = "video/x-pn-realvideo";
+const REAL_MEDIA: &str = "application/vnd.rn-realmedia";
+/// A container with one clock that all of its tracks begin at, which its demuxer puts off until no frame is shown before
+/// it is decoded.
+const BEGINS_TOGETHER: &str = "application/mxf";
+/// A container that tells when frames are decoded, and not when they are shown.
+const TELLS_DECODING: &str = "video/x-msvideo";
+/// How many frames are read ahead there to find out whether any is shown before one that is decoded earlier.
+const REORDERED_WITHIN: usize = 32;
 /// By how much a promised duration may be off.
 const ROUGHLY: Duration = Duration::from_secs(2);
 
@@ -75,6 +90,7 @@ pub(in crate::decode) enum Source {
     Mended(Arc<Mended>),
     Remains(Remains),
     Stream(Stream),
+    Program(Program),
     Flv(Flv),
     Gif(Gif),
     Ivf(Ivf),
@@ -95,6 +111,14 @@ struct Whole {
     sample: gst::Sample,
     /// It came in two halves, of which this is made.
     two_fields: bool,
+    /// When it is shown, where only its neighbours tell it.
+    shown: Option<gst::ClockTime>,
+}
+
+impl Whole {
+    fn of(sample: gst::Sample) -> Self {
+        Self { sample, two_fields: false, shown: None }
+    }
 }
 
 #[derive(Debug)]
@@ -110,6 +134,12 @@ pub(in crate::decode) struct Reader {
     inspector: Inspector,
     /// Where pictures may be coded as two fields.
     finder: Option<FieldFinder>,
+    /// Of MPEG-1 and MPEG-2 in a container, not all of whose pictures have times (program streams).
+    untimed: bool,
+    /// No more pictures come.
+    over: bool,
+    /// The last picture that others refer to was shown as soon as it was decoded.
+    without_delay: bool,
     /// A field that waits for the other one of its frame.
     half: Option<(gst::Sample, Field)>,
     /// Whole frames, not taken yet.
@@ -118,10 +148,13 @@ pub(in crate::decode) struct Reader {
     least_size: Option<usize>,
     /// The decoder of this codec (GIF) gives all pictures the same time.
     shuffles: bool,
-    /// The container (ASF) has times of decoding, and frames (of VC-1 and its like) are shown in another order.
+    /// The container (ASF, some MP4) has times of decoding, and frames (of VC-1 and its like) are shown in another order.
     decoding_times: bool,
     /// The codec may show frames in another order than that of decoding. (Of the others, AVI has the times of decoding alone.)
     reorders: bool,
+    /// AVI has a frame that is shown before one that is decoded earlier. There each frame is shown when the next is decoded,
+    /// as FFmpeg has it.
+    shown_with_next: bool,
     /// Headers of the codec (Theora) come like frames.
     has_headers: bool,
     /// Read already, not yet asked for.
@@ -131,6 +164,18 @@ pub(in crate::decode) struct Reader {
     origin: i64,
     probe: Probe,
     orientation: Orientation,
+    /// What is read behind damage of the container that the demuxer stopped at.
+    rest: Option<Box<Reader>>,
+    /// The latest time so far.
+    reach: i64,
+    /// When the medium begins, where its header was read for that.
+    begins: Option<i64>,
+    /// Times of the next frames, where the demuxer loses them.
+    times: Option<VecDeque<i64>>,
+    /// The clock in the pictures of RealVideo.
+    real_clock: Option<rm::Clock>,
+    /// The file that the graph reads as it is.
+    path: Option<PathBuf>,
     /// Where a header of our own tells the frames apart, and which of them comes next.
     mended: Option<Arc<Mended>>,
     /// How long it is, where it was not the graph that read it.
@@ -174,6 +219,11 @@ impl Reader {
                 units::serve(&element(&pipeline, "input")?, stream)?;
                 pipeline
             }
+            Source::Program(program) => {
+                let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
+                units::serve_program(&element(&pipeline, "input")?, program)?;
+                pipeline
+            }
             Source::Flv(flv) => {
                 let pipeline = launch(&template::fill(template::READ_UNITS, &[]))?;
                 units::serve_flv(&element(&pipeline, "input")?, flv)?;
@@ -209,6 +259,7 @@ impl Reader {
             Source::Obu(_) => *lock(&found) = Found { bare: true, ..Found::single("video/x-av1") },
             Source::Gif(_) => *lock(&found) = Found::single("image/gif"),
             Source::Stream(_) => lock(&found).container = Some("video/mpegts".to_owned()),
+            Source::Program(_) => lock(&found).container = Some("video/mpeg".to_owned()),
             Source::Flv(_) => lock(&found).container = Some("video/x-flv".to_owned()),
             Source::Ivf(ivf) => {
                 let container = Some("video/x-ivf".to_owned());
@@ -232,18 +283,31 @@ impl Reader {
             caps: None,
             inspector: Inspector::default(),
             finder: None,
+            untimed: false,
+            over: false,
+            without_delay: false,
             half: None,
             whole: VecDeque::new(),
             least_size: None,
             shuffles: false,
             decoding_times: false,
             reorders: true,
+            shown_with_next: false,
             has_headers: false,
             ahead: VecDeque::new(),
             zero: None,
             origin: 0,
             probe: Probe::default(),
             orientation: Orientation::default(),
+            rest: None,
+            reach: 0,
+            begins: None,
+            times: None,
+            real_clock: None,
+            path: match source {
+                Source::File(path) => Some(path.clone()),
+                _ => None,
+            },
             mended: match source {
                 Source::Mended(mended) => Some(mended.clone()),
                 _ => None,
@@ -280,6 +344,12 @@ impl Reader {
                         (reader.zero, reader.ahead) = (Some(stream.zero), [first].into());
                         reader.origin = stream.origin;
                         reader.duration = stream.duration;
+                    }
+                    Source::Program(program) => {
+                        (reader.zero, reader.ahead) = (Some(program.zero), [first].into());
+                        reader.origin = program.origin;
+                        reader.duration = program.duration;
+                        lock(&reader.found).tracks = program.tracks.clone();
                     }
                     Source::Flv(flv) => {
                         (reader.zero, reader.ahead) = (Some(flv.zero), [first].into());
@@ -341,7 +411,29 @@ impl Reader {
             bytes += next.0.bytes;
             self.ahead.push_back(next);
         }
-        self.zero = Some(lock(&self.found).sounds.start(video));
+        if self.reorders && lock(&self.found).container.as_deref() == Some(TELLS_DECODING) {
+            self.find_reordered()?;
+        }
+        let found = lock(&self.found);
+        let first_shown = self.ahead.iter().map(|(packet, _)| packet.pts).min().unwrap_or(video);
+        let begins_together = found.container.as_deref() == Some(BEGINS_TOGETHER);
+        self.zero = self.begins.or(Some(if begins_together { first_shown } else { found.sounds.start(video) }));
+        Ok(())
+    }
+
+    /// Reads ahead until it is known whether frames are shown in another order than that of decoding.
+    fn find_reordered(&mut self) -> Result<(), DecodeError> {
+        for number in 0..REORDERED_WITHIN {
+            if number == self.ahead.len() {
+                let Some(next) = self.pull()? else { break };
+                self.ahead.push_back(next);
+            }
+            let frame = self.ahead[number].1.buffer.map_readable();
+            if frame.is_ok_and(|frame| self.inspector.is_bidirectional(&frame)) {
+                self.shown_with_next = true;
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -392,16 +484,57 @@ impl Reader {
 
     /// `None`: the end, be it of the file or of what can be read of it.
     pub(in crate::decode) fn next(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
-        match self.ahead.pop_front() {
-            Some(first) => Ok(Some(first)),
-            None => self.pull(),
+        let next = match self.ahead.pop_front() {
+            Some(next) => Some(next),
+            None => self.pull()?,
+        };
+        let Some((mut packet, coded)) = next else { return Ok(None) };
+        if self.shown_with_next {
+            if self.ahead.is_empty() {
+                let following = self.pull()?;
+                self.ahead.extend(following);
+            }
+            let end = packet.pts.saturating_add(packet.duration.unwrap_or(0));
+            packet.pts = self.ahead.front().map_or(end, |(following, _)| following.pts);
         }
+        Ok(Some((packet, coded)))
     }
 
     fn pull(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
+        if self.rest.is_none() {
+            if let Some(next) = self.pull_from_graph()? {
+                self.reach = self.reach.max(next.0.pts);
+                return Ok(Some(next));
+            }
+            self.rest = self.find_rest();
+        }
+        match &mut self.rest {
+            Some(rest) => rest.next(),
+            None => Ok(None),
+        }
+    }
+
+    /// Where a Matroska file is damaged amid its clusters the demuxer ends as if there were no more of them.
+    fn find_rest(&mut self) -> Option<Box<Reader>> {
+        let promised = self.probe.duration.and_then(|promised| i64::try_from(promised.as_nanos()).ok())?;
+        let is_matroska = lock(&self.found).container.as_deref().is_some_and(|kind| [MATROSKA, WEBM].contains(&kind));
+        if !is_matroska || self.reach + ROUGHLY.as_nanos() as i64 > promised || self.times.is_some() {
+            return None;
+        }
+        let remains = Remains::find(self.path.as_ref()?).ok().flatten()?;
+        let is_taken = self.tracks.wanted.is_none_or(|wanted| remains.is_of(wanted));
+        let remains = remains.behind(self.reach);
+        remains.blocks().next().ok().flatten()?;
+        let rest = is_taken.then(|| Reader::open(&Source::Remains(remains), &Tracks::default()).ok()).flatten()?;
+        let detail = "the container is damaged, and what lies behind the damage was read as far as it could be";
+        self.problems.push(Problem::new(ProblemKind::HeaderRepaired, detail));
+        Some(Box::new(rest))
+    }
+
+    fn pull_from_graph(&mut self) -> Result<Option<(Packet, Coded)>, DecodeError> {
         let mut quiet = 0;
         loop {
-            while let Some(whole) = self.whole.pop_front() {
+            while let Some(whole) = self.next_whole() {
                 if let Some(coded) = self.take(&whole) {
                     return Ok(Some(coded));
                 }
@@ -414,10 +547,48 @@ impl Reader {
             quiet += 1;
             self.note_problem();
             if self.sink.is_eos() || self.is_over(quiet) {
-                let last = self.half.take().map(|(sample, _)| Whole { sample, two_fields: false });
-                return Ok(last.and_then(|last| self.take(&last)));
+                let last = self.half.take().map(|(sample, _)| Whole::of(sample));
+                self.whole.extend(last);
+                self.over = true;
+                while let Some(last) = self.next_whole() {
+                    if let Some(coded) = self.take(&last) {
+                        return Ok(Some(coded));
+                    }
+                }
+                return Ok(None);
             }
         }
+    }
+
+    /// `None`: others have to be read before. Of MPEG-1 and MPEG-2, B pictures are shown when they are decoded, and those that
+    /// others refer to when the next of these is decoded.
+    fn next_whole(&mut self) -> Option<Whole> {
+        if !self.untimed {
+            return self.whole.pop_front();
+        }
+        let times = |whole: &Whole| whole.sample.buffer().map_or((None, None), |buffer| (buffer.pts(), buffer.dts()));
+        let is_reference = |whole: &Whole| {
+            let frame = whole.sample.buffer().and_then(|buffer| buffer.map_readable().ok());
+            frame.is_none_or(|frame| !self.inspector.is_bidirectional(&frame))
+        };
+        let first = self.whole.front()?;
+        let shown = match (times(first), is_reference(first)) {
+            ((Some(pts), Some(dts)), true) => {
+                self.without_delay = pts == dts;
+                None
+            }
+            ((Some(_), _), _) => None,
+            ((None, dts), true) if !self.without_delay => {
+                let next = match self.whole.iter().skip(1).find(|whole| is_reference(whole)) {
+                    Some(next) => times(next).1,
+                    None if self.over => self.whole.back().and_then(end_of_decoding),
+                    None => return None,
+                };
+                next.filter(|next| dts.is_some_and(|dts| *next > dts))
+            }
+            ((None, dts), _) => dts,
+        };
+        self.whole.pop_front().map(|whole| Whole { shown, ..whole })
     }
 
     /// Two fields become the frame that they are halves of.
@@ -426,10 +597,10 @@ impl Reader {
         match (self.half.take(), field) {
             (Some((first, half)), Some(field)) if field.completes(half) => self.whole.extend(joined(&first, &sample)),
             (half, field) => {
-                self.whole.extend(half.map(|(sample, _)| Whole { sample, two_fields: false }));
+                self.whole.extend(half.map(|(sample, _)| Whole::of(sample)));
                 match field {
                     Some(field) => self.half = Some((sample, field)),
-                    None => self.whole.push_back(Whole { sample, two_fields: false }),
+                    None => self.whole.push_back(Whole::of(sample)),
                 }
             }
         }
@@ -462,14 +633,17 @@ impl Reader {
     }
 
     fn take(&mut self, whole: &Whole) -> Option<(Packet, Coded)> {
-        let Whole { sample, two_fields } = whole;
-        let buffer = sample.buffer_owned()?;
+        let Whole { sample, two_fields, shown: between } = whole;
+        let mut buffer = sample.buffer_owned()?;
         let raw_caps = sample.caps_owned()?;
         let delta = buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         if buffer.size() == 0 {
             return None;
         }
         let caps = self.describe(raw_caps);
+        if caps.structure(0).is_some_and(|structure| structure.name() == PRORES) {
+            buffer = prores::with_one_head(&buffer).unwrap_or(buffer);
+        }
         if self.least_size.is_some_and(|least| delta && buffer.size() <= least) {
             return None;
         }
@@ -480,6 +654,8 @@ impl Reader {
         }
         let said = buffer.map_readable().map(|data| self.inspector.look(&data, delta));
         let Said { key, hidden, disposable } = said.unwrap_or_default();
+        let needs_others = |clock: &rm::Clock| buffer.map_readable().is_ok_and(|picture| clock.needs_others(&picture));
+        let key = key && !self.real_clock.as_ref().is_some_and(needs_others);
         let listed = self.inspector.lists_references() && !disposable;
         let closed = key && buffer.map_readable().is_ok_and(|data| self.inspector.is_closed(&data));
         if let Some(mended) = &self.mended {
@@ -493,7 +669,7 @@ impl Reader {
                 key,
                 shown: frame.shown() && !hidden,
                 bytes: buffer.size(),
-                in_order: !self.shuffles,
+                in_order: !self.shuffles && !self.decoding_times,
                 disposable,
                 listed,
                 closed,
@@ -502,7 +678,7 @@ impl Reader {
         }
         let segment = sample.segment().filter(|_| lock(&self.found).cut);
         let segment = segment.and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
-        let (mut pts, shown) = place(buffer.pts(), segment);
+        let (mut pts, shown) = place(buffer.pts().or(*between), segment);
         let (mut dts, _) = place(buffer.dts(), segment);
         let mut duration = buffer.duration().and_then(|duration| i64::try_from(duration.nseconds()).ok());
         // What the parser made of a rate that nobody can mean; where there is a container, it has times of its own.
@@ -515,6 +691,12 @@ impl Reader {
         if !self.reorders {
             pts = pts.or(dts);
         }
+        if let Some(times) = &mut self.times {
+            pts = times.pop_front().or(pts);
+        }
+        if let (Some(clock), Some(told), Ok(picture)) = (&mut self.real_clock, pts, buffer.map_readable()) {
+            pts = Some(clock.place(&picture, told));
+        }
         if self.decoding_times {
             (pts, dts) = (None, pts.or(dts));
         }
@@ -525,7 +707,7 @@ impl Reader {
             key,
             shown: shown && !hidden,
             bytes: buffer.size(),
-            in_order: !self.shuffles,
+            in_order: !self.shuffles && self.real_clock.is_none(),
             disposable,
             listed,
             closed,
@@ -556,17 +738,43 @@ impl Reader {
             self.reorders = REORDERING.contains(&structure.name().as_str());
             self.has_headers = structure.name() == "video/x-theora";
             let may_be_shuffled = structure.name() == "video/x-wmv" && structure.get::<i32>("wmvversion") == Ok(3);
-            self.decoding_times = may_be_shuffled && lock(&self.found).container.as_deref() == Some("video/x-ms-asf");
+            let has_decoding_times = match &self.mended {
+                Some(mended) => mended.film().decoding_times,
+                None => lock(&self.found).container.as_deref() == Some("video/x-ms-asf"),
+            };
+            self.decoding_times = may_be_shuffled && has_decoding_times;
+            if self.times.is_none() {
+                (self.begins, self.times) = self.lost_times(structure.name());
+            }
+            if structure.name() == REAL_VIDEO && self.times.is_some() && self.real_clock.is_none() {
+                self.real_clock = structure.get::<i32>("rmversion").ok().and_then(rm::Clock::new);
+            }
             self.least_size = is_mpeg4.then_some(MPEG4_NOT_CODED);
             let record = structure.get::<gst::Buffer>("codec_data").ok();
             let record = record.and_then(|record| record.into_mapped_buffer_readable().ok());
             let inspector = Inspector::new(codec(structure), record.as_deref());
             self.finder = inspector.field_finder();
+            let is_mpeg2 = codec(structure) == Some(Codec::Mpeg2);
+            self.untimed = is_mpeg2 && self.mended.is_none() && !lock(&self.found).bare;
             self.inspector = inspector.goes_on_from(&self.inspector);
         }
         self.timeline.set_nominal(facts::nominal_step(&caps));
         self.caps = Some((raw, caps.clone()));
         caps
+    }
+
+    /// When the medium begins, if the container says so, and the times that its demuxer loses, if it does.
+    fn lost_times(&self, codec: &str) -> (Option<i64>, Option<VecDeque<i64>>) {
+        let Some(path) = &self.path else { return (None, None) };
+        let container = lock(&self.found).container.clone();
+        match (codec, container.as_deref(), self.tracks.wanted) {
+            (PRORES, Some(MATROSKA), Some(track)) => (None, matroska::times(path, track).ok().map(VecDeque::from)),
+            (REAL_VIDEO, Some(REAL_MEDIA), _) => match rm::times(path) {
+                Ok((begins, times)) => (begins, Some(times.into())),
+                Err(_) => (None, None),
+            },
+            _ => (None, None),
+        }
     }
 
     fn learn(&mut self) {
@@ -645,6 +853,11 @@ impl Reader {
     }
 }
 
+fn end_of_decoding(whole: &Whole) -> Option<gst::ClockTime> {
+    let buffer = whole.sample.buffer()?;
+    buffer.dts()?.checked_add(buffer.duration()?)
+}
+
 /// Whether GStreamer's word for a stream says that it needs a key.
 fn is_locked(word: &str) -> bool {
     ["application/x-cenc", "application/x-cbcs", "application/x-webm-enc"].contains(&word)
@@ -659,7 +872,7 @@ fn joined(first: &gst::Sample, second: &gst::Sample) -> Option<Whole> {
     let segment = first.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
     let caps = first.caps_owned();
     let sample = gst::Sample::builder().buffer(&frame).caps_if_some(caps.as_ref()).segment_if_some(segment).build();
-    Some(Whole { sample, two_fields: true })
+    Some(Whole { two_fields: true, ..Whole::of(sample) })
 }
 
 pub(super) fn codec(structure: &gst::StructureRef) -> Option<Codec> {

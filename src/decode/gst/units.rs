@@ -11,6 +11,7 @@ use super::super::gif::Gif;
 use super::super::ivf::Ivf;
 use super::super::matroska::Remains;
 use super::super::mjpeg::Jpegs;
+use super::super::ps::Program;
 use super::super::ts::Stream;
 use super::super::unit::Unit;
 use super::lock;
@@ -19,6 +20,13 @@ use super::lock;
 pub(super) fn serve(source: &gst_app::AppSrc, stream: &Stream) -> Result<(), DecodeError> {
     let mut units = stream.open().map_err(DecodeError::Unreadable)?;
     give(source, caps(stream.caps)?, move || units.next());
+    Ok(())
+}
+
+/// The same for those of a program stream.
+pub(super) fn serve_program(source: &gst_app::AppSrc, program: &Program) -> Result<(), DecodeError> {
+    let mut units = program.open().map_err(DecodeError::Unreadable)?;
+    give(source, caps(program.caps)?, move || units.next());
     Ok(())
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Sample {
     pub(super) dts: i64,
     pub(super) cts: i64,
     pub(super) duration: u32,
+    /// What came before it reaches beyond its time.
+    pub(super) covered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,6 +96,21 @@ pub(super) fn place(samples: &[Sample], edits: &[Edit], scales: Scales) -> (Vec<
         }
     }
     (placed, true)
+}
+
+/// Hides the frames whose time is covered by what came before them, and gives them times of their own, just before the next
+/// frame that is shown.
+pub(super) fn hide_covered(samples: &[Sample], placed: &mut [Placed]) {
+    let is_covered = |frame: &Placed| samples[frame.sample as usize].covered;
+    let mut next = placed.iter().map(|frame| frame.pts.saturating_add(frame.duration)).max().unwrap_or(0);
+    for frame in placed.iter_mut().rev() {
+        if is_covered(frame) {
+            next = next.saturating_sub(1);
+            *frame = Placed { pts: next, duration: 1, shown: false, ..*frame };
+        } else {
+            next = frame.pts;
+        }
+    }
 }
 
 /// What one edit shows.
@@ -216,6 +233,7 @@ mod tests {
             dts: coded as i64 * FRAME,
             cts: (shown + usize::from(between > 0)) as i64 * FRAME,
             duration: FRAME as u32,
+            covered: false,
         };
         shown.into_iter().enumerate().map(sample).collect()
     }
@@ -375,7 +393,7 @@ mod tests {
         ) {
             let half = |time: i64| time / 2;
             let samples: Vec<Sample> = times.into_iter().map(|(dts, cts, duration, key)| Sample {
-                offset: 0, size: 1, description: 1, key, dts: half(dts), cts: half(cts), duration,
+                offset: 0, size: 1, description: 1, key, dts: half(dts), cts: half(cts), duration, covered: false,
             }).collect();
             let edits: Vec<Edit> =
                 edits.into_iter().map(|(duration, media_time)| Edit { duration, media_time }).collect();

@@ -20,7 +20,7 @@ use std::path::Path;
 use super::pixels::Orientation;
 use super::{Problem, ProblemKind};
 use boxes::{Header, boxed, child, children, head};
-use edits::{Edit, Placed, Sample, Scales, place, to_nanos};
+use edits::{Edit, Placed, Sample, Scales, hide_covered, place, to_nanos};
 use samples::{Fragments, Track};
 
 /// Limits against headers made to hurt.
@@ -58,6 +58,8 @@ pub(super) struct Film {
     pub(super) full_range: bool,
     /// Its units begin with start codes, as in a stream without a container, and not with their lengths as MP4 wants it.
     pub(super) byte_stream: bool,
+    /// No time differs from that of decoding. A codec may show its frames in another order nevertheless.
+    pub(super) decoding_times: bool,
     /// When its first track begins, be it sound or pictures, in nanoseconds: from there players count.
     pub(super) start: i64,
     /// How long the file says that it is, in nanoseconds; never shorter than its video.
@@ -125,8 +127,11 @@ impl Mended {
             None => b"qt  \0\0\0\0qt  ".to_vec(),
         };
         let first = fragments.samples.first().map(|sample| sample.offset);
-        let written = write(&moov, &track, fragments, of_movie == 0, &kind, file_length);
         let byte_stream = track.has_units() && first.is_some_and(|at| is_start_code(&file, at));
+        if byte_stream || !track.has_units() {
+            cut_last(&mut fragments.samples, file_length);
+        }
+        let written = write(&moov, &track, fragments, of_movie == 0, &kind, file_length);
         Ok(written.map(|(header, film)| Self { file, file_length, header, film: Film { byte_stream, ..film } }))
     }
 
@@ -250,6 +255,7 @@ fn write(
         unfollowed("the edit list asks for another speed, and is shown at the usual one");
     }
     samples.retain(|sample| sample.size > 0);
+    let decoding_times = samples.iter().all(|sample| sample.cts == sample.dts);
     // An edit list is made for the times as they stand, and FFmpeg takes them so in a movie without fragments.
     if edits.is_empty() && only_fragments {
         show_no_earlier_than_decoded(&mut samples);
@@ -258,6 +264,7 @@ fn write(
     if !followed {
         unfollowed("the edit list shows more pictures than are believed, and is followed up to there");
     }
+    hide_covered(&samples, &mut placed);
     let earliest = placed.iter().filter(|frame| frame.shown).map(|frame| frame.pts).min()?;
     let begins = match only_fragments {
         // A part of a longer recording begins with the first of its tracks.
@@ -341,12 +348,23 @@ fn write(
             orientation,
             full_range: track.has_full_range(),
             byte_stream: false,
+            decoding_times,
             start,
             duration: told.max(end),
             end,
             problems,
         },
     ))
+}
+
+/// Of a frame that the end of the file cuts, what is there is decoded. (Where units stand behind their lengths, decoders refuse
+/// one that is shorter than its length says.)
+fn cut_last(samples: &mut [Sample], file_length: u64) {
+    for sample in samples {
+        if let Some(there) = file_length.checked_sub(sample.offset).filter(|there| *there > 0) {
+            sample.size = sample.size.min(u32::try_from(there).unwrap_or(u32::MAX));
+        }
+    }
 }
 
 /// Some files say that frames are shown before they are decoded; then all are later by as much, as FFmpeg has it.

@@ -129,7 +129,8 @@ fn samples(table: &[u8]) -> Option<Vec<Sample>> {
             let duration = durations.next().unwrap_or(0);
             let cts = dts.saturating_add(i64::from(offsets.next().unwrap_or(0) as i32));
             let key = keys.as_ref().is_none_or(|keys| keys.binary_search(&number).is_ok());
-            samples.push(Sample { offset, size, description: *description, key, dts, cts, duration });
+            let description = *description;
+            samples.push(Sample { offset, size, description, key, dts, cts, duration, covered: false });
             offset = offset.saturating_add(size.into());
             dts = dts.saturating_add(duration.into());
         }
@@ -208,6 +209,10 @@ pub(super) struct Fragments {
     next: i64,
     /// Added to what fragments say, where a recording was appended to another.
     shift: i64,
+    /// When the first frame of the last fragment with a time is decoded.
+    begun: Option<i64>,
+    /// Up to which decoding time earlier fragments have frames, where they overlap.
+    covered: Option<i64>,
     /// The first decoding time told for each track.
     pub(super) starts: Vec<(u32, u64)>,
     pub(super) samples: Vec<Sample>,
@@ -230,7 +235,8 @@ impl Fragments {
             })
         });
         let next = samples.last().map_or(0, |last| last.dts.saturating_add(last.duration.into()));
-        Self { track, defaults: defaults.unwrap_or_default(), next, shift: 0, starts: Vec::new(), samples }
+        let defaults = defaults.unwrap_or_default();
+        Self { track, defaults, next, shift: 0, begun: None, covered: None, starts: Vec::new(), samples }
     }
 
     /// The content of a fragment's header that stands at this place of the file.
@@ -271,11 +277,15 @@ impl Fragments {
         let own = id == self.track;
         if let Some(start) = start.filter(|_| own) {
             let start = i64::try_from(start).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
-            // The clock began anew.
-            if self.samples.last().is_some_and(|last| start.saturating_add(self.shift) < last.dts) {
+            let now = start.saturating_add(self.shift);
+            self.covered = self.samples.last().map(|last| last.dts).filter(|last| now < *last);
+            if self.covered.is_some() && self.begun.is_none_or(|begun| now <= begun) {
+                // The clock began anew.
                 self.shift = self.next.saturating_sub(start);
+                self.covered = None;
             }
             self.next = start.saturating_add(self.shift);
+            self.begun = Some(self.next);
         }
         let mut offset = base;
         for (kind, run) in children(traf) {
@@ -317,6 +327,7 @@ impl Fragments {
                     dts: self.next,
                     cts: self.next.saturating_add(later.into()),
                     duration,
+                    covered: self.covered.is_some_and(|covered| self.next <= covered),
                 });
                 self.next = self.next.saturating_add(duration.into());
             }

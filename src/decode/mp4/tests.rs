@@ -213,6 +213,37 @@ fn frames_behind_the_end_of_the_file_are_left_out_and_still_promised() {
     assert_eq!((mended.film().frames.len(), mended.film().end), (10, 12_000_000_000));
 }
 
+#[test]
+fn of_a_frame_that_the_end_of_the_file_cuts_what_is_there_is_given() {
+    let file = file(&[mvhd(1000), track(b"vide", true, 100, &[])].concat());
+    file.as_file().set_len(3014).unwrap();
+    assert_eq!(open(&file).unwrap().film().frames.len(), 11, "units behind their lengths");
+    file.as_file().write_all_at(&[0, 0, 0, 1], 2200).unwrap();
+    let mended = open(&file).unwrap();
+    assert_eq!(mended.film().frames.len(), 12);
+    let table = child(&mended.header, &[b"moov", b"trak", b"mdia", b"minf", b"stbl"]).unwrap();
+    assert_eq!(sizes(table).unwrap()[10..], [10, 4]);
+}
+
+#[test]
+fn where_fragments_overlap_the_frames_of_the_earlier_one_are_shown() {
+    let times = |second: u32| {
+        let mut bytes = fragmented(&[]);
+        let old = 100_300_u32.to_be_bytes();
+        let at = bytes.windows(4).position(|bytes| bytes == old).unwrap();
+        bytes[at..at + 4].copy_from_slice(&second.to_be_bytes());
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        let mended = open(&file).unwrap();
+        assert_eq!(mended.film().frames.len(), 6);
+        mended.film().frames.iter().map(|frame| frame.shown().then_some(frame.pts / 10_000_000)).collect::<Vec<_>>()
+    };
+    // Three frames from 0 s to 2 s, and three from 1.5 s on: the first of these is only decoded.
+    assert_eq!(times(100_150), [Some(0), Some(100), Some(200), None, Some(250), Some(350)]);
+    // As early as the first fragment: another recording.
+    assert_eq!(times(100_000), [0, 100, 200, 300, 400, 500].map(Some));
+}
+
 /// A movie without frames and two fragments of it, which begin at 1000 s.
 fn fragmented(edits: &[[u32; 3]]) -> Vec<u8> {
     let full =
@@ -343,7 +374,8 @@ fn players_count_from_the_first_of_all_tracks() {
 
 #[test]
 fn no_frame_is_shown_before_it_is_decoded() {
-    let sample = |dts, cts| Sample { offset: 0, size: 1, description: 1, key: true, dts, cts, duration: 1 };
+    let sample =
+        |dts, cts| Sample { offset: 0, size: 1, description: 1, key: true, dts, cts, duration: 1, covered: false };
     let shown = |times: &[(i64, i64)]| {
         let mut samples: Vec<Sample> = times.iter().map(|(dts, cts)| sample(*dts, *cts)).collect();
         show_no_earlier_than_decoded(&mut samples);

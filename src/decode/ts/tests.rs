@@ -143,3 +143,23 @@ fn bytes_that_are_no_packet_are_passed_over() {
         }
     }
 }
+
+#[test]
+fn units_before_the_first_with_a_time_are_shown_before_it() {
+    let units = |times: &[Option<i64>]| {
+        let unit = |pts: &Option<i64>| Unit { pts: pts.map(|frames| frames * 40), ..Unit::default() };
+        times.iter().map(unit).collect::<VecDeque<_>>()
+    };
+    let given = |times: &[Option<i64>]| {
+        let mut first = units(times);
+        give_times(&mut first);
+        first.iter().map(|unit| unit.pts.map(|pts| pts / 40)).collect::<Vec<_>>()
+    };
+    // I P B P B, of which the first has no time, and the first B picture is shown right behind it.
+    assert_eq!(given(&[None, Some(12), Some(11), Some(14), Some(13)])[0], Some(10));
+    assert_eq!(given(&[None, None, Some(12), None, Some(13)]), [Some(10), Some(11), Some(12), None, Some(13)]);
+    assert_eq!(given(&[None, None]), [None, None]);
+    assert!(lacks_times(&units(&[])) && !lacks_times(&units(&[Some(0)])));
+    assert!(lacks_times(&units(&[None, Some(1), Some(2), Some(3)])));
+    assert!(!lacks_times(&units(&[None; MOST_FIRST])));
+}
