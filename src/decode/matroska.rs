@@ -214,15 +214,15 @@ impl Blocks {
         let head = self.read(at, 12)?;
         let behind = element_head(&head).filter(|(_, size, _)| *size <= LONGEST_UNKNOWN);
         let behind = behind.map(|(_, size, length)| at + length as u64 + size);
-        Ok(self.is_known_at(at)? || behind.is_some_and(|behind| self.is_known_at(behind).unwrap_or(false)))
+        let is_known_behind = || behind.is_some_and(|behind| self.is_known_at(behind).unwrap_or(false));
+        Ok(head.is_empty() || self.is_known_at(at)? || is_known_behind())
     }
 
-    /// Whether there is something known at this place, or the end.
     fn is_known_at(&self, at: u64) -> io::Result<bool> {
         let head = self.read(at, 12)?;
         let known = [SEGMENT, CLUSTER, BLOCK_GROUP, CLUSTER_TIME, SIMPLE_BLOCK, BLOCK];
         let is_known = |id: u32| known.contains(&id) || OTHERS.contains(&id);
-        Ok(head.is_empty() || element_head(&head).is_some_and(|(id, ..)| is_known(id)))
+        Ok(element_head(&head).is_some_and(|(id, ..)| is_known(id)))
     }
 
     /// `None`: of another track, or several frames in one.
