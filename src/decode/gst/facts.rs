@@ -107,8 +107,8 @@ pub(super) fn colorimetry(caps: &gst::CapsRef) -> Option<VideoColorimetry> {
     VideoColorimetry::from_str(told).ok()
 }
 
-/// The same description with where chroma lies, as FFmpeg takes it where a decoder does not say: in the middle of its luma
-/// in JPEG and MPEG-1, else on the first of a line. `None`: it says.
+/// The same description with where chroma lies, as FFmpeg takes it where a decoder does not say: on the first luma of a line
+/// in MPEG-2, MPEG-4, H.264, HEVC and VC-1, else in the middle of its luma. `None`: it says.
 pub(super) fn with_usual_siting(caps: &gst::CapsRef, coded: Option<&gst::CapsRef>) -> Option<gst::Caps> {
     VideoInfo::from_caps(caps)
         .ok()
@@ -117,11 +117,12 @@ pub(super) fn with_usual_siting(caps: &gst::CapsRef, coded: Option<&gst::CapsRef
         return None;
     }
     let coded = coded.and_then(|caps| caps.structure(0));
-    let is_centred = coded.is_some_and(|coded| {
-        coded.name() == "image/jpeg" || coded.name() == "video/mpeg" && coded.get("mpegversion") == Ok(1)
+    let is_on_luma = coded.is_some_and(|coded| match coded.name().as_str() {
+        "video/mpeg" => coded.get("mpegversion") != Ok(1),
+        name => ["video/x-h264", "video/x-h265", "video/x-wmv"].contains(&name),
     });
     let mut caps = caps.to_owned();
-    caps.make_mut().structure_mut(0)?.set("chroma-site", if is_centred { "jpeg" } else { "mpeg2" });
+    caps.make_mut().structure_mut(0)?.set("chroma-site", if is_on_luma { "mpeg2" } else { "jpeg" });
     Some(caps)
 }
 
@@ -218,6 +219,7 @@ mod tests {
         let between = Siting { across: false, down: false };
         assert_eq!(site("", "video/mpeg,mpegversion=1"), Some(between));
         assert_eq!(site("", "image/jpeg"), Some(between));
+        assert_eq!(site("", "video/x-av1"), Some(between));
         assert_eq!(site(",chroma-site=dv", "image/jpeg"), None);
         let told = VideoInfo::from_caps(&raw(",chroma-site=dv")).unwrap();
         assert_eq!(siting(&told), Siting { across: true, down: true });
