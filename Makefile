@@ -94,7 +94,7 @@ soak: build ## Long tests of what outlives a process: 20 000 operations, 300 kil
 	@deploy/install-packages.sh $(stream_packages) nginx-light libnginx-mod-rtmp prometheus
 	CLIPSEEK_MODEL_OPERATIONS=20000 CLIPSEEK_KILLS=300 CLIPSEEK_SCALE_MEDIA=100000 CLIPSEEK_SCALE_RECORDS=1000000 \
 	    CLIPSEEK_AWKWARD_FILES=1500 CLIPSEEK_STREAM_RETURNS=20 CLIPSEEK_STREAM_KILLS=50 CLIPSEEK_SCALE_SEARCH=100000 CLIPSEEK_ALERTS=1 \
-	    cargo test --release --locked --test it -- --nocapture --test-threads 2 archive:: awkward:: kill:: scale:: serve::streams::figures serve::streams::recording serve::many serve::alerts
+	    cargo test --release --locked --test it -- --nocapture --test-threads 2 archive:: awkward:: kill:: scale:: serve::streams::figures serve::streams::recording serve::many serve::life::a_daemon_that_knows serve::alerts
 
 bench: build ## The figures of the README, side by side on this machine
 	@CLIPSEEK=$(clipseek) tests/peers/bench.sh
