@@ -214,8 +214,9 @@ fn kill_when_stopped(stop: CancellationToken, group: Arc<Group>, not_stopped: Pi
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let work = move || {
         runtime.block_on(stop.cancelled());
-        group.kill();
+        // Told first: whoever reads would take a child that is killed for one that came to its end.
         drop(not_stopped);
+        group.kill();
     };
     std::thread::Builder::new().name("decode-stop".into()).spawn(work).map(drop)
 }
